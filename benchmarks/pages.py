@@ -228,6 +228,7 @@ def run(folder: Path, tables: int, entries: int, tries: int) -> bool:
         TreadleServer(data, settings={"workers": "1"}) as server,
         httpx.Client(timeout=60, headers=BROWSER) as browser,
     ):
+        browser.get(f"{server.url}/v4/sources")  # a worker imports the API at its first request
         time.sleep(5)  # until the server has nothing to do
         before = measure_worker(server)
         browser.get(server.treadle("console").split()[0])

@@ -234,12 +234,14 @@ def test_what_asks_nothing_imports_nothing_that_asks(module: str) -> None:
     [
         (
             "main_process",
-            {"fastapi", "uvicorn", "treadle.ingest", "treadle.control", "treadle.loader"},
+            {"fastapi", "uvicorn", "sqlalchemy", "treadle.ingest", "treadle.control"}
+            | {"treadle.loader", "treadle.server.factories", "treadle.store.store"},
         ),
         ("loader_process", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
         (
             "worker_process",
-            {"pyarrow", "treadle.loader", "treadle.courier", "treadle.console", "jinja2"},
+            {"pyarrow", "fastapi", "pydantic", "jinja2", "treadle.control", "treadle.console"}
+            | {"treadle.loader", "treadle.courier"},
         ),
         (
             "courier_process",

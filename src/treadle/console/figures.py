@@ -218,6 +218,7 @@ class FigureSampler:
         if self._taken is None or began >= self._fresh_until:
             if self._reader is None:
                 self._reader = self._open_reader()
+            self._taken = None  # not beside the next ones: they take some megabytes
             self._taken = take_figures(self._store, self._reader, self._clock())
             ended = self._monotonic()
             self._fresh_until = ended + max(FRESH_SECONDS * 0.9, FRESH_FACTOR * (ended - began))

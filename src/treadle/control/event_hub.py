@@ -13,7 +13,6 @@ from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
 from treadle.store.model import Account
 
-EVENTS_STATE: Final = "treadle.events"
 """Key of the hub in the application's state, by which the server ends its streams."""
 
 STREAMS_MAX: Final = 20

@@ -23,6 +23,23 @@ POLL_SECONDS: Final = 0.05
 """The time after which a waiting thread of the loader looks again whether something became due: a
 twentieth of the default age of a load."""
 
+IDLE_SECONDS_MAX: Final = 0.25
+"""The same while nothing waits. To look as often as when something waits took 2 % of a core."""
+
+
+def choose_pause(age_us: int, *, is_busy: bool) -> float:
+    """Return the seconds after which a waiting thread looks again.
+
+    What was accepted while nothing waited is seen long before it is due.
+
+    Args:
+        age_us: of a record, at which it is loaded; microseconds.
+        is_busy: whether something waits, or is on its way.
+    """
+    if is_busy:
+        return POLL_SECONDS
+    return max(POLL_SECONDS, min(IDLE_SECONDS_MAX, age_us / 4_000_000))
+
 
 @dataclass(frozen=True, slots=True)
 class AssignSources:

@@ -28,7 +28,6 @@ from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
 from treadle.loader.commands import (
-    POLL_SECONDS,
     AskOffsets,
     AssignSources,
     CommandQueue,
@@ -36,6 +35,7 @@ from treadle.loader.commands import (
     RetireLoader,
     SetBacklog,
     StopLoader,
+    choose_pause,
 )
 from treadle.loader.commit_recovery import CommitRecovery
 from treadle.loader.execution import LoadExecutor
@@ -299,7 +299,9 @@ class DestinationLoader:
                         self._hurried.pop((backlog.source_id, backlog.table_name), None)
                 todo = chosen or has_open_ends or self._parts is None
                 if not todo or not self._pauses.may_retry(self._all_tables, now):
-                    self._receive(POLL_SECONDS)
+                    is_busy = bool(self._backlogs or todo or self._hurried)
+                    age_us = self._dependencies.flush_policy.age_us
+                    self._receive(choose_pause(age_us, is_busy=is_busy))
                     continue
                 self._run_once(chosen, ROUND_US_MAX)
                 if self._dependencies.clock() - now >= ROUND_US_MAX:

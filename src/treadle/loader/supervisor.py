@@ -21,7 +21,7 @@ from treadle import failpoint
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
-from treadle.loader.commands import POLL_SECONDS
+from treadle.loader.commands import choose_pause
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.lease import DestinationLease
 from treadle.loader.move_settlement import MoveSettlement
@@ -111,6 +111,7 @@ class LoaderSupervisor:
     _last_request: int = 0
     _sources_count: int = 0
     _is_waiting: bool = False
+    _is_busy: bool = True
     _moves: MoveSettlement = field(init=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +133,7 @@ class LoaderSupervisor:
             ready()
             while not stop.is_set():
                 self._poll(reader)
-                stop.wait(POLL_SECONDS)
+                stop.wait(choose_pause(self.flush_policy.age_us, is_busy=self._is_busy))
         finally:
             self.close()
             self._mark_loaded(reader)
@@ -140,6 +141,7 @@ class LoaderSupervisor:
 
     def _poll(self, reader: LogReader) -> None:
         """Look once; what cannot be done now is tried again at the next look."""
+        self._is_busy = True  # until nothing was found to wait
         try:
             self._refresh()
             self._forget_ended()
@@ -164,6 +166,11 @@ class LoaderSupervisor:
                     loader.set_backlog(offered)
                 loader.report_silence()
             self._trim(reader, backlogs)
+            self._is_busy = (
+                any(one.entries for one in backlogs)
+                or any(keys for _, keys in claims)
+                or bool(self._moves.open_moves or self._retiring)
+            )
         except RetriableError as error:
             if not self._is_waiting:
                 logger.warning("the loader waits: %s", error)

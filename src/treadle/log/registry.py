@@ -76,6 +76,14 @@ def open_reader(settings: LogSettings) -> LogReader:
     return SqliteReader(settings.log_path)
 
 
+def open_glance(settings: LogSettings) -> LogReader:
+    """Open the log for somebody who looks at it now and then: the reader keeps little in memory."""
+    from treadle.log.sqlite.log import SqliteReader
+    from treadle.log.sqlite.log_file import GLANCE_CACHE_KIB
+
+    return SqliteReader(settings.log_path, cache_kib=GLANCE_CACHE_KIB)
+
+
 def look_at_log(settings: LogSettings) -> LogLook | None:
     """Return how full the log is, and how old; None where there is none. A server may be using it.
 

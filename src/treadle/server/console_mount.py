@@ -1,31 +1,24 @@
 """Puts the console before an application, and imports it at the first request for a page."""
 
 import asyncio
+import gc
 import logging
 import shlex
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
-from starlette.datastructures import State
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.config import Config, is_loopback
-from treadle.control.examination_operations import ExaminationRunner
-from treadle.control.problem_operations import ProblemWatch
-from treadle.control.query_routes import QueryRoom
-from treadle.control.reject_preview import PlanDryRun
-from treadle.control.routes import OperationRunner
-from treadle.control.traces import TraceFiles
-from treadle.control.trials import TrialSender
 from treadle.http.hosts import AllowedHosts
 from treadle.http.local_call import call_app
 from treadle.http.stop_notice import StopNotice
 from treadle.log.protocol import LogReader
 
 if TYPE_CHECKING:
-    from treadle.console.page_reach import PageReach
+    from treadle.server.control_service import ControlService
 
 logger: Final = logging.getLogger(__name__)
 
@@ -92,74 +85,55 @@ class ConsoleMaker:
     def __init__(
         self,
         config: Config,
-        work: OperationRunner,
+        get_control: "Callable[[], Awaitable[ControlService]]",
         open_reader: Callable[[], LogReader],
         pushing: ASGIApp,
         hosts: AllowedHosts,
         stop: StopNotice,
-        traces: TraceFiles,
-        problems: ProblemWatch,
-        examinations: ExaminationRunner,
-        control: State | None = None,
-        *,
-        query: QueryRoom,
-        plan_dry_run: PlanDryRun,
-        trials: TrialSender,
     ) -> None:
         """Import nothing yet.
 
         Args:
             config: the settings.
-            work: runs changes.
+            get_control: returns the control API, whose operations pages run.
             open_reader: opens the log.
             pushing: answers pushes.
             hosts: the names under which pages are served.
             stop: ends streams.
-            traces: what the server remembers of itself.
-            problems: finds problems; the caller closes it.
-            examinations: starts examinations.
-            control: state of the application of the API, whose desk and view of the log pages
-                share; None for none.
-            query: runs statements.
-            plan_dry_run: plans what a load would do.
-            trials: sends deliveries and mails on trial.
         """
-        self._control = control
         self._config = config
-        self._work = work
+        self._get_control = get_control
         self._open_reader = open_reader
         self._pushing = pushing
         self._hosts = hosts
         self._stop = stop
-        self._traces = traces
-        self._problems = problems
-        self._examinations = examinations
-        self._query = query
-        self._plan_dry_run = plan_dry_run
-        self._trials = trials
         self._close: Callable[[], None] = lambda: None
 
     async def make(self) -> ASGIApp:
         """Return the console. Its modules are imported in a thread: that takes 100 ms and more."""
-        return await anyio.to_thread.run_sync(self._make)
+        control = await self._get_control()
+        console = await anyio.to_thread.run_sync(self._make, control)
+        gc.freeze()  # as at the start of a worker: what was made stays until the end
+        return console
 
     def close(self) -> None:
         """Close what the console opened, if it was made."""
         self._close()
 
-    def _make(self) -> ASGIApp:
+    def _make(self, control: "ControlService") -> ASGIApp:
         from treadle import __version__
         from treadle.console.app import ConsoleApp
         from treadle.console.figures import FigureSampler
+        from treadle.console.page_reach import PageReach
         from treadle.console.page_request import ConsolePlaces, ConsoleServices
 
-        config, clock = self._config, self._work.operations.clock
-        sampler = FigureSampler(self._work.operations.store, self._open_reader, clock)
+        config, clock = self._config, control.work.operations.clock
+        sampler = FigureSampler(control.work.operations.store, self._open_reader, clock)
         self._close = sampler.close
         sampler.begin()  # whoever asks for the first page asks for the overview next
         is_default_folder = config.data == Config.data.absolute()
         services = ConsoleServices(
-            work=self._work,
+            work=control.work,
             sampler=sampler,
             places=ConsolePlaces.parse(config.console_path, config.public_url),
             clock=clock,
@@ -167,30 +141,23 @@ class ConsoleMaker:
             data_flag="" if is_default_folder else f" --data {shlex.quote(str(config.data))}",
             listens_locally=config.socket_path is None and is_loopback(config.host),
             push=self._push,
-            traces=self._traces,
-            problems=self._problems,
-            examinations=self._examinations,
-            reach=self._make_reach(),
+            traces=control.traces,
+            problems=control.problems,
+            examinations=control.examinations,
+            reach=PageReach(
+                waiting=control.waiting,
+                open_reader=self._open_reader,
+                desk=control.query.asking.client,
+                query=control.query.settings,
+                plan_dry_run=control.plan_dry_run,
+            ),
             payloads=config.console_payloads,
             retention_days=config.retention_days,
-            query=self._query,
-            plan_dry_run=self._plan_dry_run,
-            trials=self._trials,
+            query=control.query,
+            plan_dry_run=control.plan_dry_run,
+            trials=control.trials,
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
-
-    def _make_reach(self) -> "PageReach":
-        from treadle.console.page_reach import PageReach
-
-        if self._control is None:
-            return PageReach()
-        return PageReach(
-            waiting=self._control.waiting,
-            open_reader=self._open_reader,
-            desk=self._control.query.asking.client,
-            query=self._control.query.settings,
-            plan_dry_run=self._control.plan_dry_run,
-        )
 
     async def _push(self, token: str, body: bytes) -> tuple[int, bytes]:
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}

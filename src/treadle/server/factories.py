@@ -12,9 +12,6 @@ from treadle.store.model import ConfiguredDestination
 from treadle.store.store import Store
 from treadle.store.trail_event import SERVER_ACTOR, StoreActor
 
-LISTEN_BACKLOG = 2048
-"""How many connections may wait until the server accepts them."""
-
 
 def open_store(config: Config, actor: StoreActor | None = SERVER_ACTOR) -> Store:
     """Open the store, migrated to the present schema.

@@ -3,7 +3,8 @@
 import resource
 from typing import Final
 
-from treadle.server.factories import LISTEN_BACKLOG
+LISTEN_BACKLOG: Final = 2048
+"""How many connections may wait until the server accepts them."""
 
 OPEN_FILES_MAX: Final = 65_536
 """Most open files that are asked for: no process of treadle needs more."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from treadle.config import Config, format_host, is_loopback
 from treadle.errors import OperatorError
-from treadle.server.factories import LISTEN_BACKLOG
+from treadle.server.file_limit import LISTEN_BACKLOG
 
 PROBE_SECONDS = 2.0
 """Seconds for the attempt to connect to a UNIX socket that exists already, to see if a process

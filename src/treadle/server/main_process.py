@@ -1,38 +1,23 @@
 """The process of `treadle serve`: prepares the data folder, listens, supervises its children."""
 
-import contextlib
 import gc
 import logging
 import os
-import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
-from treadle.certificate import load_certificate, read_certificate
-from treadle.config import Config, OperatorWarning, format_host
-from treadle.console_link import make_console_link
+from treadle.certificate import load_certificate
+from treadle.config import Config, OperatorWarning
 from treadle.data_lock import take_lock
-from treadle.destinations.registry import make_destination
-from treadle.errors import TreadleError
-from treadle.guide import write_guide, write_socket_call
 from treadle.logging_setup import set_up_logging
 from treadle.server.child_channel import encode_orders
-from treadle.server.factories import open_store
 from treadle.server.file_limit import raise_file_limit
 from treadle.server.listener import ServerListener, open_listener
-from treadle.server.startup import (
-    FirstAccount,
-    find_risks,
-    repair_log_at_start,
-    set_up_store,
-)
+from treadle.server.startup_process import StartupProcess, StartupWork
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
-from treadle.server_address import ServerAddress, remove_address, write_address
-from treadle.store.model import ConsoleRole
-from treadle.text import escape_lines
+from treadle.server_address import remove_address
 
 logger = logging.getLogger("treadle.server")
 
@@ -87,7 +72,6 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
     raise_file_limit()  # for the children, which inherit it
     found = list(warnings)
     config.check_data_folder(found.append)
-    found += find_risks(config, os.geteuid())
     for warning in found:
         logger.warning("%s", warning)
     if config.tls_cert is not None or config.tls_key is not None:
@@ -97,18 +81,20 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
     try:
         listener = open_listener(config)
         try:
-            newcomer = set_up_store(config)
-            repair_log_at_start(config)
-            supervisor = ProcessSupervisor(
-                _list_child_specs(config, listener.socket.fileno(), lock),
-                lambda: _print_announcement(config, listener, newcomer, sys.stdout.isatty()),
-                # Who starts another server now waits for the end of this one.
-                lambda: remove_address(config.lock_path),
-            )
-            _note_address(config, listener)
-            gc.freeze()
-            gc.enable()
-            return supervisor.run()
+            startup = StartupProcess(partial(_make_startup, config, listener))
+            try:
+                startup.wait_until_prepared()
+                supervisor = ProcessSupervisor(
+                    _list_child_specs(config, listener.socket.fileno(), lock),
+                    startup.announce,
+                    # Who starts another server now waits for the end of this one.
+                    on_stop=lambda: remove_address(config.lock_path),
+                )
+                gc.freeze()
+                gc.enable()
+                return supervisor.run()
+            finally:
+                startup.end()
         finally:
             remove_address(config.lock_path)
             listener.close()
@@ -116,21 +102,10 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
         os.close(lock)
 
 
-def _note_address(config: Config, listener: ServerListener) -> None:
-    """Note for commands where the server listens."""
-    path = config.socket_path
-    address = ServerAddress(
-        os.getpid(), _choose_guide_url(config, listener), None if path is None else str(path)
-    )
-    try:
-        write_address(config.lock_path, address)
-    except OSError as error:  # a server starts on a full disk, too
-        logger.warning(
-            "commands have to be told this server's address with --url or --port: it cannot be "
-            "noted in %s: %s",
-            config.data,
-            error.strerror,
-        )
+def _make_startup(config: Config, listener: ServerListener) -> StartupWork:
+    from treadle.server.startup_work import ServerStartup  # it imports the store
+
+    return ServerStartup(config, listener, to_person=sys.stdout.isatty())
 
 
 def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSpec]:
@@ -173,90 +148,3 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
         # With a mail server it looks for problems all the time.
         replace(courier, rests=config.smtp_url is None),
     ]
-
-
-def _print_announcement(
-    config: Config, listener: ServerListener, newcomer: FirstAccount | None, to_person: bool
-) -> None:
-    """Print the server's address and, for a new data folder, the first account and the guide.
-
-    On a terminal the link to the console is first. It is printed nowhere else: what signs in stays
-    out of journals and of the logs of containers.
-    """
-    lines = [f"treadle listens at {listener.address}"]
-    if to_person and config.console == "on":
-        lines = [*_list_console_lines(config, listener), "", *lines]
-    if newcomer is not None:
-        url = _choose_guide_url(config, listener)
-        path = config.socket_path
-        lines += [
-            "",
-            "This is a new data folder, so an account was made for you. Its token is in a file",
-            "that only you can read; keep it where you keep passwords, and remove the file then:",
-            "",
-            f"  client id      {newcomer.account.id}",
-            f"  account token  in the file {newcomer.token_path}",
-            f"  rows go to     {make_destination(config.destination_url).identity}",
-            *([f"  API document   {url}/docs"] if config.docs_page == "on" else []),
-            "",
-            f"The guide, to paste into another terminal in the folder {Path.cwd()}:",
-            "",
-            *([] if path is None else [write_socket_call(path)]),
-            write_guide(
-                url,
-                f"$(cat {shlex.quote(_shorten_path(newcomer.token_path))})",
-                newcomer.account.id,
-                _spell_command(config, "query"),
-            ),
-        ]
-    # In one write, which `print` does not promise, so that a program that reads it gets all of it.
-    sys.stdout.write(escape_lines("\n".join([*lines, ""])))
-    sys.stdout.flush()
-
-
-def _list_console_lines(config: Config, listener: ServerListener) -> list[str]:
-    """Return how a person opens the console."""
-    called = _spell_command(config, "console")
-    with contextlib.closing(open_store(config)) as store:
-        accounts = store.accounts.list_accounts()
-        if len(accounts) != 1:
-            return [f"The console: `{called} --account ID` prints a link to it."]
-        try:
-            token = store.sessions.issue_link_token(accounts[0].id, ConsoleRole.ADMIN)
-        except TreadleError:
-            return [f"The console: `{called}` prints a link to it."]
-    url = config.public_url or _choose_guide_url(config, listener)
-    return [
-        "Open the console in a browser. The link signs in once, within an hour;",
-        f"`{called}` prints another one:",
-        "",
-        f"  {make_console_link(url, config.console_path, token)}",
-    ]
-
-
-def _choose_guide_url(config: Config, listener: ServerListener) -> str:
-    """Return a URL of the server that a client can verify, as far as the settings tell one."""
-    if config.tls_cert is None or config.socket_path is not None:
-        return listener.url
-    names = read_certificate(config.tls_cert).names
-    hosts = [name for name in names if not set("*=") & set(name)]
-    if config.host in names or not hosts:
-        return listener.url
-    return f"https://{format_host(hosts[0])}:{listener.socket.getsockname()[1]}"
-
-
-def _spell_command(config: Config, word: str) -> str:
-    """Return a command as it can be typed: by its path where the shell does not find it."""
-    beside = Path(sys.executable).parent / "treadle"
-    known = shutil.which("treadle") is not None or not beside.exists()
-    command = ("treadle" if known else shlex.quote(_shorten_path(beside))) + f" {word}"
-    if config.data != Path(Config.data).absolute():
-        command += f" --data {shlex.quote(_shorten_path(config.data))}"
-    return command
-
-
-def _shorten_path(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,18 +21,9 @@ from starlette.types import ASGIApp
 from treadle import __version__, clock
 from treadle.certificate import ServedCertificate
 from treadle.config import Config
-from treadle.control.app import create_control_app as control_app
-from treadle.control.event_hub import EVENTS_STATE, EventHub
-from treadle.control.event_readings import EventReadings
-from treadle.control.partner import PartnerCredentials
-from treadle.control.problem_operations import ProblemWatch
-from treadle.control.query_operations import QuerySettings
-from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.priority import LoaderPriority
-from treadle.http.address_policy import AddressPolicy
 from treadle.http.forwarding import ForwardedOrigin, TrustedProxies
 from treadle.http.hosts import AllowedHosts
-from treadle.http.openapi import merge_documents
 from treadle.http.refusal_log import RefusalLog
 from treadle.http.responses import COMMON_HEADERS
 from treadle.http.stop_notice import StopNotice
@@ -44,9 +35,8 @@ from treadle.ingest.fastpath.connection_table import (
     ConnectionTable,
 )
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
-from treadle.ingest.openapi_document import load_document as ingest_document
 from treadle.ingest.quotas import SourceQuotas
-from treadle.log.registry import open_appender, open_reader
+from treadle.log.registry import open_appender, open_glance
 from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
@@ -55,22 +45,26 @@ from treadle.metrics.request_counter import (
     name_counter,
     name_endpoint,
 )
-from treadle.questions.client import DeskClient
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
 from treadle.server.console_mount import PUSH_PATH, ConsoleMaker, ConsoleRouter
+from treadle.server.control_mount import ControlMount
 from treadle.server.errand_watch import wake_after_change
 from treadle.server.factories import make_destination_opener, make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
-from treadle.server.outbound_trials import OutboundTrials
 from treadle.server.tls_handshake import TlsAcceptor
-from treadle.server.trace_files import make_trace_files
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
+
+if TYPE_CHECKING:
+    from treadle.server.control_service import ControlService
+
+CONTROL_STATE: Final = "treadle.control"
+"""Where the state of a worker's lifespan has its `ControlMount`."""
 
 GC_THRESHOLDS = 10_000, 20, 20
 """How often a worker searches for garbage, for `gc.set_threshold`. To decode a body makes lists and
@@ -155,9 +149,9 @@ class WorkerServer(uvicorn.Server):
         if self._stop_notice is not None:
             self._stop_notice.announce()
         asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._abort_connections)
-        events: EventHub | None = self.lifespan.state.get(EVENTS_STATE)
-        if events is not None:
-            events.end()  # otherwise they would go on until their connections are closed
+        control: ControlMount | None = self.lifespan.state.get(CONTROL_STATE)
+        if control is not None:
+            control.end_streams()  # they would go on until their connections are closed
         for task in self._accepting:
             task.cancel()
         if self._acceptor is not None:
@@ -258,7 +252,7 @@ def make_worker_app(
     ingest = IngestService(
         store,
         log,
-        open_reader=lambda: open_reader(config),
+        open_reader=lambda: open_glance(config),
         count_answer=lambda path, status: board.add(name_counter(path, status)),
         keep_refusal=lambda path, status, body, source_id: keeper.keep_of_source(
             name_endpoint(path), status, body, quotas.gates[source_id].account_id, source_id
@@ -277,54 +271,22 @@ def make_worker_app(
             None, wake_after_change, store.errands.list_open_kinds, wake
         )
 
-    traces = make_trace_files(config)
-    problems = ProblemWatch(
-        store,
-        lambda: open_reader(config),
-        traces,
-        load_age_us=int(config.load_age_seconds * 1_000_000),
-    )
-    trials = OutboundTrials(config, store.installation_id)
-    events = EventHub(EventReadings(store, traces, lambda: open_reader(config), problems))
-    control = control_app(
-        store,
-        ConnectApiSettings(
-            config.connect_api_era,
-            config.token_list,
-            config.quota_account_sources,
-            lists_streams=config.list_streams == "on",
-            partner=_read_partner(config),
-            accounts_max=config.accounts_max,
-            hook_urls=config.hook_urls,
-            destinations_max=config.destinations_max,
-            duckdb_folder=config.duckdb_path,
-        ),
-        changed=follow_change,
-        count_use=ingest.token_cache.add_use,
-        open_reader=lambda: open_reader(config),
-        plan_dry_run=ingest.dry_run.plan,
-        trials=trials,
-        count_refusal=ingest.token_cache.count_refusal,
-        allowed_hosts=hosts,
-        serves_docs=config.docs_page == "on",
-        note_stranger=lambda address: refusals.record(
-            "An account was refused for the partner's credentials", address
-        ),
-        traces=traces,
-        problems=problems,
-        query=QuerySettings(
-            config.console_query == "on",
-            config.query_seconds,
-            config.query_url,
-            config.turns_path,
-            AddressPolicy(allows_loopback=config.destinations_local),
-        ),
-        desk=DeskClient(config.data, partial(wake, "desk")),
-        join_document=lambda document: merge_documents(
-            "treadle", __version__, [ingest_document(), document]
-        ),
-        events=events,
-    )
+    def make_service() -> "ControlService":
+        from treadle.server.control_service import ControlDoors, make_control_service
+
+        doors = ControlDoors(
+            follow_change=follow_change,
+            count_use=ingest.token_cache.add_use,
+            count_refusal=ingest.token_cache.count_refusal,
+            note_stranger=lambda address: refusals.record(
+                "An account was refused for the partner's credentials", address
+            ),
+            plan_dry_run=ingest.dry_run.plan,
+            wake=wake,
+        )
+        return make_control_service(config, store, hosts, doors)
+
+    control = ControlMount(make_service)
 
     def count_unread(status: int, address: str, why: str) -> None:
         board.add(name_counter("", status))
@@ -335,7 +297,7 @@ def make_worker_app(
     )
     metrics = MetricsEndpoint(
         store,
-        lambda: open_reader(config),
+        lambda: open_glance(config),
         lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         usage=QuotaUsage(
             lambda: quotas.table,
@@ -351,18 +313,11 @@ def make_worker_app(
 
     console = ConsoleMaker(
         config,
-        control.state.work,
-        lambda: open_reader(config),
+        control.get_service,
+        lambda: open_glance(config),
         ingest.endpoints[PUSH_PATH],
         hosts,
         stop_notice or StopNotice(),
-        traces,
-        problems,
-        control.state.examinations,
-        control.state,
-        query=control.state.query,
-        plan_dry_run=ingest.dry_run.plan,
-        trials=trials,
     )
 
     @contextlib.asynccontextmanager
@@ -370,7 +325,7 @@ def make_worker_app(
         await ingest.start()
         ready()
         try:
-            state: dict[str, Any] = {CONNECTIONS_STATE: connections, EVENTS_STATE: events}
+            state: dict[str, Any] = {CONNECTIONS_STATE: connections, CONTROL_STATE: control}
             if config.fast_path == "on":
                 state[FAST_PATH_STATE] = ingest.fast_path
             yield state
@@ -378,10 +333,8 @@ def make_worker_app(
             await log.aclose()
             await ingest.aclose()
             metrics.close()
-            await events.aclose()
-            problems.close()
+            await control.aclose()
             await keeper.aclose()
-            control.state.waiting.close()
             console.close()
 
     app = Starlette(
@@ -404,12 +357,6 @@ def make_worker_app(
     at_socket = config.socket_path is not None
     trusted = TrustedProxies.parse(config.trusted_proxies, socket=at_socket)
     return ForwardedOrigin(answering, trusted)
-
-
-def _read_partner(config: Config) -> PartnerCredentials | None:
-    if config.partner_id is None or config.partner_secret is None:
-        return None
-    return PartnerCredentials(config.partner_id, config.partner_secret)
 
 
 def _become_ready(certificate: ServedCertificate | None) -> None:

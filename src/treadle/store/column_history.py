@@ -6,18 +6,38 @@ known of them before is kept here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import BigInteger, Executable, Row, bindparam, select
 
-from treadle.store.database import StoreTransaction
+from treadle.store.database import StoreTransaction, make_insert
 from treadle.store.model import KeptColumn, KeptColumns, KeptRelation, LoadReport
 from treadle.store.schema import kept_columns
 from treadle.store.schema_event import LEFT_OUT_MAX, LeftOutField, SchemaChangeKind
 
 ColumnTimes = tuple[tuple[int | None, ...], ...]
 """For each relation the times of its columns, in their order: microseconds since 1970, or None."""
+
+# Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
+_KEPT: Final = select(kept_columns).where(
+    kept_columns.c.table_id == bindparam("at_table_id", type_=BigInteger)
+)
+
+
+@cache
+def _keep_row(dialect: str) -> Executable:
+    """Return the statement of a dialect that writes a row of `kept_columns`, new or not."""
+    statement = make_insert(dialect, kept_columns)
+    return statement.on_conflict_do_update(
+        index_elements=["table_id"],
+        set_={
+            column.name: statement.excluded[column.name]
+            for column in kept_columns.c
+            if column.name != "table_id"
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +150,7 @@ def keep_columns(tx: StoreTransaction, table: Row[Any], load: LoadReport) -> lis
     columns = load.columns
     if columns is None:
         return []
-    row = tx.connection.execute(
-        select(kept_columns).where(kept_columns.c.table_id == table.id)
-    ).one_or_none()
+    row = tx.connection.execute(_KEPT, {"at_table_id": table.id}).one_or_none()
     held, left_out = read_columns(row), read_left_out(row)
     times = read_times(row, held)
     # Nobody knows since when columns are there that an earlier release made.
@@ -144,12 +162,8 @@ def keep_columns(tx: StoreTransaction, table: Row[Any], load: LoadReport) -> lis
     if row is None or row.seen is None or (held, times, left_out) != (columns, seen, kept):
         values: dict[str, Any] = msgspec.to_builtins(columns)
         values |= {"seen": msgspec.to_builtins(seen), "left_out": msgspec.to_builtins(kept)}
-        statement = tx.insert(kept_columns).values(table_id=table.id, **values)
         tx.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["table_id"],
-                set_={name: statement.excluded[name] for name in values},
-            )
+            _keep_row(tx.connection.dialect.name), {"table_id": table.id, **values}
         )
     return [
         {

@@ -621,7 +621,7 @@ def _record(
 
 def _read_destination(tx: StoreTransaction, row: Row[Any]) -> ConfiguredDestination:
     url = tx.cipher.open(row.url, _make_context(row.id))
-    values = {name: value for name, value in row._mapping.items() if name != "identity"}
+    values = dict(row._mapping)
     if row.query_url is not None:
         values["query_url"] = tx.cipher.open(row.query_url, _make_query_context(row.id))
     return ConfiguredDestination(**values | {"url": url})

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Executable,
     Row,
     Select,
     String,
@@ -20,11 +22,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from treadle import failpoint
 from treadle.store.column_history import keep_columns
-from treadle.store.database import StoreRepository, StoreTransaction
+from treadle.store.database import StoreRepository, StoreTransaction, make_insert
 from treadle.store.deliveries import add_deliveries, has_enabled_hooks, list_enabled_hooks
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
@@ -68,13 +69,6 @@ _OF_ACCOUNT: Final = (
     .where(sources.c.id == bindparam("at_source_id", type_=BigInteger))
     .scalar_subquery()
 )
-_INSERTED: Final = {
-    name: dialect.insert(loads)
-    .values(account_id=_OF_ACCOUNT)
-    .on_conflict_do_nothing()
-    .returning(loads.c.number)
-    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
-}
 _PLACE: Final = select(loads.c.finished_at, loads.c.number).where(
     loads.c.id == bindparam("at_load_id", type_=String)
 )
@@ -86,6 +80,18 @@ _loads = select(
     *(column for column in loads.c if column.name not in _NOT_IN_REPORT),
     tables.c.name.label("table_name"),
 ).join(tables, tables.c.id == loads.c.table_id)
+
+
+@cache
+def _insert_load(dialect: str) -> Executable:
+    """Return the statement of a dialect that inserts a load, if it is not there."""
+    return (
+        make_insert(dialect, loads)
+        .values(account_id=_OF_ACCOUNT)
+        .on_conflict_do_nothing()
+        .returning(loads.c.number)
+    )
+
 
 RECENT_LOADS_MAX: Final = 10_000
 """Loads that are summed at most: to read so many takes some hundredths of a second."""
@@ -164,7 +170,7 @@ class LoadRepository(StoreRepository):
                 )
             )
             tx.connection.execute(
-                _INSERTED[tx.connection.dialect.name],
+                _insert_load(tx.connection.dialect.name),
                 {"log_id": log_id, "table_id": table.id, **_report_columns(load)},
             ).one_or_none()
             if stopped and not (table.stopped and table.error == load.error):
@@ -423,7 +429,7 @@ def _record_load(
 ) -> None:
     table = lock_table(tx, load.source_id, load.table_name, log_id)
     inserted = tx.connection.execute(
-        _INSERTED[tx.connection.dialect.name],
+        _insert_load(tx.connection.dialect.name),
         {"log_id": log_id, "table_id": table.id, **_report_columns(load)},
     ).one_or_none()
     failpoint.reach("store.record-load")

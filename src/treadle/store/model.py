@@ -315,6 +315,8 @@ class ConfiguredDestination:
         placed_at: the time since which it names the present database; None where nobody noted it.
         query_url: with credentials of the role that runs the statements of its account; None for
             none. The store keeps it encrypted.
+        identity: the database as the destination itself names it (`Destination.identity`), without
+            credentials.
     """
 
     id: int
@@ -333,6 +335,7 @@ class ConfiguredDestination:
     set_by: str = DestinationSetter.DATA_FOLDER
     placed_at: int | None = None
     query_url: str | None = field(default=None, repr=False)
+    identity: str = ""
 
     @property
     def is_named_by_account(self) -> bool:

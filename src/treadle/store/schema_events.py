@@ -3,9 +3,9 @@
 An event is added in the transaction that records the load, or whatever else it tells of.
 """
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import BigInteger, Row, bindparam, delete, insert, select
 
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.schema import schema_events, sources, tables
@@ -24,6 +24,24 @@ _events = select(
     tables.c.source_id,
     tables.c.name.label("table_name"),
 ).join(tables, tables.c.id == schema_events.c.table_id)
+
+# Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
+_ADDED: Final = insert(schema_events).values(
+    account_id=select(sources.c.account_id)
+    .where(sources.c.id == bindparam("at_source_id", type_=BigInteger))
+    .scalar_subquery()
+)
+_AT_TABLE: Final = schema_events.c.table_id == bindparam("at_table_id", type_=BigInteger)
+_FORGOTTEN: Final = delete(schema_events).where(
+    _AT_TABLE,
+    schema_events.c.id
+    <= select(schema_events.c.id)
+    .where(_AT_TABLE)
+    .order_by(schema_events.c.id.desc())
+    .offset(EVENTS_MAX)
+    .limit(1)
+    .scalar_subquery(),
+)
 
 
 class SchemaEventRepository(StoreRepository):
@@ -101,28 +119,17 @@ def add_event(
         reason: why the table stopped.
         changes: all of one load.
     """
-    of_account = select(sources.c.account_id).where(sources.c.id == table.source_id)
     tx.connection.execute(
-        tx.insert(schema_events).values(
-            table_id=table.id,
-            account_id=of_account.scalar_subquery(),
-            at=at,
-            load_id=load_id,
-            kind=kind.value,
-            reason=reason,
-            changes=list(changes[:CHANGES_MAX]),
-        )
+        _ADDED,
+        {
+            "at_source_id": table.source_id,
+            "table_id": table.id,
+            "at": at,
+            "load_id": load_id,
+            "kind": kind.value,
+            "reason": reason,
+            "changes": list(changes[:CHANGES_MAX]),
+        },
     )
-    oldest = (
-        select(schema_events.c.id)
-        .where(schema_events.c.table_id == table.id)
-        .order_by(schema_events.c.id.desc())
-        .offset(EVENTS_MAX)
-        .limit(1)
-        .scalar_subquery()
-    )
-    tx.connection.execute(
-        delete(schema_events).where(
-            schema_events.c.table_id == table.id, schema_events.c.id <= oldest
-        )
-    )
+    if kind is not SchemaEventKind.TABLE_ADDED:  # mostly the first one of its table
+        tx.connection.execute(_FORGOTTEN, {"at_table_id": table.id})

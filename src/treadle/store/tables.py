@@ -7,9 +7,11 @@ stay as history.
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    Executable,
     Integer,
     Row,
     RowMapping,
@@ -24,7 +26,7 @@ from sqlalchemy import (
 )
 
 from treadle.store.column_history import TableCatalogue, read_catalogue, read_columns
-from treadle.store.database import StoreRepository, StoreTransaction
+from treadle.store.database import StoreRepository, StoreTransaction, make_insert
 from treadle.store.model import (
     KeptColumns,
     PushedTable,
@@ -39,6 +41,9 @@ from treadle.store.schema import kept_columns, meta, restore_text, sources, tabl
 from treadle.store.schema_event import SchemaEventKind
 from treadle.store.schema_events import add_event
 from treadle.text import digest_text
+
+ROWS_AT_ONCE: Final = 1_000
+"""Rows that are fetched at once where all tables are read: the rows of 10,000 tables take 16 MB."""
 
 present_log = select(meta.c.log_id).scalar_subquery()
 
@@ -147,9 +152,8 @@ class TableRepository(StoreRepository):
     def list_conditions(self) -> list[tuple[TableTotals, TableLoadStatus]]:
         """Return totals and status of each table that was tried, read once for both."""
         with self._database.read() as tx:
-            return [
-                (_read_totals(row), _read_status(row)) for row in tx.connection.execute(_tables)
-            ]
+            rows = tx.connection.execute(_tables).yield_per(ROWS_AT_ONCE)
+            return [(_read_totals(row), _read_status(row)) for row in rows]
 
     def list_source_totals(self) -> list[SourceTotals]:
         """Return the totals of the tables of each source; the database sums them."""
@@ -188,7 +192,8 @@ class TableRepository(StoreRepository):
     def list_overviews(self, source_id: int) -> list[TableOverview]:
         """Return the tables of a source that were tried, in any order; made for 10,000 of them."""
         with self._database.read() as tx:
-            rows = tx.connection.execute(_OVERVIEWS, {"at_source_id": source_id})
+            found = tx.connection.execute(_OVERVIEWS, {"at_source_id": source_id})
+            rows = found.yield_per(ROWS_AT_ONCE)
             return [
                 TableOverview(number, restore_text(name), *more) for number, name, *more in rows
             ]
@@ -201,7 +206,7 @@ class TableRepository(StoreRepository):
         found: dict[int, list[TableOverview]] = defaultdict(list)
         with self._database.read() as tx:
             rows = tx.connection.execute(_ACCOUNT_OVERVIEWS, {"at_account_id": account_id})
-            for source_id, number, name, *more in rows:
+            for source_id, number, name, *more in rows.yield_per(ROWS_AT_ONCE):
                 found[source_id].append(TableOverview(number, restore_text(name), *more))
         return found
 
@@ -310,6 +315,12 @@ def _read_entry(row: Row[Any]) -> TableEntry:
     )
 
 
+@cache
+def _insert_table(dialect: str) -> Executable:
+    """Return the statement of a dialect that makes a table's row if no other process was first."""
+    return make_insert(dialect, tables).on_conflict_do_nothing()
+
+
 def lock_table(tx: StoreTransaction, source_id: int, name: str, log_id: str) -> Row[Any]:
     """Lock the row of a table until the transaction ends; it is made where it is missing."""
     key = digest_text(name)
@@ -317,16 +328,15 @@ def lock_table(tx: StoreTransaction, source_id: int, name: str, log_id: str) -> 
     found = tx.connection.execute(_NAMED_TABLE, asked).one_or_none()
     if found is None:
         tx.connection.execute(
-            tx.insert(tables)
-            .values(
-                source_id=source_id,
-                name=name,
-                name_sha256=key,
-                log_id=log_id,
-                loaded=0,
-                stopped=False,
-            )
-            .on_conflict_do_nothing()  # another process may have been first
+            _insert_table(tx.connection.dialect.name),
+            {
+                "source_id": source_id,
+                "name": name,
+                "name_sha256": key,
+                "log_id": log_id,
+                "loaded": 0,
+                "stopped": False,
+            },
         )
         found = tx.connection.execute(_NAMED_TABLE, asked).one()
     return found

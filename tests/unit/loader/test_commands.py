@@ -1,11 +1,15 @@
 import threading
 
+import pytest
+
 from treadle.loader.commands import (
+    POLL_SECONDS,
     AssignSources,
     CommandQueue,
     RetireLoader,
     SetBacklog,
     StopLoader,
+    choose_pause,
 )
 
 Command = AssignSources | SetBacklog | RetireLoader | StopLoader
@@ -37,3 +41,14 @@ def test_who_waits_is_woken_by_a_command_and_does_not_wait_for_ever() -> None:
     timer.start()
     assert commands.receive(60) == [StopLoader()]
     timer.join()
+
+
+@pytest.mark.parametrize(
+    ("age_us", "pause"),
+    [(60_000_000, 0.25), (1_000_000, 0.25), (400_000, 0.1), (200_000, 0.05), (0, 0.05)],
+)
+def test_an_idle_loader_looks_seldom_and_well_before_a_record_is_due(
+    age_us: int, pause: float
+) -> None:
+    assert choose_pause(age_us, is_busy=False) == pytest.approx(pause)
+    assert choose_pause(age_us, is_busy=True) == POLL_SECONDS

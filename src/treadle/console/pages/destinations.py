@@ -26,8 +26,7 @@ from treadle.console.page_request import (
 from treadle.console.pages.lookups import require_destination
 from treadle.control.check_routes import CheckOperations
 from treadle.control.destination_operations import DestinationOperations
-from treadle.destinations.registry import make_destination
-from treadle.errors import OperatorError, RequestRefusedError
+from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
 from treadle.store.loads import RECENT_LOADS_MAX
 from treadle.store.model import ConfiguredDestination, ConsoleRole
@@ -57,7 +56,7 @@ def list_destinations(services: ConsoleServices, request: PageRequest) -> PageAn
             {
                 "row": row,
                 "state": view.describe_destination(row),
-                "place": _name_place(row),
+                "place": row.identity,
                 "tables": len(of_row),
                 "waiting": sum(one.waiting for one in of_row),
                 "is_default": request.account.destination_id == row.id,
@@ -295,14 +294,6 @@ def _render_change(
     )
 
 
-def _name_place(row: ConfiguredDestination) -> str:
-    """Return where a destination is, without credentials."""
-    try:
-        return make_destination(row.url).identity
-    except OperatorError as error:
-        return f"cannot be read: {error}"
-
-
 def _render(
     services: ConsoleServices,
     request: PageRequest,
@@ -323,7 +314,7 @@ def _render(
             "row": row,
             "state": view.describe_destination(row),
             "setter": view.describe_setter(row),
-            "place": _name_place(row),
+            "place": row.identity,
             "sources": [
                 one for one in seen.sources.values() if destination_of.get(one.id) == row.id
             ],

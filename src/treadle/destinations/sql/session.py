@@ -60,6 +60,7 @@ class SqlSession:
         self._prepared: set[tuple[str, SchemaOwner]] = set()
         transactions.on_undo = self._prepared.clear  # somebody may have dropped them
         self._writes = 0  # of this transaction, so that its stages have different names
+        self._claimed: set[tuple[str, SchemaOwner]] = set()  # in this transaction
 
     def __enter__(self) -> Self:
         """Return itself; leaving the block closes it."""
@@ -171,7 +172,7 @@ class SqlSession:
         with self._transactions.loading([plan], rehearse=True):
             try:
                 with self._transactions.transaction() as connection:
-                    self._writes = 0
+                    self._begin_loads()
                     catalogue.make_schema(connection, plan.schema, plan.owner)
                     self.change(plan)
                     result = self.write(plan)
@@ -186,7 +187,7 @@ class SqlSession:
         with self._transactions.loading(plans, rehearse=False):
             try:
                 with self._transactions.transaction():
-                    self._writes = 0
+                    self._begin_loads()
                     for plan in plans:
                         self.change(plan)
                         results.append(self.write(plan))
@@ -195,10 +196,17 @@ class SqlSession:
             finally:
                 self._transactions.connection.release()
 
+    def _begin_loads(self) -> None:
+        """Forget what was of the transaction before."""
+        self._writes = 0
+        self._claimed.clear()
+
     def change(self, plan: LoadPlan) -> None:
         """Check that a plan follows what is there, and make its schema changes."""
         connection = self._transactions.connection
-        catalogue.check_owner(connection, plan.schema, plan.owner)
+        if (plan.schema, plan.owner) not in self._claimed:  # it stays so until the transaction ends
+            catalogue.check_owner(connection, plan.schema, plan.owner)
+            self._claimed.add((plan.schema, plan.owner))
         catalogue.claim(connection, plan)
         failpoint.reach("destination.after-lock")
         for statement in self.schema_statements(connection, plan).generate():

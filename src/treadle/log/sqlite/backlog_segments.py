@@ -4,9 +4,10 @@ Entries are summed up in segments, stretches of positions of up to `SEGMENT_ENTR
 loading ends inside a segment only that segment is counted again.
 """
 
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from treadle.log.protocol import TableBacklog
@@ -36,10 +37,16 @@ class BacklogSegment:
 
 
 class SegmentQueue:
-    """The segments of one table, in order of position."""
+    """The segments of one table, in order of position.
+
+    They are in a list and not in a deque, which takes 600 bytes when it is empty: each reader of
+    the log has a queue for each table, and hardly any table waits.
+    """
+
+    __slots__ = ("_segments",)
 
     def __init__(self) -> None:
-        self._segments: deque[BacklogSegment] = deque()
+        self._segments: list[BacklogSegment] = []
 
     def __len__(self) -> int:
         return len(self._segments)
@@ -57,15 +64,16 @@ class SegmentQueue:
             Where that last one ended, so that what is left of it is counted again and given to
             `prepend`; None when nothing above the position was forgotten.
         """
-        while self._segments and self._segments[0].last <= position:
-            self._segments.popleft()
-        return self._segments.popleft().last if self._segments else None
+        ended = bisect_right(self._segments, position, key=attrgetter("last"))
+        last = self._segments[ended].last if ended < len(self._segments) else None
+        del self._segments[: ended + 1]
+        return last
 
     def prepend(self, segments: Iterable[BacklogSegment]) -> None:
         """Add entries below all others, in order of position."""
         below = SegmentQueue()
         below.replace(segments)
-        self._segments.extendleft(reversed(below._segments))
+        self._segments[:0] = below._segments
 
     def replace(self, segments: Iterable[BacklogSegment]) -> None:
         """Forget everything and begin with these."""

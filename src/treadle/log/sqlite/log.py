@@ -41,6 +41,7 @@ from treadle.log.sqlite.codec import PLAIN_BYTES_MAX, PayloadCodec, StoredPayloa
 from treadle.log.sqlite.entries import EntryReader
 from treadle.log.sqlite.group_commit import AppendRequest, GroupWriter
 from treadle.log.sqlite.log_file import (
+    CACHE_KIB,
     FileConnector,
     LogWriteLock,
     is_damage,
@@ -459,10 +460,15 @@ class SqliteReader:
     Args:
         path: the log's file, made where missing.
         connect: opens it; the seam to the disk.
+        cache_kib: see `open_log_file`.
     """
 
-    def __init__(self, path: Path, *, connect: FileConnector = open_sqlite) -> None:
-        self._connection, self._lock, self.log_id = open_log_file(path, connect, durable=False)
+    def __init__(
+        self, path: Path, *, connect: FileConnector = open_sqlite, cache_kib: int = CACHE_KIB
+    ) -> None:
+        self._connection, self._lock, self.log_id = open_log_file(
+            path, connect, durable=False, cache_kib=cache_kib
+        )
         self._entries = EntryReader(self._connection)
         self._marks: dict[tuple[int, str], int] = {}
         self._table_ids = TableIds(self._connection)

@@ -26,6 +26,9 @@ BUSY_TIMEOUT_S: Final = 30.0
 
 PAGE_SIZE: Final = 4096
 CACHE_KIB: Final = 16_384
+GLANCE_CACHE_KIB: Final = 1_024
+"""The cache of a reader that looks now and then. A worker has several of these, and with 10,000
+tables each of them filled its cache."""
 
 
 def open_sqlite(path: Path) -> sqlite3.Connection:
@@ -65,7 +68,7 @@ class LogWriteLock:
 
 
 def open_log_file(
-    path: Path, connect: FileConnector, *, durable: bool
+    path: Path, connect: FileConnector, *, durable: bool, cache_kib: int = CACHE_KIB
 ) -> tuple[sqlite3.Connection, LogWriteLock, str]:
     """Open a log and make it where it is missing; several processes may do so at once.
 
@@ -74,6 +77,7 @@ def open_log_file(
         connect: opens it.
         durable: commits are fsynced before they return. Without, a power cut may undo the last
             ones; the file stays sound.
+        cache_kib: kibibytes of the file that the connection keeps in memory at most.
 
     Returns:
         The connection, the lock to hold around its write transactions, and the log's name.
@@ -95,6 +99,7 @@ def open_log_file(
             connection = connect(path)
             try:
                 log_id = _prepare_connection(connection, path, durable=durable)
+                connection.execute(f"PRAGMA cache_size = -{cache_kib:d}")
             except BaseException:
                 connection.close()
                 raise
@@ -128,7 +133,6 @@ def _prepare_connection(connection: sqlite3.Connection, path: Path, *, durable: 
             f"the log {path} cannot be written ahead (journal mode {mode}): put it on a local disk"
         )
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     if new:
         _create_tables(connection, path)
     if not durable:
