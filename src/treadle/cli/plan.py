@@ -187,5 +187,6 @@ COMMAND = CliCommand(
     run=run_plan,
     arguments=_arguments,
     settings=("destination",),
+    intermixed=True,
     defaults={"destination": "where the source's rows go"},
 )

@@ -539,4 +539,5 @@ COMMAND = CliCommand(
     settings=("host", "port"),
     helps=ADDRESS_HELPS,
     push=True,
+    intermixed=True,
 )

@@ -16,7 +16,7 @@ from treadle.errors import OperatorError
 def run_target(argv: Sequence[str] | None = None) -> int:
     """Run as the target that Singer runners start: `target-treadle --config FILE`.
 
-    The file is a JSON object with `url` and `token`, and perhaps `loaded`, `flush_seconds`,
+    The file is a JSON object with `url` and `token`, and perhaps `ca`, `loaded`, `flush_seconds`,
     `batch_records`, `connections` and `retry_seconds`.
     """
     parser = argparse.ArgumentParser(
@@ -52,7 +52,7 @@ def read_target_config(name: str | None) -> list[str]:
     if found.get("token"):
         os.environ["TREADLE_PUSH_TOKEN"] = str(found["token"])
     words = ["--loaded"] if found.get("loaded") in (True, "true", "True") else []
-    for option in ("url", "flush_seconds", "batch_records", "connections", "retry_seconds"):
+    for option in ("url", "ca", "flush_seconds", "batch_records", "connections", "retry_seconds"):
         if found.get(option) not in (None, ""):
             words += ["--" + option.replace("_", "-"), str(found[option])]
     return words

@@ -42,7 +42,7 @@ _STRANGERS: Final = (
 """First bytes of what is not read, what it is, and what to do."""
 
 _JSON_NAMES: Final = (".json", ".ndjson", ".jsonl", ".ldjson")
-_CSV_NAMES: Final = (".csv", ".tsv", ".tab", ".psv", ".txt")
+_CSV_NAMES: Final = (".csv", ".tsv", ".tab", ".psv")
 _COMPRESSED_NAMES: Final = (".gz", ".gzip", ".zst", ".zstd")
 
 

@@ -321,7 +321,7 @@ def test_a_mistake_in_one_of_several_files_is_named(
 ) -> None:
     first, second = written(tmp_path / "a", 2), tmp_path / "b"
     second.write_text('{"id":3}\n{"name":"x"}\n')
-    done = treadle("push", str(first), str(second), "--table", "t", "--key", "id")
+    done = treadle("push", str(first), "--table", "t", "--key", "id", str(second))
     assert done.err == (
         f"treadle: Record 2 of {second} has no key field 'id'; 3 records were pushed before; "
         "correct the file and run the same command again.\n"

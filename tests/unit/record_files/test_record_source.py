@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import random
 import zlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -90,6 +91,24 @@ def test_every_form_is_recognized(form: str, compression: str, tmp_path: Path) -
     assert chunks[0].first == 1
     if form != "parquet":
         assert chunks[-1].read == len(content)
+
+
+@pytest.mark.parametrize("compression", ["plain", "gzip", "zstd"])
+@pytest.mark.parametrize("form", ["lines", "array", "csv"])
+def test_a_file_is_read_as_its_records_are_taken(form: str, compression: str) -> None:
+    noise = [random.Random(number).randbytes(40).hex() for number in range(500)]
+    records = [{"id": number, "noise": noise[number % 500]} for number in range(60_000)]
+    content = {
+        "lines": lambda: "\n".join(map(json.dumps, records)),
+        "array": lambda: json.dumps(records),
+        "csv": lambda: "id,noise\n" + "".join(f"{n['id']},{n['noise']}\n" for n in records),
+    }[form]().encode()
+    stream: Any = Pipe(COMPRESSIONS[compression](content), 65_536)
+    found = read_records(stream)
+    first = next(found)
+    assert 0 < first.read < 0.6 * len(content)
+    assert len(first.raws) < len(records) / 2
+    assert len(first.raws) + sum(len(block.raws) for block in found) == len(records)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
