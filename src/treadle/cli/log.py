@@ -77,9 +77,11 @@ def verify_log(config: Config, arguments: Arguments) -> int:
         )
     with open_existing_log(config) as reader:
         found = verdict_on(reader)
+    names = _read_source_names(config)
     for one in found.damaged_entries:
+        source = names.get(one.source_id, one.source_id)
         print_line(
-            f"entry {one.position} of {one.table_name!r}, source {one.source_id}, is damaged and "
+            f"entry {one.position} of {one.table_name!r}, source {source}, is damaged and "
             f"will be left out: {one.why}"
         )
     print_line(
