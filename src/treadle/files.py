@@ -1,11 +1,19 @@
-"""Files that only the user who runs treadle may read, and what makes their names durable."""
+"""Files that only the user who runs treadle may read, and what makes their names durable.
 
+What root makes in the folder of another user is given to that user. Otherwise a command that root
+typed once would keep the server of that user from starting.
+"""
+
+import contextlib
 import os
 import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 _MODE: Final = 0o600
+_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 PRIVATE_UMASK: Final = 0o077
 """For `os.umask`: what a process makes is its user's alone, also what a library makes, such as the
@@ -33,7 +41,10 @@ def make_private_file(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     except FileExistsError:
         return False
-    os.close(descriptor)
+    try:
+        give_to_owner(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
     return True
 
 
@@ -43,7 +54,92 @@ def open_private_file(path: Path) -> int:
     Raises:
         OSError: it cannot be opened or made.
     """
+    make_private_file(path)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder where there is none, and the folders above it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:  # another process was faster
+            continue
+        descriptor = os.open(folder, _FOLDER_FLAGS)
+        try:
+            give_to_owner(descriptor, folder.parent)
+        finally:
+            os.close(descriptor)
+
+
+def give_to_owner(descriptor: int, folder: Path) -> None:
+    """Give what root has just made to the owner of its folder; others own what they make.
+
+    Args:
+        descriptor: of the new file or folder.
+        folder: that it was made in.
+    """
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        # In a folder of everybody, such as /tmp, it stays root's.
+        if owner.st_uid != 0 and not owner.st_mode & stat.S_ISVTX:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+@contextlib.contextmanager
+def keep_owner(folder: Path) -> Iterator[None]:
+    """Give what root makes in a folder within the block to its owner, at the end of the block.
+
+    For what is made by others than this module, such as the file of DuckDB. It does nothing where
+    this process is not root's, or the folder is root's or is not there.
+
+    Args:
+        folder: with what lies directly in it, and in folders there.
+    """
+    try:
+        yield
+    finally:
+        if os.geteuid() == 0:
+            with contextlib.suppress(OSError):
+                _give_content_to_owner(folder)
+
+
+def _give_content_to_owner(folder: Path) -> None:
+    owner = folder.stat()
+    if owner.st_uid == 0 or owner.st_mode & stat.S_ISVTX:
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _give_files(descriptor, owner, depth=1)
+    finally:
+        os.close(descriptor)
+
+
+def _give_files(folder: int, owner: os.stat_result, *, depth: int) -> None:
+    """Give what is root's in an open folder to its owner.
+
+    The owner may have put anything there: a link to a file of root's elsewhere must not become the
+    way to own that. So no link is followed, and a file with a second name is left alone.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(name, flags, dir_fd=folder)
+            try:
+                found = os.fstat(descriptor)
+                is_folder = stat.S_ISDIR(found.st_mode)
+                if is_folder and depth:
+                    _give_files(descriptor, owner, depth=depth - 1)
+                alone = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+                if found.st_uid == 0 and (alone or is_folder):
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            finally:
+                os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:
@@ -79,6 +175,7 @@ def write_private_file(path: Path, text: str, *, replace: bool) -> bool:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     try:
         with os.fdopen(descriptor, "w") as file:
+            give_to_owner(file.fileno(), path.parent)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from treadle.files import open_private_file
+from treadle.files import make_private_folder, open_private_file
 
 _WIDTH: Final = 8
 
@@ -28,7 +28,7 @@ class SharedCounters:
     """
 
     def __init__(self, folder: Path, process: str, names: Sequence[str]) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(folder)
         path = folder / f"{process.replace(' ', '-')}.{_hash_names(names)}"
         descriptor = open_private_file(path)
         try:

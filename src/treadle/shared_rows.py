@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from treadle.files import open_private_file
+from treadle.files import make_private_folder, open_private_file
 
 _WIDTH: Final = 8  # bytes of an id or a number
 _ROWS_ADDED: Final = 256
@@ -33,7 +33,7 @@ class SharedRows:
     """
 
     def __init__(self, folder: Path, process: str, columns: Sequence[str]) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(folder)
         self._row_bytes = _WIDTH * (1 + len(columns))
         self._width = 1 + len(columns)
         self._descriptor = open_private_file(

@@ -18,7 +18,7 @@ VALUES = {
 }
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
-RIM = VALUES | {"clock", "failpoint", "files"}
+RIM = VALUES | {"clock", "failpoint", "files", "sqlite_snapshot"}
 """What rooms may use that are not pure."""
 
 DATA = RIM | {"log", "store", "destinations", "tables", "records"}
@@ -36,6 +36,7 @@ BELOW: dict[str, set[str]] = {
     "clock": set(),
     "files": set(),
     "failpoint": set(),
+    "sqlite_snapshot": {"files"},
     "records": VALUES,
     "tables": VALUES | {"records"},
     "log": RIM,
@@ -88,6 +89,8 @@ INSIDE: dict[str, set[str]] = {
     "log.sqlite": {"log"},
     "maintenance": set(),
     "maintenance.audit": set(),
+    "maintenance.backup": set(),
+    "maintenance.declaration": set(),
     "maintenance.doctor": set(),
     "records": {"records.transit", "records.validation"},
     "records.transit": {"records"},
@@ -121,6 +124,10 @@ PURE: dict[str, set[str]] = {
     "people.devices": set(),
     "people.passwords": set(),
     "people.rules": {"store"},
+    "maintenance.backup.manifest": set(),
+    "maintenance.declaration.document": {"maintenance"},
+    "maintenance.declaration.model": set(),
+    "maintenance.declaration.plan": {"maintenance"},
     "maintenance.doctor.findings": {"config", "destinations", "tables"},
     "server.supervisor": set(),
     "tracking.problem_kinds": set(),

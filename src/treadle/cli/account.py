@@ -1,12 +1,13 @@
 """`treadle account ...`: accounts, which own sources, and their tokens for the Connect API."""
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
-from treadle.cli.output import print_json, print_line, print_list, to_whole_second
+from treadle.cli.output import ask_user, print_json, print_line, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.cli.time_argument import parse_expiry
 from treadle.cli.token_life import (
@@ -69,6 +70,56 @@ def list_accounts(config: Config, arguments: Arguments) -> int:
     columns = ("stitch_client_id", "name", "created_at")
     print_list(columns, rows, as_json=arguments.json)
     return 0
+
+
+def _rename_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("account", metavar="ACCOUNT", help="id or name of the account")
+    parser.add_argument("name", metavar="NAME", help="its new name")
+
+
+def rename_account(config: Config, arguments: Arguments) -> int:
+    """Give an account another name for people. Its id, which clients send, stays."""
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account)
+        changed = store.accounts.rename_account(account.id, arguments.name)
+    print_line(f"Account {changed.id} is called {changed.name} now, and no longer {account.name}.")
+    return 0
+
+
+def _delete_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("account", metavar="ACCOUNT", help="id or name of the account")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def delete_account(config: Config, arguments: Arguments) -> int:
+    """Delete an account that has no source any more, with its tokens. Its tables stay."""
+    from treadle.store.errors import AccountNeededError
+
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account)
+        if not arguments.yes and not _confirm_deletion(account):
+            return 0
+        try:
+            store.accounts.delete_account(account.id)
+        except AccountNeededError as error:
+            raise OperatorError(
+                f"The account {account.id} ({account.name}) still has {', '.join(error.owned)}: "
+                "delete, disable or remove them first."
+                if error.owned
+                else f"The account {account.id} ({account.name}) is the only one, so it stays; "
+                "`treadle account rename` gives it another name."
+            ) from None
+    print_line(f"Deleted account {account.id} ({account.name}); its tokens are refused.")
+    return 0
+
+
+def _confirm_deletion(account: Account) -> bool:
+    if not sys.stdin.isatty():
+        raise OperatorError(
+            f"Deleting the account {account.name} cannot be undone; add --yes to do it."
+        )
+    question = f"Delete the account {account.id} ({account.name}) for good? [y/N] "
+    return ask_user(question).strip().lower() in ("y", "yes")
 
 
 def _add_account(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +210,18 @@ COMMANDS = (
         help="list the accounts",
         run=list_accounts,
         arguments=_list_arguments,
+    ),
+    CliCommand(
+        words=("account", "rename"),
+        help="give an account another name",
+        run=rename_account,
+        arguments=_rename_arguments,
+    ),
+    CliCommand(
+        words=("account", "delete"),
+        help="delete an account that has no source any more, with its tokens",
+        run=delete_account,
+        arguments=_delete_arguments,
     ),
     CliCommand(
         words=("account", "token", "create"),

@@ -1,11 +1,11 @@
-"""`treadle destination move`: has a source load into another destination."""
+"""`treadle source move` (or `destination move`): has a source load into another destination."""
 
 import argparse
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle import failpoint
@@ -318,9 +318,12 @@ def describe_gaps(tables: "Sequence[TableHistory]") -> list[str]:
 
 
 COMMAND = CliCommand(
-    words=("destination", "move"),
+    words=("source", "move"),
     help="have a source load into another destination; with its history, if that is asked for",
     run=move_source,
     arguments=_arguments,
     settings=("load_rows", "load_bytes"),
 )
+
+FORMER_COMMAND = replace(COMMAND, words=("destination", "move"))
+"""The same under the words that it had first."""

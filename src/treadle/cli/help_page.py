@@ -12,12 +12,15 @@ from treadle.config import Config
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Run": ("serve", "status", "problems", "doctor", "console"),
-    "Set up": ("account", "source", "destination", "token", "user", "hook", "recipient"),
-    "Bring records in": ("push", "plan"),
+    "Set up": (
+        *("account", "source", "destination", "token", "user", "hook", "recipient"),
+        *("apply", "export"),
+    ),
+    "Bring records in": ("push", "singer", "plan"),
     "See what became of them": (
         *("query", "table", "loads", "ledger", "requests", "rejects", "audit", "trail"),
     ),
-    "Repair": ("replay", "log", "key"),
+    "Repair and move": ("replay", "log", "backup", "restore", "key"),
     "More": ("metrics", "completion", "help", "version"),
 }
 """Title -> the first words of the commands below it. Others stand below the last one."""

@@ -9,6 +9,7 @@ from treadle.cli.output import print_json, print_table, to_whole_second
 from treadle.cli.store_access import find_source, open_existing_store
 from treadle.cli.time_argument import parse_time
 from treadle.config import Config
+from treadle.store.load_folding import count_parts
 from treadle.store.model import LoadReport
 from treadle.store.recent_loads import LoadFilter
 
@@ -100,7 +101,9 @@ def print_loads(config: Config, arguments: Arguments) -> int:
 def describe_notes(load: LoadReport) -> str | None:
     """Return what else there is to know of a committed load, on one line; None for nothing."""
     details = load.details
-    told = [f"{note['field']} left out ({note['total']})" for note in details.get("left_out", ())]
+    count = count_parts(load)
+    told = [f"{count} loads"] if count > 1 else []
+    told += [f"{note['field']} left out ({note['total']})" for note in details.get("left_out", ())]
     told += [f"{note['field']} rounded ({note['total']})" for note in details.get("rounded", ())]
     if details.get("trouble"):
         told.append(details["trouble"])

@@ -7,16 +7,20 @@ found something.
 
 import argparse
 import difflib
+import errno
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 from treadle import __version__
 from treadle.cli import (
     account,
+    apply,
     audit,
+    backup,
     completion,
     console,
     destination,
@@ -59,9 +63,10 @@ from treadle.cli.command import (
     print_warning,
 )
 from treadle.cli.output import make_output_robust, print_error, print_traceback
+from treadle.cli.store_access import find_user_name
 from treadle.config import FILE_SETTING, SETTINGS, Config, OperatorWarning
 from treadle.errors import InternalError, OperatorError, TreadleError
-from treadle.files import PRIVATE_UMASK
+from treadle.files import PRIVATE_UMASK, keep_owner
 from treadle.process_end import skip_last_collection
 
 COMMANDS: tuple[CliCommand, ...] = (
@@ -82,6 +87,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     *hook.COMMANDS,
     destination_check.COMMAND,
     destination_move.COMMAND,
+    destination_move.FORMER_COMMAND,
     push.COMMAND,
     plan.COMMAND,
     query.COMMAND,
@@ -96,10 +102,15 @@ COMMANDS: tuple[CliCommand, ...] = (
     *rejects.COMMANDS,
     replay.COMMAND,
     *log.COMMANDS,
+    *backup.COMMANDS,
+    *apply.COMMANDS,
     doctor.COMMAND,
     completion.COMMAND,
     *help_page.COMMANDS,
 )
+
+FOREIGN_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""Errors of the system that no command can help: a file is another user's, or read-only."""
 
 GROUPS = {
     (): "take JSON records over HTTP and load them into database tables",
@@ -157,9 +168,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes stdout once more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in FOREIGN_ERRORS:
+            raise
+        print_error(describe_foreign_file(error))
+        return 2
     finally:
         if argv is None:
             skip_last_collection()
+
+
+def describe_foreign_file(error: OSError) -> str:
+    """Say what to do about a file or folder that this user may not use, or nobody can write."""
+    found = error.strerror or type(error).__name__
+    named = "A file" if error.filename is None else str(error.filename)
+    if error.errno == errno.EROFS:
+        return (
+            f"{named} cannot be written: {found}; make the disk writable, or name another folder."
+        )
+    try:
+        owner = f", {find_user_name(Path(error.filename).stat().st_uid)}" if error.filename else ""
+    except OSError:
+        owner = ""
+    return f"{named} cannot be used: {found}; run treadle as the user that it belongs to{owner}."
 
 
 def make_sentence(text: str) -> str:
@@ -192,7 +223,8 @@ def _run(argv: list[str]) -> int:
     if command.opens_data:
         config.check_data_folder(warn)
     arguments.warnings = warnings
-    return command.run(config, arguments)
+    with keep_owner(config.data):
+        return command.run(config, arguments)
 
 
 def build_parser(

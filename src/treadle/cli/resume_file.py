@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from treadle.errors import OperatorError
+from treadle.files import make_private_folder, open_private_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +36,45 @@ class ResumeFile:
         self.path = folder / f"{name}.json"
 
     def read(self) -> PushProgress | None:
-        """Return the progress of an interrupted push; None if there is no file, or no valid one."""
+        """Return the progress of an interrupted push; None if there is no file, or no valid one.
+
+        Raises:
+            OperatorError: the file belongs to another user, or cannot be read.
+        """
         try:
             value = json.loads(self.path.read_bytes())
             return PushProgress(base=int(value["base"]), records=int(value["records"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+        except OSError as error:
+            raise self._explain("read", error) from error
 
     def write(self, progress: PushProgress) -> None:
         """Write the progress, without fsync: an older one only repeats requests."""
         text = json.dumps({"base": progress.base, "records": progress.records})
         draft = self.path.with_suffix(f".{os.getpid()}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft.write_text(text)
+            make_private_folder(self.path.parent)
+            descriptor = open_private_file(draft)
+            with os.fdopen(descriptor, "w") as file:
+                file.truncate()
+                file.write(text)
             draft.replace(self.path)
         except OSError as error:
-            raise OperatorError(
-                f"Progress cannot be remembered in {self.path.parent}: {error.strerror}; "
-                "mend that, or push with --no-resume."
-            ) from error
+            raise self._explain("remembered", error) from error
 
     def remove(self) -> None:
         """Remove the file, since the push is complete."""
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._explain("removed", error) from error
+
+    def _explain(self, verb: str, error: OSError) -> OperatorError:
+        remedy = "mend that"
+        if isinstance(error, PermissionError):
+            remedy = "run this as the user that the folder belongs to"
+        return OperatorError(
+            f"The progress of the push cannot be {verb} in {self.path.parent}: {error.strerror}; "
+            f"{remedy}, or push with --no-resume."
+        )

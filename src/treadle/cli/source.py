@@ -137,6 +137,26 @@ def _set_pause(config: Config, arguments: Arguments, paused_at: int | None) -> i
     return 0
 
 
+def _rename_arguments(parser: argparse.ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("display_name", metavar="DISPLAY_NAME", help="its new name for people")
+
+
+def rename_source(config: Config, arguments: Arguments) -> int:
+    """Give a source another name for people. That of its schema stays (connect-api.md 4.1)."""
+    with open_named_source(config, arguments) as (store, source):
+        changed = store.sources.update_source(
+            source.account_id, source.id, display_name=arguments.display_name
+        )
+    if changed is None:  # deleted by somebody else a moment ago
+        raise OperatorError(f"The source {source.name} was deleted.")
+    print_line(
+        f"Source {changed.id} is shown as {changed.display_name!r} now; its schema is still "
+        f"{changed.schema}."
+    )
+    return 0
+
+
 def _delete_arguments(parser: argparse.ArgumentParser) -> None:
     _arguments(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -277,6 +297,12 @@ COMMANDS = (
         help="accept pushes to a source again",
         run=unpause_source,
         arguments=_arguments,
+    ),
+    CliCommand(
+        words=("source", "rename"),
+        help="give a source another name for people; its schema stays",
+        run=rename_source,
+        arguments=_rename_arguments,
     ),
     CliCommand(
         words=("source", "adopt"),

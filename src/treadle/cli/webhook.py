@@ -101,6 +101,25 @@ def _parse_value(name: str, value: str) -> Any:
     return _SWITCHES[value]
 
 
+def check_webhook_value(name: str, value: object) -> None:
+    """Check the value of a setting that was given as one, not as a text.
+
+    Raises:
+        OperatorError: it is not valid.
+    """
+    if name == "key":
+        good = isinstance(value, list) and all(
+            isinstance(one, str) and is_key_name(one) for one in value
+        )
+    elif name == "provider":
+        good = value in PROVIDERS
+    else:
+        good = isinstance(value, str if name == "table" else bool)
+    if not good:
+        expected = "true or false" if VALUES[name] == "on or off" else VALUES[name]
+        raise OperatorError(f"webhook.{name} is to be {expected}")
+
+
 def _format_value(value: Any) -> str:
     if value is None:
         return ""

@@ -232,6 +232,13 @@ class Config(CheckedSettings):
         NumberKind(1, 36_500, whole=False, unit="days"),
         "keep the audit trail, which tells who changed what, this long",
     )
+    report_days: float = define_setting(
+        60.0,
+        NumberKind(1, 36_500, whole=False, unit="days"),
+        "keep reports of loads this long, but the newest of each table; those older than a day are "
+        "summed by table and hour, unless they tell of a failure, rejected records or a change of "
+        "the table",
+    )
     log_bytes: int = define_setting(
         0,
         NumberKind(0, 10**15, unit="bytes"),

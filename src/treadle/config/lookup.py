@@ -236,6 +236,11 @@ def read_settings_file(
             return {}
         raise OperatorError(f"There is no settings file {path}.") from None
     except OSError as error:
+        if named is None and not os.access(path.parent, os.X_OK):
+            raise OperatorError(
+                f"The data folder {path.parent} cannot be opened by this user: {error.strerror}; "
+                "run treadle as the user that it belongs to, or name another folder with --data."
+            ) from error
         raise OperatorError(f"Cannot read the settings file {path}: {error.strerror}.") from error
     exposure = judge_rights(mode)
     if exposure is Exposure.REFUSED:

@@ -439,7 +439,7 @@ def rebuild_under_way(name: str, operation_id: int) -> RequestRefusedError:
 
 
 def load_not_found(load_id: str) -> RequestRefusedError:
-    """Refuse an unknown load; reports of loads are kept for 60 days."""
+    """Refuse an unknown load; reports of loads are kept for `report_days`."""
     return _make_coded_error(404, "InvalidId", f"load not found ({load_id[:200]})")
 
 

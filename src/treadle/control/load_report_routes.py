@@ -60,6 +60,9 @@ class LoadReportAnswer(TypedDict):
     table: Annotated[str, Field(description="as sent")]
     started_at: MicrosecondTime
     finished_at: MicrosecondTime
+    loads: Annotated[
+        int, Field(ge=1, description="1, or how many loads of an hour it sums, after a day")
+    ]
     rows_received: Count
     rows_loaded: Count
     rows_discarded: Annotated[int, Field(ge=0, description="lost against a higher sequence")]

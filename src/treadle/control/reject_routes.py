@@ -97,7 +97,7 @@ async def list_reject_causes(
     """Why records were rejected, that with the newest record first, and how many are open.
 
     `since` and `until` are about the newest record of a cause. A record is forgotten with the
-    report of its load, after 60 days or more.
+    report of its load, after `report_days` or more.
     """
     return await work.read(rejects.list_causes, who, asked, before, limit)
 

@@ -62,3 +62,17 @@ def move_url(url: str, folder: Path) -> str:
     """
     head, end, tail = unquote(url.partition("://")[2]).partition(FOLDER_END)
     return url if not end or head == str(folder) else f"duckdb://{quote(f'{folder}{end}{tail}')}"
+
+
+def move_file(url: str, former: Path, folder: Path) -> str:
+    """Return the URL of a file that was in one folder and is in another; one elsewhere as it is.
+
+    Args:
+        url: of a DuckDB destination.
+        former: the folder before, absolute, links resolved.
+        folder: the present one, absolute.
+    """
+    path = Path(unquote(url.partition("://")[2]))
+    if FOLDER_END in unquote(url) or not path.is_relative_to(former):
+        return url
+    return f"duckdb://{quote(str(folder / path.relative_to(former)))}"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from treadle.errors import RetriableError
-from treadle.files import open_private_file
+from treadle.files import make_private_folder, open_private_file
 from treadle.text import digest_text
 
 WAIT_SECONDS_MAX: Final = 20.0
@@ -102,7 +102,7 @@ class LoaderPriority:
             os.close(theirs)
 
     def _open(self, who: str, identity: str) -> int:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(self.folder)
         return open_private_file(self.folder / f"{who}.{digest_text(identity).hex()[:16]}")
 
 

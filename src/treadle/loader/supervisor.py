@@ -42,7 +42,14 @@ QUOTA_CHECK_INTERVAL_US = 500_000
 """The time between two looks whether the log is full."""
 
 REPORT_RETENTION_US = 60 * 86_400 * 1_000_000
-"""Load reports stay this long: the longest of the documented times (loading.md 11.2)."""
+"""Load reports stay this long, unless the setting `report_days` says otherwise: the longest of the
+documented times (loading.md 11.2)."""
+
+FOLDING_AGE_US = 86_400 * 1_000_000
+"""Reports of loads that are older are folded, hour by hour (`treadle.store.load_folding`)."""
+
+FOLDING_PAUSE_US = 2 * 1_000_000
+"""The time between two hours that are folded while there are more, as after an upgrade."""
 
 KEY_RETENTION_US = 3_600 * 1_000_000
 """An idempotency key is known at least this long: longer than a client goes on sending it."""
@@ -67,6 +74,7 @@ class LoaderSupervisor:
             to connect to any.
         flush_policy: when loads begin.
         retention_us: how long entries stay in the log after their load, microseconds.
+        report_us: how long load reports stay, microseconds; longer where entries do.
         audit_us: how long events stay in the trail, microseconds.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
@@ -89,6 +97,7 @@ class LoaderSupervisor:
     place: str = "here"
     log_quota: LogQuota = field(default_factory=LogQuota)
     audit_us: int = AUDIT_RETENTION_US
+    report_us: int = REPORT_RETENTION_US
     priority: LoaderPriority | None = None
     quotas: QuotaTable = field(default_factory=QuotaTable)
     board: WaitingBoard | None = None
@@ -106,6 +115,7 @@ class LoaderSupervisor:
     _destination_of: dict[int, int] = field(default_factory=dict)
     _revision: int | None = None
     _trimmed_at: int = 0
+    _fold_at: int = 0
     _quota_checked_at: int = 0
     _published_at: int = 0
     _last_request: int = 0
@@ -171,6 +181,7 @@ class LoaderSupervisor:
                 or any(keys for _, keys in claims)
                 or bool(self._moves.open_moves or self._retiring)
             )
+            self._fold_reports()
         except RetriableError as error:
             if not self._is_waiting:
                 logger.warning("the loader waits: %s", error)
@@ -412,5 +423,12 @@ class LoaderSupervisor:
                 trimmed[source_id] = entries + gone, tables + 1
         for source_id, (entries, tables) in trimmed.items():
             logger.info("trimmed %d entries of %d tables of source %d", entries, tables, source_id)
-        self.store.loads.delete_loads_before(now - max(self.retention_us, REPORT_RETENTION_US))
+        self.store.loads.delete_loads_before(now - max(self.retention_us, self.report_us))
         reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
+
+    def _fold_reports(self) -> None:
+        """Fold the load reports of one hour that is a day old; soon the next one, if there is."""
+        now = self.clock()
+        if now >= self._fold_at:
+            more = self.store.loads.fold_loads(now - FOLDING_AGE_US)
+            self._fold_at = now + (FOLDING_PAUSE_US if more else TRIM_INTERVAL_US)

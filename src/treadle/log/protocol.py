@@ -19,8 +19,9 @@ Who retries: `append` raises `RetriableError` when the entries could not be made
 them is in the log then, and the caller may repeat. Who closes: the one that opened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from treadle.log.quota import LogSpace
@@ -325,3 +326,35 @@ class LogStatistics(Protocol):
 
     def measure_space(self) -> LogSpace:
         """Measure how full the log is."""
+
+
+class LogSnapshot(Protocol):
+    """What the log holds at one moment: blocking calls, used by one thread at a time."""
+
+    @property
+    def log_id(self) -> str:
+        """The log's name."""
+
+    @property
+    def form(self) -> int:
+        """The number of the form that the log is written in."""
+
+    @property
+    def end_position(self) -> int:
+        """The greatest position that was given until that moment."""
+
+    def begin(self, alongside: Callable[[], None] = ...) -> None:
+        """Fix the moment: a copy has what was appended before, and nothing of what comes later.
+
+        Args:
+            alongside: called while nothing can be appended, marked or trimmed, for what has to be
+                of the same moment. It must not take long.
+        """
+
+    def copy(self, path: Path, report: Callable[[int, int], None] = ...) -> None:
+        """Write the log of that moment into a new file, while others go on with the log.
+
+        Args:
+            path: of the file, which must not be there.
+            report: called with how much was copied so far, and how much there is.
+        """

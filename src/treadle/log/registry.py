@@ -4,10 +4,11 @@ Back-ends are imported when they are asked for, so that a command that reads no 
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from treadle.log.protocol import LogAppender, LogReader
+from treadle.log.protocol import LogAppender, LogReader, LogSnapshot
 from treadle.log.quota import LogLook, LogQuota
 from treadle.log.salvage_report import KnownLog, SalvageReport
 
@@ -130,3 +131,42 @@ def salvage_log(settings: LogSettings, known: KnownLog, reason: str) -> SalvageR
     from treadle.log.sqlite.recovery import salvage
 
     return salvage.salvage_log(settings.log_path, known, reason)
+
+
+def open_log_snapshot(settings: LogSettings) -> AbstractContextManager[LogSnapshot]:
+    """Open the log to copy it, also while a server uses it.
+
+    Raises:
+        OperatorError: it cannot be opened, is damaged, or is a newer treadle's.
+        RetriableError: the disk failed.
+    """
+    from treadle.log.sqlite import snapshot
+
+    return snapshot.open_log_snapshot(settings.log_path)
+
+
+def check_copy(path: Path) -> str | None:
+    """Return why a copy of a log cannot be used by this release; None when it can.
+
+    Raises:
+        OperatorError, RetriableError: the disk or its rights are at fault, not the copy.
+    """
+    from treadle.log.sqlite import snapshot, statements
+    from treadle.log.sqlite.recovery import salvage
+
+    form = snapshot.read_log_form(path)
+    if form != statements.SCHEMA_VERSION:
+        return f"its form is {form}, and this treadle knows {statements.SCHEMA_VERSION}"
+    return salvage.find_damage(path, KnownLog(), whole=True)
+
+
+def continue_log(path: Path) -> int:
+    """Let a copy go on as the log; return the position behind which new entries begin.
+
+    Raises:
+        OperatorError: it is no log, or has no positions left.
+        RetriableError: the disk failed.
+    """
+    from treadle.log.sqlite import snapshot
+
+    return snapshot.continue_log(path)

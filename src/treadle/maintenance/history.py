@@ -23,6 +23,7 @@ from treadle.destinations.retry import open_with_retry
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader, ReadLimits
 from treadle.records.message_batch import decode_batch
+from treadle.store.load_folding import list_parts
 from treadle.store.model import Source
 from treadle.store.store import Store
 from treadle.tables.model import OffsetCommit
@@ -261,9 +262,11 @@ class HistoryCopy:
         ):
             before = page[-1].id
             gone += sum(
-                load.rows_received
+                part.rows_received
                 for load in page
-                if load.error is None and load.last > held and (first is None or load.last < first)
+                if load.error is None
+                for part in list_parts(load)
+                if part.last > held and (first is None or part.last < first)
             )
         return gone
 

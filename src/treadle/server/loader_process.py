@@ -68,6 +68,7 @@ def make_loader(
         ),
         retention_us=int(config.retention_days * 86_400_000_000),
         audit_us=int(config.audit_days * 86_400_000_000),
+        report_us=int(config.report_days * 86_400_000_000),
         clock=clock.read_clock,
         new_id=lambda: str(uuid.uuid4()),
         log_quota=make_quota(config),

@@ -1,22 +1,49 @@
 """The repository of accounts; their tokens are in `tokens`."""
 
-from sqlalchemy import func, insert, select
+from dataclasses import replace
+from typing import Final
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import with_shared_destination
 from treadle.store.errors import (
     AccountLimitError,
+    AccountNeededError,
     AccountTakenError,
     NotFoundError,
     OwnerTakenError,
 )
 from treadle.store.model import Account, AccountOwner, TokenHolder
-from treadle.store.schema import access_tokens, account_owners, accounts
+from treadle.store.schema import (
+    access_tokens,
+    account_owners,
+    accounts,
+    browser_sessions,
+    destinations,
+    ephemeral_tokens,
+    hooks,
+    recipients,
+    sources,
+    users,
+)
 from treadle.store.secrets import hash_token
 from treadle.store.token_rows import add_token, is_active
 from treadle.store.token_rules import ACCOUNT, PREFIXES, TokenRequest
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.text import digest_text
+
+_ACCOUNT: Final = select(
+    accounts.c.id, accounts.c.name, accounts.c.created_at, accounts.c.destination_id
+)
+
+_KEEPERS: Final = (
+    ("source", sources.c.name, sources.c.account_id, sources.c.deleted_at),
+    ("hook", hooks.c.id, hooks.c.account_id, hooks.c.disabled_at),
+    ("recipient", recipients.c.address, recipients.c.account_id, recipients.c.disabled_at),
+    ("user", users.c.email, users.c.account_id, users.c.disabled_at),
+)
+"""What keeps an account from being deleted: its kind, its name, whose it is, since when not."""
 
 
 class AccountRepository(StoreRepository):
@@ -95,14 +122,80 @@ class AccountRepository(StoreRepository):
     def list_accounts(self) -> list[Account]:
         """Return all accounts, by id."""
         with self._database.read() as tx:
-            rows = tx.connection.execute(select(accounts).order_by(accounts.c.id))
+            rows = tx.connection.execute(_ACCOUNT.where(_is_there()).order_by(accounts.c.id))
             return [Account(**row._mapping) for row in rows]
+
+    def rename_account(self, account_id: int, name: str) -> Account:
+        """Give an account another name for people; return it.
+
+        Raises:
+            NotFoundError: no such account.
+        """
+        with self._database.change() as tx:
+            account = _get_account(tx, account_id)
+            tx.connection.execute(
+                update(accounts).where(accounts.c.id == account_id).values(name=name)
+            )
+            tx.record(
+                TrailAction.RENAME_ACCOUNT,
+                TrailTarget(TargetKind.ACCOUNT, account_id, name),
+                account_id=account_id,
+                detail={"before": {"name": account.name}, "after": {"name": name}},
+            )
+            return replace(account, name=name)
+
+    def delete_account(self, account_id: int) -> Account:
+        """Delete an account that owns nothing which works; return it as it was.
+
+        Its tokens end, and so do its sessions. Its destinations are deleted as such; what is in
+        them stays. Its id is not given again.
+
+        Raises:
+            NotFoundError: no such account.
+            AccountNeededError: it has sources, hooks, recipients or users, or it is the only one.
+        """
+        with self._database.change() as tx:
+            account = _get_account(tx, account_id)
+            owned = [
+                f"{kind} {name}"
+                for kind, shown, owner, since in _KEEPERS
+                for name in tx.connection.execute(
+                    select(shown).where(owner == account_id, since.is_(None)).order_by(shown)
+                ).scalars()
+            ]
+            if owned:
+                raise AccountNeededError(account_id, owned)
+            others = select(accounts.c.id).where(accounts.c.id != account_id, _is_there()).limit(1)
+            if tx.connection.execute(others).one_or_none() is None:
+                raise AccountNeededError(account_id, ())
+            for statement in (
+                update(access_tokens)
+                .where(access_tokens.c.account_id == account_id)
+                # Those of a deleted source stay: a push is told of it (connect-api.md 4.3).
+                .where(access_tokens.c.kind == ACCOUNT, access_tokens.c.revoked_at.is_(None))
+                .values(revoked_at=tx.now),
+                delete(ephemeral_tokens).where(ephemeral_tokens.c.account_id == account_id),
+                delete(browser_sessions).where(browser_sessions.c.account_id == account_id),
+                # The address of its owner may have another account then.
+                delete(account_owners).where(account_owners.c.account_id == account_id),
+                update(destinations)
+                .where(destinations.c.account_id == account_id, destinations.c.deleted_at.is_(None))
+                .values(deleted_at=tx.now),
+                update(accounts).where(accounts.c.id == account_id).values(deleted_at=tx.now),
+            ):
+                tx.connection.execute(statement)
+            tx.record(
+                TrailAction.DELETE_ACCOUNT,
+                TrailTarget(TargetKind.ACCOUNT, account_id, account.name),
+                account_id=account_id,
+            )
+            return account
 
     def get_account_count(self) -> int:
         """Return how many accounts there are."""
         with self._database.read() as tx:
             count: int = tx.connection.execute(
-                select(func.count()).select_from(accounts)
+                select(func.count()).select_from(accounts).where(_is_there())
             ).scalar_one()
         return count
 
@@ -124,7 +217,7 @@ class AccountRepository(StoreRepository):
         """Return who has a Connect API token; None for an unknown or ended token."""
         with self._database.read() as tx:
             row = tx.connection.execute(
-                select(accounts, access_tokens.c.id.label("token_id"))
+                _ACCOUNT.add_columns(access_tokens.c.id.label("token_id"))
                 .join(access_tokens, access_tokens.c.account_id == accounts.c.id)
                 .where(
                     access_tokens.c.kind == ACCOUNT,
@@ -144,8 +237,21 @@ def require_account(tx: StoreTransaction, account_id: int) -> None:
     Raises:
         NotFoundError: no such account.
     """
-    if not _is_known(tx, account_id):
+    _get_account(tx, account_id)
+
+
+def _get_account(tx: StoreTransaction, account_id: int) -> Account:
+    row = tx.connection.execute(
+        _ACCOUNT.where(accounts.c.id == account_id, _is_there())
+    ).one_or_none()
+    if row is None:
         raise NotFoundError(f"there is no account {account_id}")
+    return Account(**row._mapping)
+
+
+def _is_there() -> ColumnElement[bool]:
+    """Return the condition that an account was not deleted."""
+    return accounts.c.deleted_at.is_(None)
 
 
 def _check_owner(tx: StoreTransaction, owner: AccountOwner) -> None:
@@ -159,7 +265,8 @@ def _check_owner(tx: StoreTransaction, owner: AccountOwner) -> None:
 def _check_room(tx: StoreTransaction, accounts_max: int) -> None:
     if accounts_max <= 0:
         return
-    count = tx.connection.execute(select(func.count()).select_from(accounts)).scalar_one()
+    query = select(func.count()).select_from(accounts).where(_is_there())
+    count = tx.connection.execute(query).scalar_one()
     if count >= accounts_max:
         raise AccountLimitError(accounts_max)
 

@@ -3,6 +3,8 @@
 None of them is an answer on the wire: `treadle.control` makes the documented bodies.
 """
 
+from collections.abc import Sequence
+
 from treadle.errors import OperatorError, TreadleError
 
 
@@ -93,6 +95,22 @@ class AccountLimitError(TreadleError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"this server already has the maximum of {limit} accounts")
         self.limit = limit
+
+
+class AccountNeededError(TreadleError):
+    """An account cannot be deleted.
+
+    Attributes:
+        owned: what it still has, such as `source web`; nothing where it is the only account.
+    """
+
+    def __init__(self, account_id: int, owned: Sequence[str]) -> None:
+        super().__init__(
+            f"the account {account_id} still has {', '.join(owned)}"
+            if owned
+            else f"the account {account_id} is the only one"
+        )
+        self.owned = tuple(owned)
 
 
 class EphemeralTokenLimitError(TreadleError):

@@ -1,8 +1,9 @@
 """The repository of load reports: committed loads and failed tries."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from functools import cache
+from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -27,6 +28,7 @@ from treadle import failpoint
 from treadle.store.column_history import keep_columns
 from treadle.store.database import StoreRepository, StoreTransaction, make_insert
 from treadle.store.deliveries import add_deliveries, has_enabled_hooks, list_enabled_hooks
+from treadle.store.load_folding import HOUR_US, choose_folds
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
 from treadle.store.rejects import add_rejects, forget_rejects
@@ -93,11 +95,20 @@ def _insert_load(dialect: str) -> Executable:
     )
 
 
+LOADS_FOLDED_MAX: Final = 1_000
+"""Loads that are folded in one transaction: it takes some hundredths of a second."""
+
+_FOLDED_COLUMNS: Final = (
+    *("first", "started_at", "rows_received", "rows_loaded", "rows_discarded"),
+    *("tables", "details", "waited_max_us", "waited_p50_us"),
+)
+
 RECENT_LOADS_MAX: Final = 10_000
 """Loads that are summed at most: to read so many takes some hundredths of a second."""
 
 # Written as in the conditions of the indexes: with a parameter no index would fit.
 _CHANGED: Final = loads.c.schema_changes > literal_column("0")
+_REJECTING: Final = loads.c.rows_rejected > literal_column("0")
 
 
 class LoadRepository(StoreRepository):
@@ -338,7 +349,7 @@ class LoadRepository(StoreRepository):
             .join(tables, tables.c.id == loads.c.table_id)
             .where(
                 loads.c.finished_at >= since,
-                loads.c.rows_rejected > 0,
+                _REJECTING,
                 loads.c.error.is_(None),
             )
             .group_by(tables.c.id, tables.c.source_id, tables.c.name)
@@ -346,6 +357,25 @@ class LoadRepository(StoreRepository):
         )
         with self._database.read() as tx:
             return [RejectionTimes(**row._mapping) for row in tx.connection.execute(query)]
+
+    def count_rejections(self, since: int) -> list[tuple[int, str, int]]:
+        """Return how many records of each table were rejected: (source id, table name, records).
+
+        Args:
+            since: only by loads that finished at or after this time.
+        """
+        records = func.sum(loads.c.rows_rejected)
+        query = (
+            select(tables.c.source_id, tables.c.name, records.label("records"))
+            .join(tables, tables.c.id == loads.c.table_id)
+            .where(loads.c.finished_at >= since, _REJECTING, loads.c.error.is_(None))
+            .group_by(tables.c.id, tables.c.source_id, tables.c.name)
+            .order_by(tables.c.id)
+        )
+        with self._database.read() as tx:
+            return [
+                (row.source_id, row.name, int(row.records)) for row in tx.connection.execute(query)
+            ]
 
     def find_covering_load(
         self, source_id: int, table_name: str, position: int
@@ -387,22 +417,69 @@ class LoadRepository(StoreRepository):
             )
             return [(row.source_id, row.name, row.last) for row in rows]
 
+    def fold_loads(self, before: int, *, loads_max: int = LOADS_FOLDED_MAX) -> bool:
+        """Fold the reports of one more hour, as `load_folding` says; return whether there is more.
+
+        Each transaction takes some tables, so that others get their turn at the store. A hour that
+        is cut short is begun again, which finds what is folded already.
+
+        Args:
+            before: only loads that finished in hours that ended at or before this time.
+            loads_max: how many in one transaction, but for a table that has more.
+        """
+        with self._database.read() as tx:
+            until = tx.connection.execute(select(meta.c.folded_until)).scalar_one()
+            first = tx.connection.execute(
+                select(func.min(loads.c.finished_at)).where(loads.c.finished_at >= until)
+            ).scalar_one()
+            if first is None or (first // HOUR_US + 1) * HOUR_US > before:
+                return False
+            begin = first // HOUR_US * HOUR_US
+            in_hour = (loads.c.finished_at >= begin, loads.c.finished_at < begin + HOUR_US)
+            found = tx.connection.execute(
+                select(loads.c.table_id, func.count().label("loads"))
+                .where(*in_hour, loads.c.error.is_(None))
+                .group_by(loads.c.table_id)
+                .having(func.count() > 1)
+                .order_by(loads.c.table_id)
+            ).all()
+        for table_ids in _share_out([(row.table_id, row.loads) for row in found], loads_max):
+            with self._database.write() as tx:
+                rows = tx.connection.execute(
+                    _loads.add_columns(loads.c.number, loads.c.log_id, loads.c.table_id)
+                    .where(*in_hour, loads.c.table_id.in_(table_ids))
+                    .order_by(loads.c.table_id, loads.c.log_id, loads.c.number)
+                ).all()
+                _write_folds(tx, rows)
+        with self._database.write() as tx:
+            tx.connection.execute(update(meta).values(folded_until=begin + HOUR_US))
+        return True
+
     def delete_loads_before(self, at: int) -> int:
         """Delete loads that finished before a time, but the newest of each table; return how many.
 
         A receipt of their entries finds no load any more, so `at` must lie before the retention of
         receipts.
         """
-        newest = (
-            select(func.max(loads.c.number))
-            .where(loads.c.error.is_(None))
-            .group_by(loads.c.table_id)
-            .scalar_subquery()
+        newer = loads.alias("newer")
+        is_followed = (
+            select(newer.c.number)
+            .where(
+                newer.c.table_id == loads.c.table_id,
+                newer.c.finished_at >= loads.c.finished_at,
+                newer.c.number > loads.c.number,
+                newer.c.error.is_(None),
+            )
+            .exists()
         )
         with self._database.write() as tx:
             gone = tx.connection.execute(
-                delete(loads).where(loads.c.finished_at < at, loads.c.number.not_in(newest))
+                delete(loads).where(
+                    loads.c.finished_at < at, or_(loads.c.error.is_not(None), is_followed)
+                )
             )
+            if not gone.rowcount:
+                return 0
             # An outcome belongs to the load that covers its position, and goes with it.
             kept = (
                 select(loads.c.number)
@@ -418,6 +495,60 @@ class LoadRepository(StoreRepository):
             if tx.connection.execute(delete(outcomes).where(~kept)).rowcount:
                 forget_rejects(tx)
             return gone.rowcount
+
+
+def _share_out(tables_: Sequence[tuple[int, int]], loads_max: int) -> Iterator[list[int]]:
+    """Yield groups of tables, each with so many loads at most, or with one table.
+
+    Args:
+        tables_: (id, loads).
+        loads_max: of a group.
+    """
+    group: list[int] = []
+    size = 0
+    for table_id, count in tables_:
+        if group and size + count > loads_max:
+            yield group
+            group, size = [], 0
+        group.append(table_id)
+        size += count
+    if group:
+        yield group
+
+
+def _write_folds(tx: StoreTransaction, rows: Sequence[Row[Any]]) -> None:
+    """Fold reports, ordered by table, log and number."""
+    removed: list[dict[str, int]] = []
+    changed: list[dict[str, Any]] = []
+    for _, group in groupby(rows, key=lambda row: (row.table_id, row.log_id)):
+        reports = [
+            (
+                row.number,
+                LoadReport(
+                    **{
+                        name: value
+                        for name, value in row._mapping.items()
+                        if name not in ("number", "log_id", "table_id")
+                    }
+                ),
+            )
+            for row in group
+        ]
+        for fold in choose_folds(reports):
+            removed += [{"at_number": number} for number in fold.removed]
+            values = {name: getattr(fold.report, name) for name in _FOLDED_COLUMNS}
+            changed.append({"at_number": fold.number, **values})
+    if changed:
+        # First the others: no two rows of a table have the same last position.
+        tx.connection.execute(
+            delete(loads).where(loads.c.number == bindparam("at_number")), removed
+        )
+        tx.connection.execute(
+            update(loads)
+            .where(loads.c.number == bindparam("at_number"))
+            .values({name: bindparam(name) for name in _FOLDED_COLUMNS}),
+            changed,
+        )
 
 
 def _record_load(

@@ -1,5 +1,9 @@
 """The schema of a store: made for a new one, migrated to that of this release for an older one."""
 
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +24,14 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from treadle.errors import OperatorError
+from treadle.sqlite_snapshot import open_snapshot
 from treadle.store.database import begin_write
 from treadle.store.schema import metadata
 
+logger = logging.getLogger("treadle.store")
+
 # The newest of migrations/versions, as a test checks. It is known here without importing Alembic.
-HEAD_REVISION: Final = "0025"
+HEAD_REVISION: Final = "0026"
 
 # As Alembic makes it, which reads it in every store.
 _version: Final = Table(
@@ -33,6 +40,12 @@ _version: Final = Table(
     Column("version_num", String(32), nullable=False),
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
+
+COPIES_KEPT: Final = 3
+"""Copies of a store that are kept, of those before its last migrations."""
+
+COPY_MARK: Final = ".before-"
+"""In the name of a copy, followed by the schema revision that the store was migrated to."""
 
 # A number that no other program on the database takes for its advisory lock.
 _LOCK: Final = 0x7472_6561_646C_65  # "treadle"
@@ -48,10 +61,11 @@ def migrate_schema(engine: Engine) -> None:
     """Make the schema of a new store, or run the migrations that a store lacks.
 
     Either is one transaction. Processes that start together wait for each other: the first one does
-    it, the others find it done.
+    it, the others find it done. A store in a file is copied before it is migrated, so that the
+    release before can be installed again.
 
     Raises:
-        OperatorError: the store was made by a newer treadle.
+        OperatorError: the store was made by a newer treadle, or cannot be copied.
     """
     with engine.connect() as connection:
         if _read_revision(connection) == HEAD_REVISION:
@@ -63,7 +77,77 @@ def migrate_schema(engine: Engine) -> None:
         if found is None:
             _make_schema(connection)
         elif found != HEAD_REVISION:
-            run_migrations(connection, found)
+            _migrate_store(engine, connection, found)
+
+
+def _migrate_store(engine: Engine, connection: Connection, found: str) -> None:
+    """Run the migrations that a store lacks, after it was copied; say so in the log."""
+    if not is_known(found):
+        raise _make_newer_error(found)
+    began = time.monotonic()
+    path = None
+    if engine.dialect.name == "sqlite" and engine.url.database is not None:
+        path = copy_store(Path(engine.url.database), HEAD_REVISION)
+    run_migrations(connection, found)
+    logger.info(
+        "the store was migrated from revision %s to %s in %.1f s%s",
+        found,
+        HEAD_REVISION,
+        time.monotonic() - began,
+        "" if path is None else f"; as it was before, it is kept in {path}",
+    )
+
+
+def copy_store(path: Path, revision: str) -> Path:
+    """Copy a store as it is now, and remove the oldest of its copies.
+
+    Args:
+        path: of the store. Nobody writes it; the caller's transaction sees to that.
+        revision: that it is about to be migrated to.
+
+    Returns:
+        The copy.
+
+    Raises:
+        OperatorError: it cannot be written.
+    """
+    copy = path.with_name(f"{path.name}{COPY_MARK}{revision}")
+    draft = copy.with_name(f"{copy.name}.new")
+    try:
+        draft.unlink(missing_ok=True)
+        with open_snapshot(path) as snapshot:
+            snapshot.begin()
+            snapshot.copy(draft)
+        draft.replace(copy)
+        for old in choose_old_copies(path.name, [one.name for one in path.parent.iterdir()]):
+            path.with_name(old).unlink(missing_ok=True)
+    except (OSError, sqlite3.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise OperatorError(
+            f"the store {path} is to be migrated to revision {revision}, and cannot be copied "
+            f"before ({why}): make room for another file of its size in its folder, writable for "
+            "the user treadle runs as"
+        ) from error
+    return copy
+
+
+def choose_old_copies(store: str, names: Iterable[str]) -> list[str]:
+    """Return the copies of a store that are not kept any longer.
+
+    Args:
+        store: the name of its file.
+        names: of the files in its folder.
+    """
+    head = store + COPY_MARK
+    copies = sorted(name for name in names if name.startswith(head) and name[len(head) :].isdigit())
+    return copies[:-COPIES_KEPT]
+
+
+def _make_newer_error(found: str) -> OperatorError:
+    return OperatorError(
+        f"the store was made by a newer treadle (its schema is {found}, this one knows up to "
+        f"{HEAD_REVISION}): install that version again"
+    )
 
 
 def _read_revision(connection: Connection) -> str | None:
@@ -112,8 +196,5 @@ def run_migrations(connection: Connection, found: str | None) -> None:
     config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
-        raise OperatorError(
-            f"the store was made by a newer treadle (its schema is {found}, this one knows up to "
-            f"{HEAD_REVISION}): install that version again"
-        )
+        raise _make_newer_error(found)
     command.upgrade(config, "head")

@@ -87,6 +87,8 @@ meta: Final = Table(
     Column("key_check", String(64), nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("log_id", String(64), nullable=False, server_default=""),
+    # The reports of loads that finished before are folded (load_folding.py).
+    _total_column("folded_until"),
 )
 
 # Sources and destinations share one sequence of ids, the "connections" of connect-api.md 4.7.
@@ -105,6 +107,7 @@ accounts: Final = Table(
     Column("name", ClientText, nullable=False),
     _time_column("created_at"),
     Column("destination_id", BigInteger),
+    _time_column("deleted_at", nullable=True),
 )
 
 # The people for whom a partner made accounts. An address is looked up by its SHA-256, in one case
@@ -401,6 +404,7 @@ load_requests: Final = Table(
 
 FAILED: Final = "error IS NOT NULL"
 CHANGED: Final = "schema_changes > 0"
+REJECTING: Final = "rows_rejected > 0"
 """The conditions of the indexes of loads: a query uses one if it has the same text."""
 
 
@@ -462,6 +466,16 @@ loads: Final = Table(
     *_load_indexes("source", "source_id"),
     *_load_indexes("table", "table_id"),
     Index("ix_loads_by_time", "finished_at"),
+    *(
+        Index(
+            f"ix_loads_{name}_by_time",
+            "finished_at",
+            "number",
+            sqlite_where=text(condition),
+            postgresql_where=text(condition),
+        )
+        for name, condition in (("failed", FAILED), ("rejecting", REJECTING))
+    ),
     sqlite_autoincrement=True,
 )
 

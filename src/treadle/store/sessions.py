@@ -231,7 +231,9 @@ class SessionRepository(StoreRepository):
                 return None
             account_id = row.account_id
             if account_id is None:
-                account_id = tx.connection.execute(select(func.min(accounts.c.id))).scalar_one()
+                account_id = tx.connection.execute(
+                    select(func.min(accounts.c.id)).where(accounts.c.deleted_at.is_(None))
+                ).scalar_one()
             if account_id is None:
                 return None
             asked = {"account_id": account_id, "user_id": user_id, "role": row.role}
@@ -240,7 +242,9 @@ class SessionRepository(StoreRepository):
     def switch_account(self, session: BrowserSession, account_id: int) -> bool:
         """Let a session go over to another account; return whether it may and there is one."""
         with self._database.change() as tx:
-            known = select(accounts.c.id).where(accounts.c.id == account_id)
+            known = select(accounts.c.id).where(
+                accounts.c.id == account_id, accounts.c.deleted_at.is_(None)
+            )
             seer = select(users.c.id).where(
                 users.c.id == session.user_id,
                 users.c.account_id.is_(None),

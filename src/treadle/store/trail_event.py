@@ -32,6 +32,8 @@ class TrailAction(StrEnum):
     """Actions on accounts, sources, tokens, destinations, tables, the log, recipients and users."""
 
     CREATE_ACCOUNT = "create_account"
+    RENAME_ACCOUNT = "rename_account"
+    DELETE_ACCOUNT = "delete_account"
     CREATE_ACCOUNT_TOKEN = "create_account_token"  # noqa: S105 - an action, as below
     REVOKE_ACCOUNT_TOKEN = "revoke_account_token"  # noqa: S105
     CREATE_SOURCE = "create_source"
@@ -77,6 +79,8 @@ class TrailAction(StrEnum):
     RESEND_RECORDS = "resend_records"
     CANCEL_OPERATION = "cancel_operation"
     SALVAGE_LOG = "salvage_log"
+    MAKE_BACKUP = "make_backup"
+    RESTORE_BACKUP = "restore_backup"
     ADD_RECIPIENT = "add_recipient"
     CHANGE_RECIPIENT = "change_recipient"
     DISABLE_RECIPIENT = "disable_recipient"
@@ -129,6 +133,7 @@ class TargetKind(StrEnum):
     DESTINATION = "destination"
     TABLE = "table"
     LOG = "log"
+    STORE = "store"
     RECIPIENT = "recipient"
     HOOK = "hook"
     PROBLEM = "problem"

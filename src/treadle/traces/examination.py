@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from treadle.files import write_private_file
+from treadle.files import make_private_folder, write_private_file
 
 SILENT_US: Final = 180_000_000
 """An examination that tells nothing for so long has ended without a result."""
@@ -80,7 +80,7 @@ def write_examination(folder: Path, note: ExaminationNote) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_private_folder(folder)
     text = msgspec.json.encode(note).decode("utf-8", "replace")
     write_private_file(folder / f"{note.kind}.json", text, replace=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from treadle.files import write_private_file
+from treadle.files import make_private_folder, write_private_file
 
 
 class ProcessNote(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ def note_start(folder: Path, name: str, now: int) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_private_folder(folder)
     path = folder / name.replace(" ", "-")
     before = _read_note(path)
     again = before is not None and before.supervisor == os.getppid()

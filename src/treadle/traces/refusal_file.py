@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from treadle.files import open_private_file
+from treadle.files import make_private_folder, open_private_file
 from treadle.traces.fair_places import FairPlaces
 from treadle.traces.refusals import (
     MINUTES,
@@ -71,7 +71,7 @@ class RefusalFile:
     """
 
     def __init__(self, folder: Path, process: str) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(folder)
         self._name = process.rpartition(" ")[2]
         descriptor = open_private_file(folder / (process.replace(" ", "-") + ENDING))
         try:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from treadle.store.load_folding import count_parts
 from treadle.store.model import LoadReport
 from treadle.timestamps import format_microseconds
 from treadle.tracking.field_notes import render_left_out, render_rounded
@@ -11,7 +12,7 @@ def render_load_report(load: LoadReport) -> dict[str, Any]:
     """Return the JSON value of a load report.
 
     A column of a subtable is named with its relation, `orders__lines.price__do`. After a failed try
-    nothing is loaded, and its records wait.
+    nothing is loaded, and its records wait. `loads` is 1, or how many loads of an hour it sums.
     """
     details = load.details
     root = next((name for _, name in details.get("relations", [])), load.table_name)
@@ -25,6 +26,7 @@ def render_load_report(load: LoadReport) -> dict[str, Any]:
         "table": load.table_name,
         "started_at": format_microseconds(load.started_at),
         "finished_at": format_microseconds(load.finished_at),
+        "loads": count_parts(load),
         "rows_received": load.rows_received,
         "rows_loaded": load.rows_loaded,
         "rows_discarded": load.rows_discarded,

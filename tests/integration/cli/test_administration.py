@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.integration.cli.conftest import Treadle
 
+from treadle.config import Config
+from treadle.server.factories import open_store
 from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
@@ -262,3 +264,30 @@ def test_a_token_that_is_none_is_not_imported(
     assert done.code == 2
     assert "is to be one line without blanks" in done.err
     assert len(store.tokens.list_tokens(store.sources.list_sources()[0].id)) == 1
+
+
+def test_an_account_is_renamed_and_deleted_when_nothing_of_it_works(
+    data: Path, treadle: Treadle
+) -> None:
+    assert treadle("account create --name Shop").code == 0
+    made = treadle("account create --name default --json").json
+    account = made["stitch_client_id"]
+    assert treadle("account rename default Spare").code == 0
+    assert treadle("source create Web --account Spare").code == 0
+    done = treadle("account delete Spare --yes")
+    assert (done.code, "still has source web" in done.err) == (2, True)
+    assert treadle("source rename web Website").code == 0
+    [source] = treadle("source list --json").json
+    assert (source["name"], source["display_name"]) == ("web", "Website")
+    assert treadle("source delete web --yes").code == 0
+    assert treadle("account delete Spare").code == 2  # nobody is there to answer
+    assert treadle("account delete Spare --yes").code == 0
+    [left] = treadle("account list --json").json
+    assert left["name"] == "Shop"
+    assert "is the only one" in treadle("account delete Shop --yes").err
+    assert treadle("source create Web").code == 0  # no account has to be named any more
+    with closing(open_store(Config(data=data))) as store:
+        assert store.accounts.find_account_by_token(made["access_token"]) is None
+        assert store.accounts.get_account_count() == 1
+        later, _ = store.accounts.create_account("Later")
+        assert later.id > account  # the id of a deleted account is not given again

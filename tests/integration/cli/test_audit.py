@@ -60,6 +60,22 @@ def test_without_the_log_rows_of_each_load_are_counted(shop: Shop) -> None:
     assert shop.audit()["events"]["differences"] == ["1 rows fewer than its loads wrote"]
 
 
+def test_folded_reports_are_compared_load_by_load(shop: Shop, treadle: Treadle) -> None:
+    for n in range(3):
+        shop.push("events", [{"n": 10 + n}], first=20 + n)
+    before = shop.audit("--counts")
+    later = shop.loader.clock() + 26 * 3_600_000_000
+    shop.loader.clock = lambda: later
+    shop.loader._fold_reports()
+    loads = treadle("loads --table events --json").json
+    assert (len(loads), sum(one["loads"] for one in loads)) == (2, 5)
+    assert "4 loads" in treadle("loads --table events").out
+    assert shop.audit("--counts") == before
+    shop.change('DELETE FROM "web"."events" WHERE n = 11')
+    [short] = shop.audit("--counts")["events"]["differences"]
+    assert short == "1 rows fewer than its loads wrote"
+
+
 def test_other_changes_by_hand(shop: Shop) -> None:
     shop.change('UPDATE "web"."orders" SET _sdc_sequence = 2 WHERE id = 4')
     shop.change(

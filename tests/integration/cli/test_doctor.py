@@ -1,7 +1,10 @@
 """`treadle doctor` on a real folder, store, log and destination."""
 
 import json
+import os
+import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,7 @@ from tests.loads import load
 from tests.servers.certificates import make_certificate
 from tests.servers.postgres import PostgresServer
 
+from treadle.clock import read_clock
 from treadle.log.protocol import NewEntry
 from treadle.maintenance.doctor import measurements
 from treadle.store.key_files import load_cipher
@@ -272,3 +276,84 @@ def test_a_password_in_a_flag_is_warned_about_by_every_command(
     done = treadle(f"query --destination {url}", "SELECT 1")
     assert "Warning: The flag --destination holds a secret." in done.err
     assert "5ecret" not in done.err + done.out
+
+
+def test_a_store_that_cannot_be_opened_is_not_called_damaged(
+    folder: Path, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    monkeypatch.setattr(measurements, "_open_read_only", refuse)
+    monkeypatch.setattr(measurements, "is_read_only", lambda folder: True)
+    found = findings(treadle, code=1)
+    assert [one["found"] for one in found["store"]] == [
+        "The store cannot be opened: its disk is mounted read-only."
+    ]
+    assert "mounted read-only" in found["disk"][0]["found"]
+    assert found.get("log", []) == found.get("files", []) == []
+
+
+def test_the_wrong_folder_is_a_finding(data: Path, treadle: Treadle) -> None:
+    data.mkdir(0o700)
+    [found] = odd(treadle)["files"]
+    assert found["found"] == f"There is no treadle data in {data}."
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_of_another_user_is_named_as_such(
+    folder: Path, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurements, "MOUNTS_FILE", Path("/proc/self/mountinfo"))
+    with tempfile.TemporaryDirectory() as place:  # the folders above `tmp_path` are root's alone
+        Path(place).chmod(0o755)
+        other = Path(shutil.copytree(folder, Path(place) / "data"))
+        for mode, line, said in (
+            (0o700, "status", "cannot be opened by this user"),
+            (0o755, "doctor --quick", "The store cannot be opened: it belongs to root"),
+        ):
+            treadle(line, "--data", str(other))  # what it imports may be out of reach later
+            other.chmod(mode)
+            os.setresuid(65534, 65534, 0)
+            try:
+                done = treadle(line, "--data", str(other))
+            finally:
+                os.setresuid(0, 0, 0)
+            assert said in done.out + done.err
+            assert "damaged" not in done.out
+            assert done.code in (1, 2)
+
+
+def test_a_database_of_two_accounts_is_one_line(folder: Path, treadle: Treadle) -> None:
+    assert treadle("account create --name Second").code == 0
+    assert treadle("source create Shop --account Second").code == 0
+    url = f"duckdb://{folder}/warehouse.duckdb"
+    with closing(
+        Store.open(f"sqlite:///{folder}/store.sqlite", load_cipher(folder / "secret.key"))
+    ) as store:
+        for account in store.accounts.list_accounts():
+            store.destinations.set_default_destination(account.id, "duckdb", url, "here")
+    said = treadle("doctor --quick").out
+    assert said.count("warehouse.duckdb is made by the first load") == 1
+
+
+def test_paused_sources_and_rejects_of_the_last_day_are_told(
+    folder: Path, treadle: Treadle
+) -> None:
+    assert treadle("source pause web").code == 0
+    with closing(
+        Store.open(f"sqlite:///{folder}/store.sqlite", load_cipher(folder / "secret.key"))
+    ) as store:
+        [source] = store.sources.list_sources()
+        now = read_clock()
+        for position, age in ((3, 3600), (2, 90_000)):
+            at = now - age * 1_000_000
+            refused = load(source.id, "orders", position, rows_received=2, rows_rejected=2)
+            store.loads.record_load(replace(refused, id=f"l{position}", finished_at=at), [])
+    found = odd(treadle)
+    assert [one["found"] for one in found["source"]] == ["The source web is paused."]
+    assert [one["found"] for one in found["rejects"]] == [
+        "2 records were rejected in the last day: orders of web (2)."
+    ]

@@ -23,10 +23,11 @@ READING = {
     "hook list", "hook deliveries", "destination list", "destination show",
     "status", "problems", "requests", "table list", "table show", "table history",
     "trail", "rejects causes", "rejects list", "rejects show", "log stats", "log verify", "log cat",
-    "doctor", "user list",
+    "doctor", "user list", "export",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
     *("completion", "help", "version"),
+    "restore",  # has its event in the folder that it fills, in test_backup
 }  # fmt: skip
 
 SENDING = {"hook test", "recipient test"}
@@ -34,6 +35,7 @@ SENDING = {"hook test", "recipient test"}
 
 CHANGES: dict[str, tuple[str, str]] = {
     "account create": ("--name Second", "create_account"),
+    "account rename": ("Second Third", "rename_account"),
     "account quota": ("--account 1 sources=50", "set_quotas"),
     "account token create": ("--account 1", "create_account_token"),
     "account token expire": ("--account 1 {token} 90d", "expire_token"),
@@ -64,6 +66,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "source quota": ("web tables=50", "set_quotas"),
     "source webhook": ("web table=hooks", "set_options"),
     "source schema": ("web orders --set {schema}", "set_table_schema"),
+    "source rename": ("web Website", "change_source"),
     "source pause": ("web", "pause_source"),
     "source unpause": ("web", "unpause_source"),
     "token create": ("web", "create_import_token"),
@@ -78,6 +81,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "replay": ("--source web --table orders --force", "replay_table"),
     "source adopt": ("web", "adopt_tables"),
     "log salvage": ("--anyway", "salvage_log"),
+    "backup": ("{schema}.backup", "make_backup"),
     "hook create": ("https://example.com/x --account 1", "create_hook"),
     "hook update": ("1 --pause", "change_hook"),
     "hook send-again": ("1", "send_again"),
@@ -89,8 +93,11 @@ CHANGES: dict[str, tuple[str, str]] = {
     "destination update": ("Second --name Third", "change_destination"),
     "destination check": ("2", "check_destination"),
     "destination move": ("web Third", "move_source"),
+    "source move": ("web 2", "move_source"),
+    "apply": ("{declaration} --yes", "create_account"),
     "destination delete": ("Third --yes", "delete_destination"),
     "source delete": ("web --yes", "delete_source"),
+    "account delete": ("Third --yes", "delete_account"),
     "key rotate": ("", "rotate_key"),
 }
 """In this order: command -> further words, and the action of its event."""
@@ -133,6 +140,8 @@ def test_every_command_that_changes_has_its_events(
 ) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text("{}")
+    declaration = tmp_path / "declaration.toml"
+    declaration.write_text('[[account]]\nname = "Declared"\n')
     reject_first_record(shop)
     [source] = shop.store.sources.list_sources()
     shop.store.loads.record_failure(load(source.id, "stuck", 9, error="no"), stopped=True)
@@ -148,6 +157,7 @@ def test_every_command_that_changes_has_its_events(
             assert treadle("destination check Third").code == 0
         seen = treadle("trail --json --limit 1").json[0]["id"]
         ids = {"token": find_newest_token(treadle), "first": "", "schema": str(schema)}
+        ids["declaration"] = str(declaration)
         if "{first}" in words:
             ids["first"] = treadle("token list web --json").json[0]["token_id"]
         done = treadle(f"{command} {words.format(**ids)}")

@@ -69,6 +69,7 @@ def test_a_report_has_the_documented_keys(api: Api) -> None:
         "table": "orders",
         "started_at": "2019-06-01T00:00:00.000000Z",
         "finished_at": "2019-06-01T00:00:01.500000Z",
+        "loads": 1,
         "rows_received": 120,
         "rows_loaded": 100,
         "rows_discarded": 9,

@@ -433,3 +433,67 @@ def test_tables_of_a_source_are_listed_once_they_were_tried(store: Store) -> Non
     assert store.tables.find_pushed_table(other, found[0].id) is None
     assert store.tables.find_pushed_table(mine, found[-1].id + 1) is None
     assert store.tables.get_kept_columns(found[0].id) == KeptColumns((), ())
+
+
+HOUR = 3_600_000_000
+
+
+def fold_all(store: Store, before: int, loads_max: int = 1_000) -> int:
+    hours = 0
+    while store.loads.fold_loads(before, loads_max=loads_max):
+        hours += 1
+    return hours
+
+
+@pytest.mark.parametrize("loads_max", [1, 1_000])
+def test_the_reports_of_an_hour_are_folded(store: Store, loads_max: int) -> None:
+    source = make_source(store)
+    relations = {"relations": [["orders", "orders"]], "table_version": 0}
+
+    def record(last: int, at: int, table: str = "orders", **changes: object) -> None:
+        details = relations | {"batched_at": at}
+        name = f"{table} {last} {changes.get('error')}"
+        one = plain(source, table, last, at, id=name, details=details, **changes)
+        if one.error is None:
+            store.loads.record_load(one, [outcome(source, last)] if one.rows_rejected else [])
+        else:
+            store.loads.record_failure(one, stopped=False)
+
+    for table, begins in (("orders", 0), ("events", 100)):
+        for n in range(1, 5):
+            record(begins + n, HOUR + n, table)
+    record(5, HOUR + 5, rows_rejected=1)
+    record(6, HOUR + 6, error="down")
+    record(6, HOUR + 7)
+    record(7, HOUR + 8)
+    for n in (8, 9):
+        record(n, 3 * HOUR + n)
+    before = store.tables.list_totals()
+    assert fold_all(store, 2 * HOUR - 1, loads_max) == 0
+    assert fold_all(store, 3 * HOUR, loads_max) == 1
+    kept = [(one.table_name, one.first, one.last) for one in store.loads.list_loads()]
+    assert sorted(kept) == [
+        ("events", 101, 104),
+        ("orders", 1, 4),
+        ("orders", 5, 5),
+        ("orders", 6, 6),  # the try that failed
+        ("orders", 6, 7),
+        ("orders", 8, 8),
+        ("orders", 9, 9),
+    ]
+    assert store.tables.list_totals() == before
+    for position in range(1, 10):
+        found = store.loads.find_covering_load(source, "orders", position)
+        assert found is not None
+        assert found.first <= position <= found.last
+    assert [o.position for o in store.outcomes.list_outcomes(range(10))] == [5]
+    # The last report may come again, after a loader died before it told the log.
+    record(9, 3 * HOUR + 9)
+    assert fold_all(store, 3 * HOUR, loads_max) == 0
+    assert fold_all(store, 4 * HOUR, loads_max) == 1
+    assert store.tables.list_totals() == before
+    assert len(store.loads.list_loads()) == 6
+    assert store.loads.list_loaded_before(10**18) == [
+        (source, "orders", 9),
+        (source, "events", 104),
+    ]

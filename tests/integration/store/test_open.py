@@ -1,7 +1,9 @@
+import errno
 import multiprocessing
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,14 @@ from tests.loads import load
 
 import treadle.store
 from treadle.errors import OperatorError, RetriableError
+from treadle.sqlite_snapshot import SqliteSnapshot
 from treadle.store.database import begin_write, create_store_engine
-from treadle.store.migration import HEAD_REVISION, migrate_schema, run_migrations
+from treadle.store.migration import (
+    HEAD_REVISION,
+    choose_old_copies,
+    migrate_schema,
+    run_migrations,
+)
 from treadle.store.model import EntryOutcome, RecordRejection
 from treadle.store.rejects import RejectQuery
 from treadle.store.schema import metadata
@@ -363,3 +371,69 @@ def test_a_user_without_rights_is_told(postgres_database: str) -> None:
             connection.execute(text("DROP OWNED BY weak"))
             connection.execute(text("DROP ROLE weak"))
         engine.dispose()
+
+
+def test_an_older_store_is_copied_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "store.sqlite"
+    make_earlier_store(f"sqlite:///{path}", "0024", *ONE_SOURCE)
+    before = describe_file(path)
+    caplog.set_level("INFO", "treadle.store")
+    store = Store.open(f"sqlite:///{path}", SecretCipher(KEY))
+    [source] = store.sources.list_sources()
+    assert source.name == "s"
+    store.loads.record_load(load(source.id, "orders", 1), [])
+    store.close()
+    copy = path.with_name(f"store.sqlite.before-{HEAD_REVISION}")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert describe_file(copy) == before
+    [line] = [one.getMessage() for one in caplog.records]
+    assert f"migrated from revision 0024 to {HEAD_REVISION} in " in line
+    assert line.endswith(f"it is kept in {copy}")
+    # Nothing is copied at the next start, and the copy is a store that can be opened.
+    changed = copy.stat().st_mtime_ns
+    Store.open(f"sqlite:///{path}", SecretCipher(KEY)).close()
+    assert copy.stat().st_mtime_ns == changed
+    Store.open(f"sqlite:///{copy}", SecretCipher(KEY)).close()
+
+
+def describe_file(path: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        schema = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name")
+        found: list[tuple[object, ...]] = schema.fetchall()
+        found += connection.execute("SELECT * FROM sources").fetchall()
+        found += connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    return found
+
+
+def test_a_store_that_cannot_be_copied_is_not_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.sqlite"
+    make_earlier_store(f"sqlite:///{path}", "0024", *ONE_SOURCE)
+
+    def refuse(self: SqliteSnapshot, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SqliteSnapshot, "copy", refuse)
+    with pytest.raises(OperatorError, match=r"cannot be copied before \(No space left on device\)"):
+        Store.open(f"sqlite:///{path}", SecretCipher(KEY))
+    assert ("0024",) in describe_file(path)
+    monkeypatch.undo()
+    Store.open(f"sqlite:///{path}", SecretCipher(KEY)).close()
+
+
+def test_the_last_copies_are_kept() -> None:
+    names = [f"store.sqlite.before-{number:04d}" for number in (27, 8, 26, 30, 31)]
+    others = [
+        "store.sqlite",
+        "store.sqlite-wal",
+        "store.sqlite.before-mine",
+        "log.sqlite.before-0001",
+    ]
+    assert choose_old_copies("store.sqlite", [*names, *others]) == [
+        "store.sqlite.before-0008",
+        "store.sqlite.before-0026",
+    ]
+    assert choose_old_copies("store.sqlite", others) == []

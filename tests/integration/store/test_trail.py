@@ -58,6 +58,7 @@ class World:
             self.account.id, type="import_api", display_name="Shop", name="shop",
             bootstrap_token=False,
         )  # fmt: skip
+        self.spare, _ = store.accounts.create_account("spare")
         self.token = store.tokens.create_token(self.account.id, self.source.id)
         self.recipient = store.recipients.add_recipient(self.account.id, "a@example.com")
         self.ephemeral = store.sessions.issue_ephemeral_token(self.account.id, 1)
@@ -98,6 +99,14 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
     "accounts.create_account": (
         TrailAction.CREATE_ACCOUNT,
         lambda store, world: store.accounts.create_account("second"),
+    ),
+    "accounts.rename_account": (
+        TrailAction.RENAME_ACCOUNT,
+        lambda store, world: store.accounts.rename_account(world.spare.id, "other"),
+    ),
+    "accounts.delete_account": (
+        TrailAction.DELETE_ACCOUNT,
+        lambda store, world: store.accounts.delete_account(world.spare.id),
     ),
     "tokens.issue_token": (
         TrailAction.CREATE_ACCOUNT_TOKEN,
@@ -326,6 +335,8 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
 """The methods that change what somebody made. Each adds one event."""
 
 BOOKKEEPING = {
+    "loads.fold_loads",
+    "leases.leave_fences_out",
     "tokens.record_first_use",
     "tokens.record_uses",
     "tokens.record_refusals",
@@ -395,7 +406,8 @@ def test_a_change_has_one_event_that_says_who_made_it(
     # What ends with another event.
     is_begun = name in ("operations.start_resend", "operations.start_rebuild")
     assert event.outcome == (TrailOutcome.BEGUN if is_begun else TrailOutcome.DONE)
-    whose = {None} if name == "keys.rotate_key" else {world.account.id, world.account.id + 1}
+    accounts = {world.account.id, world.spare.id, world.spare.id + 1}
+    whose = {None} if name == "keys.rotate_key" else accounts
     assert event.account_id in whose
     assert event.id > before[0].id
     assert event.at > before[0].at

@@ -1,5 +1,6 @@
 """Words, flags, help and exit codes."""
 
+import errno
 import subprocess
 import sys
 
@@ -164,3 +165,40 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (141, "0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Not allowed", "/"),
+            "/ cannot be used: Not allowed; run treadle as the user that it belongs to, root.",
+        ),
+        (
+            PermissionError(errno.EACCES, "Not allowed", "/no/file"),
+            "/no/file cannot be used: Not allowed; run treadle as the user that it belongs to.",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only", "/d"),
+            "/d cannot be written: Read-only; make the disk writable, or name another folder.",
+        ),
+    ],
+)
+def test_a_file_that_this_user_may_not_use_is_no_traceback(
+    error: OSError, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(argv: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(module, "_run", run)
+    assert main(["status"]) == 2
+    assert capsys.readouterr().err == f"treadle: {said}\n"
+
+
+def test_another_error_of_the_system_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str]) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module, "_run", run)
+    with pytest.raises(OSError, match="Input/output"):
+        main(["status"])

@@ -339,3 +339,75 @@ def test_one_bad_finding_is_enough() -> None:
     assert not findings.is_healthy([good, bad, odd])
     assert findings.judge_open_files(1024).level == "good"
     assert findings.judge_open_files(1023).level == "odd"
+
+
+def test_a_folder_without_treadle_in_it_is_a_finding() -> None:
+    assert findings.judge_folder("/data", exists=True, is_used=True) is None
+    for exists, said in ((True, "no treadle data in /data"), (False, "no data folder /data")):
+        found = findings.judge_folder("/data", exists=exists, is_used=False)
+        assert found is not None
+        assert found.level == "odd"
+        assert said in found.found
+        assert "--data" in found.remedy
+
+
+def test_files_of_another_user_are_one_finding_that_names_the_user() -> None:
+    folder = FileRights("The data folder", "/data", 0o700, False, False, True, "loader")
+    others = [
+        FileRights(name, f"/data/{name}", 0o600, False, False, False, "loader") for name in "ab"
+    ]
+    [found] = findings.judge_files([folder, *others])
+    assert found.level == "bad"
+    assert found.found == (
+        "The data folder /data and 2 files in it cannot be read and written by this user."
+    )
+    assert found.meaning.startswith("They belong to loader.")
+    assert "`sudo -u loader`" in found.remedy
+    usable = [dataclasses.replace(one, usable=True) for one in (folder, *others)]
+    [found] = findings.judge_files(usable)
+    assert found.level == "odd"
+    assert found.found == (
+        "The data folder /data and 2 files in it belong to another user (loader)."
+    )
+
+
+def test_a_read_only_disk_is_one_finding_and_no_damage() -> None:
+    unusable = FileRights("The log", "/data/log", 0o600, False, True, False, "loader")
+    assert list(findings.judge_files([unusable], read_only=True)) == []
+    measured = DiskMeasurement(DiskMount("ext4"), (), 10**12, 0, read_only=True)
+    first, *_ = findings.judge_disk(measured, Config(data=Path("/data")))
+    assert first.level == "bad"
+    assert "/data is on a disk that is mounted read-only" in first.found
+    store = findings.judge_store(
+        findings.StoreMeasurement(exists=True, obstacle="its disk is mounted read-only")
+    )
+    assert store.level == "bad"
+    assert "damaged" not in store.found
+    assert "Do not restore a backup" in store.remedy
+
+
+def test_sizes_are_written_for_people() -> None:
+    measured = DiskMeasurement(DiskMount("ext4"), (), 28_384_321_536, 0)
+    said = [one.found for one in findings.judge_disk(measured, Config())]
+    assert any(" GB are free, disk_reserve_bytes keeps " in one for one in said)
+
+
+def test_paused_sources_are_named() -> None:
+    assert findings.judge_paused_sources([]) is None
+    one = findings.judge_paused_sources(["web"])
+    assert one is not None
+    assert one.found == "The source web is paused."
+    many = findings.judge_paused_sources([f"s{number}" for number in range(7)])
+    assert many is not None
+    assert many.found == "7 sources are paused: s0, s1, s2, s3, s4 and 2 more."
+
+
+def test_rejections_of_the_last_day_are_summed_by_table() -> None:
+    assert findings.judge_rejections([]).level == "good"
+    count = findings.RejectionCount
+    found = findings.judge_rejections([count("web", "a", 1), count("shop", "b", 1_999)])
+    assert found.level == "odd"
+    assert found.found == (
+        "2,000 records were rejected in the last day: b of shop (1,999), a of web (1)."
+    )
+    assert "1 record was" in findings.judge_rejections([count("web", "a", 1)]).found

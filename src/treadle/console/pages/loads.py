@@ -16,6 +16,7 @@ from treadle.console.page_request import (
 from treadle.console.pages.tables import keep_chosen
 from treadle.control.lookups import parse_id
 from treadle.store.deliveries import make_delivery_id
+from treadle.store.load_folding import count_parts
 from treadle.store.model import LoadReport
 from treadle.store.recent_loads import LoadFilter
 from treadle.tracking.load_reports import render_load_report
@@ -116,8 +117,8 @@ def show_load(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     found = services.store.loads.find_load(request.account.id, wanted)
     if found is None:
         raise PageNotFoundError(
-            f"Your account has no load {wanted!r}. Reports are kept for 60 days, and the newest "
-            "one of each table for ever."
+            f"Your account has no load {wanted!r}. Reports are kept for report_days, and the "
+            "newest one of each table for ever; after a day those of a table in an hour become one."
         )
     source = services.store.sources.get_source(request.account.id, found.source_id)
     name = "" if source is None else source.name
@@ -165,6 +166,8 @@ def _describe_line(
         state = view.StateWord("trouble", "warn", str(one.details["trouble"]))
     elif one.rows_rejected:
         state = view.StateWord("some rejected", "warn")
+    elif (count := count_parts(one)) > 1:
+        state = view.StateWord("loaded", "good", f"{view.format_count(count)} loads of an hour")
     else:
         state = view.StateWord("loaded", "good")
     return {

@@ -120,7 +120,7 @@ def require_reject(services: ConsoleServices, request: PageRequest) -> RejectedR
     except OperatorError:
         raise PageNotFoundError(
             f"Your account has no rejected record {wanted!r}. Records are forgotten with the "
-            "report of their load, after 60 days or more."
+            "report of their load, after report_days or more."
         ) from None
 
 

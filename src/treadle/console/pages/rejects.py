@@ -407,7 +407,7 @@ def require_cause(services: ConsoleServices, request: PageRequest) -> RejectCaus
     if not found:
         raise PageNotFoundError(
             f"Your account has no cause {wanted!r} of rejected records. A cause is forgotten with "
-            "its records, after 60 days or more."
+            "its records, after report_days or more."
         )
     return found[0]
 

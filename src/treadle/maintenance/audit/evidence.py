@@ -19,6 +19,7 @@ from treadle.errors import TableStoppedError, TreadleError
 from treadle.log.protocol import LogEntry, LogReader
 from treadle.maintenance.audit.differences import RecordPlace, TableEvidence
 from treadle.records.message_batch import decode_batch
+from treadle.store.load_folding import count_parts, list_parts
 from treadle.store.model import ConfiguredDestination, LoadReport, Source
 from treadle.store.store import Store
 from treadle.tables.arrow_column import to_values
@@ -107,7 +108,12 @@ def _collect_loads(
             its.first[load.table_name] = min(load.first, its.first.get(load.table_name, load.first))
             # After all rows were rebuilt, the counts of earlier loads say nothing about them.
             if load.finished_at >= rebuilt.get(load.table_name, 0):
-                its.counts[load.details["batched_at"]] = (load.tables, load.rows_loaded)
+                if count_parts(load) == 1:
+                    its.counts[load.details["batched_at"]] = (load.tables, load.rows_loaded)
+                    continue
+                for part in list_parts(load):
+                    if part.batched_at is not None:
+                        its.counts[part.batched_at] = ({}, part.rows)
     return {root: its for root, its in found.items() if table is None or table in its.first}
 
 

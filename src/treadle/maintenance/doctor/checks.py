@@ -65,7 +65,8 @@ class Examination:
     def store(self) -> Store | None:
         """The open store; None if it cannot be opened without repair or migration."""
         file = self.store_file[0]
-        sound = file.exists and file.damage is None and file.form == file.known
+        sound = file.exists and file.damage is None and file.obstacle is None
+        sound = sound and file.form == file.known
         if not sound or self.key.level != "good":
             return None
         config = self.config
@@ -145,8 +146,8 @@ def check_server(examination: Examination) -> Iterator[Finding]:
             "server",
             "odd",
             f"Whether a server runs on {config.data} cannot be seen: {error.strerror}.",
-            "This user may not open the lock file.",
-            "Run this as the user that treadle runs as.",
+            "The lock file cannot be opened.",
+            "Run this as the user that treadle runs as, on a disk that can be written.",
         )
         return
     yield Finding(
@@ -171,6 +172,8 @@ def check_certificate(examination: Examination) -> Iterator[Finding]:
 
 def check_log(examination: Examination) -> Iterator[Finding]:
     """Examine the log's structure and, with `whole`, every entry."""
+    if examination.store_file[0].obstacle is not None:
+        return  # the log beside it has the same
     store, path, now = examination.store, examination.config.log_path, examination.now
     log_id = None if store is None else store.get_log_id()
     if not (path.exists() and path.stat().st_size):
@@ -210,16 +213,20 @@ def check_destinations(examination: Examination) -> Iterator[Finding]:
     rows = [row for row in store.destinations.list_destinations() if row.deleted_at is None]
     defaults = {account.destination_id for account in store.accounts.list_accounts()}
     used = defaults | set(of_source.values())
+    # One finding for a database, however many accounts load into it.
+    places: dict[tuple[str, bool], list[Source]] = {}
     for row in rows:
         if row.id not in used:
             continue
         its = [source for source in sources if of_source.get(source.id) == row.id]
         # At its start the server takes the default destination from the settings.
         if config.destination and row.id in defaults:
-            yield from _check_destination(examination, config.destination, its)
+            places.setdefault((config.destination, False), []).extend(its)
         else:
-            check = examination.check_address if row.is_named_by_account else None
-            yield from _check_destination(examination, row.url, its, check)
+            places.setdefault((row.url, row.is_named_by_account), []).extend(its)
+    for (url, is_named), its in places.items():
+        check = examination.check_address if is_named else None
+        yield from _check_destination(examination, url, its, check)
     stranded = len(store.destinations.list_stranded_sources())
     if stranded:
         have = "source has" if stranded == 1 else "sources have"
@@ -317,6 +324,47 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
             )
 
 
+def check_folder(examination: Examination) -> Iterator[Finding]:
+    """Find out whether the data folder is one of treadle, and whether its files can be used."""
+    config = examination.config
+    is_used = config.has_store() or config.log_path.exists()
+    missing = findings.judge_folder(str(config.data), exists=config.data.exists(), is_used=is_used)
+    if missing is not None:
+        yield missing
+    yield from findings.judge_files(
+        measurements.measure_files(config), read_only=measurements.is_read_only(config.data)
+    )
+
+
+def check_sources(examination: Examination) -> Iterator[Finding]:
+    """Find sources that are paused, and records that were rejected in the last day."""
+    store = examination.store
+    if store is None:
+        return
+    names = {
+        source.id: source.name
+        for source in store.sources.list_sources()
+        if source.deleted_at is None
+    }
+    paused = findings.judge_paused_sources(
+        [
+            source.name
+            for source in store.sources.list_sources()
+            if source.deleted_at is None and not source.active
+        ]
+    )
+    if paused is not None:
+        yield paused
+    counts = store.loads.count_rejections(examination.now - findings.DAY_US)
+    yield findings.judge_rejections(
+        [
+            findings.RejectionCount(names[source_id], table, records)
+            for source_id, table, records in counts
+            if source_id in names
+        ]
+    )
+
+
 def check_mails(examination: Examination) -> Iterator[Finding]:
     """Find out whether recipients get their mails."""
     store = examination.store
@@ -347,7 +395,7 @@ CHECKS: Final = (
     DoctorCheck(
         "files",
         "May treadle use its files, and nobody else?",
-        lambda its: findings.judge_files(measurements.measure_files(its.config)),
+        check_folder,
     ),
     DoctorCheck(
         "system",
@@ -379,6 +427,9 @@ CHECKS: Final = (
     ),
     DoctorCheck("query", "Can statements of people be run without harm?", check_query_roles),
     DoctorCheck("table", "Which tables do not load or reject records, and why?", check_tables),
+    DoctorCheck(
+        "source", "Which sources are paused, and what was rejected in the last day?", check_sources
+    ),
     DoctorCheck("mail", "Do recipients get their mails?", check_mails),
     DoctorCheck("hook", "Which hooks are not told of loads, and why?", check_hooks),
 )

@@ -6,11 +6,11 @@ from statistics import median
 from typing import Final, Literal
 
 from treadle.config import Config, OperatorWarning, is_loopback
-from treadle.counting import count_noun, format_size
+from treadle.counting import count_noun
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
-from treadle.text import end_sentence
+from treadle.text import end_sentence, format_bytes
 
 Level = Literal["good", "odd", "bad"]
 """good: nothing to do. odd: worth a thought. bad: records are refused, wait, or are at risk."""
@@ -137,17 +137,29 @@ class DiskMeasurement:
         fsyncs_us: the times of some small writes with an fsync, microseconds.
         free: bytes that this user may still write.
         used: bytes that the log holds.
+        read_only: nothing can be written there.
     """
 
     mount: DiskMount
     fsyncs_us: tuple[float, ...]
     free: int
     used: int
+    read_only: bool = False
 
 
 def judge_disk(found: DiskMeasurement, config: Config) -> Iterator[Finding]:
     """Judge whether acknowledged records are safe there, and whether there is enough space."""
     kind = found.mount.kind
+    if found.read_only:
+        yield Finding(
+            "disk",
+            "bad",
+            f"The data folder {config.data} is on a disk that is mounted read-only.",
+            "No server can work with it. Nothing is said here about damage: what is there may be "
+            "sound.",
+            "Find out why (`dmesg`; after an error of the disk Linux does this by itself), and "
+            "mount it writable again.",
+        )
     if kind in MEMORY_FILE_SYSTEMS:
         yield Finding(
             "disk",
@@ -230,8 +242,8 @@ def _judge_fsync(fsyncs_us: Sequence[float]) -> Iterator[Finding]:
 def _judge_free_space(found: DiskMeasurement, config: Config) -> Iterator[Finding]:
     reserve = config.disk_reserve_bytes
     said = (
-        f"{format_size(found.free)} are free, disk_reserve_bytes keeps "
-        f"{format_size(reserve)} of them."
+        f"{format_bytes(found.free)} are free, disk_reserve_bytes keeps "
+        f"{format_bytes(reserve)} of them."
     )
     if found.free < reserve:
         yield Finding(
@@ -255,8 +267,8 @@ def _judge_free_space(found: DiskMeasurement, config: Config) -> Iterator[Findin
         yield Finding(
             "disk",
             "bad",
-            f"The log holds {format_size(found.used)}, and log_bytes allows "
-            f"{format_size(config.log_bytes)}.",
+            f"The log holds {format_bytes(found.used)}, and log_bytes allows "
+            f"{format_bytes(config.log_bytes)}.",
             "Requests are answered 503 until some is loaded and removed.",
             "Look at `treadle log stats` for what waits, or raise --log-bytes.",
         )
@@ -333,6 +345,7 @@ class FileRights:
         usable: this user may read and write it.
         own: it belongs to this user.
         folder: it is the data folder, which contains the others.
+        owner: the name of the user that it belongs to.
     """
 
     name: str
@@ -341,25 +354,66 @@ class FileRights:
     usable: bool
     own: bool
     folder: bool = False
+    owner: str = ""
 
 
-def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
-    """Judge whether treadle, and only treadle, may use its files."""
+def judge_folder(path: str, *, exists: bool, is_used: bool) -> Finding | None:
+    """Judge whether the data folder is one of treadle; None where it is.
+
+    Args:
+        path: of the folder.
+        exists: it is there.
+        is_used: a store or a log is in it.
+    """
+    if is_used:
+        return None
+    return Finding(
+        "files",
+        "odd",
+        f"There is no treadle data in {path}." if exists else f"There is no data folder {path}.",
+        "What follows is about a server that would begin there. It sees no other.",
+        "Name the folder of the server with --data (TREADLE_DATA), or begin with `treadle serve`.",
+    )
+
+
+def judge_files(found: Sequence[FileRights], *, read_only: bool = False) -> Iterator[Finding]:
+    """Judge whether treadle, and only treadle, may use its files.
+
+    Args:
+        found: the rights to each.
+        read_only: the disk is, so that nobody may write them; another finding says so.
+    """
     shut = any(one.folder and judge_rights(one.mode) is Exposure.PRIVATE for one in found)
-    troubled = False
+    troubled = read_only
+    unusable = [one for one in found if not one.usable]
+    foreign = [one for one in found if not one.own and one.usable]
+    if unusable and not read_only:
+        owners = sorted({one.owner for one in unusable})
+        yield Finding(
+            "files",
+            "bad",
+            f"{_join_files(unusable)} cannot be read and written by this user.",
+            f"{_count_owners(unusable, owners)} A server that runs as this user cannot work.",
+            f"Run treadle as {owners[0]}, for example with `sudo -u {owners[0]}`, or change the "
+            "owner."
+            if len(owners) == 1 and owners[0]
+            else "Run treadle as the user they belong to, or change their owner.",
+        )
+    if foreign:
+        owners = sorted({one.owner for one in foreign})
+        yield Finding(
+            "files",
+            "odd",
+            f"{_join_files(foreign)} {_belong(foreign)} to another user"
+            + (f" ({', '.join(owners)})." if any(owners) else "."),
+            "It works for this one now; files made by one of them may not for the other.",
+            "Run treadle always as one user.",
+        )
     for one in found:
         exposure = judge_rights(one.mode)
         exposed = exposure is not Exposure.PRIVATE and (one.folder or not shut)
         troubled = troubled or not one.usable or not one.own or exposed
-        if not one.usable:
-            yield Finding(
-                "files",
-                "bad",
-                f"{one.name} {one.path} cannot be read and written by this user.",
-                "A server that runs as this user cannot work.",
-                "Run treadle as the user it belongs to, or change its owner.",
-            )
-        elif exposed:
+        if exposed and one.usable:
             refused = exposure is Exposure.REFUSED
             yield Finding(
                 "files",
@@ -368,16 +422,23 @@ def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
                 _explain_exposure(one, refused=refused),
                 f"Run `chmod {'go-w' if refused else 'go-rwx'} {one.path}`.",
             )
-        elif not one.own:
-            yield Finding(
-                "files",
-                "odd",
-                f"{one.name} {one.path} belongs to another user.",
-                "It works for this one now; files made by one of them may not for the other.",
-                "Run treadle always as one user.",
-            )
     if found and not troubled:
         yield Finding("files", "good", "The data folder is this user's alone.")
+
+
+def _join_files(found: Sequence[FileRights]) -> str:
+    first = f"{found[0].name} {found[0].path}"
+    more = len(found) - 1
+    return first if not more else f"{first} and {more} {'file' if more == 1 else 'files'} in it"
+
+
+def _belong(found: Sequence[FileRights]) -> str:
+    return "belongs" if len(found) == 1 else "belong"
+
+
+def _count_owners(found: Sequence[FileRights], owners: Sequence[str]) -> str:
+    what = "It belongs" if len(found) == 1 else "They belong"
+    return f"{what} to {', '.join(owners)}." if any(owners) else ""
 
 
 def _explain_exposure(one: FileRights, *, refused: bool) -> str:
@@ -625,6 +686,7 @@ class StoreMeasurement:
 
     Attributes:
         damage: found by SQLite's own check; None for none.
+        obstacle: why the file cannot be opened or read, whatever is in it; None where it can.
         form: the revision of its schema. `known`: the revision that this treadle uses. `newer`: it
             is later than that.
     """
@@ -634,12 +696,23 @@ class StoreMeasurement:
     form: str | None = None
     known: str = ""
     newer: bool = False
+    obstacle: str | None = None
 
 
 def judge_store(found: StoreMeasurement) -> Finding:
     """Judge whether the store can be used."""
     if not found.exists:
         return Finding("store", "good", "There is no store yet; the first start makes one.")
+    if found.obstacle is not None:
+        return Finding(
+            "store",
+            "bad",
+            f"The store cannot be opened: {found.obstacle}.",
+            "That says nothing about its content, which may be sound. Log, destinations and tables "
+            "are not examined.",
+            "Mend that first: it needs a disk that can be written, and the user that the files "
+            "belong to. Do not restore a backup for this.",
+        )
     if found.damage is not None:
         return Finding(
             "store",
@@ -954,3 +1027,55 @@ def judge_hook(found: HookCondition) -> Finding | None:
             f"When the receiver is mended, run `treadle hook send-again {found.id}`.",
         )
     return None
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+NAMES_SHOWN: Final = 5
+
+
+def judge_paused_sources(names: Sequence[str]) -> Finding | None:
+    """Judge that sources are paused; None where none is."""
+    if not names:
+        return None
+    return Finding(
+        "source",
+        "odd",
+        f"The source {names[0]} is paused."
+        if len(names) == 1
+        else f"{len(names)} sources are paused: {_list_names(names)}.",
+        "What is pushed to them is refused with 401; nothing of it is kept.",
+        "Run `treadle source unpause SOURCE` when they are to be filled again.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionCount:
+    """The rejected records of a table in the last day."""
+
+    source: str
+    table: str
+    records: int
+
+
+def judge_rejections(found: Sequence[RejectionCount]) -> Finding:
+    """Judge the records that were rejected in the last day."""
+    if not found:
+        return Finding("rejects", "good", "No record was rejected in the last day.")
+    records = sum(one.records for one in found)
+    most = sorted(found, key=lambda one: (-one.records, one.source, one.table))
+    tables = [f"{one.table} of {one.source} ({one.records:,})" for one in most]
+    what = "1 record was" if records == 1 else f"{records:,} records were"
+    return Finding(
+        "rejects",
+        "odd",
+        f"{what} rejected in the last day: {_list_names(tables)}.",
+        "They are in _sdc_rejected, and not in their tables; their sender was told that they were "
+        "accepted.",
+        "`treadle rejects causes` says why.",
+    )
+
+
+def _list_names(names: Sequence[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

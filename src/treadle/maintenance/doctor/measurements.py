@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import resource
 import socket
 import sqlite3
@@ -59,7 +60,13 @@ def measure_disk(config: Config) -> DiskMeasurement:
         tuple(time_fsyncs(folder)),
         found.f_bavail * found.f_frsize,
         used,
+        read_only=is_read_only(folder),
     )
+
+
+def is_read_only(folder: Path) -> bool:
+    """Return whether nothing can be written to the file system of a folder."""
+    return bool(os.statvfs(find_existing(folder)).f_flag & os.ST_RDONLY)
 
 
 def time_fsyncs(folder: Path) -> Iterator[float]:
@@ -89,10 +96,19 @@ def measure_files(config: Config) -> list[FileRights]:
             os.access(path, os.R_OK | os.W_OK),
             path.stat().st_uid == os.geteuid(),
             path.is_dir(),
+            find_user_name(path.stat().st_uid),
         )
         for name, path in named.items()
         if path.exists()
     ]
+
+
+def find_user_name(user_id: int) -> str:
+    """Return the name of a user of this machine; its number where it has none."""
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return str(user_id)
 
 
 def measure_machine(config: Config) -> MachineFacts:
@@ -148,9 +164,39 @@ def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | N
                 " (SELECT coalesce(max(created_at), 0) FROM accounts))"
             ).fetchone()
     except (sqlite3.Error, TypeError) as error:
+        obstacle = find_obstacle(config.store_path, error)
+        if obstacle is not None:
+            return StoreMeasurement(exists=True, obstacle=obstacle), None, None
         return StoreMeasurement(exists=True, damage=str(error)), None, None
     newer = form is not None and not migration.is_known(form)
     return StoreMeasurement(True, None, form, migration.HEAD_REVISION, newer), check, newest
+
+
+_DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def find_obstacle(path: Path, error: Exception) -> str | None:
+    """Return why a file of SQLite cannot be opened; None where its content is at fault.
+
+    A disk that is read-only, a file of another user, or a lock is no damage.
+
+    Args:
+        path: of the file.
+        error: that came when it was opened or read.
+    """
+    if not isinstance(error, sqlite3.Error):
+        return None  # a value that is not there
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None or code & 0xFF in _DAMAGE_CODES or code & 0xFF == sqlite3.SQLITE_ERROR:
+        return None
+    if is_read_only(path.parent):
+        return "its disk is mounted read-only"
+    if not os.access(path, os.R_OK):
+        return f"it belongs to {find_user_name(path.stat().st_uid)}, and this user may not read it"
+    if not os.access(path.parent, os.W_OK) or not os.access(path, os.W_OK):
+        owner = find_user_name(path.parent.stat().st_uid)
+        return f"its folder belongs to {owner}, and this user may not write there"
+    return str(error)
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
