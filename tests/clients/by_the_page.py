@@ -1,6 +1,7 @@
 """Sends with clients that have packages of their own, as the page says.
 
-    python -m tests.clients.by_the_page [target-stitch] [taps] [meltano] [dlt]
+    python -m tests.clients.by_the_page [target-stitch] [taps] [singer] [meltano]
+        [treadle-meltano] [dlt]
 
 `target-stitch`, three taps that add fields of their own, Meltano and dlt are sent with, into each
 kind of destination. The config of `target-stitch`, the plugin for Meltano and the program for dlt
@@ -26,6 +27,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import TreadleServer, eventually
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "how-to" / "send-with-clients.md"
+SINGER_PAGE: Final = PAGE.with_name("singer-and-meltano.md")
 BUILT_IN: Final = "https://treadle.example.com"
 TOKEN: Final = "at_..."
 
@@ -153,9 +155,9 @@ TAPS: Final = (
 )
 
 
-def find_block(language: str, mark: str) -> str:
-    """The first block of the page in a language that has a text in it."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+def find_block(language: str, mark: str, page: Path = PAGE) -> str:
+    """The first block of a page in a language that has a text in it."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
     return next(str(block) for block in blocks if mark in block)
 
 
@@ -268,15 +270,23 @@ def _expect_own_fields(run: PageRun, tap: PublishedTap, table: str) -> None:
 def run_meltano(run: PageRun) -> None:
     """Run Meltano with the plugin of the page, and a tap of the package index."""
     programs = make_environment(run.shelf / "meltano", "meltano")
-    tap = TAPS[0]
-    project, files = run.folder / "meltano", run.folder / "meltano-rows"
-    project.mkdir()
-    files.mkdir()
-    tap.write(files, programs)
-    config = tap.config(files) | {"stream_name": "meltano"}
     plugins = find_block("yaml", "target-stitch").replace(BUILT_IN, run.server.url)
     assert "client_id: 1\n" in plugins
     plugins = plugins.replace("client_id: 1\n", f"client_id: {run.client_id}\n")
+    _run_meltano_tap(run, programs, plugins, "target-stitch", {"TARGET_STITCH_TOKEN": run.token})
+
+
+def _run_meltano_tap(
+    run: PageRun, programs: Path, plugins: str, loader: str, environment: Mapping[str, str]
+) -> None:
+    """Run a tap of the package index into a loader."""
+    tap = TAPS[0]
+    stream = f"meltano_{loader.replace('-', '_')}"
+    project, files = run.folder / stream, run.folder / f"{stream}-rows"
+    project.mkdir()
+    files.mkdir()
+    tap.write(files, programs)
+    config = tap.config(files) | {"stream_name": stream}
     extractor = {
         "name": tap.name,
         "namespace": "tap_jsonl",
@@ -291,10 +301,9 @@ def run_meltano(run: PageRun) -> None:
         f"environments:\n- name: dev\ndefault_environment: dev\n{plugins}"
         f"  extractors:\n  - {json.dumps(extractor)}\n"
     )
-    environment = {"TARGET_STITCH_TOKEN": run.token}
-    for words in (["install"], ["run", tap.name, "target-stitch"]):
+    for words in (["install"], ["run", tap.name, loader]):
         run_client([programs / "meltano", *words], environment=environment, folder=project)
-    _expect_own_fields(run, tap, "meltano")
+    _expect_own_fields(run, tap, stream)
 
 
 def run_dlt(run: PageRun) -> None:
@@ -317,6 +326,33 @@ def run_dlt(run: PageRun) -> None:
     assert types["n"] == "BIGINT"
 
 
+def run_singer(run: PageRun) -> None:
+    """Send what published taps print with `treadle singer`."""
+    for tap in TAPS:
+        programs = make_environment(run.shelf / tap.name, tap.package)
+        files = run.folder / f"singer-{tap.name}"
+        files.mkdir()
+        tap.write(files, programs)
+        table = f"singer_{tap.name}".replace("-", "_")
+        config = run.folder / f"singer-{tap.name}.json"
+        config.write_text(json.dumps(tap.config(files)))
+        printed = run_client([programs / tap.name, "--config", config])
+        printed = printed.replace(json.dumps(tap.name.replace("-", "_")), json.dumps(table))
+        environment = {"TREADLE_PUSH_URL": run.server.url, "TREADLE_PUSH_TOKEN": run.token}
+        words = [sys.executable, "-m", "treadle", "singer", "--data", str(run.server.data)]
+        run_client([*words, "--loaded"], printed, environment)
+        _expect_own_fields(run, tap, table)
+
+
+def run_treadle_meltano(run: PageRun) -> None:
+    """Run Meltano with the plugin `target-treadle` of its page; it is installed from the source."""
+    programs = make_environment(run.shelf / "meltano", "meltano")
+    plugins = find_block("yaml", "target-treadle", SINGER_PAGE).replace(BUILT_IN, run.server.url)
+    assert "pip_url: treadle\n" in plugins
+    plugins = plugins.replace("pip_url: treadle\n", f"pip_url: {PAGE.parents[2]}\n")
+    _run_meltano_tap(run, programs, plugins, "target-treadle", {"TARGET_TREADLE_TOKEN": run.token})
+
+
 DLT_RECORDS: Final = """
 from datetime import UTC
 from decimal import Decimal
@@ -331,7 +367,9 @@ pipeline.run(records, table_name="typed", primary_key="id")
 CLIENTS: Final[Mapping[str, Callable[[PageRun], None]]] = {
     "target-stitch": run_target_stitch,
     "taps": run_taps,
+    "singer": run_singer,
     "meltano": run_meltano,
+    "treadle-meltano": run_treadle_meltano,
     "dlt": run_dlt,
 }
 

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import tomllib
+from importlib import import_module
 
 from tests.clients import by_the_page
 
@@ -18,3 +20,11 @@ def test_the_config_of_target_stitch_has_all_that_it_requires() -> None:
 
 def test_the_program_for_dlt_is_python() -> None:
     ast.parse(by_the_page.find_block("python", "@dlt.destination"))
+
+
+def test_the_plugin_for_meltano_starts_the_program_of_the_package() -> None:
+    plugin = by_the_page.find_block("yaml", "target-treadle", by_the_page.SINGER_PAGE)
+    project = tomllib.loads((by_the_page.PAGE.parents[2] / "pyproject.toml").read_text())
+    assert "executable: target-treadle\n" in plugin
+    module, _, name = project["project"]["scripts"]["target-treadle"].partition(":")
+    assert callable(getattr(import_module(module), name))

@@ -16,6 +16,12 @@ EXAMPLE_FILES: Final = {
     ),
     "refunds.ndjson": '{"id": 1, "cents": 350}\n{"id": 2, "cents": 1000000000000000000000000}\n',
     "orders.schema.json": '{"properties": {"price": {"type": ["number", "null"]}}}\n',
+    "visits.csv": "at,page\n2026-01-31T12:00:00Z,1\n2026-01-31T12:00:01Z,2\n",
+    "people.singer": (
+        '{"type": "SCHEMA", "stream": "people", "key_properties": ["id"], "schema": {}}\n'
+        '{"type": "RECORD", "stream": "people", "record": {"id": 1, "name": "Ann"}}\n'
+        '{"type": "STATE", "value": {"people": 1}}\n'
+    ),
     "token.txt": "at_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
     "reader.url": "duckdb://other.duckdb\n",
 }
@@ -75,6 +81,8 @@ EXAMPLES: Final = _write_story(
         "loads | --source shop --table orders",
         "ledger | --source shop",
         "audit | --source shop --table orders",
+        "push | visits.csv --source shop --table visits --types page=text",
+        "singer | --source shop < people.singer",
         "table list | shop --state idle",
         "table show | shop orders",
         "table history | shop orders",

@@ -29,7 +29,7 @@ from treadle.cli.result_text import (
     write_objects,
     write_table,
 )
-from treadle.text import escape_lines, escape_unprintable
+from treadle.text import escape_json, escape_lines, escape_unprintable
 from treadle.timestamps import to_datetime
 
 
@@ -96,6 +96,11 @@ def make_output_robust() -> None:
 def print_json(value: object) -> None:
     """Print one JSON value on one line. It must be one that `to_json_value` returns."""
     print(encode_value(value))
+
+
+def print_raw_json(text: bytes) -> None:
+    """Print a JSON text on one line, and show it now: another program waits for it."""
+    print(escape_json(text.decode("utf-8", "surrogateescape")), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -3,13 +3,17 @@
 import argparse
 import time
 from collections.abc import Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json, print_line, print_text
-from treadle.cli.push import find_only_source, open_input
-from treadle.cli.record_file import read_records
-from treadle.cli.request_batch import PushTemplate, make_batches
+from treadle.cli.push import (
+    add_reading_arguments,
+    find_files,
+    find_only_source,
+    make_read_options,
+    read_files,
+)
 from treadle.cli.store_access import find_source, find_url_of_source, open_existing_store
 from treadle.clock import read_clock
 from treadle.config import Config
@@ -19,19 +23,20 @@ from treadle.store.model import Source
 from treadle.tables.schema_owner import SchemaOwner
 
 if TYPE_CHECKING:
+    from treadle.cli.push import FileRecords
+    from treadle.client.request_batch import FormTemplate, RequestBatch
     from treadle.destinations.forecast import LoadForecast
     from treadle.destinations.protocol import Destination
+    from treadle.record_files.record_check import RecordChecker
     from treadle.records.message_batch import MessageBatch
-
-RECORDS_MAX = 20_000
-"""Records of one request (import-api.md 5)."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file",
+        "files",
         metavar="FILE",
-        help="newline-delimited JSON or a JSON array of objects; - is standard input",
+        nargs="+",
+        help="files or patterns as `treadle push` takes them; - is standard input",
     )
     parser.add_argument("--table", required=True, metavar="NAME", help="table to plan for")
     parser.add_argument(
@@ -42,7 +47,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="key field; repeat it for a key of several fields (default: no key)",
     )
     parser.add_argument("--source", help="name or id of the source (default: the only active one)")
-    parser.add_argument("--sequence-field", metavar="FIELD", help="field with the sequence")
+    add_reading_arguments(parser)
     parser.add_argument(
         "--rehearse",
         action="store_true",
@@ -53,8 +58,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_plan(config: Config, arguments: Arguments) -> int:
     """Print what a load would do; return 2 if it would stop the table."""
+    from treadle.client.request_batch import FormTemplate
     from treadle.destinations.forecast import describe_forecast, forecast_document
     from treadle.destinations.registry import make_destination
+    from treadle.record_files.record_check import RecordChecker
 
     with open_existing_store(config) as store:
         if arguments.source is None:
@@ -68,13 +75,11 @@ def run_plan(config: Config, arguments: Arguments) -> int:
             for found in store.table_schemas.list_schemas(source.id)
         }
     destination = make_destination(url)
-    form = PushTemplate(source.account_id, arguments.table, tuple(arguments.key))
-    with open_input(arguments.file) as stream:
-        sent = [
-            batch
-            for found in _decode_requests(stream, form, arguments.sequence_field, schemas)
-            for batch in found
-        ]
+    form = FormTemplate(source.account_id, arguments.table, tuple(arguments.key))
+    options = make_read_options(arguments, schemas.get(arguments.table))
+    checker = RecordChecker(arguments.key, arguments.sequence_field)
+    files = read_files(find_files(arguments.files), options, 0)
+    sent = [batch for found in _decode_requests(files, checker, form, schemas) for batch in found]
     if not sent:
         print_line("The file holds no record.")
         return 0
@@ -89,9 +94,9 @@ def run_plan(config: Config, arguments: Arguments) -> int:
 
 
 def _decode_requests(
-    stream: IO[bytes],
-    form: PushTemplate,
-    sequence_field: str | None,
+    files: "Iterator[FileRecords]",
+    checker: "RecordChecker",
+    form: "FormTemplate",
     schemas: Mapping[str, bytes],
 ) -> "Iterator[list[MessageBatch]]":
     """Yield the batches that the server would decode from the requests of `treadle push`.
@@ -99,31 +104,54 @@ def _decode_requests(
     Raises:
         TableStoppedError: the server would refuse a request.
     """
-    from treadle.records import push, table_schema
-    from treadle.records.field_check import RecordsRefusedError
-    from treadle.records.validation.effort import EffortSpentError, make_request_effort
+    from treadle.client.request_batch import RECORDS_MAX
+    from treadle.record_files.batching import make_batches
+    from treadle.records import table_schema
+    from treadle.records.validation.effort import EffortSpentError
 
     base = time.time_ns()
-    for batch in make_batches(
-        read_records(stream), form.keys, sequence_field, base, 0, RECORDS_MAX
-    ):
-        try:
-            body = form.encode_body(batch)
-            found = push.check_body(push.decode_body(body, transit=False), form.client_id)
-            failures = table_schema.find_failures(found, schemas, make_request_effort(len(body)))
-            if failures:
-                raise RecordsRefusedError(
-                    [{"data": one.lines} for one in failures], [one.place for one in failures]
-                )
-            yield table_schema.add_schemas(found, schemas)
-        except EffortSpentError:
-            raise TableStoppedError(
-                f"A push would be refused: {table_schema.TOO_MUCH_WORK_REASON}"
-            ) from None
-        except RequestRefusedError as refused:
-            raise TableStoppedError(
-                f"A push would be refused, somewhere in {batch.places}: {refused}"
-            ) from refused
+    start = 0
+    for file in files:
+        for batch in make_batches(
+            file.chunks,
+            checker,
+            base=base,
+            start=start,
+            records_max=RECORDS_MAX,
+        ):
+            start = batch.end
+            try:
+                yield _decode_request(form, batch, schemas)
+            except EffortSpentError:
+                raise TableStoppedError(
+                    f"A push would be refused: {table_schema.TOO_MUCH_WORK_REASON}"
+                ) from None
+            except RequestRefusedError as refused:
+                raise TableStoppedError(
+                    f"A push would be refused, somewhere in {batch.places}: {refused}"
+                ) from refused
+
+
+def _decode_request(
+    form: "FormTemplate", batch: "RequestBatch", schemas: Mapping[str, bytes]
+) -> "list[MessageBatch]":
+    from treadle.client.request_batch import PushTemplate
+    from treadle.records import batch as batches
+    from treadle.records import push, table_schema
+    from treadle.records.field_check import RecordsRefusedError
+    from treadle.records.validation.effort import make_request_effort
+
+    template = form.choose(batch)
+    body = template.encode_body(batch)
+    if not isinstance(template, PushTemplate):
+        return batches.read_body(body)
+    found = push.check_body(push.decode_body(body, transit=False), template.client_id)
+    failures = table_schema.find_failures(found, schemas, make_request_effort(len(body)))
+    if failures:
+        raise RecordsRefusedError(
+            [{"data": one.lines} for one in failures], [one.place for one in failures]
+        )
+    return table_schema.add_schemas(found, schemas)
 
 
 def _make_forecast(
@@ -159,5 +187,6 @@ COMMAND = CliCommand(
     run=run_plan,
     arguments=_arguments,
     settings=("destination",),
+    intermixed=True,
     defaults={"destination": "where the source's rows go"},
 )

@@ -1,7 +1,7 @@
 """The progress bar of a push."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,6 +36,37 @@ class SilentDisplay:
         if trouble is not None and not self._told:
             print_error(f"Waiting, as {trouble}.")
         self._told = trouble is not None
+
+
+@contextmanager
+def show_waiting() -> Iterator[Callable[[str | None], None]]:
+    """Show what is waited for, on one line of a terminal.
+
+    Elsewhere a line is printed each time the reason changes, which is the text behind the number.
+    """
+    if not sys.stderr.isatty():
+        told: list[str | None] = [None]
+
+        def print_change(text: str | None) -> None:
+            reason = None if text is None else text.partition(" ")[2]
+            if reason is not None and reason != told[0]:
+                print_error(f"{text}.")
+            told[0] = reason
+
+        yield print_change
+        return
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TimeElapsedColumn(), TextColumn("{task.fields[trouble]}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("wait", trouble="waiting until all records are loaded")
+
+        def show_text(text: str | None) -> None:
+            shown = escape_unprintable(text) if text else ""
+            progress.update(task, trouble=shown, refresh=True)
+
+        yield show_text
 
 
 @contextmanager

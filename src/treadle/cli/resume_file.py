@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from treadle.errors import OperatorError
@@ -17,21 +18,32 @@ class PushProgress:
     Attributes:
         base: the sequence of the first record; the others count up from it.
         records: how many records from the beginning are acknowledged without a gap.
+        push_id: begins the idempotency keys of the push; empty for none.
+        batch_records: the most records of one request. It stays the same, so that a request that
+            is sent again has the same records.
     """
 
     base: int
     records: int
+    push_id: str = ""
+    batch_records: int = 5_000
+
+    def advance(self, records: int) -> "PushProgress":
+        """Return the progress with so many records."""
+        return replace(self, records=records)
 
 
 class ResumeFile:
     """The file with the progress of one push, named by what is pushed where.
 
-    If the pushed file has another size or time, it is another push.
+    If a pushed file has another size or time, it is another push.
     """
 
-    def __init__(self, folder: Path, file: Path, *what: str) -> None:
-        status = file.stat()
-        parts = (str(file.resolve()), str(status.st_size), str(status.st_mtime_ns), *what)
+    def __init__(self, folder: Path, files: Sequence[Path], *what: str) -> None:
+        parts = list(what)
+        for file in files:
+            status = file.stat()
+            parts += (str(file.resolve()), str(status.st_size), str(status.st_mtime_ns))
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         self.path = folder / f"{name}.json"
 
@@ -43,7 +55,12 @@ class ResumeFile:
         """
         try:
             value = json.loads(self.path.read_bytes())
-            return PushProgress(base=int(value["base"]), records=int(value["records"]))
+            return PushProgress(
+                base=int(value["base"]),
+                records=int(value["records"]),
+                push_id=str(value["push_id"]),
+                batch_records=int(value["batch_records"]),
+            )
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         except OSError as error:
@@ -51,7 +68,7 @@ class ResumeFile:
 
     def write(self, progress: PushProgress) -> None:
         """Write the progress, without fsync: an older one only repeats requests."""
-        text = json.dumps({"base": progress.base, "records": progress.records})
+        text = json.dumps(asdict(progress))
         draft = self.path.with_suffix(f".{os.getpid()}")
         try:
             make_private_folder(self.path.parent)

@@ -27,9 +27,16 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+def _list_messages(sent: dict[str, Any]) -> list[dict[str, Any]]:
+    head = {name: value for name, value in sent.items() if name != "messages"}
+    return [{**head, **message} for message in sent["messages"]]
+
+
 class ImportServer:
     """Attributes:
-    requests: bodies of the pushes that were taken, in order of arrival.
+    requests: records of the pushes and batches that were taken, in order of arrival, in the form of
+        a push; those of a batch with its schema.
+    keys: the idempotency keys of these.
     asked: every request: path, bearer token, time.
     answers: given to the next pushes, one each.
     bad: says of a record's data that it is refused.
@@ -39,6 +46,7 @@ class ImportServer:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[list[dict[str, Any]]] = []
         self.asked: list[tuple[str, str | None, float]] = []
+        self.keys: list[str] = []
         self.answers: deque[Answer] = deque()
         self.bad: Callable[[dict[str, Any]], bool] = lambda _: False
         self.keep = True
@@ -56,17 +64,21 @@ class ImportServer:
     def records(self) -> list[dict[str, Any]]:
         return [record for request in self.requests for record in request]
 
-    def answer(self, path: str, body: bytes) -> Answer:
-        push = path == "/v2/import/push"
+    def answer(self, path: str, body: bytes, key: str) -> Answer:
+        push = path in ("/v2/import/push", "/v2/import/batch")
         if push and self.answers:
             return self.answers.popleft()
         if not self.keep:
             return Answer(201, ACCEPTED)
-        records = json.loads(body)
+        sent = json.loads(body)
+        records = sent if isinstance(sent, list) else _list_messages(sent)
         if any(self.bad(record["data"]) for record in records):
             return Answer(422, REFUSED)
         if not push:
             return Answer(200, VALID)
+        if key in self.keys:
+            return Answer(201, ACCEPTED)
+        self.keys += [key] if key else []
         self.requests.append(records)
         self.taken.set()
         return Answer(201, ACCEPTED)
@@ -81,7 +93,7 @@ class ImportServer:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 token = self.headers.get("Authorization")
                 outer.asked.append((self.path, token, time.monotonic()))
-                answer = outer.answer(self.path, body)
+                answer = outer.answer(self.path, body, self.headers.get("Idempotency-Key", ""))
                 if answer.status == 0:
                     self.close_connection = True
                     return

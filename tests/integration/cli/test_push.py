@@ -1,5 +1,6 @@
 """`treadle push` against a real HTTP server that notes what it gets."""
 
+import gzip
 import json
 import re
 import signal
@@ -15,7 +16,7 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.import_server import Answer, ImportServer
 
-from treadle.cli import request_retry
+from treadle.client import request_retry
 
 
 @pytest.fixture
@@ -139,8 +140,9 @@ def test_a_server_that_gives_no_receipts_cannot_be_waited_for(
     assert done.code == 2
     assert done.out.startswith("Pushed 10 records to t in ")
     assert done.err == (
-        f"treadle: {server.url} gives no receipts that could be followed; --wait works with a "
-        "treadle server; all records were pushed, and become rows without waiting for them.\n"
+        f"treadle: {server.url} gives no receipts that could be followed; only a treadle server "
+        "can be waited for; all records are accepted; they load in the background "
+        "(`treadle ledger`).\n"
     )
 
 
@@ -158,7 +160,8 @@ def test_trying_ends_after_the_time_given(
     assert (done.code, done.out) == (2, "")
     said = done.err.splitlines()[-1]
     assert said.startswith(
-        f"treadle: Line 1 to line 3 could not be sent within 0.2 seconds: {nobody} cannot be reach"
+        "treadle: Record 1 to record 3 could not be sent within 0.2 seconds: "
+        f"{nobody} cannot be reach"
     )
     assert said.endswith("0 records were pushed; the same command goes on from there.")
 
@@ -176,10 +179,10 @@ def test_a_refused_record_is_found_and_named(
     done = push(treadle, file, "--batch-records", "100", "--connections", connections)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(
-        'treadle: The server refuses the record at line 537: 422 {"status":"ERROR",'
+        'treadle: The server refuses record 537: 422 {"status":"ERROR",'
         '"error":"Request cannot be processed; see errors.",'
     )
-    assert "500 records were pushed; the same command goes on from there." in done.err
+    assert "500 records were pushed before; correct the file and run the same" in done.err
     assert {r["data"]["id"] for r in server.records} >= set(range(1, 501))
     assert len([path for path, _, _ in server.asked if path == "/v2/import/validate"]) <= 14
 
@@ -215,8 +218,8 @@ def test_a_bad_line_ends_the_push_after_the_records_before_it(
     done = push(treadle, file, "--batch-records", "10")
     assert done.code == 2
     assert done.err == (
-        "treadle: The key field 'id' is missing in the record at line 26; "
-        "25 records were pushed; the same command goes on from there.\n"
+        "treadle: Record 26 has no key field 'id'; 25 records were pushed before; correct the file "
+        "and run the same command again.\n"
     )
     assert sorted(record["data"]["id"] for record in server.records) == list(range(1, 26))
 
@@ -251,6 +254,78 @@ def test_a_push_that_was_ended_goes_on_behind_what_was_acknowledged(
     sequences = [r["sequence"] for r in server.records]
     assert sequences == list(range(sequences[0], sequences[0] + 1_000))
     assert bookmarks(data) == []
+
+
+def test_without_a_key_nothing_is_stored_twice(
+    data: Path, tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    """The second batch is stored, and its answer lost: the next run sends it with the same key."""
+    file = written(tmp_path / "records", 45)
+    words = ("push", str(file), "--table", "t", "--connections", "1")
+    server.bad = lambda data: data["id"] == 25
+    assert treadle(*words, "--batch-records", "10").code == 2
+    (bookmark,) = bookmarks(data)
+    progress = json.loads(bookmark.read_text())
+    assert progress["records"] == 20
+    bookmark.write_text(json.dumps(progress | {"records": 10}))
+    server.bad = lambda _: False
+    done = treadle(*words, "--batch-records", "7")
+    assert done.out.endswith(", after 10 of an earlier run.\n"), done.err
+    assert [record["data"]["id"] for record in server.records] == list(range(1, 46))
+    assert {tuple(record["key_names"]) for record in server.records} == {()}
+    assert server.keys == [f"{progress['push_id']}-{start}" for start in (0, 10, 20, 30, 40)]
+
+
+def test_files_of_any_form_are_pushed_in_order(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    written(tmp_path / "1.ndjson", 3)
+    (tmp_path / "2.json").write_text('{\n "id": 4,\n "name": "Finn 4"\n}\n')
+    (tmp_path / "3.csv.gz").write_bytes(gzip.compress(b"id,name\n5,Finn 5\n6,007\n"))
+    done = treadle("push", f"{tmp_path}/[1-3]*", "--table", "t", "--key", "id")
+    assert done.code == 0, done.err
+    assert done.out.startswith("Pushed 6 records to t in ")
+    records = sorted(server.records, key=lambda record: int(record["sequence"]))
+    assert [record["data"]["id"] for record in records] == list(range(1, 7))
+    assert records[5]["data"] == {"id": 6, "name": "007"}
+    assert records[5]["schema"]["properties"]["id"] == {"type": ["null", "integer"]}
+    assert "schema" not in records[3]
+    done = treadle("push", f"{tmp_path}/x*", "--table", "t")
+    assert f"No file fits the pattern {tmp_path}/x*." in done.err
+
+
+def test_types_come_from_flags_and_from_the_schema_of_the_table(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("id,price,at\n1,1.5,2026-01-01 00:00:00\n")
+    assert push(treadle, file, "--types", "text,id=integer").code == 0
+    assert server.records[-1]["data"] == {"id": 1, "price": "1.5", "at": "2026-01-01 00:00:00"}
+    price = {"type": "number", "multipleOf": 0.1}
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps({"properties": {"price": price}}))
+    assert push(treadle, file, "--schema", str(schema)).code == 0
+    assert server.records[-1]["schema"] == {"properties": {"price": price}}
+    assert treadle("source schema orders t --set", str(schema)).code == 0
+    assert push(treadle, file).code == 0
+    properties = server.records[-1]["schema"]["properties"]
+    assert properties["price"] == price
+    assert properties["at"] == {"type": ["null", "string"], "format": "date-time"}
+    assert server.records[-1]["data"]["at"] == "2026-01-01T00:00:00Z"
+    assert "--types is to be auto, text or COLUMN" in push(treadle, file, "--types", "id=int").err
+    assert "--delimiter is to be one" in push(treadle, file, "--delimiter", ",,").err
+
+
+def test_a_mistake_in_one_of_several_files_is_named(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    first, second = written(tmp_path / "a", 2), tmp_path / "b"
+    second.write_text('{"id":3}\n{"name":"x"}\n')
+    done = treadle("push", str(first), "--table", "t", "--key", "id", str(second))
+    assert done.err == (
+        f"treadle: Record 2 of {second} has no key field 'id'; 3 records were pushed before; "
+        "correct the file and run the same command again.\n"
+    )
 
 
 def test_no_resume_begins_anew(
@@ -422,7 +497,8 @@ def test_a_token_that_is_given_is_used(
     assert push(treadle, file).code == 0
     assert server.records[-1]["client_id"] == 4321
     monkeypatch.setenv("TREADLE_PUSH_TOKEN", "at_of_another_server")
-    assert "Say with --client-id which client the token belongs to" in push(treadle, file).err
+    assert push(treadle, file).code == 0
+    assert "client_id" not in server.records[-1], "it is sent as a batch, which needs none"
     assert push(treadle, file, "--client-id", "9", "--data", str(tmp_path / "none")).code == 0
     assert server.records[-1]["client_id"] == 9
     assert server.asked[-1][1] == "Bearer at_of_another_server"
@@ -455,7 +531,7 @@ def test_a_url_that_is_none_is_named(
     file = written(tmp_path / "records", 1)
     done = push(treadle, file, "--url", "http://host:port")
     assert done.code == 2
-    assert done.err.startswith("treadle: --url is not a URL: Invalid port: 'port'")
+    assert done.err.startswith("treadle: The URL of the server is not valid: Invalid port: 'port'")
     done = push(treadle, file, "--url", "ftp://host")
     assert "--url is to be a URL such as http://127.0.0.1:8484, not 'ftp://host'." in done.err
 

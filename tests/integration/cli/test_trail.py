@@ -24,7 +24,7 @@ READING = {
     "status", "problems", "requests", "table list", "table show", "table history",
     "trail", "rejects causes", "rejects list", "rejects show", "log stats", "log verify", "log cat",
     "doctor", "user list", "export",
-    "push",  # sends requests, as any client
+    "push", "singer",  # send requests, as any client
     "serve",  # has events of its own, by the server
     "restore",  # has its event in the folder that it fills, in test_backup
 }  # fmt: skip
@@ -185,6 +185,10 @@ def test_reading_leaves_no_event(shop: Shop, treadle: Treadle) -> None:
     for command in READING - {
         "serve",
         "push",
+        "singer",
+        "help",
+        "version",
+        "completion",
         "plan",
         "query",
         "rejects show",

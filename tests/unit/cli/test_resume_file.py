@@ -17,31 +17,35 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_progress_is_remembered_and_forgotten(file: Path, tmp_path: Path) -> None:
-    bookmark = ResumeFile(tmp_path / "push", file, "table", "source")
+    bookmark = ResumeFile(tmp_path / "push", [file], "table", "source")
     assert bookmark.read() is None
-    bookmark.write(PushProgress(base=2**62, records=5))
-    again = ResumeFile(tmp_path / "push", file, "table", "source")
-    assert again.read() == PushProgress(base=2**62, records=5)
+    bookmark.write(PushProgress(2**62, 5, "p", 100))
+    again = ResumeFile(tmp_path / "push", [file], "table", "source")
+    assert again.read() == PushProgress(2**62, 5, "p", 100)
     again.remove()
     assert bookmark.read() is None
     assert list((tmp_path / "push").iterdir()) == []
 
 
 def test_another_push_has_another_bookmark(file: Path, tmp_path: Path) -> None:
-    def name(*what: str) -> str:
-        return ResumeFile(tmp_path, file, *what).path.name
+    def name(*what: str, files: tuple[Path, ...] = ()) -> str:
+        return ResumeFile(tmp_path, [file, *files], *what).path.name
 
     names = {name("table", "source"), name("table", "other"), name("tables", "ource")}
+    names.add(name("table", "source", files=(file,)))
     file.write_text("{}\n{}\n")
     names.add(name("table", "source"))
     os.utime(file, (1, 1))
     names.add(name("table", "source"))
-    assert len(names) == 5
+    assert len(names) == 6
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"base": 1}', '{"base": "x", "records": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"base": 1}', '{"base": "x", "records": 1}', '{"base": 1, "records": 1}'],
+)
 def test_a_broken_bookmark_is_none(file: Path, tmp_path: Path, content: str) -> None:
-    bookmark = ResumeFile(tmp_path, file)
+    bookmark = ResumeFile(tmp_path, [file])
     bookmark.path.write_text(content)
     assert bookmark.read() is None
 
@@ -49,4 +53,4 @@ def test_a_broken_bookmark_is_none(file: Path, tmp_path: Path, content: str) -> 
 def test_a_bookmark_that_cannot_be_written_says_what_to_do(file: Path, tmp_path: Path) -> None:
     (tmp_path / "push").write_text("a file where the folder should be")
     with pytest.raises(OperatorError, match="mend that, or push with --no-resume"):
-        ResumeFile(tmp_path / "push", file).write(PushProgress(1, 1))
+        ResumeFile(tmp_path / "push", [file]).write(PushProgress(1, 1))

@@ -1,19 +1,22 @@
 """Follows the receipts of a push until all its records are loaded."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
-from treadle.cli.request_retry import RequestRetry, describe_answer
-from treadle.errors import OperatorError
+from treadle.client.request_retry import RequestRetry, describe_answer
+from treadle.errors import OperatorError, TableStoppedError
 
-RECEIPT_HEADER = "Treadle-Receipt"
+RECEIPT_HEADER: Final = "Treadle-Receipt"
 
-ASK_SECONDS = 30
-"""How long the server waits before it answers that a request is not loaded yet."""
+ASK_SECONDS_FIRST: Final = 2
+"""How long the server waits before it first answers that a request is not loaded yet."""
+
+ASK_SECONDS: Final = 3
+"""How long it waits each time after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,15 @@ class ReceiptFollower:
     Attributes:
         client: with the base URL and the token.
         retry: repeats a request.
+        report: told what is waited for, again and again, and None when it is over.
+        explain: returns why nothing is loaded, where the server does not tell that to whoever
+            pushes; None for nothing.
     """
 
     client: httpx.AsyncClient
     retry: RequestRetry
+    report: Callable[[str | None], None] = lambda _: None
+    explain: Callable[[], str | None] = lambda: None
 
     async def wait_until_loaded(self, requests: Sequence[AcknowledgedRequest]) -> PushOutcome:
         """Wait until all requests are loaded.
@@ -80,20 +88,24 @@ class ReceiptFollower:
             RetriableError: the server could not be asked in the time given.
         """
         fate = PushOutcome()
+        left = sum(request.records for request in requests)
         for request in requests:
             if request.receipt is None:
                 raise OperatorError(
                     f"{self.retry.url} gives no receipts that could be followed; "
-                    "--wait works with a treadle server"
+                    "only a treadle server can be waited for"
                 )
-            fate += await self._wait_for_receipt(request.receipt, request.records)
+            fate += await self._wait_for_receipt(request.receipt, request.records, left)
+            left -= request.records
+        self.report(None)
         return fate
 
-    async def _wait_for_receipt(self, receipt: str, records: int) -> PushOutcome:
+    async def _wait_for_receipt(self, receipt: str, records: int, left: int) -> PushOutcome:
         path = f"/v1/receipts/{receipt}"
+        seconds = ASK_SECONDS_FIRST
 
         async def ask() -> httpx.Response:
-            return await self.client.get(path, params={"wait": ASK_SECONDS})
+            return await self.client.get(path, params={"wait": seconds})
 
         while True:
             answer = await self.retry.fetch_answer(
@@ -112,8 +124,15 @@ class ReceiptFollower:
                 return sum((make_outcome(table) for table in found["tables"]), PushOutcome())
             error = next((table["error"] for table in found["tables"] if table["error"]), None)
             if found["status"] == "stopped":
-                raise OperatorError(f"The table is stopped: {error}")
-            self.retry.on_waiting(error and f"it cannot be loaded yet: {error}")
+                raise TableStoppedError(f"The table is stopped: {error}")
+            self.report(describe_waiting(left, error or self.explain()))
+            seconds = ASK_SECONDS
+
+
+def describe_waiting(records: int, reason: str | None) -> str:
+    """Return what is waited for: "6 wait: warehouse.duckdb is held by python3.11"."""
+    verb = "waits" if records == 1 else "wait"
+    return f"{records:,} {verb} to be loaded" if reason is None else f"{records:,} {verb}: {reason}"
 
 
 def make_outcome(table: dict[str, Any]) -> PushOutcome:

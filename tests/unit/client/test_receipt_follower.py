@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from treadle.cli import request_retry as module
-from treadle.cli.receipt_follower import AcknowledgedRequest, PushOutcome, ReceiptFollower
-from treadle.cli.request_retry import RequestRetry
-from treadle.errors import OperatorError, RetriableError
+from treadle.client import request_retry as module
+from treadle.client.receipt_follower import AcknowledgedRequest, PushOutcome, ReceiptFollower
+from treadle.client.request_retry import RequestRetry
+from treadle.errors import OperatorError, RetriableError, TableStoppedError
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +39,9 @@ def follow(
     async def run() -> PushOutcome:
         transport = httpx.MockTransport(answer)
         async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
-            return await ReceiptFollower(
-                client, RequestRetry("http://t", seconds, told.append)
-            ).wait_until_loaded(requests)
+            retry = RequestRetry("http://t", seconds, told.append)
+            follower = ReceiptFollower(client, retry, told.append, lambda: "as the store says")
+            return await follower.wait_until_loaded(requests)
 
     return asyncio.run(run()), asked, told
 
@@ -84,19 +84,21 @@ def test_what_was_rejected_left_out_or_rounded_is_told() -> None:
 
 def test_what_waits_is_asked_for_again_and_why_it_waits_is_told() -> None:
     fate, asked, told = follow(
-        [AcknowledgedRequest("rc_a", 2)],
+        [AcknowledgedRequest("rc_a", 1_200), AcknowledgedRequest("rc_b", 1)],
         [
             receipt("waiting"),
             receipt("waiting", error="no connection"),
             httpx.Response(503, headers={"Retry-After": "0"}),
-            receipt("loaded", loaded=2),
+            receipt("loaded", loaded=1_200),
+            receipt("waiting", error="no connection"),
+            receipt("loaded", loaded=1),
         ],
     )
-    assert (fate, len(asked)) == (PushOutcome(loaded=2), 4)
-    assert told[:2] == [None, "it cannot be loaded yet: no connection"]
+    assert (fate, len(asked)) == (PushOutcome(loaded=1_201), 6)
+    assert told[:2] == ["1,201 wait: as the store says", "1,201 wait: no connection"]
     assert told[2] is not None
     assert told[2].startswith("http://t answers 503")
-    assert told[3] is None
+    assert told[3:] == [None, "1 waits: no connection", None]
 
 
 def test_what_was_loaded_long_ago_counts_as_loaded() -> None:
@@ -105,7 +107,7 @@ def test_what_was_loaded_long_ago_counts_as_loaded() -> None:
 
 
 def test_a_stopped_table_ends_the_wait_with_its_reason() -> None:
-    with pytest.raises(OperatorError, match="The table is stopped: option x is none"):
+    with pytest.raises(TableStoppedError, match="The table is stopped: option x is none"):
         follow([AcknowledgedRequest("rc_a", 1)], [receipt("stopped", error="option x is none")])
 
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.cli import record_file
-from treadle.cli.record_file import FileRecord, RecordFileError, check_record, read_records
+from treadle.record_files import json_reader, record_block
+from treadle.record_files.json_reader import read_json
+from treadle.record_files.record_block import RecordBlock, RecordFileError, RecordSkipper
+from treadle.record_files.record_check import RecordChecker, check_record
 
 VALUES = st.recursive(
     st.none()
@@ -42,7 +44,8 @@ def test_what_follows_an_array_is_found_wherever_a_read_ends(step: int) -> None:
 
 def read(content: bytes, step: int = 1 << 20, skip: int = 0) -> list[Any]:
     stream: Any = Trickle(content, step)
-    return [json.loads(piece.raw) for piece in read_records(stream, skip)]
+    chunks = RecordSkipper(skip).skip(read_json(stream))
+    return [json.loads(raw) for chunk in chunks for raw in chunk.raws]
 
 
 @given(RECORDS, st.integers(1, 50), st.booleans(), st.sampled_from(["\n", "\r\n", "\n \n"]))
@@ -74,9 +77,9 @@ def test_records_that_were_pushed_before_are_left_out(
 @pytest.mark.parametrize("form", ["%s\n", "[%s]"])
 def test_numbers_stay_as_they_are_written(number: str, form: str) -> None:
     record = f'{{"n":{number}}}'
-    (piece,) = read_records(io.BytesIO((form % record).encode()))
-    assert piece.raw == record.encode()
-    assert check_record(piece, ("n",), None) is None
+    (chunk,) = read_json(io.BytesIO((form % record).encode()))
+    assert chunk.raws == [record.encode()]
+    assert RecordChecker(("n",), None).check(chunk) == (1, None, None)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +94,25 @@ def test_a_byte_order_mark_is_not_part_of_a_record(content: bytes) -> None:
     assert read(content) == [{"a": 1}]
 
 
-def test_places_and_bytes_read() -> None:
-    found = list(read_records(io.BytesIO(b'{"a":1}\n\n{"a":2}\n{"a":3}')))
-    assert [piece.place for piece in found] == ["line 1", "line 3", "line 4"]
-    assert [piece.read for piece in found] == [8, 17, 24]
-    found = list(read_records(io.BytesIO(b'[{"a":1},{"a":2}]')))
-    assert [piece.place for piece in found] == ["record 1", "record 2"]
+@given(RECORDS, st.integers(1, 50), st.sampled_from([None, 1, "\t"]))
+def test_objects_that_follow_each_other_come_as_they_are(
+    records: list[Any], step: int, indent: int | str | None
+) -> None:
+    records = [{"first": 1}, *records]
+    text = "\n".join(json.dumps(record, indent=indent) for record in records)
+    assert read(text.encode(), step) == records
+
+
+def test_one_object_over_several_lines_is_a_record() -> None:
+    assert read(b'{\n  "a": {\n "b": [1,\n2]}}\n') == [{"a": {"b": [1, 2]}}]
+
+
+def test_places() -> None:
+    (lines, last) = read_json(io.BytesIO(b'{"a":1}\n\n{"a":2}\n{"a":3}'))
+    assert [lines.describe_place(index) for index in (0, 1)] == ["record 1", "record 2 (line 3)"]
+    assert last.describe_place(0) == "record 3 (line 4)"
+    (array,) = read_json(io.BytesIO(b'[{"a":1},{"a":2}]'))
+    assert [array.describe_place(index) for index in (0, 1)] == ["record 1", "record 2"]
 
 
 @pytest.mark.parametrize(
@@ -125,67 +141,82 @@ def test_a_broken_array_is_named_with_its_place(content: bytes, said: str) -> No
 def test_a_record_too_large_for_a_request_is_named(
     form: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_file, "RECORD_BYTES_MAX", 100)
+    monkeypatch.setattr(record_block, "RECORD_BYTES_MAX", 100)
     content = form % (b'{"a":"' + b"x" * 100 + b'"}')
-    with pytest.raises(RecordFileError, match=r"(line|record) 1 has more than 100 bytes"):
+    with pytest.raises(
+        RecordFileError, match=r"Record 1 has 108 bytes of JSON, and a request holds 100"
+    ):
         read(content)
 
 
 def test_a_file_without_line_ends_is_not_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_file, "RECORD_BYTES_MAX", 1000)
-    monkeypatch.setattr(record_file, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(record_block, "RECORD_BYTES_MAX", 1000)
+    monkeypatch.setattr(json_reader, "RECORD_BYTES_MAX", 1000)
+    monkeypatch.setattr(json_reader, "CHUNK_BYTES", 500)
     content = io.BytesIO(b"x" * 100_000)
-    with pytest.raises(RecordFileError, match="line 1 has more than 1000 bytes"):
-        list(read_records(content))
+    with pytest.raises(RecordFileError, match="Record 1 has 1,500 bytes"):
+        list(read_json(content))
     assert content.tell() <= 2000
 
 
-def piece(raw: bytes) -> FileRecord:
-    return FileRecord(raw, "line", 7, 0)
+def piece(raw: bytes) -> RecordBlock:
+    return RecordBlock([raw], 6, [7])
 
 
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (b'{"id":null}', "The key field 'id' is null in the record at line 7."),
-        (b'{"id": null }', "The key field 'id' is null in the record at line 7."),
-        (b"{}", "The key field 'id' is missing in the record at line 7."),
-        (b"[1]", "The record at line 7 is not a JSON object: "),
-        (b"{id:1}", "The record at line 7 is not a JSON object: "),
-        (b'{"id":NaN}', "The record at line 7 is not a JSON object: "),
-        (b'{"id":1} {"id":2}', "The record at line 7 is not a JSON object: "),
+        (b'{"id":null}', "Record 6 (line 7) has null in its key field 'id'."),
+        (b'{"id": null }', "Record 6 (line 7) has null in its key field 'id'."),
+        (b"{}", "Record 6 (line 7) has no key field 'id'."),
+        (b"[1]", "Record 6 (line 7) is not a JSON object: "),
+        (b"{id:1}", "Record 6 (line 7) is not a JSON object: "),
+        (b'{"id":NaN}', "Record 6 (line 7) is not a JSON object: "),
+        (b'{"id":1} {"id":2}', "Record 6 (line 7) is not a JSON object: "),
+        (b'{"id":1},{"id":2}', "Record 6 (line 7) is not a JSON object: "),
     ],
 )
 def test_a_bad_record_is_named_with_its_place(raw: bytes, said: str) -> None:
-    with pytest.raises(RecordFileError) as fault:
-        check_record(piece(raw), ("id",), None)
-    assert str(fault.value).startswith(said)
-    assert ".." not in str(fault.value)
+    right, sequences, fault = RecordChecker(("id",), None).check(piece(raw))
+    assert (right, sequences) == (0, None)
+    assert str(fault).startswith(said)
+    assert ".." not in str(fault)
+
+
+def test_records_before_a_bad_one_are_right() -> None:
+    chunk = RecordBlock([b'{"id":1,"n":5}', b'{"id":2,"n":6}', b'{"n":7}', b'{"id":3}'], 1)
+    right, sequences, fault = RecordChecker(("id",), "n").check(chunk)
+    assert (right, sequences) == (2, [5, 6])
+    assert str(fault) == "Record 3 has no key field 'id'."
+
+
+@pytest.mark.parametrize("name", ['"', "a\\b", "\n", "é", ""])
+def test_keys_may_have_any_name(name: str) -> None:
+    chunk = RecordBlock([json.dumps({name: 1, "n": 3}).encode()], 1)
+    assert RecordChecker((name,), "n").check(chunk) == (1, [3], None)
+    assert RecordChecker((name, "x"), None).check(chunk).right == 0
 
 
 def test_unpaired_surrogates_are_left_to_the_server() -> None:
     raw = rb'{"id":"\ud800","n":5}'
-    assert check_record(piece(raw), ("id",), "n") == 5
+    assert RecordChecker(("id",), "n").check(piece(raw)) == (1, [5], None)
 
 
 @given(st.integers(-(2**70), 2**70))
 def test_a_sequence_is_a_64_bit_integer(value: int) -> None:
-    raw = b'{"id":1,"at":%d}' % value
+    found = RecordChecker(("id",), "at").check(piece(b'{"id":1,"at":%d}' % value))
     if -(2**63) <= value < 2**63:
-        assert check_record(piece(raw), ("id",), "at") == value
+        assert found == (1, [value], None)
     else:
-        with pytest.raises(
-            RecordFileError, match="is to be a whole number below 2\\^63, and it is"
-        ):
-            check_record(piece(raw), ("id",), "at")
+        assert "is to be a whole number below 2^63, and it is" in str(found.fault)
 
 
 @pytest.mark.parametrize("found", [b'"5"', b"1.5", b"true", b"null", b"[1]"])
 def test_a_sequence_of_another_type_is_named(found: bytes) -> None:
     with pytest.raises(RecordFileError, match="'at' is to be a whole number"):
-        check_record(piece(b'{"id":1,"at":%s}' % found), ("id",), "at")
+        check_record(b'{"id":1,"at":%s}' % found, "record 7", ("id",), "at")
 
 
 def test_a_missing_sequence_is_named() -> None:
-    with pytest.raises(RecordFileError, match="and it is missing in the record at line 7"):
-        check_record(piece(b'{"id":1}'), ("id",), "at")
+    with pytest.raises(RecordFileError, match=r"Record 7: .* and it is missing"):
+        check_record(b'{"id":1}', "record 7", ("id",), "at")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from treadle.cli.connection_fault import (
+from treadle.client.connection_fault import (
     describe_fault,
     explain_unauthorized,
     find_lasting_fault,

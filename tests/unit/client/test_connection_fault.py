@@ -7,7 +7,7 @@ import httpx
 import pytest
 from tests.servers.certificates import make_certificate
 
-from treadle.cli.connection_fault import (
+from treadle.client.connection_fault import (
     describe_fault,
     explain_unauthorized,
     find_lasting_fault,

@@ -1,0 +1,1 @@
+"""The target of Singer taps: their messages become batches, and their states come out again."""

@@ -1,0 +1,145 @@
+"""The Python client against a real HTTP server that notes what it gets."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.integration.cli.import_server import Answer, ImportServer
+
+from treadle import client as package
+from treadle.client import (
+    AsyncTreadleClient,
+    OperatorError,
+    PushRefusedError,
+    RetriableError,
+    TreadleClient,
+    request_retry,
+)
+
+REFUSED = b'{"error":"Record 1 did not conform to schema:\\n#/id: expected type: Integer\\n"}'
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportServer]:
+    monkeypatch.setattr(request_retry, "WAIT_SECONDS_FIRST", 0.01)
+    with ImportServer() as started:
+        yield started
+
+
+def make_records(count: int) -> list[dict[str, Any]]:
+    return [{"id": number, "at": datetime(2026, 1, 1, tzinfo=UTC)} for number in range(count)]
+
+
+def list_ids(server: ImportServer) -> list[int]:
+    return sorted(record["data"]["id"] for record in server.records)
+
+
+def test_every_name_of_the_package_is_there() -> None:
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError):
+        package.nothing  # noqa: B018 - to look it up is the test
+
+
+@pytest.mark.parametrize("count", [0, 1, 25])
+def test_records_are_pushed_with_types_keys_and_a_token(server: ImportServer, count: int) -> None:
+    seen: list[int] = []
+
+    def produce() -> Iterator[dict[str, Any]]:
+        for record in make_records(count):
+            seen.append(threading.get_ident())
+            yield record
+
+    with TreadleClient(server.url, "at_x", batch_records=10) as client:
+        pushed = client.push("orders", produce(), key=["id"])
+        client.close()
+    assert pushed.records == count
+    assert set(seen) <= {threading.get_ident()}, "records are read in the thread of the caller"
+    assert list_ids(server) == list(range(count))
+    assert len(set(server.keys)) == len(server.requests) == -(-count // 10)
+    for record in server.records:
+        assert (record["table_name"], record["key_names"]) == ("orders", ["id"])
+        assert record["schema"]["properties"]["at"]["format"] == "date-time"
+    assert {token for _, token, _ in server.asked} <= {"Bearer at_x"}
+
+
+def test_what_is_answered_too_late_is_sent_again_with_the_same_key(server: ImportServer) -> None:
+    told: list[str | None] = []
+    server.answers.extend([Answer(503), Answer(0)])
+    with TreadleClient(server.url, "at_x", on_waiting=told.append) as client:
+        client.push("t", [{"id": 1}])
+    assert len(server.asked) == 3
+    assert len(server.requests) == 1
+    assert told[-1] is None
+    assert "answers 503" in str(told[0])
+
+
+def test_a_refused_record_is_named(server: ImportServer) -> None:
+    server.answers.extend([Answer(201, b'{"status":"OK"}'), Answer(400, REFUSED)])
+    with (
+        TreadleClient(server.url, "at_x", batch_records=2, connections=1) as client,
+        pytest.raises(PushRefusedError, match=r"refuses record 4: 400 .*Record 1 did") as error,
+    ):
+        client.push("t", make_records(4))
+    assert (error.value.status, error.value.place) == (400, 4)
+
+
+def test_a_server_that_is_away_ends_the_push_after_the_time_given() -> None:
+    with (
+        TreadleClient("http://127.0.0.1:9", "at_x", retry_seconds=0.05) as client,
+        pytest.raises(RetriableError, match="Record 1 could not be sent within"),
+    ):
+        client.push("t", [{"id": 1}])
+    with pytest.raises(OperatorError, match="The URL of the server is not valid"):
+        TreadleClient("http://x:y", "at_x")
+    with pytest.raises(ValueError, match="from 1 to 20000"):
+        TreadleClient("http://x", "at_x", batch_records=20_001)
+
+
+def test_a_writer_sends_what_is_full_old_or_left(server: ImportServer) -> None:
+    with (
+        TreadleClient(server.url, "at_x", batch_records=10) as client,
+        client.open_writer("t", key=["id"], flush_seconds=0.01) as writer,
+    ):
+        writer.add({"id": 0})
+        assert server.taken.wait(60), "one record does not wait for others"
+        for number in range(1, 25):
+            writer.add({"id": number})
+        writer.flush()
+        assert writer.receipt.records == 25
+        writer.add({"id": 25})
+    assert list_ids(server) == list(range(26))
+
+
+def test_a_writer_tells_of_a_refused_record(server: ImportServer) -> None:
+    server.answers.append(Answer(400, REFUSED))
+    with TreadleClient(server.url, "at_x", batch_records=2) as client:
+        writer = client.open_writer("t")
+        writer.send(make_records(2))
+        with pytest.raises(PushRefusedError):
+            writer.flush()
+
+
+def test_the_same_with_asyncio(server: ImportServer) -> None:
+    async def produce() -> AsyncIterator[dict[str, Any]]:
+        for record in make_records(25):
+            yield record
+
+    async def work() -> None:
+        async with AsyncTreadleClient(server.url, "at_x", batch_records=10) as client:
+            first, second = await asyncio.gather(
+                client.push("a", produce(), key=["id"]), client.push("b", make_records(3))
+            )
+            assert (first.records, second.records) == (25, 3)
+            async with client.open_writer("c", flush_seconds=0.01) as writer:
+                for record in make_records(12):
+                    await writer.add(record)
+            assert writer.receipt.records == 12
+
+    asyncio.run(work())
+    counts = dict.fromkeys("abc", 0)
+    for record in server.records:
+        counts[record["table_name"]] += 1
+    assert counts == {"a": 25, "b": 3, "c": 12}
