@@ -68,6 +68,17 @@ def _escape_character(found: re.Match[str]) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def format_bytes(number: int) -> str:
+    """Write a size with a unit: 640 B, 1.5 kB, 20 MB."""
+    size = float(number)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(size) < 1000 or unit == "TB":
+            digits = 0 if unit == "B" or abs(size) >= 10 else 1
+            return f"{size:.{digits}f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
 def shorten_line(text: str, characters_max: int) -> str:
     """Return a text as one line that can be seen, and that ends with `...` where it was longer."""
     shown = escape_unprintable(text)

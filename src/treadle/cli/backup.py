@@ -12,7 +12,6 @@ from treadle.cli.output import print_error, print_json, print_line
 from treadle.cli.store_access import find_user_name, open_existing_store
 from treadle.clock import read_clock
 from treadle.config import Config
-from treadle.counting import format_size
 from treadle.store.trail_event import (
     ActorKind,
     StoreActor,
@@ -21,6 +20,7 @@ from treadle.store.trail_event import (
     TrailOutcome,
     TrailTarget,
 )
+from treadle.text import format_bytes
 from treadle.timestamps import format_microseconds, format_seconds
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def back_up(config: Config, arguments: Arguments) -> int:
         return 0
     print_line(
         f"Backed up {config.data} to {folder}: {_count_files(manifest)}, "
-        f"{format_size(manifest.size)}, as of {format_seconds(manifest.made_at)}."
+        f"{format_bytes(manifest.size)}, as of {format_seconds(manifest.made_at)}."
     )
     for path in manifest.left_out:
         print_line(f"Not in it: the rows in {path}; --with-warehouse copies them.")
@@ -107,7 +107,7 @@ def restore(config: Config, arguments: Arguments) -> int:
         else:
             print_line(
                 f"The backup {folder} is complete: {_count_files(manifest)}, "
-                f"{format_size(manifest.size)}, as of {format_seconds(manifest.made_at)}, made by "
+                f"{format_bytes(manifest.size)}, as of {format_seconds(manifest.made_at)}, made by "
                 f"treadle {manifest.treadle}."
             )
         return 0

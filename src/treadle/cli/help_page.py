@@ -20,7 +20,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "See what became of them": (
         *("query", "table", "loads", "ledger", "requests", "rejects", "audit", "trail"),
     ),
-    "Repair": ("replay", "log", "key", "backup", "restore"),
+    "Repair and move": ("replay", "log", "backup", "restore", "key"),
     "More": ("metrics", "completion", "help", "version"),
 }
 """Title -> the first words of the commands below it. Others stand below the last one."""

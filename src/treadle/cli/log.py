@@ -16,11 +16,12 @@ from treadle.cli.store_access import (
     require_log,
 )
 from treadle.config import Config
-from treadle.counting import count_noun, format_size
+from treadle.counting import count_noun
 from treadle.errors import OperatorError, TreadleError
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 from treadle.log.registry import find_damage
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.text import format_bytes
 from treadle.timestamps import to_datetime
 
 COLUMNS: Final = (
@@ -59,7 +60,7 @@ def print_log_stats(config: Config, arguments: Arguments) -> int:
         print_objects(COLUMNS, rows)
         return 0
     print_table(COLUMNS, rows)
-    print_line(f"{format_size(space.used_bytes)} used, {format_size(space.free_bytes)} free.")
+    print_line(f"{format_bytes(space.used_bytes)} used, {format_bytes(space.free_bytes)} free.")
     return 0
 
 
@@ -77,9 +78,11 @@ def verify_log(config: Config, arguments: Arguments) -> int:
         )
     with open_existing_log(config) as reader:
         found = verdict_on(reader)
+    names = _read_source_names(config)
     for one in found.damaged_entries:
+        source = names.get(one.source_id, one.source_id)
         print_line(
-            f"entry {one.position} of {one.table_name!r}, source {one.source_id}, is damaged and "
+            f"entry {one.position} of {one.table_name!r}, source {source}, is damaged and "
             f"will be left out: {one.why}"
         )
     print_line(

@@ -15,6 +15,7 @@ from treadle.store.model import (
     TableLoadStatus,
 )
 from treadle.text import escape_unprintable, shorten_line
+from treadle.text import format_bytes as format_bytes
 from treadle.timestamps import format_exact, format_seconds, to_datetime
 from treadle.tracking.token_verdict import TokenVerdict, TokenVerdictKind
 
@@ -75,17 +76,6 @@ def show_text(text: str, most: int = TEXT_CHARACTERS_MAX) -> str:
 def format_count(number: int) -> str:
     """Write a whole number with groups of digits: 1,234,567."""
     return f"{number:,}"
-
-
-def format_bytes(number: int) -> str:
-    """Write a size with a unit: 640 B, 1.5 kB, 20 MB."""
-    size = float(number)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(size) < 1000 or unit == "TB":
-            digits = 0 if unit == "B" or abs(size) >= 10 else 1
-            return f"{size:.{digits}f} {unit}"
-        size /= 1000
-    raise AssertionError
 
 
 def format_duration(microseconds: int) -> str:

@@ -7,7 +7,7 @@ them. So a part of the disk is not given to new requests.
 from dataclasses import dataclass
 from typing import Final
 
-from treadle.counting import format_size
+from treadle.text import format_bytes
 
 NEARLY_FULL: Final = 0.9
 """The part of `bytes_max` beyond which a log is nearly full."""
@@ -61,13 +61,13 @@ class LogQuota:
         """Return why the log takes no more; None when it does."""
         if self.bytes_max and found.used_bytes >= self.bytes_max:
             return (
-                f"the log holds {format_size(found.used_bytes)}, and log_bytes allows "
-                f"{format_size(self.bytes_max)}; it takes more once some is loaded and removed"
+                f"the log holds {format_bytes(found.used_bytes)}, and log_bytes allows "
+                f"{format_bytes(self.bytes_max)}; it takes more once some is loaded and removed"
             )
         if found.free_bytes < self.disk_reserve_bytes:
             return (
-                f"the disk of the log has {format_size(found.free_bytes)} left, and "
-                f"disk_reserve_bytes keeps {format_size(self.disk_reserve_bytes)} for loading; it "
+                f"the disk of the log has {format_bytes(found.free_bytes)} left, and "
+                f"disk_reserve_bytes keeps {format_bytes(self.disk_reserve_bytes)} for loading; it "
                 "takes more once there is room"
             )
         return None

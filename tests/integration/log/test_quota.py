@@ -66,10 +66,10 @@ def test_a_short_disk_refuses_before_anything_is_written(
             quota=LogQuota(disk_reserve_bytes=100),
             measure=lambda connection, path: LogSpace(0, free[0]),
         )
-        with pytest.raises(RetriableError, match="10 bytes left"):
+        with pytest.raises(RetriableError, match="10 B left"):
             await appender.append([ENTRY])
         free[0] = 100
-        with pytest.raises(RetriableError, match="10 bytes left"):
+        with pytest.raises(RetriableError, match="10 B left"):
             await appender.append([ENTRY])  # not asked again at once
         monkeypatch.setattr(log, "QUOTA_CHECK_S", 0.0)
         assert await appender.append([ENTRY]) == 1

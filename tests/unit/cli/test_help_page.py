@@ -18,7 +18,8 @@ def test_all_commands_are_listed_in_groups(line: str, capsys: pytest.CaptureFixt
     lines = out.splitlines()
     for title, words in SECTIONS.items():
         at = lines.index(f"{title}:")
-        assert [one.split()[0] for one in lines[at + 1 : at + 1 + len(words)]] == list(words)
+        there = [word for word in words if any(one.words[0] == word for one in COMMANDS)]
+        assert [one.split()[0] for one in lines[at + 1 : at + 1 + len(there)]] == there
     shown = {one.split()[0] for one in lines if one.startswith("  ")}
     assert shown == {command.words[0] for command in COMMANDS}
 

@@ -389,7 +389,7 @@ def test_a_read_only_disk_is_one_finding_and_no_damage() -> None:
 def test_sizes_are_written_for_people() -> None:
     measured = DiskMeasurement(DiskMount("ext4"), (), 28_384_321_536, 0)
     said = [one.found for one in findings.judge_disk(measured, Config())]
-    assert "26 GB are free, disk_reserve_bytes keeps 95 MB of them." in said
+    assert "28 GB are free, disk_reserve_bytes keeps 100 MB of them." in said
 
 
 def test_paused_sources_are_named() -> None:

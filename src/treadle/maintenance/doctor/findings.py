@@ -6,11 +6,11 @@ from statistics import median
 from typing import Final, Literal
 
 from treadle.config import Config, OperatorWarning, is_loopback
-from treadle.counting import count_noun, format_size
+from treadle.counting import count_noun
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
-from treadle.text import end_sentence
+from treadle.text import end_sentence, format_bytes
 
 Level = Literal["good", "odd", "bad"]
 """good: nothing to do. odd: worth a thought. bad: records are refused, wait, or are at risk."""
@@ -242,8 +242,8 @@ def _judge_fsync(fsyncs_us: Sequence[float]) -> Iterator[Finding]:
 def _judge_free_space(found: DiskMeasurement, config: Config) -> Iterator[Finding]:
     reserve = config.disk_reserve_bytes
     said = (
-        f"{format_size(found.free)} are free, disk_reserve_bytes keeps "
-        f"{format_size(reserve)} of them."
+        f"{format_bytes(found.free)} are free, disk_reserve_bytes keeps "
+        f"{format_bytes(reserve)} of them."
     )
     if found.free < reserve:
         yield Finding(
@@ -267,8 +267,8 @@ def _judge_free_space(found: DiskMeasurement, config: Config) -> Iterator[Findin
         yield Finding(
             "disk",
             "bad",
-            f"The log holds {format_size(found.used)}, and log_bytes allows "
-            f"{format_size(config.log_bytes)}.",
+            f"The log holds {format_bytes(found.used)}, and log_bytes allows "
+            f"{format_bytes(config.log_bytes)}.",
             "Requests are answered 503 until some is loaded and removed.",
             "Look at `treadle log stats` for what waits, or raise --log-bytes.",
         )
