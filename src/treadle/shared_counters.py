@@ -43,6 +43,15 @@ class SharedCounters:
         """Add to a counter. Only one thread may call it at a time."""
         self._counts[self._slots[name]] += count
 
+    @property
+    def counts(self) -> "memoryview[int]":
+        """The counters by their slots, for whoever counts so often that a name costs too much."""
+        return self._counts
+
+    def get_slot(self, name: str) -> int:
+        """Return the place of a counter in `counts`."""
+        return self._slots[name]
+
     def close(self) -> None:
         """Close the file, which stays."""
         self._counts.release()

@@ -20,6 +20,8 @@ IMPORT_PATHS = {
     "/v1/clients/{client_id}/token/{token}",
     "/v1/tables/{table}/records",
     "/v1/receipts/{id}",
+    "/healthz",
+    "/readyz",
 }
 
 

@@ -52,7 +52,7 @@ AWAY_SECONDS = 600.0
 STEP_SECONDS = 15.0
 """The longest pause between two tries of a destination: after so long there is one."""
 
-PAUSED = re.compile(r"cannot be used, records wait: .*; tried again in ([\d.]+) s")
+PAUSED = re.compile(r"cannot be used, records wait: .*; retrying in ([\d.]+) s")
 
 
 def as_owner(server: PostgresServer, database: str, statement: str) -> list[tuple[Any, ...]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from treadle.config import Config
-from treadle.logging_setup import JsonFormatter, TextFormatter, set_up_logging
+from treadle.errors import OperatorError
+from treadle.logging_setup import JsonFormatter, LogFileHandler, TextFormatter, set_up_logging
 
 
 def line(message: str, level: int = logging.INFO) -> logging.LogRecord:
@@ -30,6 +31,41 @@ def test_a_line_for_collectors() -> None:
         "logger": "treadle.loader",
         "message": "loaded",
     }
+
+
+def test_fields_are_keys_of_a_line_for_collectors_and_replace_none() -> None:
+    record = line("loaded shop.orders")
+    record.__dict__["fields"] = {"source": "shop", "rows": 3, "message": "another", "error": "x"}
+    told = json.loads(JsonFormatter("loader").format(record))
+    assert (told["source"], told["rows"], told["error"]) == ("shop", 3, "x")
+    assert told["message"] == "loaded shop.orders"
+    assert TextFormatter("loader").format(record).endswith("loader: loaded shop.orders")
+
+
+def test_a_log_file_is_opened_anew_once_it_was_moved_away(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "treadle.log"
+    handler = LogFileHandler(path)
+    handler.setFormatter(TextFormatter("loader"))
+    try:
+        handler.emit(line("first \ud800"))
+        path.rename(tmp_path / "treadle.log.1")
+        handler.emit(line("second"))
+        assert not path.exists()
+        handler.request_reopening()
+        handler.emit(line("third"))
+        assert "third" in path.read_text()
+        assert "second" in (tmp_path / "treadle.log.1").read_text()
+        path.unlink()
+        path.mkdir()
+        handler.request_reopening()
+        handler.emit(line("fourth"))  # goes to the file that is open
+    finally:
+        handler.close()
+
+
+def test_a_log_file_that_cannot_be_opened_is_the_operators_fault(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"The log file .* cannot be opened: Is a directory"):
+        set_up_logging(Config(data=tmp_path / "data", log_file=tmp_path))
 
 
 def test_a_traceback_stays_on_its_line() -> None:

@@ -67,6 +67,7 @@ def _print_once(config: Config, *, as_json: bool) -> None:
     told["server"] = (
         None if server.process is None else {"process": server.process, "address": server.shown}
     )
+    told["published"] = _read_published(config)
     told["processes"] = {
         one.note.name: "running" if one.is_running else "stopped"
         for one in list_processes(files.processes)
@@ -75,6 +76,18 @@ def _print_once(config: Config, *, as_json: bool) -> None:
         print_json(told)
     else:
         print_text(format_status(told))
+
+
+def _read_published(config: Config) -> dict[str, Any] | None:
+    from treadle.clock import read_clock
+    from treadle.traces.publication_note import read_publication
+
+    # Of the running server, whose settings this command need not have.
+    note = read_publication(config.publication_path)
+    if note is None:
+        return None
+    age = None if note.at is None else max(0, read_clock() - note.at) / 1e6
+    return {"file": note.target, "age_seconds": age, "bytes": note.bytes, "error": note.error}
 
 
 def _count_problems(config: Config, store: Any) -> dict[str, int]:
@@ -111,6 +124,8 @@ def format_status(told: dict[str, Any]) -> str:
         f"destination   {one['name']}: {one['state']}{_format_said(one['said'])}"
         for one in told["destinations"]
     ]
+    if told.get("published"):
+        lines.append(f"published     {_format_published(told['published'])}")
     problems = told["problems"]
     named = ", ".join(f"{count} {level}" for level, count in sorted(problems.items()))
     lines.append(f"problems      {f'{named}; see `treadle problems`' if named else 'none'}")
@@ -128,6 +143,12 @@ def format_status(told: dict[str, Any]) -> str:
 
 def _format_rate(value: float | None) -> str:
     return "-" if value is None else f"{value:,.1f}"
+
+
+def _format_published(published: dict[str, Any]) -> str:
+    age, why = published["age_seconds"], published["error"]
+    told = "not yet" if age is None else f"rows as they were {age:.0f} s ago"
+    return f"{published['file']}: {told}{'' if why is None else f', no newer copy: {why}'}"
 
 
 def _format_said(said: str | None) -> str:

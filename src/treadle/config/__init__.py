@@ -166,6 +166,24 @@ class Config(CheckedSettings):
         "folder of the DuckDB files that an account names; their paths are relative to it",
         shown="the data folder",
     )
+    publish: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "DuckDB file for readers, who may hold it open: a copy of the one that rows are loaded "
+        "into, made anew after loads and readable for its group",
+        shown="none",
+    )
+    publish_seconds: float = define_setting(
+        60.0,
+        NumberKind(1, 86_400, whole=False, unit="seconds"),
+        "least time between two copies for readers",
+    )
+    held_seconds: float = define_setting(
+        60.0,
+        NumberKind(0, 86_400, whole=False, unit="seconds"),
+        "when a reader holds the DuckDB file that rows are loaded into for this long, loading goes "
+        "on in a copy under its name, and the reader keeps what it has open; 0 waits for ever",
+    )
     allowed_hosts: str | None = define_setting(
         None,
         TextKind(
@@ -190,7 +208,7 @@ class Config(CheckedSettings):
         "/console",
         TextKind(
             "a path such as /console, beside those of the APIs, of letters, digits and . _ ~ -",
-            pattern=r"(?!/(v[0-9]+|notifications|metrics|docs|openapi\.json)(/|$))"
+            pattern=r"(?!/(v[0-9]+|notifications|metrics|docs|openapi\.json|healthz|readyz)(/|$))"
             r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+){1,5}",
         ),
         "path of the console",
@@ -428,6 +446,17 @@ class Config(CheckedSettings):
         shown="none",
         content_of="metrics_token",
     )
+    otel_endpoint: str | None = define_setting(
+        None,
+        UrlKind("a URL such as http://127.0.0.1:4318", ("http", "https")),
+        "collector of OpenTelemetry that is told of pushes, loads and hooks by OTLP over HTTP",
+        shown="none",
+    )
+    otel_percent: float = define_setting(
+        100.0,
+        NumberKind(0, 100, whole=False, unit="percent"),
+        "of what is pushed, that the collector is told of",
+    )
     smtp_url: str | None = define_setting(
         None,
         MailServerKind(),
@@ -500,6 +529,12 @@ class Config(CheckedSettings):
     )
     log_format: str = define_setting(
         "text", ChoiceKind(("text", "json")), "how a log line is written"
+    )
+    log_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that log lines are appended to; opened anew on SIGHUP",
+        shown="none: standard error",
     )
 
     @classmethod
@@ -617,6 +652,11 @@ class Config(CheckedSettings):
     def examinations_path(self) -> Path:
         """The folder with the last examinations of the server."""
         return self.data / "examinations"
+
+    @property
+    def publication_path(self) -> Path:
+        """The file that tells of the last copy for readers."""
+        return self.data / "publication"
 
     @property
     def problems_path(self) -> Path:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -49,12 +49,14 @@ class HookCarrier:
             servers have no hooks.
         dice: returns a random number from 0 to 1.
         clock: microseconds since 1970.
+        note_tries: called with the tries that were recorded; None for nobody.
     """
 
     store: Store
     make_sender: "Callable[[], HookSender]"
     dice: Callable[[], float]
     clock: Callable[[], int]
+    note_tries: Callable[[Sequence[tuple[DueDelivery, RecordedTry]]], None] | None = None
     _sender: "HookSender | None" = None
     _loop: asyncio.AbstractEventLoop | None = None
     _under_way: dict["asyncio.Task[TryResult]", DueDelivery] = field(default_factory=dict)
@@ -121,7 +123,9 @@ class HookCarrier:
         for delivery, judged in self._unrecorded:
             if judged.error is not None:
                 self._report_failure(delivery, judged)
-        self._unrecorded.clear()
+        recorded, self._unrecorded = self._unrecorded, []
+        if self.note_tries is not None:
+            self.note_tries(recorded)
 
     def _report_failure(self, delivery: DueDelivery, judged: RecordedTry) -> None:
         """Log a try that failed, for each hook and state once a minute; the store has them all."""

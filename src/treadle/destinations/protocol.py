@@ -38,6 +38,10 @@ class DestinationUnavailableError(RetriableError):
     """The destination cannot be reached, is starting or full, or is held by somebody else."""
 
 
+class DestinationHeldError(DestinationUnavailableError):
+    """Another process has the file of the destination open, so that nobody can write to it."""
+
+
 class CommitUnknownError(RetriableError):
     """The connection broke during COMMIT; ask `committed` what became of the load."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import NamedTuple, Self, TypeVar
 
 from starlette.responses import Response
@@ -113,6 +114,8 @@ class BatchAcceptor:
         clock: microseconds since 1970, UTC.
         progress: knows loads; None where nobody can wait for them.
         quotas: counts what is given to the log, and what it refuses a source.
+        note_push: called with source, first position, number of entries and seconds of each request
+            that was accepted; None for nobody.
     """
 
     log: LogAppender
@@ -121,6 +124,7 @@ class BatchAcceptor:
     receipts: ReceiptCodec
     progress: LoadProgress | None
     quotas: SourceQuotas
+    note_push: Callable[[int, int, int, float], None] | None = None
 
     async def accept(
         self,
@@ -144,6 +148,7 @@ class BatchAcceptor:
             return AcceptedResponse(status, None)
 
         self.quotas.charge(owner, ((len(one.payload), one.records) for one in batches))
+        began = perf_counter()
         entries = build_entries(owner.source_id, batches, self.clock())
         replayed = False
         if request.digest is None:
@@ -162,6 +167,8 @@ class BatchAcceptor:
                 raise RequestRefusedError(422, idempotency.KEY_REUSED)
             first, replayed = stored.first, stored.duplicate
         receipt = Receipt(owner.source_id, first, len(batches))
+        if self.note_push is not None and not replayed:
+            self.note_push(owner.source_id, first, len(batches), perf_counter() - began)
         response = AcceptedResponse(status, self.receipts.encode(receipt))
         if replayed:
             response.headers[REPLAYED_HEADER] = "true"

@@ -25,6 +25,7 @@ from treadle.ingest.fastpath.handler import FastPathHandler
 from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.push_endpoint import PushEndpoint
 from treadle.ingest.quotas import SourceQuotas
+from treadle.ingest.readiness_endpoint import ALIVE_PATH, READY_PATH, ReadinessEndpoint
 from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
 from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
@@ -55,11 +56,14 @@ class IngestService:
         clock: Callable[[], int] = read_clock,
         version: str = __version__,
         revision: str = "release",
-        count_answer: Callable[[str, int], None] = lambda path, status: None,
+        count_answer: Callable[[str, int, float], None] = lambda *_: None,
         keep_refusal: Callable[[str, int, bytes, int], None] = lambda *_: None,
         quotas: SourceQuotas | None = None,
         priority: LoaderPriority | None = None,
         open_destination: Callable[[ConfiguredDestination], Destination] | None = None,
+        find_shortage: Callable[[], str | None] = lambda: None,
+        metrics_token: str | None = None,
+        note_push: Callable[[int, int, int, float], None] | None = None,
     ) -> None:
         """Build the endpoints; nothing runs before `start`. The caller closes store and log.
 
@@ -71,21 +75,36 @@ class IngestService:
             clock: microseconds since 1970, UTC.
             version: shown by the status.
             revision: shown by the status.
-            count_answer: called with path and status of each answer that `fast_path` gives.
+            count_answer: called with path, status and seconds of each answer that `fast_path`
+                gives.
             keep_refusal: called with path, status, body and source of those that refuse.
             quotas: of sources and accounts; none where it is None. Started and closed with this.
             priority: of the loader over dry runs; None where no loader runs.
             open_destination: makes a destination for dry runs; None for one that connects to any
                 address.
+            find_shortage: returns why the log takes no data; None where it does. Called in a
+                thread.
+            metrics_token: who sends it to `/readyz` sees all names; None for none but those of
+                the store.
+            note_push: see `BatchAcceptor`.
         """
         self.token_cache = TokenCache(store, clock)
         self._health = health = IngestHealth(
-            store.destinations, store.tables, version=version, revision=revision
+            store.destinations,
+            store.tables,
+            version=version,
+            revision=revision,
+            find_shortage=find_shortage,
+        )
+        self._readiness = readiness = ReadinessEndpoint(
+            health, store, metrics_token, self.token_cache.add_use
         )
         receipts = ReceiptCodec(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         self._quotas = quotas or SourceQuotas(store)
-        acceptor = BatchAcceptor(log, health, clock, receipts, self._progress, self._quotas)
+        acceptor = BatchAcceptor(
+            log, health, clock, receipts, self._progress, self._quotas, note_push
+        )
         turns = WorkTurns(self._quotas.is_alone)
         self._executor = BodyExecutor(turns)
         self._threads = BodyThreads(turns)
@@ -126,6 +145,8 @@ class IngestService:
             make_route("/v2/import/validate", {"POST": hold(push.validate)}),
             make_route("/v2/import/batch", {"POST": hold(batch.post)}),
             make_route("/v2/import/status", {"GET": health.get_status}),
+            make_route(ALIVE_PATH, {"GET": readiness.get_alive}),
+            make_route(READY_PATH, {"GET": readiness.get_ready}),
             Route("/v2/{path:path}", NotFoundEndpoint()),
             make_route(
                 webhook_endpoint.WEBHOOK_PATH,
@@ -161,6 +182,7 @@ class IngestService:
         self._threads.close()
         self.dry_run.close()
         self._health.close()
+        self._readiness.close()
         self._account_thread.shutdown()
         if self._progress is not None:
             await self._progress.aclose()

@@ -1,4 +1,7 @@
-"""`GET /v2/import/status`: whether data is accepted now (import-api.md 6)."""
+"""`GET /v2/import/status`: whether data is accepted now (import-api.md 6).
+
+What it knows serves `/readyz` too (`readiness_endpoint`).
+"""
 
 import asyncio
 import logging
@@ -7,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,7 +28,49 @@ FRESH_SECONDS = 1.0
 FAILURE_SECONDS = 10.0
 """Time for which a failed append counts when none was tried since: only an append can tell."""
 
+LOOK_SECONDS_MAX = 0.5
+"""Longest wait for a look at log and store. Who checks health often gives up after a second."""
+
+STUCK_SECONDS = 10.0
+"""A look that takes longer means that the disk does not answer."""
+
+STUCK = "The disk of the log does not answer."
+UNREADABLE = "The state of loading cannot be read; data is accepted."
+
 logger = logging.getLogger(__name__)
+
+
+class LoadingCounts(msgspec.Struct, frozen=True):
+    """What keeps accepted data from becoming rows, in numbers, as anybody may know them.
+
+    Attributes:
+        destinations_down: the loader cannot use them now.
+        destinations_unchecked: no check of them has succeeded yet.
+        sources_without_destination: theirs was deleted.
+        tables_stopped: they are not tried again until somebody acts.
+        tables_rejecting: other ones whose last load rejected all, or records for their key.
+    """
+
+    destinations_down: int = 0
+    destinations_unchecked: int = 0
+    sources_without_destination: int = 0
+    tables_stopped: int = 0
+    tables_rejecting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLook:
+    """What one look at the log and the store told.
+
+    Attributes:
+        obstacle: why the log takes no data; None where it does.
+        trouble: what keeps accepted data from becoming rows, for anybody; None for nothing.
+        counts: the same in numbers; None where they could not be read.
+    """
+
+    obstacle: str | None = None
+    trouble: str | None = None
+    counts: LoadingCounts | None = None
 
 
 @dataclass(slots=True)
@@ -36,6 +82,7 @@ class IngestHealth:
         tables: knows tables that somebody should look at.
         version: of treadle.
         revision: of treadle's source.
+        find_shortage: returns why the log takes no data, None where it does; called in a thread.
         monotonic: seconds.
     """
 
@@ -44,12 +91,14 @@ class IngestHealth:
     _: KW_ONLY
     version: str
     revision: str
+    find_shortage: Callable[[], str | None] = lambda: None
     monotonic: Callable[[], float] = time.monotonic
     _failure: str | None = None
     _failed_at: float = 0.0
-    _trouble: str | None = None
-    _asked_at: float = -FRESH_SECONDS
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _seen: ServerLook = ServerLook()
+    _seen_at: float = -FRESH_SECONDS
+    _began_at: float = 0.0
+    _looking: asyncio.Future[ServerLook] | None = None
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="health")
     )
@@ -70,38 +119,84 @@ class IngestHealth:
 
     async def get_status(self, request: Request) -> Response:
         """Answer 200 while data is accepted, 503 while it is not; `reason` says what is wrong."""
-        async with self._asking:
-            if self.monotonic() - self._asked_at >= FRESH_SECONDS:
-                await self._ask()
-                self._asked_at = self.monotonic()
-        reason = self._failure or self._trouble
-        failing = self._failure is not None
+        seen = await self.look()
         body = {
             "name": STATUS_NAME,
             "version": self.version,
             "revision": self.revision,
-            "status": "ERROR" if failing else "OK",
-            "reason": reason,
+            "status": "OK" if seen.obstacle is None else "ERROR",
+            "reason": seen.obstacle or seen.trouble,
         }
-        return JsonResponse(body, 503 if failing else 200)
+        return JsonResponse(body, 200 if seen.obstacle is None else 503)
 
-    async def _ask(self) -> None:
+    async def look(self) -> ServerLook:
+        """Return how the server is, as it was at most FRESH_SECONDS ago.
+
+        The answer comes within LOOK_SECONDS_MAX, also when a disk does not answer: then it has no
+        numbers, and after STUCK_SECONDS the log counts as one that takes nothing.
+        """
+        if self.monotonic() - self._seen_at >= FRESH_SECONDS:
+            looking = self._looking
+            if looking is None:
+                self._began_at = self.monotonic()
+                looking = self._looking = asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._look_at_server
+                )
+                looking.add_done_callback(self._take_look)
+            done, _ = await asyncio.wait((looking,), timeout=LOOK_SECONDS_MAX)
+            if not done:
+                stuck = self.monotonic() - self._began_at >= STUCK_SECONDS
+                return ServerLook(self._failure or (STUCK if stuck else None), UNREADABLE)
         if self.monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.record_success()
+        seen = self._seen
+        return ServerLook(self._failure or seen.obstacle, seen.trouble, seen.counts)
+
+    def _take_look(self, looked: asyncio.Future[ServerLook]) -> None:
+        self._looking = None
+        if looked.cancelled():
+            return
+        self._seen_at = self.monotonic()
+        error = looked.exception()
+        if error is None:
+            self._seen = looked.result()
+        else:
+            logger.error("The state of the server cannot be read", exc_info=error)
+            self._seen = ServerLook(trouble=UNREADABLE)
+
+    def _look_at_server(self) -> ServerLook:
+        """Ask the log, then the store; each may be the one that cannot be read."""
+        obstacle = trouble = counts = None
         try:
-            self._trouble = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._find_trouble
-            )
+            obstacle = self.find_shortage()
+        except TreadleError as error:
+            obstacle = str(error)
+        try:
+            destinations = self.destinations.list_destinations()
+            tables = self.tables.get_troubled_numbers()
+            stranded = len(self.destinations.list_stranded_sources())
+            trouble = describe_trouble(destinations, tables, stranded)
+            counts = count_trouble(destinations, tables, stranded)
         except TreadleError as error:
             logger.warning("The state of loading cannot be read: %s", error)
-            self._trouble = "The state of loading cannot be read; data is accepted."
+            trouble = UNREADABLE
+        return ServerLook(obstacle, trouble, counts)
 
-    def _find_trouble(self) -> str | None:
-        return describe_trouble(
-            self.destinations.list_destinations(),
-            self.tables.get_troubled_numbers(),
-            len(self.destinations.list_stranded_sources()),
-        )
+
+def count_trouble(
+    destinations: Sequence[ConfiguredDestination], tables: TroubledTables, stranded: int = 0
+) -> LoadingCounts:
+    """Return in numbers what keeps accepted data from becoming rows; see `describe_trouble`."""
+    present = [row for row in destinations if row.deleted_at is None]
+    return LoadingCounts(
+        destinations_down=sum(
+            row.trouble is not None and row.usable_since is not None for row in present
+        ),
+        destinations_unchecked=sum(row.usable_since is None for row in present),
+        sources_without_destination=stranded,
+        tables_stopped=tables.stopped,
+        tables_rejecting=tables.troubled,
+    )
 
 
 def describe_trouble(
@@ -126,7 +221,10 @@ def describe_trouble(
     unchecked = _name_destinations(row for row in present if row.usable_since is None)
     told = []
     if away:
-        told.append(f"Data is accepted and waits for loading into: {', '.join(away)}")
+        told.append(
+            f"Data is accepted and waits for loading into: {', '.join(away)}"
+            + ("; `treadle status` says why" if any(row.trouble_kind for row in present) else "")
+        )
     if unchecked:
         told.append(
             "Data is accepted and waits for the first check that succeeds of: "
@@ -148,6 +246,18 @@ def describe_trouble(
 
 def _name_destinations(rows: Iterable[ConfiguredDestination]) -> list[str]:
     return [
-        f"{f'destination {row.id}' if row.is_named_by_account else row.name} ({row.type})"
+        f"{f'destination {row.id}' if row.is_named_by_account else row.name} "
+        f"({row.type}{_classify_trouble(row)})"
         for row in rows
     ]
+
+
+def _classify_trouble(row: ConfiguredDestination) -> str:
+    """Return of what kind the trouble is; its text may name hosts and users, so it is left out."""
+    if row.trouble is None or row.trouble_kind is None:
+        return ""
+    if row.holder is not None:
+        return ", which another program holds"
+    if row.trouble_kind == "denied":
+        return ", which refuses: a right, the password or the URL is wrong"
+    return ", which cannot be reached now"

@@ -51,9 +51,6 @@ LOOK_SECONDS: Final = 0.3
 ALONE_SECONDS: Final = 1.0
 """Time after which a source that sends nothing counts no more as one that sends."""
 
-LINE_SECONDS: Final = 1.0
-"""Least time between two log lines about refusals of one source."""
-
 logger = logging.getLogger(__name__)
 
 _held: ContextVar["list[SourceGate]"] = ContextVar("treadle.bodies")
@@ -78,8 +75,6 @@ class SourceGate:
     bodies: int = 0
     refusal: QuotaReachedError | None = None
     refused: dict[str, int] = field(default_factory=dict)
-    logged_at: float = float("-inf")
-    unlogged: int = 0
 
     def take_usage(self) -> RateUsage:
         """Return what was used since the last call."""
@@ -195,18 +190,11 @@ class SourceQuotas:
                 gate.records += records
 
     def count_refusal(self, refusal: QuotaReachedError) -> None:
-        """Count a refusal; tell the operator, once a second of a source."""
+        """Count a refusal. The operator is told of it by the worker's `RefusalLines`."""
         gate = self.gates.get(refusal.source_id)
         if gate is None:
             return
         gate.refused[refusal.quota] = gate.refused.get(refusal.quota, 0) + 1
-        gate.unlogged += 1
-        now = self._monotonic()
-        if now - gate.logged_at >= LINE_SECONDS:
-            logger.warning(
-                "refused %d requests of source %d: %s", gate.unlogged, gate.source_id, refusal
-            )
-            gate.logged_at, gate.unlogged = now, 0
 
     def is_alone(self, source_id: int) -> bool:
         """Return whether no other source has sent a request in the last second."""

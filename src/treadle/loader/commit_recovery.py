@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from treadle import failpoint
 from treadle.destinations.protocol import CommittedOffset
 from treadle.loader.load_report import PlannedReport, complete_report, decode_planned_report
-from treadle.loader.reporting import LoadReporting, describe_table
+from treadle.loader.reporting import LoadReporting
 from treadle.loader.schedule import TableKey
 from treadle.log.protocol import LogEntry, LogReader, ReadLimits
 from treadle.store.store import Store
@@ -86,7 +86,7 @@ class CommitRecovery:
                 "%s does not say whether it committed the last load of %s, records up to entry "
                 "%d: the next destination gets them in any case, so they may be in both",
                 identity,
-                describe_table(key),
+                self.reporting.describe(key),
                 commit.last,
             )
 

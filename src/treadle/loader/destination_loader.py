@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from treadle.destinations.file_check import check_file
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination, DestinationUnavailableError, Session
 from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
+from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import (
     AskOffsets,
     AssignSources,
@@ -39,7 +41,9 @@ from treadle.loader.commands import (
 )
 from treadle.loader.commit_recovery import CommitRecovery
 from treadle.loader.execution import LoadExecutor
+from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.lease import DestinationLease
+from treadle.loader.load_texts import describe_source
 from treadle.loader.pipeline import (
     GroupLimits,
     LoadPipeline,
@@ -103,6 +107,11 @@ class LoaderDependencies:
         priority: of the loader at a destination that one process at a time can open; None where
             nobody else opens it.
         note_load: called with each load that was committed and recorded.
+        place: the URL of the destination without its password, for the operator; empty for its
+            identity.
+        note_entries: called with the id of the log, the name of the source, the entries and the
+            report of each load that was recorded; None for nobody.
+        hold: bounds how long a reader may hold the file of the destination; None for no bound.
     """
 
     open_reader: Callable[[], LogReader]
@@ -116,6 +125,9 @@ class LoaderDependencies:
     lease: DestinationLease
     priority: LoaderPriority | None = None
     note_load: Callable[[LoadReport], None] = lambda load: None
+    place: str = ""
+    hold: HoldWatch | None = None
+    note_entries: Callable[[str, str, EntryChunk, LoadReport], None] | None = None
 
 
 class _OpenParts(NamedTuple):
@@ -149,8 +161,9 @@ class DestinationLoader:
             destination_id,
             dependencies.store,
             dependencies.report_position,
-            lambda: self.identity,
+            lambda: dependencies.place or self.identity,
             dependencies.note_load,
+            lambda source_id: name_source(self._sources, source_id),
         )
         self._recovery = CommitRecovery(
             dependencies.store, self._reporting, dependencies.read_limits, dependencies.clock
@@ -161,6 +174,8 @@ class DestinationLoader:
         self._backlogs: Sequence[TableBacklog] = ()
         self._asked: frozenset[MoveKey] = frozenset()
         self._is_retired = self._is_stopped = False
+        self._is_tried = False
+        """Whether the destination was asked, so that the operator knows if it can be used."""
         self._asked_tables = SimpleQueue[TableKey]()
         self._hurried: dict[TableKey, int] = {}
         """Tables that somebody wants loaded, and until when that holds."""
@@ -297,7 +312,7 @@ class DestinationLoader:
                     )
                     for backlog in chosen:
                         self._hurried.pop((backlog.source_id, backlog.table_name), None)
-                todo = chosen or has_open_ends or self._parts is None
+                todo = chosen or has_open_ends or not self._is_tried
                 if not todo or not self._pauses.may_retry(self._all_tables, now):
                     is_busy = bool(self._backlogs or todo or self._hurried)
                     age_us = self._dependencies.flush_policy.age_us
@@ -380,7 +395,7 @@ class DestinationLoader:
             its.store.installation_id,
         )
         steps = StepLoader(
-            LoadExecutor(reader.log_id, its.lease, its.clock, its.new_id),
+            LoadExecutor(reader.log_id, its.lease, its.clock, its.new_id, self._reporting.describe),
             self._claims,
             self._wait,
             self._recovery,
@@ -389,8 +404,13 @@ class DestinationLoader:
             its.clock,
             its.new_id,
         )
+        if (note := its.note_entries) is not None:
+            steps.note_load = lambda chunk, load: note(
+                reader.log_id, name_source(self._sources, load.source_id), chunk, load
+            )
         self._parts = _OpenParts(destination, reader, pipeline, steps)
-        logger.info("loading into %s", self.identity)
+        place = its.place or self.identity
+        logger.info("loading into %s", place, extra={"fields": {"destination": place}})
         return self._parts
 
     def _run_once(self, backlogs: Sequence[TableBacklog], round_us: int | None) -> None:
@@ -408,11 +428,20 @@ class DestinationLoader:
             if backlogs or self._recovery.uncertain or self._asked - self.answered_moves:
                 until = None if round_us is None else clock() + round_us
                 self._load_round(parts, backlogs, until)
+            elif not self._is_tried:
+                self._wait.begin()
+                try_destination(parts.destination)
+                self._reporting.clear_trouble()
+            self._is_tried = True
         except (RetriableError, OperatorError) as error:
             self._recovery.forget_offsets()
             pause_us = self._pauses.add_failure(self._all_tables, clock())
             denied = isinstance(error, OperatorError)
             self._reporting.report_trouble(str(error), pause_us, denied=denied)
+            if self._parts is not None and release_held(
+                self._dependencies, self._parts.destination, error
+            ):
+                self._pauses.clear_failures(self._all_tables)
         except Exception:
             # A fault of ours must not end the loading of the other tables for good: what is in
             # the log stays there, and the destination is asked anew where it stands.
@@ -421,6 +450,8 @@ class DestinationLoader:
             logger.exception("loading into %s failed", self.identity)
         else:
             self._pauses.clear_failures(self._all_tables)
+            if self._dependencies.hold is not None:
+                self._dependencies.hold.note_success()
         finally:
             self._wait.end()
             # An error holds, in a cycle, all that was being loaded when it came up.
@@ -517,6 +548,36 @@ class DestinationLoader:
             self.answered_moves |= asked & self._asked
         finally:
             self._claims.release()
+
+
+def name_source(sources: Mapping[int, Source], source_id: int) -> str:
+    """Return the name of a source for the operator, also of one that is not there any more."""
+    source = sources.get(source_id)
+    return describe_source(source_id) if source is None else source.name
+
+
+def release_held(its: LoaderDependencies, destination: Destination, error: Exception) -> bool:
+    """Take a file from a reader that has held it for too long; return whether that was done."""
+    if its.hold is None or not destination.capabilities.exclusive:
+        return False
+    asked = its.priority is not None and its.priority.is_taken(destination.identity)
+    return its.hold.note_failure(error, destination.file, is_asked=asked)
+
+
+def try_destination(destination: Destination) -> None:
+    """Find out whether a destination can be used, before records wait for it.
+
+    A file is not opened: that would make one that is missing, and keep readers away.
+
+    Raises:
+        DestinationUnavailableError: it cannot be reached now, or another process holds the file.
+        AccessDeniedError, OperatorError: somebody has to act.
+    """
+    if destination.file is not None:
+        check_file(destination.file)
+    else:
+        with destination.open():
+            pass
 
 
 def _open_after_question(destination: Destination, priority: LoaderPriority) -> Session:

@@ -16,8 +16,10 @@ from treadle.loader.load_report import (
     measure_received,
     plan_report,
 )
+from treadle.loader.load_texts import describe_table
 from treadle.loader.pipeline import PreparedStep, StepGroup
-from treadle.loader.reporting import PendingReport, describe_table
+from treadle.loader.reporting import PendingReport
+from treadle.loader.schedule import TableKey
 from treadle.tables.model import LoadPlan, OffsetCommit
 
 logger = logging.getLogger("treadle.loader")
@@ -32,12 +34,14 @@ class LoadExecutor:
         lease: of the destination.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
+        describe: names a table to the operator.
     """
 
     log_id: str
     lease: DestinationLease
     clock: Callable[[], int]
     new_id: Callable[[], str]
+    describe: Callable[[TableKey], str] = describe_table
     _columns: ColumnWatch = field(default_factory=ColumnWatch)
     """Which reports need the columns of their table."""
 
@@ -91,7 +95,7 @@ class LoadExecutor:
             logger.error(
                 "entry %d of %s is damaged and left out, %d records: %s",
                 damaged.position,
-                describe_table(chunk.key),
+                self.describe(chunk.key),
                 damaged.records,
                 damaged.why,
             )
@@ -106,7 +110,7 @@ class LoadExecutor:
                 offset, self._plan_report(chunk, plan, load_id, started_at, received)
             ),
             note=lambda: logger.warning(
-                "%s: the database refuses a record; looking for it", describe_table(chunk.key)
+                "%s: the database refuses a record; looking for it", self.describe(chunk.key)
             ),
         )
         failpoint.reach("loader.after-load")

@@ -15,7 +15,16 @@ from typing import NamedTuple
 from treadle import failpoint
 from treadle.destinations.protocol import AccessDeniedError
 from treadle.errors import TableStoppedError
-from treadle.loader.load_lines import LoadLines
+from treadle.loader.load_lines import LoadLine, LoadLines
+from treadle.loader.load_texts import (
+    describe_failure,
+    describe_load,
+    describe_source,
+    describe_table,
+    number_load,
+    sum_failures,
+    sum_loads,
+)
 from treadle.loader.schedule import TableKey
 from treadle.store.model import EntryOutcome, LoadReport
 from treadle.store.store import Store
@@ -49,6 +58,7 @@ class LoadReporting:
         report_position: tells the log how far a table is loaded.
         identity: names the destination to the operator.
         note_load: called with each load that was recorded.
+        name_source: returns the name of a source for the operator.
     """
 
     destination_id: int
@@ -56,25 +66,24 @@ class LoadReporting:
     report_position: Callable[[TableKey, int], None]
     identity: Callable[[], str]
     note_load: Callable[[LoadReport], None] = lambda load: None
+    name_source: Callable[[int], str] = describe_source
     _pending: Sequence[PendingReport] = ()
     _in_trouble: bool | None = None
     """True while the store says that the destination cannot be used. None at first, because an
     earlier loader may have noted trouble that is over."""
     _is_retired: bool = False
-    _loaded_lines: LoadLines = field(
-        default_factory=lambda: LoadLines(
-            "loaded {tables} tables of source {source}: {loads} loads, {0} records, "
-            "{1} superseded, {2} rejected"
-        )
-    )
-    _failed_lines: LoadLines = field(
-        default_factory=lambda: LoadLines(
-            "{loads} loads of {tables} tables of source {source} failed; the first: {first}"
-        )
-    )
+    _loaded_lines: LoadLines = field(init=False)
+    _failed_lines: LoadLines = field(init=False)
     _trouble_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while trouble is noted or cleared, so that none is noted after `retire`: the row of the
     destination then belongs to another loader."""
+
+    def __post_init__(self) -> None:
+        """Begin without lines."""
+        self._loaded_lines = LoadLines(lambda its: sum_loads(its, self.name_source(its.source_id)))
+        self._failed_lines = LoadLines(
+            lambda its: sum_failures(its, self.name_source(its.source_id))
+        )
 
     @property
     def pending_tables(self) -> tuple[TableKey, ...]:
@@ -96,14 +105,16 @@ class LoadReporting:
             load = report.load
             line = self._loaded_lines.add(
                 report.key,
-                f"loaded {describe_table(report.key)}: {load.rows_received} records, "
-                f"{load.rows_discarded} superseded, {load.rows_rejected} rejected, "
-                f"{(load.finished_at - load.started_at) / 1e6:.3f} s",
+                describe_load(load, self.describe(report.key), self.name_source(load.source_id)),
                 load.finished_at,
-                (load.rows_received, load.rows_discarded, load.rows_rejected),
+                number_load(load),
             )
             if line is not None:
-                logger.info("%s", line)
+                _write_loaded(line)
+
+    def describe(self, key: TableKey) -> str:
+        """Name a table to the operator."""
+        return describe_table(key, self.name_source)
 
     def write_lines(self, now: int | None = None) -> None:
         """Write the lines that wait for their second to be over.
@@ -112,9 +123,9 @@ class LoadReporting:
             now: microseconds since 1970; None at the end, when all are written.
         """
         for line in self._loaded_lines.flush(now):
-            logger.info("%s", line)
+            _write_loaded(line)
         for line in self._failed_lines.flush(now):
-            logger.error("%s", line)
+            _write_line(logging.ERROR, line)
 
     def flush(self) -> None:
         """Record the pending reports, if there are any.
@@ -146,7 +157,13 @@ class LoadReporting:
         """Record a load that an earlier loader, or this one, committed and could not record."""
         self.store.loads.record_load(load, outcomes, destination_id=self.destination_id)
         key = load.source_id, load.table_name
-        logger.info("noted the load of %s that was cut short", describe_table(key))
+        logger.info(
+            "noted the load of %s that was cut short",
+            self.describe(key),
+            extra={
+                "fields": {"source": self.name_source(key[0]), "table": key[1], "load": load.id}
+            },
+        )
 
     def record_failure(self, load: LoadReport, error: Exception, pause_us: int) -> None:
         """Record a load that changed nothing.
@@ -164,12 +181,13 @@ class LoadReporting:
         key = load.source_id, load.table_name
         line = self._failed_lines.add(
             key,
-            f"{describe_table(key)} cannot be loaded, its records wait: {error}; "
-            f"tried again in {pause_us / 1e6:.0f} s",
+            describe_failure(
+                load, self.describe(key), self.name_source(load.source_id), error, pause_us
+            ),
             load.finished_at,
         )
         if line is not None:
-            logger.error("%s", line)
+            _write_line(logging.ERROR, line)
 
     def retire(self) -> None:
         """Say nothing of the destination any more: another loader does."""
@@ -187,10 +205,18 @@ class LoadReporting:
         with self._trouble_lock:
             self._note_trouble(why, denied=denied)
         logger.warning(
-            "%s cannot be used, records wait: %s; tried again in %.1f s",
+            "%s cannot be used, records wait: %s; retrying in %.1f s",
             self.identity(),
             why,
             pause_us / 1e6,
+            extra={
+                "fields": {
+                    "destination": self.identity(),
+                    "destination_id": self.destination_id,
+                    "reason": why,
+                    "retry_seconds": pause_us / 1e6,
+                }
+            },
         )
 
     def report_silence(self, measure: Callable[[], int | None]) -> None:
@@ -228,6 +254,9 @@ class LoadReporting:
             logger.warning("the store cannot note it now: %s", error)
 
 
-def describe_table(key: TableKey) -> str:
-    """Name a table to the operator."""
-    return f"{key[1]!r} of source {key[0]}"
+def _write_loaded(line: LoadLine) -> None:
+    _write_line(logging.WARNING if line.is_warning else logging.INFO, line)
+
+
+def _write_line(level: int, line: LoadLine) -> None:
+    logger.log(level, "%s", line.text, extra={"fields": line.fields})

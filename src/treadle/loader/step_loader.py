@@ -20,6 +20,7 @@ from treadle.loader.pipeline import PreparedStep, StepGroup
 from treadle.loader.reporting import LoadReporting, PendingReport
 from treadle.loader.schedule import LoadHistory, RetrySchedule, TableKey
 from treadle.loader.table_claims import TableClaims
+from treadle.store.model import LoadReport
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class StepLoader:
         lease: of the destination.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
+        note_load: called with the entries and the report of each load that was recorded; None for
+            nobody.
     """
 
     executor: LoadExecutor
@@ -47,6 +50,7 @@ class StepLoader:
     lease: DestinationLease
     clock: Callable[[], int]
     new_id: Callable[[], str]
+    note_load: Callable[[EntryChunk, LoadReport], None] | None = None
     _retries: RetrySchedule = field(default_factory=RetrySchedule)
     """When tables that failed may be tried again."""
     _ended: dict[TableKey, int] = field(default_factory=dict)
@@ -87,6 +91,9 @@ class StepLoader:
             self.wait.end()
             self.claims.release()
         ended_at = self.clock()
+        if self.note_load is not None:
+            for (chunk, _, _), report in zip(group, reports, strict=True):
+                self.note_load(chunk, report.load)
         for chunk, _, _ in group:
             self._retries.clear_failures(chunk.key)
             self._ended[chunk.key] = ended_at
@@ -148,6 +155,8 @@ class StepLoader:
         finally:
             self.wait.end()
             self.claims.release()
+        if self.note_load is not None:
+            self.note_load(chunk, report.load)
         self._retries.clear_failures(chunk.key)
         self._ended[chunk.key] = self.clock()
         return True

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -21,9 +22,12 @@ from treadle import failpoint
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
+from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import choose_pause
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
+from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.lease import DestinationLease
+from treadle.loader.load_texts import count_things, describe_source
 from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
@@ -32,7 +36,7 @@ from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
 from treadle.store.load_requests import REQUEST_US_MAX
-from treadle.store.model import ConfiguredDestination, Source, SourceMove
+from treadle.store.model import ConfiguredDestination, LoadReport, Source, SourceMove
 from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
@@ -84,6 +88,12 @@ class LoaderSupervisor:
         quotas: what holds for sources for which the operator set nothing.
         board: tells the workers what waits; None where there are none.
         sampler: keeps figures over time; None where nobody asks for them.
+        show_url: returns a URL without its password, for the operator.
+        note_entries: see `LoaderDependencies`.
+        held_us: how long a reader may hold the file of a destination, microseconds; 0 for ever.
+        release_file: takes a file from its readers; raises what keeps it from that.
+        note_seconds: called with the type of a destination and how long a load into it took, by
+            the thread of the destination.
         stop_timeout_seconds: for the loads that are under way at the end of `run`.
     """
 
@@ -103,6 +113,11 @@ class LoaderSupervisor:
     board: WaitingBoard | None = None
     sampler: SeriesSampler | None = None
     open_checked: Callable[[str], Destination] | None = None
+    show_url: Callable[[str], str] = lambda url: ""
+    note_entries: Callable[[str, str, EntryChunk, LoadReport], None] | None = None
+    held_us: int = 0
+    release_file: Callable[[Path], None] = lambda file: None
+    note_seconds: Callable[[str, float], None] = lambda type_, seconds: None
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _loaders: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
@@ -216,7 +231,10 @@ class LoaderSupervisor:
         self._moves.forget_moves(settled)
         for move in settled:
             logger.info(
-                "source %d is loaded into destination %d now", move.source_id, move.destination_id
+                "%s is loaded into destination %d now",
+                self._name_source(move.source_id),
+                move.destination_id,
+                extra={"fields": {"source": self._name_source(move.source_id)}},
             )
 
     def _publish(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
@@ -339,9 +357,23 @@ class LoaderSupervisor:
             report_position=lambda key, position: self._loaded.put((key, position)),
             lease=lease,
             priority=self.priority,
-            note_load=(lambda load: None) if self.sampler is None else self.sampler.note_load,
+            note_load=partial(self._note_load, row.type),
+            place=self.show_url(row.url),
+            note_entries=self.note_entries,
+            hold=HoldWatch(self.held_us, self.release_file, self.clock),
         )
         return DestinationLoader(row.id, dependencies)
+
+    def _note_load(self, type_: str, load: LoadReport) -> None:
+        self.note_seconds(type_, (load.finished_at - load.started_at) / 1e6)
+        if self.sampler is not None:
+            self.sampler.note_load(load)
+
+    def _name_source(self, source_id: int) -> str:
+        for assigned in self._sources.values():
+            if source_id in assigned:
+                return assigned[source_id].name
+        return describe_source(source_id)
 
     def _list_loaders(self) -> list[DestinationLoader]:
         return [*self._retiring, *(loader for _, loader in self._loaders.values())]
@@ -422,7 +454,14 @@ class LoaderSupervisor:
                 entries, tables = trimmed.get(source_id, (0, 0))
                 trimmed[source_id] = entries + gone, tables + 1
         for source_id, (entries, tables) in trimmed.items():
-            logger.info("trimmed %d entries of %d tables of source %d", entries, tables, source_id)
+            source = self._name_source(source_id)
+            logger.info(
+                "trimmed %s of %s of %s",
+                count_things(entries, "entry", "entries"),
+                count_things(tables, "table"),
+                source,
+                extra={"fields": {"source": source, "entries": entries, "tables": tables}},
+            )
         self.store.loads.delete_loads_before(now - max(self.retention_us, self.report_us))
         reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
 

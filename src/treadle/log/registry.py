@@ -96,6 +96,18 @@ def look_at_log(settings: LogSettings) -> LogLook | None:
     return statistics.look_at_log(settings.log_path)
 
 
+def find_log_shortage(settings: LogSettings) -> str | None:
+    """Return why the log takes no more; None when it does. A server may be using it.
+
+    Raises:
+        OperatorError, RetriableError: the log cannot be read.
+    """
+    look = look_at_log(settings)
+    if look is None:
+        return f"the log {settings.log_path} is gone"
+    return make_quota(settings).find_shortage(look.space)
+
+
 def repair_log(settings: LogSettings, known: KnownLog) -> SalvageReport | None:
     """Replace a log that cannot be used; return None when it is well, or is not there.
 

@@ -22,6 +22,7 @@ from treadle.metrics.families import (
     DestinationSnapshot,
     HookSnapshot,
     MetricsSnapshot,
+    ProcessSnapshot,
     QuotaSnapshot,
     TableSnapshot,
     render_metrics,
@@ -119,6 +120,10 @@ class MetricsEndpoint:
         store: knows what became of records.
         open_reader: opens the log, which knows what waits; called at the first request.
         counts: what all workers counted.
+        durations: the counters of histograms, of all processes.
+        list_processes: returns what the processes of the server use.
+        read_publication: returns when the copy for readers was begun, seconds since 1970, and
+            whether no newer one can be made; None where none is to be made.
         usage: what sources may use, and what they used.
         token: who sends it may ask for everything, as with a metrics token of the store; None for
             none. An account token opens the figures of its account. Without a token only this
@@ -136,6 +141,9 @@ class MetricsEndpoint:
     counts: Callable[[], Mapping[str, int]]
     _: KW_ONLY
     usage: QuotaUsage = QuotaUsage()
+    durations: Callable[[], Mapping[str, int]] = dict
+    list_processes: Callable[[], Sequence[ProcessSnapshot]] = tuple
+    read_publication: Callable[[], tuple[float | None, bool] | None] = lambda: None
     token: str | None
     count_use: Callable[[int, str | None], None] = lambda token_id, origin: None
     hosts: AllowedHosts
@@ -259,6 +267,7 @@ class MetricsEndpoint:
                 )
             )
         space = reader.statistics.measure_space()
+        published_at, publish_failing = self.read_publication() or (None, None)
         return MetricsSnapshot(
             now=self.clock(),
             version=self.version,
@@ -281,6 +290,10 @@ class MetricsEndpoint:
             log_used=space.used_bytes,
             log_free=space.free_bytes,
             counts=self.counts(),
+            durations=self.durations(),
+            processes=self.list_processes(),
+            published_at=published_at,
+            publish_failing=publish_failing,
         )
 
     def _take_hook_snapshots(self) -> list[HookSnapshot]:

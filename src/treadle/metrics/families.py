@@ -6,10 +6,11 @@ from itertools import groupby
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from treadle.metrics.histograms import LOAD_SECONDS, REQUEST_SECONDS, sum_histogram
 from treadle.metrics.request_counter import APPEND_FAILURES, ENDPOINTS, STATUSES
 
 TABLES_MAX: Final = 10_000
@@ -107,6 +108,23 @@ class HookSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessSnapshot:
+    """What a process of the server uses.
+
+    Attributes:
+        name: "worker 1".
+        open_files: descriptors; None where that is not known.
+        started: seconds since 1970; None where that is not known.
+    """
+
+    name: str
+    memory_bytes: int
+    cpu_seconds: float
+    open_files: int | None = None
+    started: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
     """All figures at one time.
 
@@ -114,6 +132,9 @@ class MetricsSnapshot:
         now: microseconds since 1970.
         log_used, log_free: bytes.
         counts: of all workers together, `requests.NAMES`.
+        durations: of all processes together, the counters of histograms.
+        published_at: when the copy for readers was begun, seconds since 1970; None without one.
+        publish_failing: no newer one can be made; None where none is to be made.
         account_id: the only account that it is about; None for the whole server.
     """
 
@@ -126,6 +147,10 @@ class MetricsSnapshot:
     log_used: int = 0
     log_free: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+    durations: Mapping[str, int] = field(default_factory=dict)
+    processes: Sequence[ProcessSnapshot] = ()
+    published_at: float | None = None
+    publish_failing: bool | None = None
     account_id: int | None = None
 
 
@@ -317,6 +342,68 @@ def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
             if count:
                 requests.add_metric((endpoint, status), count)
     yield requests
+    yield from _build_duration_families(seen)
+    yield from _build_publication_families(seen)
+    yield from _build_process_families(seen.processes)
+
+
+def _build_duration_families(seen: MetricsSnapshot) -> Iterator[Metric]:
+    for name, help_, label, form in (
+        (
+            "treadle_http_request_duration_seconds",
+            "From the body of a request to the beginning of its answer.",
+            "endpoint",
+            REQUEST_SECONDS,
+        ),
+        (
+            "treadle_load_duration_seconds",
+            "Duration of loads that were committed, by the type of their destination.",
+            "type",
+            LOAD_SECONDS,
+        ),
+    ):
+        family = HistogramMetricFamily(name, help_, labels=(label,))
+        for one in sum_histogram(form, seen.durations):
+            family.add_metric((one.label,), [*one.buckets], one.sum_seconds)
+        yield family
+
+
+def _build_publication_families(seen: MetricsSnapshot) -> Iterator[Metric]:
+    published = GaugeMetricFamily(
+        "treadle_published_timestamp_seconds", "When the copy for readers was begun."
+    )
+    failing = GaugeMetricFamily(
+        "treadle_publish_failing", "1 while no newer copy for readers can be made."
+    )
+    if seen.published_at is not None:
+        published.add_metric((), seen.published_at)
+    if seen.publish_failing is not None:
+        failing.add_metric((), seen.publish_failing)
+    yield from (published, failing)
+
+
+def _build_process_families(processes: Sequence[ProcessSnapshot]) -> Iterator[Metric]:
+    labels = ("process",)
+    memory = GaugeMetricFamily(
+        "treadle_process_resident_memory_bytes", "Memory that a process has.", labels=labels
+    )
+    files = GaugeMetricFamily(
+        "treadle_process_open_fds", "Descriptors that a process has open.", labels=labels
+    )
+    cpu = CounterMetricFamily(
+        "treadle_process_cpu_seconds", "Processor time that a process has used.", labels=labels
+    )
+    started = GaugeMetricFamily(
+        "treadle_process_start_time_seconds", "When a process started.", labels=labels
+    )
+    for one in processes:
+        memory.add_metric((one.name,), one.memory_bytes)
+        cpu.add_metric((one.name,), one.cpu_seconds)
+        if one.open_files is not None:
+            files.add_metric((one.name,), one.open_files)
+        if one.started is not None:
+            started.add_metric((one.name,), one.started)
+    yield from (memory, files, cpu, started)
 
 
 def _get_labels(table: TableSnapshot) -> tuple[str, str, str]:

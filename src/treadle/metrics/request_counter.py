@@ -1,5 +1,6 @@
 """Counts answers by endpoint and status, in every worker."""
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,7 @@ ENDPOINTS: Final = (
     "control",
     "console",
     "metrics",
+    "health",
     "other",
 )
 STATUSES: Final = (
@@ -48,6 +50,8 @@ _PREFIXES: Final = (
     ("/notifications/", "control"),
     ("/v1/", "control"),
     ("/metrics", "metrics"),
+    ("/healthz", "health"),
+    ("/readyz", "health"),
 )
 _EXACT_PATHS: Final = dict(_PREFIXES[:4])
 
@@ -74,8 +78,13 @@ def name_endpoint(path: str, console_path: str = CONSOLE_PATH) -> str:
 
 def name_counter(path: str, status: int, console_path: str = CONSOLE_PATH) -> str:
     """Return the name of a count; for its arguments see `name_endpoint`."""
+    return name_answer(name_endpoint(path, console_path), status)
+
+
+def name_answer(endpoint: str, status: int) -> str:
+    """Return the name of the count of an endpoint's answers with a status."""
     text = str(status)
-    return f"{name_endpoint(path, console_path)} {text if text in STATUSES else 'other'}"
+    return f"{endpoint} {text if text in STATUSES else 'other'}"
 
 
 class RequestCounter:
@@ -88,6 +97,7 @@ class RequestCounter:
         note_refused_token: Callable[[str], None] = lambda address: None,
         keep_refusal: Callable[[Scope, str, int, bytes], None] | None = None,
         console_path: str = CONSOLE_PATH,
+        note_seconds: Callable[[str, float], None] = lambda endpoint, seconds: None,
     ) -> None:
         """Count the answers of an application.
 
@@ -98,9 +108,11 @@ class RequestCounter:
                 where there is no address.
             keep_refusal: called with each request that was refused, its endpoint, the status and
                 the first piece of the answer's body; None for nobody. Pages of the console are
-                left out.
+                left out, and probes.
             console_path: below which the console is.
+            note_seconds: called with the endpoint and how long its answer took to begin.
         """
+        self._note_seconds = note_seconds
         self._app = app
         self._console_path = console_path
         self._add = add
@@ -113,13 +125,16 @@ class RequestCounter:
             await self._app(scope, receive, send)
             return
 
+        began = time.perf_counter()
         refused = 0  # the status, until the answer's body comes
 
         def counting(message: Message) -> object:
             nonlocal refused
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._add(name_counter(scope["path"], status, self._console_path))
+                endpoint = name_endpoint(scope["path"], self._console_path)
+                self._add(name_answer(endpoint, status))
+                self._note_seconds(endpoint, time.perf_counter() - began)
                 if status >= 400:
                     refused = status
                     if status == 401:
@@ -134,5 +149,5 @@ class RequestCounter:
 
     def _keep(self, scope: Scope, status: int, body: bytes) -> None:
         endpoint = name_endpoint(scope["path"], self._console_path)
-        if self._keep_refusal is not None and endpoint != "console":
+        if self._keep_refusal is not None and endpoint not in ("console", "health"):
             self._keep_refusal(scope, endpoint, status, body)

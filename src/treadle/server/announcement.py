@@ -13,6 +13,7 @@ from treadle.console_link import make_console_link
 from treadle.destinations.registry import make_destination
 from treadle.errors import TreadleError
 from treadle.guide import write_guide, write_socket_call
+from treadle.logging_setup import make_formatter
 from treadle.server.factories import open_store
 from treadle.server.listener import ServerListener
 from treadle.server.startup import FirstAccount
@@ -44,6 +45,28 @@ def note_address(config: Config, listener: ServerListener, process: int) -> None
             config.data,
             error.strerror,
         )
+
+
+def announce_server(
+    config: Config, listener: ServerListener, newcomer: FirstAccount | None, to_person: bool
+) -> None:
+    """Say where the server listens: on standard output, and in the log file if there is one.
+
+    As a line for log collectors where the settings ask for such lines.
+    """
+    fields: dict[str, object] = {"address": listener.address, "tls": config.tls_cert is not None}
+    if newcomer is not None:
+        fields |= {"client_id": newcomer.account.id, "token_file": str(newcomer.token_path)}
+    said = f"treadle listens at {listener.address}"
+    if config.log_file is not None:
+        logger.info("%s", said, extra={"fields": fields})
+    if config.log_format == "json":
+        record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, said, (), None)
+        record.__dict__["fields"] = fields
+        sys.stdout.write(make_formatter(config, "server").format(record) + "\n")
+        sys.stdout.flush()
+    else:
+        print_announcement(config, listener, newcomer, to_person)
 
 
 def print_announcement(

@@ -9,7 +9,7 @@ from typing import Final
 
 from treadle.clock import read_clock
 from treadle.errors import TreadleError
-from treadle.logging_setup import set_up_logging
+from treadle.logging_setup import reopen_log_file, set_up_logging
 from treadle.process_end import skip_last_collection
 from treadle.server.child_channel import read_orders
 from treadle.traces.process_board import note_start
@@ -28,8 +28,8 @@ def run_child() -> int:
     # Ctrl-C reaches every process of the terminal. Only the supervisor acts on it, or children
     # would stop in no order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # By default SIGHUP ends a process. A worker with a certificate sets a handler for it later.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # By default SIGHUP ends a process. A worker sets another handler when it has an event loop.
+    signal.signal(signal.SIGHUP, lambda *_: reopen_log_file())
     role, name, *descriptors = sys.argv[1:]
     config = read_orders()
     set_up_logging(config, role)

@@ -21,14 +21,23 @@ from treadle.store.store import Store
 
 if TYPE_CHECKING:
     from treadle.courier.hook_sender import HookSender
+    from treadle.telemetry.span_exporter import SpanExporter
 
 FINISH_SECONDS: Final = 5.0
 """Seconds that a courier that stops waits for answers. What is not answered by then is sent again
 after the next start."""
 
 
-def make_carriers(config: Config, store: Store) -> Sequence[Carrier]:
-    """Make what the courier runs, each in a thread of its own."""
+def make_carriers(
+    config: Config, store: Store, exporter: "SpanExporter | None" = None
+) -> Sequence[Carrier]:
+    """Make what the courier runs, each in a thread of its own.
+
+    Args:
+        config: the settings.
+        store: open.
+        exporter: is told of tries; None for nobody.
+    """
     rules = OutboundRules.from_setting(config.hook_urls)
 
     def make_sender() -> "HookSender":
@@ -36,8 +45,13 @@ def make_carriers(config: Config, store: Store) -> Sequence[Carrier]:
 
         return HookSender(rules, clock.read_clock)
 
+    note_tries = None
+    if exporter is not None:
+        from treadle.server.telemetry import make_try_teller
+
+        note_tries = make_try_teller(exporter, store, config.otel_percent / 100)
     return [
-        HookCarrier(store, make_sender, random.random, clock.read_clock),
+        HookCarrier(store, make_sender, random.random, clock.read_clock, note_tries),
         make_mail_carrier(config, store),
     ]
 
@@ -58,9 +72,19 @@ def run_courier(config: Config) -> None:
             target=_stop_when_idle, args=(store, stop), name="rest", daemon=True
         )
         resting.start()
+    exporter = None
+    if config.otel_endpoint is not None:
+        from treadle.server.telemetry import start_exporter
+
+        exporter = start_exporter(config, "courier")
     run_carriers(
-        make_carriers(config, store), stop, clock.read_clock, finish_seconds=FINISH_SECONDS
+        make_carriers(config, store, exporter),
+        stop,
+        clock.read_clock,
+        finish_seconds=FINISH_SECONDS,
     )
+    if exporter is not None:
+        exporter.close()
     store.close()
 
 

@@ -4,11 +4,11 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from treadle import clock
-from treadle.config import Config
+from treadle.config import Config, mask_password
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
@@ -19,12 +19,14 @@ from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
 from treadle.log.protocol import LogReader
 from treadle.log.registry import make_quota, open_reader
+from treadle.metrics.histograms import LOAD_SECONDS, DurationHistogram
 from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
 from treadle.server.errand_watch import wake_for_errands
 from treadle.server.factories import make_quota_table, open_store
-from treadle.shared_counters import sum_counters
+from treadle.server.publication import FileTask, make_file_releaser, make_publisher
+from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
 from treadle.traces.refusal_file import read_counts
@@ -42,6 +44,19 @@ def make_sampler(config: Config, store: Store) -> SeriesSampler:
         open_writer=lambda: SeriesWriter(config.series_path),
         clock=clock.read_clock,
     )
+
+
+def _make_load_histogram(config: Config) -> Callable[[str, float], None]:
+    """Make what counts how long loads take; the threads of all destinations call it."""
+    board = SharedCounters(config.counters_path, "loader", LOAD_SECONDS.counter_names)
+    durations = DurationHistogram(LOAD_SECONDS, board)
+    lock = threading.Lock()
+
+    def note(type_: str, seconds: float) -> None:
+        with lock:
+            durations.note(type_, seconds)
+
+    return note
 
 
 def make_loader(
@@ -78,6 +93,10 @@ def make_loader(
             SharedRows(config.counters_path, "loader", WAITING_COLUMNS), make_quota(config)
         ),
         sampler=sampler,
+        show_url=mask_password,
+        note_seconds=_make_load_histogram(config),
+        held_us=int(config.held_seconds * 1_000_000),
+        release_file=make_file_releaser(config),
         # A loader of the same data folder takes over the lease of an earlier one at once. Two can
         # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",
@@ -126,7 +145,27 @@ def run_loader(config: Config) -> None:
     recorder = make_spell_recorder(config, store)
     recording = threading.Thread(target=recorder.run, args=(stop,), name="problems", daemon=True)
     recording.start()
-    make_loader(config, store, sampler).run(stop, report_ready)
+    loader = make_loader(config, store, sampler)
+    exporter = None
+    if config.otel_endpoint is not None:
+        from treadle.server.telemetry import make_load_teller, start_exporter
+
+        exporter = start_exporter(config, "loader")
+        loader.note_entries = make_load_teller(exporter, config.otel_percent / 100)
+    copying = FileTask()
+    publisher = make_publisher(config, copying)
+    publishing = None
+    if publisher is not None:
+        publishing = threading.Thread(
+            target=publisher.run, args=(stop,), name="publish", daemon=True
+        )
+        publishing.start()
+    loader.run(stop, report_ready)
+    if exporter is not None:
+        exporter.close()
+    copying.close()
+    if publishing is not None:
+        publishing.join(5.0)
     sampling.join(5.0)
     waking.join(5.0)
     recording.join(5.0)

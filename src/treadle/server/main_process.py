@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from functools import partial
 from treadle.certificate import load_certificate
 from treadle.config import Config, OperatorWarning
 from treadle.data_lock import take_lock
-from treadle.logging_setup import set_up_logging
+from treadle.logging_setup import reopen_log_file, set_up_logging
 from treadle.server.child_channel import encode_orders
 from treadle.server.file_limit import raise_file_limit
 from treadle.server.listener import ServerListener, open_listener
@@ -68,6 +69,8 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
         OperatorError: the data folder, the address, the certificate, the key file or a setting
             cannot be used.
     """
+    # Until the supervisor has a handler: by default SIGHUP ends a process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     set_up_logging(config)
     raise_file_limit()  # for the children, which inherit it
     found = list(warnings)
@@ -89,6 +92,7 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
                     startup.announce,
                     # Who starts another server now waits for the end of this one.
                     on_stop=lambda: remove_address(config.lock_path),
+                    on_reload=reopen_log_file,
                 )
                 gc.freeze()
                 gc.enable()
@@ -120,7 +124,16 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
         stop_seconds: float,
     ) -> ChildSpec:
         arguments = ("-m", CHILD_MODULE, role, name, *map(str, inherit))
-        return ChildSpec(name, arguments, orders, (*inherit, lock), stops, waits_for, stop_seconds)
+        return ChildSpec(
+            name,
+            arguments,
+            orders,
+            (*inherit, lock),
+            stops,
+            waits_for,
+            stop_seconds,
+            reloads=config.log_file is not None,
+        )
 
     workers = [
         replace(
@@ -133,7 +146,7 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
                 WORKER_STOP_SECONDS,
             ),
             environment=WORKER_ENVIRONMENT,
-            reloads=config.tls_cert is not None,
+            reloads=config.tls_cert is not None or config.log_file is not None,
         )
         for number in range(1, config.workers + 1)
     ]

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
-from treadle.config import Config, OperatorWarning, mask_password
+from treadle.config import Config, OperatorWarning, is_loopback, mask_password
 from treadle.destinations.duckdb_form import move_url
 from treadle.destinations.registry import make_destination
 from treadle.destinations.transport import find_transport_risk
@@ -55,6 +56,17 @@ def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
             "A fault in it is a fault of the whole machine.",
             "Run it as a user of its own.",
         )
+    if (
+        config.socket_path is None
+        and config.tls_cert is None
+        and not is_loopback(config.host)  # `check_transport` refuses it unless it is meant
+    ):
+        yield OperatorWarning(
+            f"The server listens at {config.host} without TLS.",
+            "Whoever can read the traffic reads tokens and records.",
+            "Set tls_cert and tls_key, or let a proxy with TLS listen there.",
+        )
+    yield from find_publication_risks(config)
     if (config.partner_id is None) != (config.partner_secret is None):
         missing = "partner_id" if config.partner_id is None else "partner_secret"
         yield OperatorWarning(
@@ -66,6 +78,34 @@ def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
         risk = find_transport_risk(make_destination(config.destination))
         if risk is not None:
             yield OperatorWarning(risk.found, risk.meaning, risk.remedy)
+
+
+def find_publication_risks(config: Config) -> Iterator[OperatorWarning]:
+    """Find out why the copy for readers of the setting `publish` will not be made.
+
+    Raises:
+        OperatorError: it would take the place of the file that rows are loaded into.
+    """
+    if config.publish is None:
+        return
+    scheme, _, path = config.destination_url.partition("://")
+    if scheme.lower() != "duckdb":
+        yield OperatorWarning(
+            "publish is set, and rows are not loaded into a DuckDB file.",
+            "Nothing is published: readers of a server do not keep loading waiting.",
+            "Remove publish.",
+        )
+    elif Path(unquote(path)).absolute().resolve() == config.publish.resolve():
+        raise OperatorError(
+            f"publish is {config.publish}, the file that rows are loaded into; name another file, "
+            "which the copy for readers is to be."
+        )
+    elif not config.publish.parent.is_dir():
+        yield OperatorWarning(
+            f"The folder {config.publish.parent} of publish is missing.",
+            "No copy for readers can be made.",
+            "Make the folder, writable for the user treadle runs as.",
+        )
 
 
 def set_up_store(config: Config) -> FirstAccount | None:

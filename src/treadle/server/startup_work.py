@@ -4,7 +4,7 @@ import logging
 import os
 
 from treadle.config import Config
-from treadle.server.announcement import note_address, print_announcement
+from treadle.server.announcement import announce_server, note_address
 from treadle.server.listener import ServerListener
 from treadle.server.startup import (
     FirstAccount,
@@ -45,5 +45,5 @@ class ServerStartup:
         note_address(self._config, self._listener, os.getppid())
 
     def announce(self) -> None:
-        """Print the server's address and, for a new data folder, the first account."""
-        print_announcement(self._config, self._listener, self._newcomer, self._to_person)
+        """Tell the server's address and, for a new data folder, the first account."""
+        announce_server(self._config, self._listener, self._newcomer, self._to_person)

@@ -84,11 +84,13 @@ class ProcessSupervisor:
         specs: of the children.
         on_ready: called once, when all awaited children are ready for the first time.
         on_stop: called when the stop begins.
+        on_reload: called on SIGHUP, before the children are told.
     """
 
     specs: Sequence[ChildSpec]
     on_ready: Callable[[], None]
     on_stop: Callable[[], None] = _do_nothing
+    on_reload: Callable[[], None] = lambda: None
     _children: dict[str, _RunningChild] = field(default_factory=dict)
     _restart_at: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
@@ -137,10 +139,13 @@ class ProcessSupervisor:
         """Tell the children to read their files again; one that is starting, when it is ready."""
         if self._reload_requested:
             self._reload_requested = False
+            self.on_reload()
             reloading = [child for child in self._children.values() if child.spec.reloads]
             for child in reloading:
                 child.reload_due = True
-            if not reloading:
+            if reloading:
+                logger.info("SIGHUP: the certificate and the log file are opened again")
+            else:
                 logger.info("SIGHUP changes nothing: no file is read again")
         for child in self._children.values():
             if child.reload_due and child.ready and child.process.poll() is None:

@@ -36,8 +36,11 @@ from treadle.ingest.fastpath.connection_table import (
 )
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.quotas import SourceQuotas
-from treadle.log.registry import open_appender, open_glance
+from treadle.log.registry import find_log_shortage, open_appender, open_glance
+from treadle.logging_setup import reopen_log_file
 from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
+from treadle.metrics.families import ProcessSnapshot
+from treadle.metrics.histograms import LOAD_SECONDS, REQUEST_SECONDS, DurationHistogram
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
     COUNTER_NAMES,
@@ -57,8 +60,11 @@ from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
+from treadle.traces.process_board import list_process_uses
+from treadle.traces.publication_note import read_publication
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
+from treadle.traces.refusal_lines import SourceNote
 
 if TYPE_CHECKING:
     from treadle.server.control_service import ControlService
@@ -235,11 +241,19 @@ def make_worker_app(
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
+    durations = DurationHistogram(
+        REQUEST_SECONDS,
+        SharedCounters(config.counters_path, name, REQUEST_SECONDS.counter_names),
+    )
     keeper = RefusalKeeper(
         RefusalFile(config.refusals_path, name),
         store.tokens.list_known_tokens,
         store.get_revision,
         clock.read_clock,
+        lambda: {
+            one.id: SourceNote(one.name, one.paused_at is not None)
+            for one in store.sources.list_sources()
+        },
     )
     quotas = SourceQuotas(store, make_quota_table(config), folder=config.counters_path, worker=name)
     appends = AppendTrace(config.counters_path, name, clock.read_clock)
@@ -248,18 +262,40 @@ def make_worker_app(
         board.add(APPEND_FAILURES)
         appends.note_failure()
 
+    answers: dict[tuple[str, int], tuple[int, str]] = {}
+    """By path and status, of which the fast path has a few: slot of the counter, and endpoint."""
+
+    def count_answer(path: str, status: int, seconds: float) -> None:
+        found = answers.get((path, status))
+        if found is None:
+            slot = board.get_slot(name_counter(path, status))
+            found = answers[path, status] = slot, name_endpoint(path)
+        board.counts[found[0]] += 1
+        durations.note(found[1], seconds)
+
     log = open_appender(config, note_failure, quotas.get_tables_max, appends.note_commit)
+    exporter = note_push = None
+    if config.otel_endpoint is not None:
+        from treadle.server.telemetry import make_push_teller, start_exporter
+        from treadle.telemetry.span import EntryTraces
+
+        exporter = start_exporter(config, "worker")
+        traced = EntryTraces(log.log_id, config.otel_percent / 100)
+        note_push = make_push_teller(exporter, traced, clock.read_clock)
     ingest = IngestService(
         store,
         log,
         open_reader=lambda: open_glance(config),
-        count_answer=lambda path, status: board.add(name_counter(path, status)),
+        count_answer=count_answer,
         keep_refusal=lambda path, status, body, source_id: keeper.keep_of_source(
             name_endpoint(path), status, body, quotas.gates[source_id].account_id, source_id
         ),
         quotas=quotas,
         priority=LoaderPriority(config.turns_path),
         open_destination=make_destination_opener(config),
+        find_shortage=lambda: find_log_shortage(config),
+        metrics_token=config.metrics_token,
+        note_push=note_push,
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     refusals = RefusalLog(logger, time.monotonic)
@@ -304,6 +340,17 @@ def make_worker_app(
             lambda: sum_rows(config.counters_path, USAGE_COLUMNS),
             lambda: sum_rows(config.counters_path, WAITING_COLUMNS),
         ),
+        durations=lambda: {
+            **sum_counters(config.counters_path, REQUEST_SECONDS.counter_names),
+            **sum_counters(config.counters_path, LOAD_SECONDS.counter_names),
+        },
+        list_processes=lambda: [
+            ProcessSnapshot(
+                one.name, one.memory_bytes, one.cpu_seconds, one.open_files, one.started
+            )
+            for one in list_process_uses(config.processes_path)
+        ],
+        read_publication=lambda: _read_publication(config),
         token=config.metrics_token,
         count_use=ingest.token_cache.add_use,
         hosts=hosts,
@@ -336,6 +383,8 @@ def make_worker_app(
             await control.aclose()
             await keeper.aclose()
             console.close()
+            if exporter is not None:
+                await asyncio.to_thread(exporter.close)
 
     app = Starlette(
         routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan
@@ -351,6 +400,7 @@ def make_worker_app(
         lambda address: refusals.record("A request was refused for its token", address),
         keeper.keep_answer,
         config.console_path,
+        durations.note,
     )
     if not config.trusted_proxies:
         return answering
@@ -359,10 +409,23 @@ def make_worker_app(
     return ForwardedOrigin(answering, trusted)
 
 
-def _become_ready(certificate: ServedCertificate | None) -> None:
+def _read_publication(config: Config) -> tuple[float | None, bool] | None:
+    if config.publish is None:
+        return None
+    note = read_publication(config.publication_path)
+    if note is None:
+        return None, False
+    return None if note.at is None else note.at / 1e6, note.error is not None
+
+
+def _read_files_again(certificate: ServedCertificate | None) -> None:
+    reopen_log_file()
     if certificate is not None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, certificate.reload)
+        certificate.reload()
+
+
+def _become_ready(certificate: ServedCertificate | None) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_files_again, certificate)
     # The objects made so far, more than 100,000, stay until the end. To search through them in
     # every collection took a seventh of a worker's time, and requests waited meanwhile.
     gc.collect()

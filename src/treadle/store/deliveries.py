@@ -17,7 +17,7 @@ from treadle.store.errors import DeliveryCountError
 from treadle.store.hook_body import encode_hook_body, is_worth_a_delivery
 from treadle.store.hooks import open_hook
 from treadle.store.model import DueDelivery, HookDelivery, LoadReport, RecordedTry
-from treadle.store.schema import deliveries, hooks, sources, tables
+from treadle.store.schema import deliveries, hooks, loads, sources, tables
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 WAITING: Final = "waiting"
@@ -123,6 +123,27 @@ class DeliveryRepository(StoreRepository):
                     )
                 )
             return found
+
+    def find_origins(self, numbers: Sequence[int]) -> dict[int, tuple[str, int, str]]:
+        """Return of which loads deliveries tell.
+
+        Args:
+            numbers: of deliveries.
+
+        Returns:
+            By number: id of the load, position of its first entry, id of the log; without those
+            whose load report is gone.
+        """
+        query = (
+            select(deliveries.c.number, loads.c.id, loads.c.first, loads.c.log_id)
+            .join(loads, loads.c.id == deliveries.c.load_id)
+            .where(deliveries.c.number.in_(numbers))
+        )
+        with self._database.read() as tx:
+            return {
+                number: (load_id, first, log_id)
+                for number, load_id, first, log_id in tx.connection.execute(query)
+            }
 
     def record_tries(self, made: Sequence[RecordedTry]) -> None:
         """Record tries of the courier, all of them or none.

@@ -1,8 +1,9 @@
 """The values that the store keeps. Times are microseconds since 1970, UTC."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from treadle.tables.rejection_reason import RejectionCode
 
@@ -298,6 +299,10 @@ class DestinationSetter(StrEnum):
     ACCOUNT = "account"
 
 
+_HOLDER: Final = re.compile(r" is held by (.*?\(PID \d+\)|another process|a process of [a-z ]+)")
+"""In the trouble of a destination that is a file; the text is made where the file is opened."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConfiguredDestination:
     """A destination as it is configured.
@@ -336,6 +341,12 @@ class ConfiguredDestination:
     placed_at: int | None = None
     query_url: str | None = field(default=None, repr=False)
     identity: str = ""
+
+    @property
+    def holder(self) -> str | None:
+        """Return who holds its file, as in "python3.11 (PID 4711)"; None where nobody does."""
+        found = _HOLDER.search(self.trouble or "")
+        return None if found is None else found[1].rpartition("/")[2]
 
     @property
     def is_named_by_account(self) -> bool:
@@ -595,6 +606,24 @@ class TroubledTables:
 
     stopped: int
     troubled: int
+
+
+@dataclass(frozen=True, slots=True)
+class TroubledTable:
+    """A table that somebody should look at; see `TroubledTables`.
+
+    Attributes:
+        source: name of its source.
+        stopped: it is not tried again until somebody acts.
+        reason: why, as the last load said.
+        since: the time since which that is so; None where nobody noted it.
+    """
+
+    source: str
+    table: str
+    stopped: bool
+    reason: str | None
+    since: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     Row,
     RowMapping,
+    Select,
     Text,
     bindparam,
     case,
@@ -35,6 +36,7 @@ from treadle.store.model import (
     TableLoadStatus,
     TableOverview,
     TableTotals,
+    TroubledTable,
     TroubledTables,
 )
 from treadle.store.schema import kept_columns, meta, restore_text, sources, tables
@@ -129,20 +131,43 @@ class TableRepository(StoreRepository):
 
     def get_troubled_numbers(self) -> TroubledTables:
         """Return how many tables of sources that are not deleted somebody should look at."""
-        query = (
-            select(
-                func.count().filter(tables.c.stopped).label("stopped"),
-                func.count().filter(~tables.c.stopped).label("troubled"),
-            )
-            .join(sources, sources.c.id == tables.c.source_id)
-            .where(
-                sources.c.deleted_at.is_(None),
-                or_(tables.c.stopped, tables.c.trouble.is_not(None)),
-            )
+        query = _select_troubled(
+            func.count().filter(tables.c.stopped).label("stopped"),
+            func.count().filter(~tables.c.stopped).label("troubled"),
         )
         with self._database.read() as tx:
             row = tx.connection.execute(query).one()
         return TroubledTables(row.stopped, row.troubled)
+
+    def list_troubled(self, account_id: int | None, most: int) -> list[TroubledTable]:
+        """Return tables that somebody should look at: stopped ones first, each kind by id.
+
+        Args:
+            account_id: only those of its sources; None for all.
+            most: so many at most.
+        """
+        query = (
+            _select_troubled(sources.c.name.label("source"), tables, account_id=account_id)
+            .order_by(tables.c.stopped.desc(), tables.c.id)
+            .limit(most)
+        )
+        with self._database.read() as tx:
+            return [
+                TroubledTable(
+                    row.source,
+                    row.name,
+                    row.stopped,
+                    row.error if row.stopped else row.trouble,
+                    row.error_since if row.stopped else row.trouble_since,
+                )
+                for row in tx.connection.execute(query)
+            ]
+
+    def count_troubled(self, account_id: int | None) -> int:
+        """Return how many tables `list_troubled` would return without a bound."""
+        query = _select_troubled(func.count(), account_id=account_id)
+        with self._database.read() as tx:
+            return int(tx.connection.execute(query).scalar_one())
 
     def list_totals(self) -> list[TableTotals]:
         """Return the totals of the records of each table since the store was made."""
@@ -250,6 +275,20 @@ class TableRepository(StoreRepository):
             ).one_or_none()
             if row is not None:
                 add_event(tx, row, SchemaEventKind.TABLE_REBUILT, at)
+
+
+def _select_troubled(*columns: Any, account_id: int | None = None) -> Select[Any]:
+    """Select from the tables of undeleted sources that somebody should look at."""
+    query = (
+        select(*columns)
+        .select_from(tables)
+        .join(sources, sources.c.id == tables.c.source_id)
+        .where(
+            sources.c.deleted_at.is_(None),
+            or_(tables.c.stopped, tables.c.trouble.is_not(None)),
+        )
+    )
+    return query if account_id is None else query.where(sources.c.account_id == account_id)
 
 
 def _read_totals(row: Row[Any]) -> TableTotals:

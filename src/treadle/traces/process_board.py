@@ -45,6 +45,25 @@ class ProcessState:
     memory_bytes: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
+    """What a process uses of the machine.
+
+    Attributes:
+        name: "worker 1"; "supervisor" for the one that started the others.
+        memory_bytes: in memory.
+        cpu_seconds: of processor time since it started.
+        open_files: descriptors; None where nobody may say.
+        started: seconds since 1970; None where that is not known.
+    """
+
+    name: str
+    memory_bytes: int
+    cpu_seconds: float
+    open_files: int | None
+    started: float | None
+
+
 def note_start(folder: Path, name: str, now: int) -> None:
     """Note that this process started.
 
@@ -75,6 +94,34 @@ def list_processes(folder: Path) -> Iterator[ProcessState]:
         if note.supervisor == latest.supervisor:
             memory = _measure_memory(note)
             yield ProcessState(note, memory is not None, memory or None)
+
+
+def list_process_uses(folder: Path) -> Iterator[ProcessUse]:
+    """Return what the processes of the running server use, the supervisor first; Linux only."""
+    states = [state for state in list_processes(folder) if state.is_running]
+    if states:
+        supervisor = _measure_use("supervisor", states[0].note.supervisor, None)
+        if supervisor is not None:
+            yield supervisor
+    for state in states:
+        found = _measure_use(state.note.name, state.note.pid, state.note.since / 1e6)
+        if found is not None:
+            yield found
+
+
+def _measure_use(name: str, pid: int, started: float | None) -> ProcessUse | None:
+    folder = Path("/proc") / str(pid)
+    try:
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        memory = int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        ticks = int(fields[11]) + int(fields[12])
+    except (OSError, IndexError, ValueError):
+        return None
+    try:
+        files: int | None = sum(1 for _ in (folder / "fd").iterdir())
+    except OSError:
+        files = None
+    return ProcessUse(name, memory, ticks / os.sysconf("SC_CLK_TCK"), files, started)
 
 
 def _read_note(path: Path) -> ProcessNote | None:

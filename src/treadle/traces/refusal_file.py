@@ -99,6 +99,10 @@ class RefusalFile:
         self._count(refusal.group, refusal.at, self._number)
         return self._number
 
+    def name_request(self, number: int) -> str:
+        """Return the id of a refused request: the worker and its number, "1-1042"."""
+        return f"{self._name}-{number}"
+
     def find_place(self, number: int) -> int | None:
         """Return the place of a refusal; None where it is not kept any more."""
         for place in range(KEPT_PLACES):

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from starlette.types import Scope
@@ -21,6 +21,7 @@ from treadle.http.headers import read_peer, select_headers
 from treadle.store.model import KnownToken
 from treadle.text import digest_text
 from treadle.traces.refusal_file import RefusalFile
+from treadle.traces.refusal_lines import RefusalLines, SourceNote
 from treadle.traces.refusals import (
     ADDRESS_CHARACTERS_MAX,
     KeptRefusal,
@@ -43,6 +44,15 @@ _WEBHOOK_PREFIX: Final = "/v1/clients/"
 logger = logging.getLogger(__name__)
 
 
+class UnknownRefusal(NamedTuple):
+    """A refusal that waits to learn whose token was sent."""
+
+    digest: bytes
+    group: RefusalGroup
+    address: str
+    request: str
+
+
 class RefusalKeeper:
     """Keeps the refusals of one worker.
 
@@ -53,6 +63,7 @@ class RefusalKeeper:
         get_revision: returns a number that is another one after tokens were changed; called in the
             same thread.
         clock: microseconds since 1970.
+        list_sources: returns id -> source, for log lines; called in the same thread.
     """
 
     def __init__(
@@ -61,14 +72,20 @@ class RefusalKeeper:
         list_tokens: Callable[[int], Mapping[bytes, KnownToken]],
         get_revision: Callable[[], int],
         clock: Callable[[], int],
+        list_sources: Callable[[], Mapping[int, SourceNote]] = dict,
     ) -> None:
         self._file = file
         self._list_tokens = list_tokens
         self._get_revision = get_revision
         self._clock = clock
+        self._list_sources = list_sources
+        self._sources: Mapping[int, SourceNote] = {}
+        self._lines = RefusalLines()
+        self._line_timer: asyncio.TimerHandle | None = None
+        self._line_task: asyncio.Task[None] | None = None
         self._revision = -1
         self._tokens: Mapping[bytes, KnownToken] = {}
-        self._unknown: dict[int, tuple[bytes, RefusalGroup]] = {}
+        self._unknown: dict[int, UnknownRefusal] = {}
         self._look: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="refusals")
@@ -108,12 +125,17 @@ class RefusalKeeper:
         self._keep(group, None, "", 0, keep_body(body, None))
 
     async def aclose(self) -> None:
-        """Close the file."""
+        """Write the lines that wait, and close the file."""
         self._is_closed = True
-        if self._look is not None:
-            self._look.cancel()
-        if self._task is not None:
-            await self._task
+        for timer in (self._look, self._line_timer):
+            if timer is not None:
+                timer.cancel()
+        for task in (self._task, self._line_task):
+            if task is not None:
+                await task
+        for refusal in self._unknown.values():
+            self._lines.add(refusal.group, refusal.address, refusal.request)
+        self._write_lines(None)
         self._thread.shutdown()
         self._file.close()
 
@@ -136,10 +158,13 @@ class RefusalKeeper:
                 body,
             )
         )
-        if digest is not None and known is None:
+        request = self._file.name_request(number)
+        if digest is None or known is not None:
+            self._tell(group, address, request)
+        else:
             if len(self._unknown) >= UNKNOWN_MAX:
                 del self._unknown[next(iter(self._unknown))]
-            self._unknown[number] = digest, group
+            self._unknown[number] = UnknownRefusal(digest, group, address, request)
             if self._look is None:
                 loop = asyncio.get_running_loop()
                 self._look = loop.call_later(LOOK_SECONDS, self._begin_look)
@@ -157,10 +182,43 @@ class RefusalKeeper:
             self._look = None
         if self._is_closed:
             return
-        for number, (digest, group) in unknown.items():
-            known = self._tokens.get(digest)
+        for number, refusal in unknown.items():
+            group = refusal.group
+            known = self._tokens.get(refusal.digest)
             if known is not None:
-                self._file.assign(number, _name_owner(group, known))
+                group = _name_owner(group, known)
+                self._file.assign(number, group)
+            self._tell(group, refusal.address, refusal.request)
+
+    def _tell(self, group: RefusalGroup, address: str, request: str) -> None:
+        """Count a refusal for the log lines, of which the first one is written soon."""
+        self._lines.add(group, address, request)
+        self._wait_for_lines(LOOK_SECONDS)
+
+    def _wait_for_lines(self, seconds: float) -> None:
+        waits = self._lines.find_next(self._clock())
+        if self._line_timer is None and waits is not None and not self._is_closed:
+            loop = asyncio.get_running_loop()
+            self._line_timer = loop.call_later(max(seconds, waits / 1e6), self._begin_lines)
+
+    def _begin_lines(self) -> None:
+        self._line_task = asyncio.create_task(self._tell_lines())
+
+    async def _tell_lines(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            self._sources = await loop.run_in_executor(self._thread, self._list_sources)
+        except TreadleError as error:
+            logger.warning("Whose requests were refused cannot be found out now: %s", error)
+        finally:
+            self._line_timer = None
+        if not self._is_closed:
+            self._write_lines(self._clock())
+            self._wait_for_lines(LOOK_SECONDS)
+
+    def _write_lines(self, now: int | None) -> None:
+        for line in self._lines.take_lines(now, self._sources):
+            logger.warning("%s", line.text, extra={"fields": line.fields})
 
     def _read_tokens(self) -> None:
         """Read the tokens again, if any were changed."""

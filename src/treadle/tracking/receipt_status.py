@@ -156,9 +156,24 @@ def _select_notes(load: LoadReport | None, kind: str, position: int) -> list[dic
 
 def _find_obstacle(store: Store, source_id: int) -> str | None:
     row = store.destinations.find_destination_of_source(source_id)
-    if row is None or row.usable_since is not None:
+    if row is None:
         return None
+    if row.usable_since is not None:
+        return explain_trouble(row)
     return explain_waiting(row, store.checks.find_last_check(row.id))
+
+
+def explain_trouble(row: ConfiguredDestination) -> str | None:
+    """Return why nothing is loaded into a destination now; None where nothing is known of that.
+
+    Who holds a file is named, since somebody at that machine has to let go of it. Any other reason
+    is left out: it names hosts and users, and whoever pushes need not know them.
+    """
+    if row.trouble is None:
+        return None
+    if row.holder is not None:
+        return f"the destination {row.name} is held by {row.holder}"
+    return f"the destination {row.name} cannot be used now; `treadle status` says why"
 
 
 def explain_waiting(row: ConfiguredDestination, check: DestinationCheck | None) -> str:

@@ -177,7 +177,8 @@ def test_a_long_round_into_postgresql_is_followed_by_the_next_one_at_once(
     place.accept(24)
     with closing(place.store), place.loading(FlushPolicy(age_us=NEVER_US, records=40)):
         eventually(lambda: place.waiting() == 0, 300)
-    assert place.calls.asked == ["open", "load"] * 3
+    # Before them, it may have been tried once whether the database can be used.
+    assert place.calls.asked[-6:] == ["open", "load"] * 3
 
 
 def test_a_long_backlog_is_loaded_in_several_rounds(
@@ -188,7 +189,8 @@ def test_a_long_backlog_is_loaded_in_several_rounds(
     place.calls.released.set()
     with place.loading(FlushPolicy(age_us=NEVER_US, records=40)):
         eventually(lambda: place.waiting() == 0, 300)
-    assert place.calls.asked == ["open", "load"] * 3
+    # Before them, it may have been tried once whether the database can be used.
+    assert place.calls.asked[-6:] == ["open", "load"] * 3
 
 
 def test_little_that_came_meanwhile_waits_and_is_not_counted_with_what_was_loaded(

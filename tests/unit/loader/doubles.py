@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self, cast
 
 import msgspec
@@ -206,6 +207,7 @@ class MemoryDestination:
     identity: str = "a database in memory"
     profile: Any = PROFILE
     fails: BaseException | None = None
+    file: Path | None = None
 
     def open(self) -> MemorySession:
         if self.fails is not None:

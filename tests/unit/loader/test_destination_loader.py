@@ -1,6 +1,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -253,3 +254,39 @@ def test_a_group_of_a_source_that_was_taken_away_is_not_loaded(grouping: Bench) 
     grouping.session.before_load = lambda plan, rehearse: grouping.loader.assign_sources({})
     grouping.loader.load_once([B, C])
     assert grouping.loads() == [("a", 1), ("b", 2)]
+
+
+def test_a_destination_is_tried_at_the_start_and_why_it_fails_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.destination.fails = DestinationUnavailableError("password of u is wrong")
+    bench.loader.start()
+    try:
+        wait_until(lambda: ("trouble", 9, "password of u is wrong") in bench.store.calls)
+    finally:
+        bench.loader.stop()
+        bench.loader.join(60)
+    assert "cannot be used, records wait: password of u is wrong; retrying in" in caplog.text
+    assert bench.session.plans == []
+
+
+def test_a_destination_that_can_be_used_at_the_start_has_no_trouble(bench: Bench) -> None:
+    bench.loader.start()
+    try:
+        wait_until(lambda: ("trouble", 9, None) in bench.store.calls)
+    finally:
+        bench.loader.stop()
+        bench.loader.join(60)
+
+
+def test_a_file_is_not_opened_to_be_tried(bench: Bench, tmp_path: Path) -> None:
+    bench.destination.file = tmp_path / "gone" / "warehouse.duckdb"
+    bench.destination.fails = AssertionError("it was opened")
+    bench.loader.start()
+    try:
+        wait_until(lambda: any(call[0] == "trouble" for call in bench.store.calls))
+    finally:
+        bench.loader.stop()
+        bench.loader.join(60)
+    [(_, _, why), *_] = [call for call in bench.store.calls if call[0] == "trouble"]
+    assert why.endswith("its folder is missing; make it first")

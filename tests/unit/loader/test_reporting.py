@@ -73,7 +73,7 @@ def test_a_failure_says_whether_somebody_has_to_act(
     reporting.record_failure(load(1, "t", 5, error=str(error)), error, 2_000_000)
     assert store.calls == [("failure", "t", str(error), stopped)]
     assert positions == []
-    assert f"'t' of source 1 cannot be loaded, its records wait: {error}; tried" in caplog.text
+    assert f"'t' of source 1 cannot be loaded, its records wait: {error}; retrying" in caplog.text
 
 
 def test_trouble_is_noted_until_it_is_over() -> None:
@@ -91,7 +91,7 @@ def test_trouble_that_cannot_be_noted_holds_up_nothing(caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING, "treadle.loader"):
         reporting.report_trouble("gone", 250_000)
     assert "the store cannot note it now: disk full" in caplog.text
-    assert "the warehouse cannot be used, records wait: gone; tried again in 0.2 s" in caplog.text
+    assert "the warehouse cannot be used, records wait: gone; retrying in 0.2 s" in caplog.text
 
 
 def test_silence_is_told_once_and_only_while_it_lasts() -> None:
@@ -113,3 +113,33 @@ def test_a_retired_loader_says_nothing_of_the_destination() -> None:
     assert store.calls == []
     reporting.record([pending()])  # of loads it does: nobody else knows of them
     assert positions == [((1, "t"), 5)]
+
+
+def test_a_load_is_one_line_with_names_and_fields(caplog: pytest.LogCaptureFixture) -> None:
+    reporting, _, _ = make()
+    reporting.name_source = {1: "rej"}.__getitem__
+    bad = load(1, "orders", 5, rows_received=3, rows_rejected=2)
+    with caplog.at_level(logging.INFO, "treadle.loader"):
+        reporting.record([PendingReport((1, "orders"), 5, bad, [])])
+    [line] = caplog.records
+    assert line.getMessage().startswith("loaded rej.orders: 1 row, 2 rejected, ")
+    assert line.levelno == logging.WARNING
+    fields = line.__dict__["fields"]
+    assert {name: fields[name] for name in ("source", "table", "rows", "rejected")} == {
+        "source": "rej",
+        "table": "orders",
+        "rows": 1,
+        "rejected": 2,
+    }
+    assert fields["seconds"] >= 0
+
+
+def test_trouble_says_where_as_fields(caplog: pytest.LogCaptureFixture) -> None:
+    reporting, _, _ = make()
+    reporting.report_trouble("gone", 250_000)
+    assert caplog.records[0].__dict__["fields"] == {
+        "destination": "the warehouse",
+        "destination_id": 9,
+        "reason": "gone",
+        "retry_seconds": 0.25,
+    }

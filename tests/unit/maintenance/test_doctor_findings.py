@@ -411,3 +411,18 @@ def test_rejections_of_the_last_day_are_summed_by_table() -> None:
         "2,000 records were rejected in the last day: b of shop (1,999), a of web (1)."
     )
     assert "1 record was" in findings.judge_rejections([count("web", "a", 1)]).found
+
+
+def test_readers_of_an_old_copy_are_told_of() -> None:
+    fine = findings.judge_publication(findings.PublicationMeasurement("/bi.duckdb", 12.4, None))
+    assert (fine.level, fine.found) == (
+        "good",
+        "The copy for readers /bi.duckdb has the rows of 12 s ago.",
+    )
+    old = findings.judge_publication(
+        findings.PublicationMeasurement("/bi.duckdb", None, "the disk is full")
+    )
+    assert old.level == "odd"
+    assert old.found == (
+        "The copy for readers was not made yet. No newer one can be made: the disk is full."
+    )

@@ -12,6 +12,7 @@ from treadle.metrics.families import (
     DestinationSnapshot,
     HookSnapshot,
     MetricsSnapshot,
+    ProcessSnapshot,
     QuotaSnapshot,
     TableSnapshot,
     build_families,
@@ -175,6 +176,31 @@ def test_the_deliveries_of_a_hook_are_told_to_its_account() -> None:
     assert [one.id for one in select_account(seen, 2).hooks] == [8]
 
 
+def test_durations_and_processes_are_told_to_the_operator_alone() -> None:
+    durations = {"request push 0": 2, "request push 3": 1, "request push sum": 9_000}
+    seen = MetricsSnapshot(
+        now=1,
+        version="1",
+        durations=durations,
+        processes=[ProcessSnapshot("worker 1", 1_000, 2.5, 17, 3.0), ProcessSnapshot("desk", 5, 1)],
+    )
+    found = samples(seen)
+
+    def value(name: str, **labels: str) -> float:
+        return found[f"treadle_{name}", frozenset(labels.items())]
+
+    assert value("http_request_duration_seconds_count", endpoint="push") == 3
+    assert value("http_request_duration_seconds_bucket", endpoint="push", le="0.001") == 2
+    assert value("http_request_duration_seconds_bucket", endpoint="push", le="0.01") == 3
+    assert value("http_request_duration_seconds_sum", endpoint="push") == 0.009
+    assert value("process_resident_memory_bytes", process="worker 1") == 1_000
+    assert value("process_open_fds", process="worker 1") == 17
+    assert value("process_cpu_seconds_total", process="worker 1") == 2.5
+    assert value("process_start_time_seconds", process="worker 1") == 3
+    assert ("treadle_process_open_fds", frozenset({("process", "desk")})) not in found
+    assert not any("process" in name for name, _ in samples(select_account(seen, 1)))
+
+
 def test_every_metric_is_in_the_reference() -> None:
     page = set(re.findall(r"^\| `(treadle_\w+)` \|", PAGE.read_text(), re.MULTILINE))
     told = {
@@ -202,6 +228,8 @@ def test_every_metric_is_in_the_reference() -> None:
         ("/console/login", "console"),
         ("/notifications/public/v1/api/hooks", "control"),
         ("/metrics", "metrics"),
+        ("/healthz", "health"),
+        ("/readyz", "health"),
         ("//metrics", "other"),
         ("//v2/import/push", "other"),
         ("/at_secret", "other"),

@@ -2,7 +2,7 @@
 
 from treadle.ingest.health_endpoint import describe_trouble
 from treadle.store.model import ConfiguredDestination, DestinationCheck, TroubledTables
-from treadle.tracking.receipt_status import explain_waiting
+from treadle.tracking.receipt_status import explain_trouble, explain_waiting
 
 NO_TABLES = TroubledTables(0, 0)
 
@@ -40,3 +40,31 @@ def test_the_status_names_what_is_not_loaded_into() -> None:
         "Data is accepted and waits for loading into: b (postgres); "
         "Data is accepted and waits for the first check that succeeds of: c (postgres)"
     )
+
+
+def test_the_status_says_of_what_kind_the_trouble_is_and_not_its_text() -> None:
+    denied = destination("b", trouble="password of u at db:5432", trouble_kind="denied")
+    trouble = "the DuckDB file /data/w.duckdb is held by /opt/metabase (PID 12)"
+    held = destination("c", trouble=trouble, trouble_kind="unavailable")
+    assert describe_trouble([denied], NO_TABLES) == (
+        "Data is accepted and waits for loading into: b (postgres, which refuses: a right, the "
+        "password or the URL is wrong); `treadle status` says why"
+    )
+    told = describe_trouble([denied, held], NO_TABLES)
+    assert told is not None
+    assert "c (postgres, which another program holds)" in told
+    assert "5432" not in told
+    assert "metabase" not in told
+
+
+def test_receipts_name_who_holds_the_file_and_nothing_else_of_a_trouble() -> None:
+    trouble = "the DuckDB file /data/w.duckdb is held by /usr/bin/python3.11 (PID 14950)"
+    held = destination("warehouse", trouble=trouble)
+    assert held.holder == "python3.11 (PID 14950)"
+    assert explain_trouble(held) == "the destination warehouse is held by python3.11 (PID 14950)"
+    away = destination("warehouse", trouble="password of u at db:5432 is wrong")
+    assert away.holder is None
+    assert explain_trouble(away) == (
+        "the destination warehouse cannot be used now; `treadle status` says why"
+    )
+    assert explain_trouble(destination("warehouse")) is None

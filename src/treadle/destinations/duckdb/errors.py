@@ -8,6 +8,7 @@ import duckdb
 
 from treadle.destinations.protocol import (
     AccessDeniedError,
+    DestinationHeldError,
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
@@ -58,9 +59,7 @@ def translate_open(error: duckdb.Error, path: str) -> TreadleError:
         # "... Conflicting lock is held in /usr/bin/duckdb (PID 4711). See also ..."
         holder = _HOLDER.search(text)
         who = f" by {holder[1]}" if holder else " by another process"
-        return DestinationUnavailableError(
-            f"the DuckDB file {path} is held{who}; it is tried again"
-        )
+        return DestinationHeldError(f"the DuckDB file {path} is held{who}")
     if any(mark in text for mark in _NO_PERMISSION):
         return AccessDeniedError(f"the DuckDB file {path} cannot be opened: {text}")
     if _NO_DATABASE in text:

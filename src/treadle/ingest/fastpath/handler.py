@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from time import perf_counter
 from typing import Final, NamedTuple, Protocol
 
 from starlette.responses import Response
@@ -115,7 +116,7 @@ class FastPathHandler:
         admission: RequestAdmission,
         acceptor: BatchAcceptor,
         endpoints: Mapping[str, PathEndpoint],
-        count_answer: Callable[[str, int], None],
+        count_answer: Callable[[str, int, float], None],
         keep_refusal: Callable[[str, int, bytes, int], None] = lambda *_: None,
     ) -> None:
         """Serve the owners of import tokens.
@@ -124,7 +125,7 @@ class FastPathHandler:
             admission: checks requests.
             acceptor: makes batches durable.
             endpoints: by path; they word failures.
-            count_answer: called with path and status of each answer.
+            count_answer: called with path, status and duration in seconds of each answer.
             keep_refusal: called with path, status, body and source of each answer that refuses.
         """
         self._get_known_owner = admission.get_known_owner
@@ -166,6 +167,7 @@ class FastPathHandler:
         Returns:
             False where nothing was done, and the request has to go to its endpoint.
         """
+        began = perf_counter()
         size = len(body)
         owner = self._get_known_owner(head.token_sha256)
         if owner is None or owner.has_schemas:
@@ -178,7 +180,9 @@ class FastPathHandler:
             if batches is None:
                 return False
             held = size if size > UNCOUNTED_BYTES_MAX else 0
-            request = PendingRequest(self, head.path, sink, owner.source_id, len(batches), held)
+            request = PendingRequest(
+                self, head.path, sink, owner.source_id, len(batches), held, began
+            )
             kept = encode_batches(batches)
             self._begin(request, kept)
         except Exception:  # noqa: BLE001 - the endpoint meets it again, and answers it
@@ -211,6 +215,9 @@ class FastPathHandler:
         self._deadlines.discard(request)
         receipt = Receipt(request.source_id, first, request.entries)
         self._answer(request, self._acceptor.confirm_append(receipt))
+        if self._acceptor.note_push is not None:
+            seconds = perf_counter() - request.began
+            self._acceptor.note_push(request.source_id, first, request.entries, seconds)
 
     def answer_failure(self, request: "PendingRequest", error: BaseException) -> None:
         """Answer a request of which nothing is in the log."""
@@ -232,7 +239,8 @@ class FastPathHandler:
         request.answered = True
         if request.held_bytes:
             self.budget.release(request.source_id, request.held_bytes)
-        self._count_answer(request.path, response.status_code)
+        seconds = perf_counter() - request.began
+        self._count_answer(request.path, response.status_code, seconds)
         request.sink.reply(response)
 
 
@@ -249,6 +257,7 @@ class PendingRequest:
     source_id: int
     entries: int
     held_bytes: int
+    began: float
     answered: bool = False
     _due: float | None = None
 

@@ -24,6 +24,7 @@ from treadle.store.key_files import load_cipher
 from treadle.store.model import ConfiguredDestination, Source
 from treadle.store.store import Store
 from treadle.text import make_clause
+from treadle.traces.publication_note import read_publication
 
 
 @dataclass
@@ -168,6 +169,16 @@ def check_certificate(examination: Examination) -> Iterator[Finding]:
     if config.tls_cert is not None or config.tls_key is not None:
         found = measurements.measure_certificate(config)
         yield findings.judge_certificate(found, examination.now)
+
+
+def check_publication(examination: Examination) -> Iterator[Finding]:
+    """Examine the copy for readers, if there is to be one."""
+    note = read_publication(examination.config.publication_path)
+    if note is not None:
+        age = None if note.at is None else max(0, examination.now - note.at) / 1e6
+        yield findings.judge_publication(
+            findings.PublicationMeasurement(note.target, age, note.error)
+        )
 
 
 def check_log(examination: Examination) -> Iterator[Finding]:
@@ -432,5 +443,6 @@ CHECKS: Final = (
     ),
     DoctorCheck("mail", "Do recipients get their mails?", check_mails),
     DoctorCheck("hook", "Which hooks are not told of loads, and why?", check_hooks),
+    DoctorCheck("publication", "Do readers of the copy get new rows?", check_publication),
 )
 """Every check. The `its` of a row is the `Examination`."""

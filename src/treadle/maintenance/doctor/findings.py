@@ -1079,3 +1079,37 @@ def judge_rejections(found: Sequence[RejectionCount]) -> Finding:
 def _list_names(names: Sequence[str]) -> str:
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationMeasurement:
+    """The copy of the DuckDB file for readers.
+
+    Attributes:
+        target: where it is.
+        age_seconds: how old its rows are; None before the first copy.
+        error: why no newer one can be made; None where one can.
+    """
+
+    target: str
+    age_seconds: float | None
+    error: str | None
+
+
+def judge_publication(found: PublicationMeasurement) -> Finding:
+    """Judge whether readers get new rows."""
+    age = found.age_seconds
+    shown = (
+        "The copy for readers was not made yet."
+        if age is None
+        else f"The copy for readers {found.target} has the rows of {age:.0f} s ago."
+    )
+    if found.error is None:
+        return Finding("publication", "good", shown)
+    return Finding(
+        "publication",
+        "odd",
+        f"{shown} No newer one can be made: {end_sentence(found.error)}",
+        "Rows are loaded, and readers of the copy do not see the new ones.",
+        "Do what the message says; it is tried again by itself.",
+    )
