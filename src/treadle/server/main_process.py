@@ -90,9 +90,9 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
                 supervisor = ProcessSupervisor(
                     _list_child_specs(config, listener.socket.fileno(), lock),
                     startup.announce,
-                    reopen_log_file,
                     # Who starts another server now waits for the end of this one.
-                    lambda: remove_address(config.lock_path),
+                    on_stop=lambda: remove_address(config.lock_path),
+                    on_reload=reopen_log_file,
                 )
                 gc.freeze()
                 gc.enable()
