@@ -85,7 +85,7 @@ def test_two_destinations(server: TreadleServer, tmp_path: Path) -> None:
     eventually(lambda: server.query(count) == [{"n": 1}])
     page.type_block("destination create")
     page.compare("treadle destination check Lake")
-    page.compare("treadle destination move orders")
+    page.compare("treadle source move orders")
     assert client.push(token, [{"id": 1}, {"id": 2}], table="orders").status_code == 201
     page.compare("treadle destination show Lake")
     page.compare("treadle query --destination", waits=True)
@@ -127,15 +127,15 @@ def test_from_duckdb_to_postgresql(
         assert reader.trim(source_id, "orders", 1) == 1  # as after `retention_days`
     page.type_block("destination create")
     page.compare("treadle destination check Warehouse")
-    page.compare("treadle destination move import_api Warehouse --with-history --dry-run")
-    page.compare("treadle destination move import_api Warehouse --with-history")
+    page.compare("treadle source move import_api Warehouse --with-history --dry-run")
+    page.compare("treadle source move import_api Warehouse --with-history")
     page.compare("treadle query --destination")
 
     push("orders", 6, 4)
     count = f'treadle query --destination "$(cat url.txt)" "{COUNT}" --json'
     eventually(lambda: '"n":8' in page.type(count).replace(" ", ""))
     assert server.query(COUNT) == [{"n": 6}]
-    page.type("treadle destination move import_api duckdb")
+    page.type("treadle source move import_api duckdb")
     eventually(lambda: server.query(COUNT) == [{"n": 10}])
 
 
