@@ -173,7 +173,7 @@ def test_a_source_is_moved_over_the_api(tmp_path: Path, postgres_database: str) 
             f"/v4/sources/{source_id}", json={"destination_id": lake}, headers=client.account
         )
         assert moved.status_code == 200
-        done = f"source {source_id} is loaded into destination {lake} now"
+        done = f"import_api is loaded into destination {lake} now"
         eventually(lambda: done in server.log.read_text())
         sender.push()
         eventually(lambda: count_ids(postgres_database) == Counter(range(BATCH, 2 * BATCH)))
