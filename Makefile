@@ -8,7 +8,7 @@ PIP_INSTALL := -m pip install $(if $(CI),--quiet) --disable-pip-version-check --
 LOCKED := $(PIP_INSTALL) --require-hashes --requirement
 # The project itself has no hash: it is the folder here.
 PROJECT := $(PIP_INSTALL) --editable .
-TESTS_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 4
 # They wait for pages most of the time.
 BROWSERS_AT_ONCE ?= 4
 # A file is passed by one process, so what its tests share is made once. In order: the long ones come first.
