@@ -1,50 +1,12 @@
 """A backup of a server under load, restored into an empty folder: nothing lost, nothing doubled."""
 
-import threading
 from collections import Counter
 from pathlib import Path
 
+from tests.servers.keyless_sender import BATCH, KeylessSender, count_ids
 from tests.servers.treadle import Client, TreadleServer, eventually
 
-from treadle.cli.query import query_destination
-from treadle.errors import TreadleError
-
-BATCH = 20
 SETTINGS = {"load_age_seconds": "0.1", "load_rows": "200"}
-
-
-class LoadSender(threading.Thread):
-    """Pushes records without a key: one that is loaded twice is in the table twice."""
-
-    def __init__(self, client: Client, token: str) -> None:
-        super().__init__(daemon=True)
-        self._client, self._token = client, token
-        self._end = threading.Event()
-        self.acknowledged = 0
-
-    def run(self) -> None:
-        while not self._end.is_set():
-            self.push()
-
-    def push(self) -> None:
-        first = self.acknowledged
-        records = [{"id": number} for number in range(first, first + BATCH)]
-        answer = self._client.push(self._token, records, table="events", keys=[])
-        assert answer.status_code == 201, answer.text
-        self.acknowledged += BATCH
-
-    def stop(self) -> None:
-        self._end.set()
-        self.join(60)
-        assert not self.is_alive()
-
-
-def count_ids(url: str) -> Counter[int]:
-    try:
-        rows = query_destination(url, "select id from import_api.events").rows
-    except TreadleError as error:
-        raise AssertionError(str(error)) from error  # not there yet
-    return Counter(row[0] for row in rows)
 
 
 def test_a_server_under_load_is_restored_into_an_empty_folder(tmp_path: Path) -> None:
@@ -53,7 +15,7 @@ def test_a_server_under_load_is_restored_into_an_empty_folder(tmp_path: Path) ->
     with TreadleServer(tmp_path / "data", settings=SETTINGS) as server:
         client = Client(server, *server.account())
         _, token = client.create_source()
-        sender = LoadSender(client, token)
+        sender = KeylessSender(client, token)
         sender.start()
         eventually(lambda: count_ids(former_url).total() >= 10 * BATCH)
         before = sender.acknowledged

@@ -1,7 +1,6 @@
 """A source is moved to another destination of a running server, whatever is killed."""
 
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,15 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.faults.serve import MODULE, VARIABLE
+from tests.servers.keyless_sender import BATCH, KeylessSender, count_ids
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer, eventually
 
-from treadle.cli.query import query_destination
-from treadle.errors import TreadleError
 from treadle.failpoint import FailpointPlan
 
 ROOT = Path(__file__).parents[2]
-BATCH = 20
 
 
 @dataclass(frozen=True)
@@ -52,42 +49,6 @@ def pair(
         yield Pair(*urls)
 
 
-class Sender(threading.Thread):
-    """Pushes records without a key until it is told to stop: one that is loaded twice is there
-    twice."""
-
-    def __init__(self, client: Client, token: str) -> None:
-        super().__init__(daemon=True)
-        self._client, self._token = client, token
-        self._end = threading.Event()
-        self.acknowledged = 0
-
-    def run(self) -> None:
-        while not self._end.is_set():
-            self.push()
-
-    def push(self) -> None:
-        first = self.acknowledged
-        records = [{"id": number} for number in range(first, first + BATCH)]
-        answer = self._client.push(self._token, records, table="events", keys=[])
-        assert answer.status_code == 201, answer.text
-        self.acknowledged += BATCH
-
-    def stop(self) -> None:
-        self._end.set()
-        self.join(60)
-        assert not self.is_alive()
-
-
-def count_ids(url: str) -> Counter[int]:
-    """How often each record is in a destination."""
-    try:
-        rows = query_destination(url, "select id from import_api.events").rows
-    except TreadleError as error:
-        raise AssertionError(str(error)) from error  # not there yet
-    return Counter(row[0] for row in rows)
-
-
 def add_lake(server: TreadleServer, folder: Path, url: str) -> None:
     file = folder / "url.txt"
     file.write_text(url)
@@ -103,7 +64,7 @@ def test_a_history_is_moved_while_records_arrive_and_the_loader_is_killed(
     with TreadleServer(tmp_path / "data", pair.first, settings=settings) as server:
         client = Client(server, *server.account())
         _, token = client.create_source()
-        sender = Sender(client, token)
+        sender = KeylessSender(client, token)
         sender.start()
         eventually(lambda: count_ids(pair.first).total() >= 10 * BATCH)
         add_lake(server, tmp_path, pair.second)
@@ -139,7 +100,7 @@ def test_what_was_committed_before_kill_9_is_not_loaded_into_the_next_destinatio
     with server:
         client = Client(server, *server.account())
         _, token = client.create_source()
-        sender = Sender(client, token)
+        sender = KeylessSender(client, token)
         sender.push()
         eventually(lambda: count_ids(pair.first).total() == BATCH)
         # Committed, and known to the destination alone.
@@ -162,7 +123,7 @@ def test_a_source_is_moved_over_the_api(tmp_path: Path, postgres_database: str) 
     with TreadleServer(tmp_path / "data", settings={"load_age_seconds": "0.1"}) as server:
         client = Client(server, *server.account())
         source_id, token = client.create_source()
-        sender = Sender(client, token)
+        sender = KeylessSender(client, token)
         sender.push()
         first = f"duckdb://{tmp_path / 'data' / 'warehouse.duckdb'}"
         eventually(lambda: count_ids(first).total() == BATCH)

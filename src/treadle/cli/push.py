@@ -114,8 +114,6 @@ def run_push(config: Config, arguments: Arguments) -> int:
     push = PushConfig.read(collect_flags(arguments, PUSH_SETTINGS), warn=print_warning)
     files = find_files(arguments.files)
     target = find_target(config, push)
-    if push.url is None:
-        require_server(config, FoundServer(target.url, target.socket))
     options = make_read_options(arguments, find_table_schema(config, target, arguments.table))
     bookmark = None
     if STANDARD_INPUT not in files and not arguments.no_resume:
@@ -344,7 +342,15 @@ def find_target(config: Config, push: PushConfig) -> PushTarget:
 
     Raises:
         OperatorError: something is still missing; the text names the command or flag that gives it.
+            Or no server of the data folder runs, and no flag names another one.
     """
+    target = _choose_target(config, push)
+    if push.url is None:
+        require_server(config, FoundServer(target.url, target.socket))
+    return target
+
+
+def _choose_target(config: Config, push: PushConfig) -> PushTarget:
     server = FoundServer(push.url) if push.url is not None else find_folder_server(config)
     url, socket = server.url.rstrip("/"), server.socket
     if push.token is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
-from treadle.cli.folder_server import ADDRESS_HELPS, FoundServer, require_server
+from treadle.cli.folder_server import ADDRESS_HELPS
 from treadle.cli.output import print_error, print_raw_json
 from treadle.cli.progress_bar import show_waiting
 from treadle.cli.push import STANDARD_INPUT, PushTarget, find_target, find_trouble, open_input
@@ -42,8 +42,6 @@ def run_singer(config: Config, arguments: Arguments) -> int:
     push = PushConfig.read(collect_flags(arguments, PUSH_SETTINGS), warn=print_warning)
     seconds = _parse_seconds(arguments.flush_seconds)
     target = find_target(config, push)
-    if push.url is None:
-        require_server(config, FoundServer(target.url, target.socket))
     begun = time.monotonic()
     try:
         with show_waiting() as report:

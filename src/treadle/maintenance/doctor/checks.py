@@ -304,16 +304,17 @@ def check_query_roles(examination: Examination) -> Iterator[Finding]:
             yield findings.judge_query_role(destination.identity, rights.role, rights.dangerous)
 
 
+def _list_sources(store: Store) -> list[Source]:
+    """Return the sources that are not deleted."""
+    return [source for source in store.sources.list_sources() if source.deleted_at is None]
+
+
 def check_tables(examination: Examination) -> Iterator[Finding]:
     """Find the tables whose last load failed, or rejected what somebody should know of."""
     store = examination.store
     if store is None:
         return
-    names = {
-        source.id: source.name
-        for source in store.sources.list_sources()
-        if source.deleted_at is None
-    }
+    names = {source.id: source.name for source in _list_sources(store)}
     for status in store.tables.list_statuses():
         if status.error is not None and status.source_id in names:
             yield findings.judge_table(
@@ -352,18 +353,9 @@ def check_sources(examination: Examination) -> Iterator[Finding]:
     store = examination.store
     if store is None:
         return
-    names = {
-        source.id: source.name
-        for source in store.sources.list_sources()
-        if source.deleted_at is None
-    }
-    paused = findings.judge_paused_sources(
-        [
-            source.name
-            for source in store.sources.list_sources()
-            if source.deleted_at is None and not source.active
-        ]
-    )
+    sources = _list_sources(store)
+    names = {source.id: source.name for source in sources}
+    paused = findings.judge_paused_sources([source.name for source in sources if not source.active])
     if paused is not None:
         yield paused
     counts = store.loads.count_rejections(examination.now - findings.DAY_US)
