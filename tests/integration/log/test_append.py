@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from treadle.errors import InternalError, OperatorError, RetriableError
-from treadle.log.protocol import LogEntry, NewEntry
+from treadle.log.protocol import LogEntry, NewEntry, TrimPoint
 from treadle.log.sqlite.log import GROUPED_ENTRIES_MAX, SqliteAppender, SqliteReader
 from treadle.log.sqlite.log_file import open_sqlite
 
@@ -110,7 +110,7 @@ def test_a_position_is_not_given_again_after_its_entry_is_gone(
     log_path: Path, reader: SqliteReader
 ) -> None:
     append(log_path, [entry()] * 5)
-    assert reader.trim(1, "orders", 5) == 5
+    assert reader.trim([TrimPoint(1, "orders", 5)]) == 5
     assert reader.find_entries(1, 10) == []
     assert append(log_path, [entry()]) == 6
 
@@ -277,7 +277,7 @@ def test_a_full_disk_is_survived(log_path: Path, reader: SqliteReader) -> None:
     kept = asyncio.run(run())
     assert 0 < kept < 15
     assert [e.position for e in everything(reader)] == list(range(1, kept + 1))
-    assert reader.trim(1, "orders", kept) == kept
+    assert reader.trim([TrimPoint(1, "orders", kept)]) == kept
     assert append(log_path, [entry()]) == kept + 1
 
 

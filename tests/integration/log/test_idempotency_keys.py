@@ -17,7 +17,7 @@ from tests.faults.calls import disk_error, watched_disk
 from tests.faults.hang import ENDINGS, Stall
 
 from treadle.errors import RetriableError
-from treadle.log.protocol import AppendResult, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.protocol import AppendResult, IdempotencyKey, LogEntry, NewEntry, TrimPoint
 from treadle.log.sqlite import log_file
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.log_file import open_sqlite
@@ -230,7 +230,7 @@ def test_a_name_outlives_its_entries_and_is_forgotten_by_its_age(
     log_path: Path, reader: SqliteReader
 ) -> None:
     append(log_path, [([entry(at=AT + n)], once(f"key {n}")) for n in range(2_500)])
-    assert reader.trim(1, "orders", 2_500) == 2_500
+    assert reader.trim([TrimPoint(1, "orders", 2_500)]) == 2_500
     names = [once(f"key {n}").name for n in range(2_500)]
     assert list(reader.statistics.find_keys(names).values()) == list(range(1, 2_501))
     assert append(log_path, [([entry()], once("key 0"))])[0].duplicate

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from treadle.log.protocol import (
     LogEntry,
     NewEntry,
     TableBacklog,
+    TrimPoint,
 )
 from treadle.log.quota import LogQuota, LogSpace
 from treadle.log.sqlite import statements
@@ -476,6 +477,9 @@ class SqliteReader:
         self.statistics = SqliteStatistics(self._connection, path, self._lock, self._table_ids)
         self._end = 0
 
+    def share_tables(self, slots: frozenset[int], loaded: Mapping[tuple[int, str], int]) -> None:
+        """Do nothing: one loader reads this log, and all of it."""
+
     def list_backlogs(self) -> list[TableBacklog]:
         """Return the backlog of each table; see `protocol.LogReader.list_backlogs`."""
         with translate_errors():
@@ -510,6 +514,20 @@ class SqliteReader:
         with translate_errors():
             return self._entries.find_entries(first, count)
 
+    def get_anchor(self, position: int) -> bytes | None:
+        """Return the checksum of an entry; see `protocol.LogReader.get_anchor`."""
+        with translate_errors():
+            try:
+                row = self._connection.execute(statements.READ_CHECKSUM, (position,)).fetchone()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                return None
+        checksum = None if row is None else row[0]
+        if not isinstance(checksum, int) or not 0 <= checksum < 2**32:  # none, or damaged
+            return None
+        return checksum.to_bytes(4, "big")
+
     def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
         """Note that everything up to a position was loaded; see `protocol.LogReader.mark_loaded`.
 
@@ -528,29 +546,11 @@ class SqliteReader:
                 )
         self._marks[source_id, table_name] = position
 
-    def trim(self, source_id: int, table_name: str, position: int) -> int:
-        """Remove entries at or below a position; see `protocol.LogReader.trim`."""
+    def trim(self, points: Sequence[TrimPoint]) -> int:
+        """Remove entries at or below the positions of tables; see `protocol.LogReader.trim`."""
         with translate_errors():
             self._write_marks()
-            table_id = self._table_ids.find(source_id, table_name)
-            if table_id is None:
-                return 0
-            has = self._connection.execute(statements.HAS_ENTRIES_UP_TO, (table_id, position))
-            if has.fetchone() is None:
-                return 0
-            removed = 0
-            while True:
-                try:
-                    with self._lock:
-                        gone = self._trim_batch(table_id, position)
-                except sqlite3.DatabaseError as error:
-                    if not is_damage(error):
-                        raise
-                    return removed + self._trim_one_by_one(table_id, position)
-                removed += gone
-                if gone < DELETE_ROWS_MAX:
-                    return removed
-                time.sleep(DELETE_PAUSE_S)
+            return sum(self._trim_table(*point) for point in points)
 
     def close(self) -> None:
         """Write the marks, then close."""
@@ -560,6 +560,28 @@ class SqliteReader:
         finally:
             self._connection.close()
             self._lock.close()
+
+    def _trim_table(self, source_id: int, table_name: str, position: int) -> int:
+        """Remove a table's entries at or below a position, in steps."""
+        table_id = self._table_ids.find(source_id, table_name)
+        if table_id is None:
+            return 0
+        has = self._connection.execute(statements.HAS_ENTRIES_UP_TO, (table_id, position))
+        if has.fetchone() is None:
+            return 0
+        removed = 0
+        while True:
+            try:
+                with self._lock:
+                    gone = self._trim_batch(table_id, position)
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                return removed + self._trim_one_by_one(table_id, position)
+            removed += gone
+            if gone < DELETE_ROWS_MAX:
+                return removed
+            time.sleep(DELETE_PAUSE_S)
 
     def _trim_batch(self, table_id: int, position: int) -> int:
         with write_transaction(self._connection):
