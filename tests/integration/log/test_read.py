@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from treadle.errors import OperatorError
 from treadle.log.protocol import LogEntry, NewEntry, TableBacklog, TrimPoint
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.statistics import DELETE_ROWS_MAX
@@ -31,28 +30,6 @@ def entry(table: str = "orders", at: int = 1, records: int = 1, size: int = 3) -
 
 def positions(reader: SqliteReader, table: str, after: int, records: int, size: int) -> list[int]:
     return [one.position for one in reader.read(1, table, after, records, size)]
-
-
-def test_reading_stops_before_a_bound_is_passed(log_path: Path, reader: SqliteReader) -> None:
-    append(log_path, [entry(records=10, size=100) for _ in range(6)])
-    assert positions(reader, "orders", 0, 10**6, 10**6) == [1, 2, 3, 4, 5, 6]
-    assert positions(reader, "orders", 4, 10**6, 10**6) == [5, 6]
-    assert positions(reader, "orders", 6, 10**6, 10**6) == []
-    assert positions(reader, "orders", 0, 30, 10**6) == [1, 2, 3]
-    assert positions(reader, "orders", 0, 39, 10**6) == [1, 2, 3]
-    assert positions(reader, "orders", 0, 10**6, 200) == [1, 2]
-    assert positions(reader, "orders", 1, 0, 0) == [2]
-    assert positions(reader, "items", 0, 10**6, 10**6) == []
-
-
-def test_tables_do_not_mix(log_path: Path, reader: SqliteReader) -> None:
-    append(log_path, [entry(table) for table in ("a", "b", "a", "A", "a ", "b")])
-    assert positions(reader, "a", 0, 100, 100) == [1, 3]
-    assert positions(reader, "b", 0, 100, 100) == [2, 6]
-    assert positions(reader, "A", 0, 100, 100) == [4]
-    assert reader.read(2, "a", 0, 100, 100) == []
-    assert [e.position for e in reader.find_entries(3, 3)] == [3, 4, 5]
-    assert reader.find_entries(7, 5) == []
 
 
 def test_the_backlog_grows_and_shrinks(log_path: Path, reader: SqliteReader) -> None:
@@ -82,29 +59,6 @@ def test_a_mark_moved_back_brings_entries_back(log_path: Path, reader: SqliteRea
     assert reader.list_backlogs() == [TableBacklog(1, "orders", 5, 3, 3, 9, 3, loaded=2)]
     reader.mark_loaded(1, "orders", 0)
     assert [backlog.entries for backlog in reader.list_backlogs()] == [5]
-
-
-def test_marks_are_kept_and_seen_by_other_readers(log_path: Path, reader: SqliteReader) -> None:
-    append(log_path, [entry(), entry("items")])
-    other = SqliteReader(log_path)
-    assert len(other.list_backlogs()) == 2
-    reader.mark_loaded(1, "orders", 1)
-    reader.list_backlogs()
-    assert [b.table_name for b in other.list_backlogs()] == ["items"]
-    other.mark_loaded(1, "items", 2)
-    other.close()
-    assert reader.list_backlogs() == []
-    again = SqliteReader(log_path)
-    assert again.list_backlogs() == []
-    again.close()
-
-
-def test_a_mark_beyond_the_end_is_refused(log_path: Path, reader: SqliteReader) -> None:
-    append(log_path, [entry()] * 3)
-    reader.mark_loaded(1, "orders", 3)
-    with pytest.raises(OperatorError, match="this log ends at 3"):
-        reader.mark_loaded(1, "orders", 4)
-    assert reader.list_backlogs() == []
 
 
 def test_trimming_goes_by_table_and_position(log_path: Path, reader: SqliteReader) -> None:
