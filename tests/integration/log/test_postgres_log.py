@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -303,6 +308,85 @@ def test_a_full_log_refuses_until_some_is_removed(
         return accepted
 
     assert 3 < asyncio.run(run()) < 15
+
+
+# Processes that die
+
+
+DYING = """
+import asyncio, sys
+from treadle import failpoint
+from treadle.log.postgres.appender import PostgresAppender
+from treadle.log.postgres.keeper import LogKeeper
+from treadle.log.postgres.reader import PostgresReader
+from treadle.log.protocol import IdempotencyKey, NewEntry, TrimPoint
+
+url, plan, work = sys.argv[1:]
+
+async def append():
+    appender = PostgresAppender(url, 1)
+    failpoint.arm(plan)
+    given = [NewEntry(1, "orders", 1_700_000_000_000_000, 1, b"first")] * 2
+    await appender.append_once(given, IdempotencyKey(b"a".ljust(32), b"d" * 32))
+
+def keep():
+    failpoint.arm(plan)
+    LogKeeper(url, 1, 1, should_switch_segment=lambda *values, has_entries: True).keep()
+
+def trim():
+    failpoint.arm(plan)
+    PostgresReader(url, 1).trim([TrimPoint(1, "orders", 2)])
+
+asyncio.run(append()) if work == "append" else keep() if work == "keep" else trim()
+"""
+
+
+def die(kind: PostgresKind, folder: Path, point: str, work: str) -> None:
+    """Let a process do some work, and die at a failpoint."""
+    plan = folder / "plan"
+    plan.write_text(json.dumps({"point": point}))
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, kind.url, str(plan), work], check=False, timeout=120
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("point", "stored"),
+    [("log.pg.before-append", False), ("log.pg.after-append", True), ("log.answer", True)],
+)
+def test_what_a_killed_process_stored_is_told_to_who_repeats(
+    kind: PostgresKind, tmp_path: Path, point: str, stored: bool
+) -> None:
+    die(kind, tmp_path, point, "append")
+
+    async def run() -> AppendResult:
+        appender = kind.open_appender()
+        found = await appender.append_once([entry(b"again")] * 2, once("a"))
+        await appender.aclose()
+        return found
+
+    assert asyncio.run(run()) == AppendResult(1, b"d" * 32, duplicate=stored)
+    assert payloads(kind) == [(n, b"first" if stored else b"again") for n in (1, 2)]
+
+
+def test_a_keeper_that_dies_leaves_whole_segments(kind: PostgresKind, tmp_path: Path) -> None:
+    async def run() -> int:
+        appender = kind.open_appender()
+        found = await appender.append([entry()])
+        await appender.aclose()
+        return found
+
+    assert asyncio.run(run()) == 1
+    die(kind, tmp_path, "keeper.switch", "keep")
+    assert asyncio.run(run()) == 2
+    kind.roll()
+    assert asyncio.run(run()) == 3
+    die(kind, tmp_path, "keeper.drop", "trim")
+    with closing(kind.open_reader()) as reader:
+        assert [one.position for one in reader.find_entries(1, 9)] == [1, 2, 3]
+        assert reader.trim([]) == 2  # its table remembers how far it may be trimmed
+        assert [one.position for one in reader.find_entries(1, 9)] == [3]
 
 
 # Another server, another log

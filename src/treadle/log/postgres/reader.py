@@ -103,6 +103,10 @@ class PostgresReader:
 
         return self._connection.run(look)
 
+    def sense_append(self) -> bool:
+        """Return False: only a look tells; see `protocol.LogReader.sense_append`."""
+        return False
+
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
     ) -> list[LogEntry | DamagedEntry]:
