@@ -22,7 +22,7 @@ from tests.servers.postgres import NoServerError, PostgresServer
 from treadle.errors import OperatorError, RetriableError
 from treadle.log import remote_registry
 from treadle.log.postgres import appender as appending
-from treadle.log.postgres import lane
+from treadle.log.postgres import lane, session
 from treadle.log.postgres.appender import PostgresAppender
 from treadle.log.postgres.installation import (
     look_at_server,
@@ -203,6 +203,42 @@ def test_a_commit_whose_wait_for_a_standby_was_ended_is_not_answered_before_it_i
     done, found, resolved = asyncio.run(run())
     assert found == done + 1
     assert resolved == {"stored": 1, "not stored": 0, "unknown": 0}
+    assert payloads(kind) == [(position + 1, b"%d" % position) for position in range(found)]
+
+
+def test_a_session_is_ended_however_often_the_next_one_is_lost(
+    kind: PostgresKind, server: PostgresServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has under way would be visible after all, when it was appended again."""
+    monkeypatch.setattr(session, "SILENCE_SECONDS_MAX", 1.0)
+
+    def list_waits() -> list[str]:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            rows = connection.execute(
+                "SELECT query FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            ).fetchall()
+        return ["confirm" if "confirms" in query else "append" for (query,) in rows]
+
+    async def run() -> tuple[int, int]:
+        appender = through(kind, server, proxy)
+        done = await appender.append([entry(b"0")])
+        with without_standby(server) as finish:
+            proxy.mark, proxy.cut = b"pg_terminate_backend", "before"
+            while True:  # until the server knows its setting
+                asked = asyncio.ensure_future(appender.append([entry(b"%d" % done)]))
+                await until(lambda asked=asked: asked.done() or list_waits())  # type: ignore[misc]  # bound now
+                if not asked.done():
+                    break
+                done = await asked
+            await until(lambda: proxy.cuts)
+            await until(lambda: list_waits() == ["confirm"])
+            finish()
+            found = await asked
+        await appender.aclose()
+        return done, found
+
+    done, found = asyncio.run(run())
+    assert found == done + 1
     assert payloads(kind) == [(position + 1, b"%d" % position) for position in range(found)]
 
 
