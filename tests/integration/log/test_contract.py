@@ -450,10 +450,7 @@ def test_looks_miss_nothing_that_is_appended_meanwhile(kind: LogKind, reader: Lo
         await asyncio.gather(*[one() for _ in range(4)])
         await appender.aclose()
 
-    threads = [
-        threading.Thread(target=lambda n=n: asyncio.run(push(n)))  # type: ignore[misc]  # bound now
-        for n in range(3)
-    ]
+    threads = [threading.Thread(target=lambda n=n: asyncio.run(push(n))) for n in range(3)]
     for thread in threads:
         thread.start()
     seen = [0]
