@@ -1,9 +1,9 @@
 """The owners of import and webhook tokens in memory, never more than a second old.
 
-The store is the source of truth. Every process keeps all active tokens, by their digest, and
-asks several times a second whether anything changed. A token that is not among them is looked up
-in the store before it is refused, so that a new one works at once. That answer is kept for a while
-too, so that a wrong token does not become a query each time it is sent.
+The store is the source of truth. Every process keeps all active tokens, by their digest, and a
+`StoreWatch` has it read them again when anything changed. A token that is not among them is looked
+up in the store before it is refused, so that a new one works at once. That answer is kept for a
+while too, so that a wrong token does not become a query each time it is sent.
 
 While the store cannot be asked, the last known tokens stay valid until they expire: accepting goes
 on.
@@ -14,16 +14,13 @@ Webhook tokens are kept apart from import tokens: they are never looked up for a
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from treadle.store.model import TokenOwner
 from treadle.store.store import Store
 from treadle.text import digest_text
-
-POLL_SECONDS = 0.25
-"""Time between two questions for changes: a revoked token stops within a second everywhere."""
 
 FLUSH_SECONDS = 5.0
 """Time between two writes of the uses that were counted in memory."""
@@ -43,28 +40,23 @@ T = TypeVar("T")
 class TokenCache:
     """Knows whom tokens belong to.
 
-    It is used by one event loop; `invalidate` may be called from any thread.
+    It is used by one event loop; `invalidate` and `is_outdated` may be called from any thread.
     """
 
+    follows: Final = "changes of import tokens"
+
     def __init__(
-        self,
-        store: Store,
-        clock: Callable[[], int],
-        *,
-        poll_seconds: float = POLL_SECONDS,
-        flush_seconds: float = FLUSH_SECONDS,
+        self, store: Store, clock: Callable[[], int], *, flush_seconds: float = FLUSH_SECONDS
     ) -> None:
         """Read nothing before `start`.
 
         Args:
             store: the source of truth.
             clock: microseconds since 1970, UTC.
-            poll_seconds: how often the store is asked for changes.
             flush_seconds: how often uses are written.
         """
         self._store = store
         self._clock = clock
-        self._poll_seconds = poll_seconds
         self._flush_seconds = flush_seconds
         # Following has a thread of its own, so that no flood of unknown tokens, which are looked up
         # in the others, delays a revocation.
@@ -82,25 +74,18 @@ class TokenCache:
         self._uses: dict[int, tuple[int, int]] = {}
         self._origins: dict[int, str] = {}
         self._refusals: dict[bytes, tuple[int, int]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._flushing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Read all tokens and follow their changes from now on."""
+        """Read all tokens, and write their uses from now on; a `StoreWatch` tells of changes."""
         await self.refresh()
-        self._tasks = [
-            asyncio.create_task(
-                self._repeat(self._poll_seconds, self.refresh, "Reading changes of import tokens")
-            ),
-            asyncio.create_task(
-                self._repeat(self._flush_seconds, self.flush_uses, "Writing uses of import tokens")
-            ),
-        ]
+        self._flushing = asyncio.create_task(self._flush_again_and_again())
 
     async def aclose(self) -> None:
-        """Stop following, and write the uses that were not written yet."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Write the uses that were not written yet; a watch that calls this was closed before."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            await asyncio.gather(self._flushing, return_exceptions=True)
         try:
             await self.flush_uses()
         except Exception:
@@ -250,6 +235,11 @@ class TokenCache:
         self._webhook_owners = {}
         self._unknown_tokens = {}
 
+    def is_outdated(self, revision: int | None) -> bool:
+        """Return whether `refresh` has something to do; see `StoreFollower`."""
+        changed = revision is not None and revision != self._revision
+        return changed or self._clock() >= self._expires_at
+
     async def refresh(self) -> None:
         """Read all tokens again if anything changed.
 
@@ -323,16 +313,18 @@ class TokenCache:
     ) -> T:
         return await asyncio.get_running_loop().run_in_executor(thread, question, *args)
 
-    async def _repeat(self, seconds: float, do: Callable[[], Awaitable[None]], doing: str) -> None:
-        """Do something again and again; a failure is logged once until it works again."""
+    async def _flush_again_and_again(self) -> None:
+        """Write uses now and then; a failure is logged once until it works again."""
         failing = False
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(self._flush_seconds)
             try:
-                await do()
+                await self.flush_uses()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
                 if not failing:
-                    logger.warning("%s failed and is tried again: %s", doing, error)
+                    logger.warning(
+                        "Writing uses of import tokens failed and is tried again: %s", error
+                    )
                 failing = True
             else:
                 failing = False

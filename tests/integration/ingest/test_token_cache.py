@@ -12,7 +12,8 @@ from tests.servers.ingest import CLIENT
 
 from treadle.errors import RetriableError
 from treadle.ingest import token_cache as directories
-from treadle.ingest.token_cache import TokenCache
+from treadle.ingest.store_watch import POLL_SECONDS, StoreWatch
+from treadle.ingest.token_cache import FLUSH_SECONDS, TokenCache
 from treadle.store.model import TokenOwner
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -86,12 +87,18 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @asynccontextmanager
-async def following(world: World, **settings: float) -> AsyncIterator[TokenCache]:
-    directory = TokenCache(world.store, lambda: 1000, **settings)
+async def following(
+    world: World, *, poll_seconds: float = POLL_SECONDS, flush_seconds: float = FLUSH_SECONDS
+) -> AsyncIterator[TokenCache]:
+    directory = TokenCache(world.store, lambda: 1000, flush_seconds=flush_seconds)
+    watch = StoreWatch(world.store.get_revision, poll_seconds)
+    watch.add(directory)
     await directory.start()
+    watch.start()
     try:
         yield directory
     finally:
+        await watch.aclose()
         await directory.aclose()
 
 
