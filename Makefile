@@ -19,7 +19,7 @@ FUZZ_RUNS ?= 20000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run wheel test browser-test pictures release-test wheel-test quick lint types docs fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: run wheel test browser-test pictures release-test wheel-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -59,6 +59,14 @@ types: $(VENV)/lint.stamp $(VENV)/browser.stamp ## mypy, strict, on source, test
 docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference_pages.py $(ARGS)
 
+client-needs: $(VENV)/build.stamp ## What the tests of the TypeScript client need: Node, where there is none, and the compiler
+	{ npm --version && node -e 'process.exit(parseInt(process.versions.node) < 18)'; } >/dev/null 2>&1 || \
+	  $(BIN)/python $(LOCKED) requirements/node.txt
+	$(BIN)/python clients/typescript/toolchain.py
+
+client-types: $(VENV)/test.stamp ## Write the types of the TypeScript client out of the OpenAPI document
+	$(BIN)/python -m clients.typescript.codegen
+
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 
 $(FUZZES): fuzz-%: $(VENV)/fuzz.stamp
@@ -88,6 +96,7 @@ sbom: ## Write sbom.json: all that a server is made of, in CycloneDX
 	rm -rf $(VENV)-sbom
 
 clean: ## Remove what make made; treadle-data stays
+	rm -rf clients/typescript/node_modules clients/typescript/build clients/typescript/dist
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom sbom.json build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:

@@ -23,6 +23,7 @@ NEEDED = {
     "fuzz": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["fuzz"]],
     "sbom": EXTRAS["sbom"],
     "lock": EXTRAS["lock"],
+    "node": EXTRAS["node"],
 }
 
 
