@@ -60,7 +60,7 @@ docs: $(VENV)/test.stamp ## What README and the reference pages show, run and co
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference_pages.py $(ARGS)
 
 client-needs: $(VENV)/build.stamp ## What the tests of the TypeScript client need: Node, where there is none, and the compiler
-	{ npm --version && node -e 'process.exit(parseInt(process.versions.node) < 18)'; } >/dev/null 2>&1 || \
+	{ npm --version && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)'; } >/dev/null 2>&1 || \
 	  $(BIN)/python $(LOCKED) requirements/node.txt
 	$(BIN)/python clients/typescript/toolchain.py
 

@@ -52,7 +52,7 @@ export class AccountClient {
    * @throws OperatorError the URL is none.
    */
   constructor(url: string, token: string, options: ConnectionOptions = {}) {
-    this.retry = makeRetry(url, token, options);
+    this.retry = makeRetry(url, token, ACCOUNT_TOKEN_ADVICE, options);
   }
 
   /**
@@ -139,6 +139,11 @@ export class AccountClient {
     return await this.call("revoke_access_token", { path: { token_id: tokenId } });
   }
 }
+
+/** What an answer with the status 401 to a call means, and what to do. */
+const ACCOUNT_TOKEN_ADVICE =
+  "the token was revoked, disabled or has ended, or is none of an account of this server; " +
+  "`treadle account token list` shows the tokens";
 
 interface LooseInput {
   readonly path?: Record<string, unknown>;

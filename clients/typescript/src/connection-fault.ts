@@ -36,6 +36,9 @@ export function findLastingFault(error: unknown, url: string): string | null {
     if (PLAIN_CODES.has(code)) {
       return `${url} does not speak TLS; begin its URL with http:// instead`;
     }
+    if (messageOf(cause) === "bad port") {
+      return `fetch connects to no port that other protocols use, such as that of ${url}; have the server listen at another one`;
+    }
   }
   return null;
 }

@@ -178,7 +178,11 @@ export class RecordWriter {
     this.options.wait(milliseconds, timer.signal).then(
       () => {
         if (this.timer === timer && !this.failed) {
-          this.sendKept();
+          try {
+            this.sendKept();
+          } catch (error) {
+            this.fail(error); // a record was changed meanwhile
+          }
         }
       },
       () => undefined, // it was stopped

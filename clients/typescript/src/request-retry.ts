@@ -37,6 +37,8 @@ export interface HttpOptions {
   readonly url: string;
   /** Shown to the server. */
   readonly token: string;
+  /** What an answer with the status 401 means, and what to do. */
+  readonly unauthorizedAdvice: string;
   /** How long one request is repeated. */
   readonly retrySeconds: number;
   readonly fetch: typeof fetch;
@@ -56,6 +58,9 @@ export class RequestRetry {
   /** @throws OperatorError the URL is none. */
   constructor(readonly options: HttpOptions) {
     const url = parseUrl(options.url);
+    if (typeof options.fetch !== "function") {
+      throw new OperatorError("There is no fetch here. Node 18 or newer has one; or give one as an option.");
+    }
     this.base = url.origin + url.pathname.replace(/\/+$/, "");
     this.url = this.base;
   }
@@ -120,7 +125,7 @@ export class RequestRetry {
     }
     const told = `${this.url} answers ${describeAnswer(answer)}`;
     if (answer.status === 401) {
-      throw new OperatorError(`${failed}: ${explainUnauthorized(told)}`);
+      throw new OperatorError(`${failed}: ${told}: ${this.options.unauthorizedAdvice}`);
     }
     if (answer.status === 0 || (answer.status >= 300 && answer.status < 400)) {
       throw new OperatorError(
@@ -175,14 +180,6 @@ export function parseRetryAfter(text: string | null): number {
 /** Whether an answer may be another one later, and the request can be sent again without harm. */
 function isRepeated(answer: HttpAnswer, request: HttpRequest): boolean {
   return answer.status === 429 || (answer.status >= 500 && request.repeats !== false);
-}
-
-/** Return what an answer with the status 401 means, and what to do. */
-function explainUnauthorized(answer: string): string {
-  return (
-    `${answer}: the token was revoked or has ended, is of another server, or its source is paused; ` +
-    "`treadle source list` shows the sources, and `treadle token list SOURCE` their tokens"
-  );
 }
 
 function parseUrl(text: string): URL {

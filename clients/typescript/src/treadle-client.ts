@@ -75,7 +75,7 @@ export class TreadleClient {
    * @throws RangeError an option is out of its range.
    */
   constructor(url: string, token: string, options: ClientOptions = {}) {
-    this.retry = makeRetry(url, token, options);
+    this.retry = makeRetry(url, token, IMPORT_TOKEN_ADVICE, options);
     this.connections = checkRange("connections", options.connections ?? 2, 100);
     this.batchRecords = checkRange("batchRecords", options.batchRecords ?? 5_000, RECORDS_MAX);
     this.batchBytes = checkRange("batchBytes", options.batchBytes ?? BYTES_MAX, BYTES_MAX);
@@ -180,11 +180,22 @@ export class TreadleClient {
 
 const SHARED_COUNTER = new RecordSequence(SYSTEM_CLOCK);
 
+/** What an answer with the status 401 to a push means, and what to do. */
+const IMPORT_TOKEN_ADVICE =
+  "the token was revoked or has ended, is of another server, or its source is paused; " +
+  "`treadle source list` shows the sources, and `treadle token list SOURCE` their tokens";
+
 /** Make what sends the requests of a client. @internal */
-export function makeRetry(url: string, token: string, options: ConnectionOptions): RequestRetry {
+export function makeRetry(
+  url: string,
+  token: string,
+  unauthorizedAdvice: string,
+  options: ConnectionOptions,
+): RequestRetry {
   return new RequestRetry({
     url,
     token,
+    unauthorizedAdvice,
     retrySeconds: options.retrySeconds ?? 600,
     onWaiting: options.onWaiting ?? (() => undefined),
     fetch: options.fetch ?? globalThis.fetch,
@@ -200,8 +211,14 @@ function checkRange(name: string, value: number, most: number): number {
   return value;
 }
 
-/** Return 32 digits that no other push has. `crypto.randomUUID` is missing on plain HTTP pages. */
+/** Return 32 digits that no other push has. Nobody has to be unable to guess them. */
 function makePushId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const bytes = new Uint8Array(16);
+  const source = (globalThis as { crypto?: Crypto }).crypto; // Node 18 has none
+  if (source === undefined) {
+    bytes.forEach((_, at) => (bytes[at] = Math.floor(Math.random() * 256)));
+  } else {
+    source.getRandomValues(bytes);
+  }
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -63,6 +63,15 @@ test("a refusal shows status and answer", async () => {
   });
 });
 
+test("a refused token is told with what to do", async () => {
+  const { account } = makeAccount({ status: 401, text: '{"message":"Not Authorized"}' });
+  await assert.rejects(account.listSources(), (error: unknown) => {
+    assert.ok(error instanceof OperatorError && !(error instanceof CallRefusedError));
+    assert.match(error.message, /^list_sources could not be asked: .* 401 .*`treadle account token list`/);
+    return true;
+  });
+});
+
 test("GET is repeated while the server is away, and POST is not", async () => {
   const get = makeAccount({ status: 503 }, makeSocketError("ECONNREFUSED"));
   await get.account.listSources();

@@ -18,6 +18,7 @@ function makeRetry(...answers: GivenAnswer[]) {
   const retry = new RequestRetry({
     url: "https://user:secret@treadle.example.com/base/",
     token: "at_x",
+    unauthorizedAdvice: "ask for another token",
     retrySeconds: 60,
     fetch: server.fetch,
     clock,
@@ -88,9 +89,10 @@ for (const status of [400, 403, 404, 409, 413, 422]) {
 }
 
 for (const [answer, told] of [
-  [{ status: 401, text: '{"status":"ERROR"}' }, /It could not be sent: .* 401 .*: the token was revoked or has/],
+  [{ status: 401, text: '{"status":"ERROR"}' }, /It could not be sent: .* 401 .*: ask for another token$/],
   [{ status: 302, headers: { Location: "https://x.example" } }, /to another address \(https:\/\/x\.example\)/],
   [makeSocketError("CERT_HAS_EXPIRED", "certificate has expired"), /\(certificate has expired\); name the file/],
+  [new Error("bad port"), /connects to no port that other protocols use/],
   [makeSocketError("ERR_SSL_WRONG_VERSION_NUMBER"), /does not speak TLS; begin its URL with http:/],
 ] as const) {
   test(`no repetition helps: ${String(told)}`, async () => {

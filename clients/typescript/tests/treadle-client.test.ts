@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import {
   type ClientOptions,
+  DecimalValue,
   OperatorError,
   PushRefusedError,
   RecordValueError,
@@ -255,6 +256,19 @@ test("a fault of a writer is thrown by whatever comes next, and by nothing else"
   await assert.rejects(writer.flush(), PushRefusedError);
   await assert.rejects(writer.close(), PushRefusedError);
   assert.equal(server.seen.length, 1);
+});
+
+test("a record that is changed before it is sent is a fault of its writer", async () => {
+  const clock = new StandingClock();
+  const server = new ScriptedServer(acceptAll);
+  const writer = makeClient(server, { clock }).openWriter("events");
+  const record = { price: 1 };
+  await writer.add(record);
+  await writer.add({ price: new DecimalValue("1.5") });
+  Object.defineProperty(record, "price", { get: () => assert.fail("looked at") });
+  await clock.move(1_000);
+  await assert.rejects(writer.flush(), /looked at/);
+  assert.equal(server.seen.length, 0);
 });
 
 test("a writer that is given up forgets what is not sent", async () => {
