@@ -84,7 +84,7 @@ def write_project(config: Config, arguments: Arguments) -> int:
     foreign = [change.path for change in changes if change.is_foreign]
     if foreign and not (arguments.force or arguments.check):
         raise OperatorError(
-            f"treadle did not write {' and '.join(foreign[:3])}, so nothing was written. Move the "
+            f"Treadle did not write {' and '.join(foreign[:3])}, so nothing was written. Move the "
             "file away, or replace it with --force."
         )
     if not arguments.check:
