@@ -1,10 +1,11 @@
-"""dbt itself, with DuckDB and PostgreSQL, builds the project of `examples/dbt`: `make dbt-test`."""
+"""dbt itself builds `examples/dbt` on DuckDB and PostgreSQL, as the page about it says.
+
+`make dbt-test` passes it by itself.
+"""
 
 import os
 import re
-import shutil
-import subprocess
-import venv
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import duckdb
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from tests.servers.shell import typed
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 pytestmark = pytest.mark.release
@@ -19,126 +21,107 @@ pytestmark = pytest.mark.release
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "dbt"
+PAGE = ROOT / "docs" / "how-to" / "model-with-dbt.md"
 ENVIRONMENT = "DBT_ENVIRONMENT"
 """Variable with the folder of an environment that has dbt already."""
 
+MADE = "dbt-environment"
 ODD = ('{{ "x" }}', "a b", "A-b", "Größe", "it's", "a}}\n#{%", 'say "hi"', "1d", "no")
 ODD_KEY = 'k "{{'
 REVENUE = [("Ann", 2, 7, 11.5), ("Bob", 1, 1, 3.0)]
 
 
+def find_lines(words: str) -> list[str]:
+    """The lines of the page's block that has the words."""
+    blocks = re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    [block] = [block for block in blocks if words in block]
+    return str(block).replace("examples/dbt", str(EXAMPLE)).splitlines()
+
+
+def is_installation(line: str) -> bool:
+    return line.startswith(("python3 -m venv", f"{MADE}/bin/pip"))
+
+
 @pytest.fixture(scope="module")
-def dbt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program."""
-    root = Path(os.environ.get(ENVIRONMENT) or tmp_path_factory.mktemp("dbt"))
-    program = root / "bin" / "dbt"
-    if not program.exists():
-        venv.create(root, with_pip=True)
-        install = [str(root / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, "-r", str(EXAMPLE / "requirements.txt")], check=True, timeout=600)
-    return program
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment with dbt."""
+    if found := os.environ.get(ENVIRONMENT):
+        return Path(found)
+    folder = tmp_path_factory.mktemp("installed")
+    lines = [line for line in find_lines("-m venv") if "venv" in line or "pip" in line]
+    install = "\n".join(line for line in lines if is_installation(line))
+    typed(install.replace("analytics/", f"{EXAMPLE}/"), folder=folder)
+    return folder / MADE
 
 
-class Project:
-    """A copy of the example project, in which dbt runs on what a server loaded.
+def query(folder: Path, server: TreadleServer, statement: str) -> list[Any]:
+    """Rows of what dbt built in a project."""
+    if server.destination is not None:
+        with psycopg.connect(server.destination) as connection:
+            return connection.execute(statement.encode()).fetchall()
+    with duckdb.connect(str(folder / "analytics.duckdb")) as file:
+        return file.execute(statement).fetchall()
 
-    Args:
-        folder: of the copy.
-        server: whose data folder `treadle dbt` reads.
-        dbt: the program.
-        target: of dbt: duckdb or postgres.
-    """
 
-    def __init__(self, folder: Path, server: TreadleServer, dbt: Path, target: str) -> None:
-        shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("target", "logs", "treadle"))
-        self.folder = folder
-        self.published = Path(server.settings.get("publish", ""))
-        self._server = server
-        self._dbt = dbt
-        self._target = target
-
-    def write(self, *words: str) -> str:
-        """Run `treadle dbt`."""
-        named = ("--database", "loaded") if self._target == "duckdb" else ()
-        return self._server.treadle("dbt", "--out", str(self.folder), *named, *words)
-
-    def run(self, *words: str) -> str:
-        """Run dbt; what it printed. Nothing may fail, warn or be deprecated."""
-        environment = {
-            **os.environ,
-            "DO_NOT_TRACK": "1",
-            "LOADED_FILE": str(self.published),
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        }
-        if self._server.destination is not None:
-            said = conninfo_to_dict(self._server.destination)
-            environment |= {
-                "PGHOST": str(said["host"]),
-                "PGPORT": str(said["port"]),
-                "PGUSER": str(said["user"]),
-                "PGPASSWORD": str(said.get("password", "")),
-                "PGDATABASE": str(said["dbname"]),
-            }
-        done = subprocess.run(
-            [str(self._dbt), "--no-use-colors", *words, "--target", self._target],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert not re.search(r"deprecat|WARN=[1-9]|\[WARNING\]", done.stdout), done.stdout
-        return done.stdout
-
-    def query(self, statement: str) -> list[Any]:
-        """Rows of what dbt built."""
-        if self._server.destination is not None:
-            with psycopg.connect(self._server.destination) as connection:
-                return connection.execute(statement.encode()).fetchall()
-        with duckdb.connect(str(self.folder / "analytics.duckdb")) as connection:
-            connection.execute(f"ATTACH '{self.published}' AS loaded (READ_ONLY)")
-            return connection.execute(statement).fetchall()
+def load_odd_names(server: TreadleServer) -> None:
+    client = Client(server, *server.account())
+    _, token = client.create_source("Shop")
+    for name in ODD:
+        record = {"id": 1, f"c{name}": 1, name: [{name: name}]}
+        assert client.push(token, [record], table=name).status_code == 201
+    assert client.push(token, [{ODD_KEY: 1}], table="keys", keys=[ODD_KEY]).status_code == 201
 
 
 @pytest.mark.parametrize("target", ["duckdb", "postgres"])
-def test_dbt_builds_the_example_and_what_has_odd_names(
-    target: str, dbt: Path, tmp_path: Path, request: pytest.FixtureRequest
+def test_the_page_builds_the_example_beside_tables_with_odd_names(
+    target: str, environment: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     url = request.getfixturevalue("postgres_database") if target == "postgres" else None
+    published = tmp_path / "loaded.duckdb"
     settings = {"load_age_seconds": "0.1"}
+    variables = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TREADLE_DATA": str(tmp_path / "data"),
+        "NO_COLOR": "1",
+        "DBT_USE_COLORS": "false",
+        "DO_NOT_TRACK": "1",
+    }
     if url is None:
-        settings |= {"publish": str(tmp_path / "loaded.duckdb"), "publish_seconds": "1"}
+        settings |= {"publish": str(published), "publish_seconds": "1"}
+    else:
+        said = conninfo_to_dict(url)
+        names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
+        variables |= {name: str(said[key]) for key, name in names.items()}
+        variables |= {"PGPASSWORD": str(said.get("password", "")), "TREADLE_DESTINATION": url}
+    prepare = [line for line in find_lines("-m venv") if not is_installation(line)]
+    export = f"export PATH={environment}/bin:$PATH"
+    [place] = [n for n, line in enumerate(prepare) if line.startswith("export PATH=")]
+    prepare[place] = export
+    build = find_lines(f"dbt build --target {target}")
     with TreadleServer(tmp_path / "data", url, settings) as server:
-        client = Client(server, *server.account())
-        _, token = client.create_source("Shop")
-        orders = str(EXAMPLE / "orders.ndjson")
-        push = ("push", orders, "--source", "shop", "--table", "orders", "--key", "id", "--wait")
-        server.treadle(*push)
-        for name in ODD:
-            record = {"id": 1, f"c{name}": 1, name: [{name: name}]}
-            assert client.push(token, [record], table=name).status_code == 201
-        assert client.push(token, [{ODD_KEY: 1}], table="keys", keys=[ODD_KEY]).status_code == 201
-        server.treadle("push", orders, "--source", "shop", "--table", "last", "--wait")
-        project = Project(tmp_path / "analytics", server, dbt, target)
+        load_odd_names(server)
+        typed("\n".join(prepare), variables, tmp_path)
         if url is None:
-            eventually(lambda: _holds_table(project.published, "last"))
-        project.write("--freshness", "6h,2d")
-        built = project.run("build")
-        assert len(re.findall(r"OK created sql view model", built)) == 2 * (len(ODD) + 2) + 1
+            eventually(lambda: _holds_orders(published), 60)
+        built = typed("\n".join([export, *build]), variables, tmp_path)
+        assert built.count("OK created sql view model") == 2 * len(ODD) + 1 + 2, built
         assert re.search(r"PASS=(\d+) WARN=0 ERROR=0 SKIP=0 NO-OP=0 TOTAL=\1\b", built), built
-        revenue = "select * from {}.revenue_by_customer order by customer"
+        assert not re.search(r"deprecat|\[WARNING\]", built, re.IGNORECASE), built
+        project = tmp_path / "analytics"
         schema = "main" if url is None else "analytics"
-        assert project.query(revenue.format(schema)) == REVENUE
-        assert "PASS" in project.run("source", "freshness")
-        project.run("docs", "generate")
-        assert "Nothing changes" in project.write("--freshness", "6h,2d", "--check")
+        revenue = f"select * from {schema}.revenue_by_customer order by customer"
+        assert query(project, server, revenue) == REVENUE
+        named = "--database loaded" if url is None else ""
+        fresh = (
+            f"treadle dbt --out . {named} --freshness 6h,2d\nLOADED_FILE={published} dbt source "
+        )
+        told = typed(f"{export}\n{fresh} freshness --target {target}", variables, project)
+        assert told.count("PASS freshness of") == len(ODD) + 2, told
 
 
-def _holds_table(file: Path, table: str) -> bool:
+def _holds_orders(file: Path) -> bool:
     if not file.exists():
         return False
     with duckdb.connect(str(file), read_only=True) as connection:
-        statement = "SELECT 1 FROM duckdb_tables() WHERE table_name = $1"
-        return connection.execute(statement, [table]).fetchone() is not None
+        found = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'orders'")
+        return found.fetchone() is not None

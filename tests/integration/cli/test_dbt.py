@@ -1,6 +1,8 @@
 """`treadle dbt` on what is loaded: its SQL gives the same in DuckDB and PostgreSQL."""
 
+import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,9 @@ from treadle.dbt_project.split_folding import fold_columns
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column
 
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "dbt"
+PAGE = ROOT / "docs" / "how-to" / "model-with-dbt.md"
 ODD = ('{{ "x" }}', "a b", "A-b", "Größe", "it's", "a}}\n#{%", "1d")
 
 
@@ -109,9 +114,8 @@ def test_what_is_folded_keeps_its_value(shop: Shop) -> None:
     assert number != number
 
 
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)  # DuckDB has none
 def test_decimals_beyond_the_doubles_break_no_query(shop: Shop) -> None:
-    if shop.config.destination is None:
-        pytest.skip("DuckDB has none")
     double = "cast(1 as double precision)"
     for value, expected in (("1e400", float("inf")), ("-1e400", float("-inf")), ("1e-400", 0.0)):
         assert fold(shop, de=f"cast('{value}' as numeric)", do=double) == [expected, 1.0]
@@ -187,6 +191,29 @@ def test_any_names_are_read(shop: Shop, treadle: Treadle) -> None:
     for test in rendered.tests.values():
         assert query(shop, rendered.render(test)) == []
     assert treadle("dbt --check --prefix", "raw_").code == 0
+
+
+def test_the_model_of_the_example_project_gives_the_revenue(shop: Shop, treadle: Treadle) -> None:
+    records = [json.loads(line) for line in (EXAMPLE / "orders.ndjson").read_text().splitlines()]
+    shop.push("orders", records, first=1, keys=("id",))
+    assert treadle("dbt").code == 0
+    model = (EXAMPLE / "models" / "marts" / "revenue_by_customer.sql").read_text()
+    rows = query(shop, DbtRenderer(Path()).render(model.replace("stg_shop__", "stg_web__")))
+    assert sorted(tuple(row.values()) for row in rows) == [("Ann", 2, 7, 11.5), ("Bob", 1, 1, 3.0)]
+
+
+@pytest.mark.parametrize("shop", ["duckdb"], indirect=True)
+def test_the_commands_of_the_page_run(shop: Shop, treadle: Treadle) -> None:
+    shop.push("orders", ORDERS, first=1, keys=("id",))
+    lines = re.findall(r"(?m)^treadle (dbt .*)$", PAGE.read_text())
+    assert len(lines) == 4
+    for line in lines:
+        done = treadle(line)
+        assert done.code == 0, (line, done)
+    named = re.findall(r"`(analytics/models/treadle/[\w./]+\.\w+)`", PAGE.read_text())
+    assert len(named) == 2
+    for path in named:
+        assert Path(path.replace("shop", "web")).exists(), path
 
 
 @pytest.mark.parametrize("shop", ["duckdb"], indirect=True)
