@@ -42,6 +42,7 @@ BELOW: dict[str, set[str]] = {
     "log": RIM,
     "store": RIM | {"tables"},
     "destinations": RIM | {"tables", "records"},
+    "dbt_project": VALUES | {"tables"},
     "tracking": DATA | {"traces"},
     "traces": RIM | {"http", "shared_rows", "store"},
     "http": VALUES,

@@ -23,7 +23,7 @@ READING = {
     "hook list", "hook deliveries", "destination list", "destination show",
     "status", "problems", "requests", "table list", "table show", "table history",
     "trail", "rejects causes", "rejects list", "rejects show", "log stats", "log verify", "log cat",
-    "doctor", "user list", "export",
+    "doctor", "user list", "export", "dbt",
     "push", "singer",  # send requests, as any client
     "serve",  # has events of its own, by the server
     "restore",  # has its event in the folder that it fills, in test_backup
