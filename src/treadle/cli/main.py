@@ -29,6 +29,7 @@ from treadle.cli import (
     doctor,
     help_page,
     hook,
+    init,
     key,
     ledger,
     loads,
@@ -72,6 +73,7 @@ from treadle.process_end import skip_last_collection
 
 COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
+    init.COMMAND,
     console.COMMAND,
     *account.COMMANDS,
     *source.COMMANDS,
