@@ -96,6 +96,8 @@ class PostgresServer:
     """
 
     user = "treadle_test"
+    initdb_options: tuple[str, ...] = ()
+    """Further options of `initdb`."""
 
     def __init__(
         self, binaries: Path | None = None, settings: Mapping[str, str] = SPEED_OVER_SAFETY
@@ -272,6 +274,7 @@ class PostgresServer:
                 "--locale=C",
                 "--no-sync",
                 *self._hash_once(),
+                *self.initdb_options,
             ],
             capture_output=True,
             text=True,

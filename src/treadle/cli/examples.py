@@ -60,6 +60,7 @@ def _write_story(lines: Sequence[str | tuple[str, str]]) -> tuple[CommandExample
 EXAMPLES: Final = _write_story(
     (
         ("serve | --port 8720", "runs until it is stopped"),
+        ("init | --store postgresql://treadle@db1,db2/treadle", "a server of PostgreSQL"),
         "version",
         "help | source create",
         "completion | bash > treadle-completion.bash",

@@ -13,6 +13,7 @@ from treadle.config import Config
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Run": ("serve", "status", "problems", "doctor", "console"),
     "Set up": (
+        "init",
         *("account", "source", "destination", "token", "user", "hook", "recipient"),
         *("apply", "export"),
     ),

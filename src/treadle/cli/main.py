@@ -30,6 +30,7 @@ from treadle.cli import (
     doctor,
     help_page,
     hook,
+    init,
     key,
     ledger,
     loads,
@@ -73,6 +74,7 @@ from treadle.process_end import skip_last_collection
 
 COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
+    init.COMMAND,
     console.COMMAND,
     *account.COMMANDS,
     *source.COMMANDS,

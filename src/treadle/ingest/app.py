@@ -65,6 +65,7 @@ class IngestService:
         find_shortage: Callable[[], str | None] = lambda: None,
         metrics_token: str | None = None,
         note_push: Callable[[int, int, int, float], None] | None = None,
+        stale_seconds: float = 0.0,
     ) -> None:
         """Build the endpoints; nothing runs before `start`. The caller closes store and log.
 
@@ -88,14 +89,16 @@ class IngestService:
             metrics_token: who sends it to `/readyz` sees all names; None for none but those of
                 the store.
             note_push: see `BatchAcceptor`.
+            stale_seconds: see `TokenCache`.
         """
-        self.token_cache = TokenCache(store, clock)
+        self.token_cache = TokenCache(store, clock, stale_seconds=stale_seconds)
         self._health = health = IngestHealth(
             store.destinations,
             store.tables,
             version=version,
             revision=revision,
             find_shortage=find_shortage,
+            find_staleness=self.token_cache.find_staleness,
         )
         self._readiness = readiness = ReadinessEndpoint(
             health, store, metrics_token, self.token_cache.add_use

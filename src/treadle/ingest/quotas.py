@@ -333,7 +333,7 @@ class SourceQuotas:
             for _, rows in read_rows(self._folder, WAITING_COLUMNS):
                 self._waiting = rows
 
-    def is_outdated(self, revision: int | None) -> bool:
+    def is_outdated(self, revision: int | None, asked_at: float) -> bool:
         """Return whether the quotas are to be read again; see `StoreFollower`."""
         return revision is not None and revision != self._revision
 

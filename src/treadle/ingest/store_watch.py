@@ -8,6 +8,7 @@ microseconds, and revoked tokens are known as soon as before.
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -27,11 +28,12 @@ class StoreFollower(Protocol):
     def follows(self) -> str:
         """What it reads, for the operator: "changes of import tokens"."""
 
-    def is_outdated(self, revision: int | None) -> bool:
+    def is_outdated(self, revision: int | None, asked_at: float) -> bool:
         """Return whether something is to be read again, or forgotten; the watch's thread asks.
 
         Args:
             revision: of the store; None while the store cannot be asked.
+            asked_at: when that question began, seconds of the monotonic clock.
         """
 
     async def refresh(self) -> None:
@@ -87,6 +89,7 @@ class StoreWatch:
         is_failing = False
         while not self._stop.wait(self._seconds):
             revision = None
+            asked_at = time.monotonic()
             try:
                 revision = self._get_revision()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
@@ -99,7 +102,7 @@ class StoreWatch:
                 is_failing = True
             else:
                 is_failing = False
-            outdated = [one for one in self._followers if one.is_outdated(revision)]
+            outdated = [one for one in self._followers if one.is_outdated(revision, asked_at)]
             if outdated:
                 try:
                     loop.call_soon_threadsafe(self._begin, outdated)

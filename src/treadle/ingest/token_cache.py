@@ -6,7 +6,8 @@ up in the store before it is refused, so that a new one works at once. That answ
 while too, so that a wrong token does not become a query each time it is sent.
 
 While the store cannot be asked, the last known tokens stay valid until they expire: accepting goes
-on.
+on. A store on a server may be away while another machine revokes tokens there. So with it they stay
+valid for a while only, and then every token is answered as one that cannot be checked.
 
 Webhook tokens are kept apart from import tokens: they are never looked up for a header.
 """
@@ -14,10 +15,12 @@ Webhook tokens are kept apart from import tokens: they are never looked up for a
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 
+from treadle.errors import RetriableError
 from treadle.store.model import TokenOwner
 from treadle.store.store import Store
 from treadle.text import digest_text
@@ -30,6 +33,14 @@ UNKNOWN_TOKENS_MAX = 10_000
 
 REFUSED_TOKENS_MAX = 1_000
 """Most tokens whose refused requests are counted between two writes."""
+
+ANSWER_SECONDS_MAX: Final = 10.0
+"""Longest wait of a request for a store on a server, which may hold a commit for any time."""
+
+AGE_LOOK_SECONDS: Final = 0.25
+"""Time between two looks how old the knowledge is, with a store on a server."""
+
+STALE: Final = "tokens cannot be checked: the store was not reached for {seconds:.0f} s"
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +57,13 @@ class TokenCache:
     follows: Final = "changes of import tokens"
 
     def __init__(
-        self, store: Store, clock: Callable[[], int], *, flush_seconds: float = FLUSH_SECONDS
+        self,
+        store: Store,
+        clock: Callable[[], int],
+        *,
+        flush_seconds: float = FLUSH_SECONDS,
+        stale_seconds: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read nothing before `start`.
 
@@ -54,6 +71,8 @@ class TokenCache:
             store: the source of truth.
             clock: microseconds since 1970, UTC.
             flush_seconds: how often uses are written.
+            stale_seconds: how long tokens stay valid while the store cannot be asked; 0 for ever.
+            monotonic: seconds.
         """
         self._store = store
         self._clock = clock
@@ -62,6 +81,12 @@ class TokenCache:
         # in the others, delays a revocation.
         self._following = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self._asking = ThreadPoolExecutor(2, thread_name_prefix="token-lookups")
+        # Writing has one, too: a commit that waits for a standby must not make tokens stale.
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="token-uses")
+        self._stale_seconds = stale_seconds
+        self._monotonic = monotonic
+        self._fresh_at = monotonic()
+        self._is_stale = False
         self._owners: dict[bytes, TokenOwner] = {}  # of import tokens
         self._webhook_owners: dict[bytes, TokenOwner] = {}
         self._expires_at = math.inf  # of the token that expires next
@@ -74,24 +99,27 @@ class TokenCache:
         self._uses: dict[int, tuple[int, int]] = {}
         self._origins: dict[int, str] = {}
         self._refusals: dict[bytes, tuple[int, int]] = {}
-        self._flushing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Read all tokens, and write their uses from now on; a `StoreWatch` tells of changes."""
         await self.refresh()
-        self._flushing = asyncio.create_task(self._flush_again_and_again())
+        self._tasks = [asyncio.create_task(self._flush_again_and_again())]
+        if self._stale_seconds:
+            self._tasks.append(asyncio.create_task(self._watch_age()))
 
     async def aclose(self) -> None:
         """Write the uses that were not written yet; a watch that calls this was closed before."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.gather(self._flushing, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self.flush_uses()
         except Exception:
             logger.exception("The last uses of import tokens could not be written")
         self._following.shutdown()
         self._asking.shutdown()
+        self._writing.shutdown()
 
     async def find_owner(self, token: str | None) -> TokenOwner | None:
         """Return whom an import token belongs to; None for an unknown or ended one.
@@ -106,8 +134,11 @@ class TokenCache:
         """Return whom an import or webhook token belongs to; None for an unknown or ended one.
 
         Raises:
-            RetriableError: the token is not in memory and the store cannot be asked.
+            RetriableError: the token is not in memory and the store cannot be asked, or what is in
+                memory is stale.
         """
+        if self._is_stale:
+            raise RetriableError(self.find_staleness())
         sha256 = digest_text(token)
         known = self._owners.get(sha256) or self._webhook_owners.get(sha256)
         if known is not None:
@@ -227,6 +258,29 @@ class TokenCache:
             self._answers[source_id, ask] = (generation, found)
         return found
 
+    def find_staleness(self) -> str | None:
+        """Return why no token is valid now; None while tokens can be checked."""
+        return STALE.format(seconds=self._age) if self._is_stale else None
+
+    @property
+    def _age(self) -> float:
+        """Seconds since the store answered last."""
+        return self._monotonic() - self._fresh_at
+
+    def judge_age(self) -> None:
+        """Let no token be valid when the store did not answer for too long."""
+        if self._is_stale or not self._stale_seconds or self._age < self._stale_seconds:
+            return
+        logger.error("Requests are answered 503: %s", STALE.format(seconds=self._age))
+        # Without them the fast path knows nobody, and asks `find_sender`, too.
+        self.invalidate()
+        self._is_stale = True
+
+    async def _watch_age(self) -> None:
+        while True:
+            await asyncio.sleep(AGE_LOOK_SECONDS)
+            self.judge_age()
+
     def invalidate(self) -> None:
         """Forget all answers: tokens or sources were changed in this process a moment ago."""
         self._generation += 1
@@ -235,9 +289,11 @@ class TokenCache:
         self._webhook_owners = {}
         self._unknown_tokens = {}
 
-    def is_outdated(self, revision: int | None) -> bool:
+    def is_outdated(self, revision: int | None, asked_at: float) -> bool:
         """Return whether `refresh` has something to do; see `StoreFollower`."""
         changed = revision is not None and revision != self._revision
+        if revision is not None and not changed:
+            self._fresh_at = max(self._fresh_at, asked_at)
         return changed or self._clock() >= self._expires_at
 
     async def refresh(self) -> None:
@@ -248,9 +304,11 @@ class TokenCache:
         """
         self._drop_expired()
         generation = self._generation
+        asked_at = self._monotonic()
         # The revision first: what it counts is then surely among the tokens read after it.
         revision = await self._run(self._following, self._store.get_revision)
         if revision == self._revision and generation == self._generation:
+            self._fresh_at = asked_at
             return
         known = await self._run(self._following, self._store.tokens.list_senders)
         if generation == self._generation:
@@ -262,7 +320,14 @@ class TokenCache:
             self._expires_at = min(map(_get_expiry, known.values()), default=math.inf)
             self._unknown_tokens = {}
             self._revision = revision
+            self._note_answer(asked_at)
             self._first_uses &= {p.token_id for p in known.values() if p.unused}
+
+    def _note_answer(self, asked_at: float) -> None:
+        self._fresh_at = asked_at
+        if self._is_stale:
+            logger.info("Tokens can be checked again")
+        self._is_stale = False
 
     async def flush_uses(self) -> None:
         """Write the uses counted since the last time, and from where they came.
@@ -276,7 +341,7 @@ class TokenCache:
         if not uses:
             return
         try:
-            await self._run(self._following, self._store.tokens.record_uses, uses, origins)
+            await self._run(self._writing, self._store.tokens.record_uses, uses, origins)
         except BaseException:
             self._origins = origins | self._origins
             for token, (count, at) in uses.items():
@@ -289,7 +354,7 @@ class TokenCache:
         if not refusals:
             return
         try:
-            await self._run(self._following, self._store.tokens.record_refusals, refusals)
+            await self._run(self._writing, self._store.tokens.record_refusals, refusals)
         except BaseException:
             for sha256, (count, at) in refusals.items():
                 more, later = self._refusals.get(sha256, (0, 0))
@@ -311,7 +376,14 @@ class TokenCache:
     async def _run(
         self, thread: ThreadPoolExecutor, question: Callable[P, T], *args: P.args, **_: P.kwargs
     ) -> T:
-        return await asyncio.get_running_loop().run_in_executor(thread, question, *args)
+        asked = asyncio.get_running_loop().run_in_executor(thread, question, *args)
+        if not self._stale_seconds or thread is not self._asking:
+            return await asked
+        await asyncio.wait((asked,), timeout=ANSWER_SECONDS_MAX)
+        if not asked.done():
+            asked.add_done_callback(_forget_answer)
+            raise RetriableError("the store does not answer")
+        return await asked
 
     async def _flush_again_and_again(self) -> None:
         """Write uses now and then; a failure is logged once until it works again."""
@@ -328,6 +400,12 @@ class TokenCache:
                 failing = True
             else:
                 failing = False
+
+
+def _forget_answer(answered: "asyncio.Future[Any]") -> None:
+    """Look at the outcome that nobody waits for any more, which would be logged otherwise."""
+    if not answered.cancelled():
+        answered.exception()
 
 
 def _get_expiry(owner: TokenOwner) -> float:

@@ -54,7 +54,13 @@ from treadle.server.child_channel import call_when_orphaned, report_ready, wake_
 from treadle.server.console_mount import PUSH_PATH, ConsoleMaker, ConsoleRouter
 from treadle.server.control_mount import ControlMount
 from treadle.server.errand_watch import wake_after_change
-from treadle.server.factories import make_destination_opener, make_quota_table, open_store
+from treadle.server.factories import (
+    WORKER_CONNECTIONS,
+    follow_store_clock,
+    make_destination_opener,
+    make_quota_table,
+    open_store,
+)
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.tls_handshake import TlsAcceptor
 from treadle.shared_counters import SharedCounters, sum_counters
@@ -207,7 +213,8 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     """Answer requests until SIGTERM, or until the supervisor is gone."""
     files = raise_file_limit()
     # Without an actor: a request makes its changes as its caller, whom the trail names.
-    store = open_store(config, actor=None)
+    store = open_store(config, actor=None, connections=WORKER_CONNECTIONS)
+    follow_store_clock(store)
     certificate = None
     if config.tls_cert is not None and config.tls_key is not None:
         certificate = ServedCertificate(config.tls_cert, config.tls_key)
@@ -321,6 +328,8 @@ def make_worker_app(
         find_shortage=lambda: find_log_shortage(config),
         metrics_token=config.metrics_token,
         note_push=note_push,
+        # A file is asked by its machine alone, and is never away without its disk.
+        stale_seconds=config.token_stale_seconds if config.store is not None else 0.0,
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts, config.public_url)
     refusals = RefusalLog(logger, time.monotonic)

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from treadle.errors import OperatorError, TreadleError
 
 
+class MissingStoreError(OperatorError):
+    """The database has no store, and this is not who makes one."""
+
+
 class NotFoundError(TreadleError):
     """There is no such account, source, token or destination inside the account asked for."""
 

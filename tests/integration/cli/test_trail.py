@@ -27,6 +27,7 @@ READING = {
     "push", "singer",  # send requests, as any client
     "serve",  # has events of its own, by the server
     "restore",  # has its event in the folder that it fills, in test_backup
+    "init",  # has its events in the store that it makes, in test_init
 }  # fmt: skip
 
 EXPLAINING = {"completion", "help", "version"}
@@ -184,6 +185,7 @@ def test_reading_leaves_no_event(shop: Shop, treadle: Treadle) -> None:
     before = treadle("trail --json").json
     for command in READING - {
         "serve",
+        "init",
         "push",
         "singer",
         "help",

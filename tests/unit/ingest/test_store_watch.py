@@ -23,7 +23,7 @@ class KeptRevision:
     hangs: asyncio.Event | None = None
     follows: str = "what is tried"
 
-    def is_outdated(self, revision: int | None) -> bool:
+    def is_outdated(self, revision: int | None, asked_at: float) -> bool:
         return self.has_expired or (revision is not None and revision != self.known)
 
     async def refresh(self) -> None:

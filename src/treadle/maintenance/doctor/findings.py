@@ -10,7 +10,7 @@ from treadle.counting import count_noun
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
-from treadle.text import end_sentence, format_bytes
+from treadle.text import end_sentence, format_bytes, make_clause
 
 Level = Literal["good", "odd", "bad"]
 """good: nothing to do. odd: worth a thought. bad: records are refused, wait, or are at risk."""
@@ -680,15 +680,23 @@ def judge_key(found: KeyMeasurement) -> Finding:
     return Finding("key", "good", f"The key in the {found.place} is private and fits the store.")
 
 
+STORE_CLOCK_OFF_US_MAX: Final = 1_000_000
+"""A clock that is further off that of the store's server is named."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreMeasurement:
-    """The store's file, as SQLite sees it.
+    """The store: its file as SQLite sees it, or its database on a server.
 
     Attributes:
         damage: found by SQLite's own check; None for none.
         obstacle: why the file cannot be opened or read, whatever is in it; None where it can.
         form: the revision of its schema. `known`: the revision that this treadle uses. `newer`: it
-            is later than that.
+            is later than that, and this treadle may not open it.
+        server: where it is on PostgreSQL, without secrets; None for a file.
+        weakness: what its server does worse than the settings ask for; None for nothing.
+        clock_ahead: microseconds that the server's clock is ahead of this machine's; None for a
+            file.
     """
 
     exists: bool
@@ -697,10 +705,64 @@ class StoreMeasurement:
     known: str = ""
     newer: bool = False
     obstacle: str | None = None
+    server: str | None = None
+    weakness: str | None = None
+    clock_ahead: int | None = None
+
+
+def judge_server(found: StoreMeasurement) -> Finding:
+    """Judge whether a store on PostgreSQL can be used."""
+    if found.obstacle is not None:
+        return Finding(
+            "store",
+            "bad",
+            f"The store in {found.server} cannot be asked: {make_clause(found.obstacle)}.",
+            "Known tokens are taken for token_stale_seconds more, nothing is loaded, and a server "
+            "does not start. Log, destinations and tables are not examined.",
+            "See that one of its servers runs, takes writes, and can be reached from here.",
+        )
+    if not found.exists:
+        return Finding(
+            "store",
+            "bad",
+            f"There is no store in {found.server}.",
+            "A server does not start.",
+            "Run `treadle init` once, or name the database that has the store.",
+        )
+    if found.weakness is not None:
+        return Finding(
+            "store",
+            "bad",
+            f"The store in {found.server} is weaker than store_durability asks for.",
+            "A server does not start.",
+            f"{make_clause(found.weakness)[:1].upper()}{make_clause(found.weakness)[1:]}.",
+        )
+    return Finding("store", "good", f"The store in {found.server} can be used.")
+
+
+def judge_store_clock(ahead: int | None) -> Iterator[Finding]:
+    """Judge the clock of this machine by that of the store's server; nothing where it is right.
+
+    Args:
+        ahead: microseconds that the server's clock is ahead; None where there is no server.
+    """
+    if ahead is None or abs(ahead) <= STORE_CLOCK_OFF_US_MAX:
+        return
+    yield Finding(
+        "clock",
+        "odd",
+        f"The clock of this machine is {-ahead / 1e6:+.1f} s off that of the store's server.",
+        "The server goes by the store's clock. Commands, and the times of log lines, go by that of "
+        "this machine.",
+        "Keep both clocks with NTP.",
+    )
 
 
 def judge_store(found: StoreMeasurement) -> Finding:
     """Judge whether the store can be used."""
+    is_older = found.form is not None and found.form < found.known
+    if found.server is not None and not (found.newer or is_older):
+        return judge_server(found)
     if not found.exists:
         return Finding("store", "good", "There is no store yet; the first start makes one.")
     if found.obstacle is not None:
