@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.registry import make_destination
@@ -24,6 +25,22 @@ def test_the_first_account_is_made_once(tmp_path: Path) -> None:
     assert newcomer is not None
     assert newcomer.token.startswith("ac_")
     assert set_up_store(config) is None
+
+
+def test_a_clock_that_was_set_back_is_told_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(data=tmp_path)
+    set_up_store(config)
+    set_up_store(config)
+    assert caplog.messages == []
+    three_days_ago = read_clock() - 3 * 86_400_000_000
+    monkeypatch.setattr("treadle.server.startup.read_clock", lambda: three_days_ago)
+    set_up_store(config)
+    [said] = caplog.messages
+    assert said.startswith("The store has noted a time 2592")
+    assert "The clock was set back." in said
+    assert said.endswith("Set the clock, and keep it with NTP.")
 
 
 DATABASE = "postgresql://loader:s3cret@db.example.com/warehouse"
