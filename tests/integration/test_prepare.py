@@ -32,8 +32,8 @@ def test_who_listens_to_the_network_without_tls_is_told_at_the_start(tmp_path: P
     open_ = Config(data=tmp_path, host="192.0.2.7")
     [risk] = find_risks(open_, user)
     assert str(risk) == (
-        "The server listens at 192.0.2.7 without TLS. Whoever can read the traffic reads tokens and "
-        "records. Set tls_cert and tls_key, or let a proxy with TLS listen there."
+        "The server listens at 192.0.2.7 without TLS. Whoever can read the traffic reads tokens "
+        "and records. Set tls_cert and tls_key, or let a proxy with TLS listen there."
     )
     assert list(find_risks(Config(data=tmp_path, host="127.0.0.1"), user)) == []
     with_tls = Config(data=tmp_path, host="192.0.2.7", tls_cert=tmp_path, tls_key=tmp_path)
