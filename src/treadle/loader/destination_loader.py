@@ -444,9 +444,10 @@ class DestinationLoader:
             self._is_tried = True
         except (RetriableError, OperatorError) as error:
             self._recovery.forget_offsets()
-            pause_us = self._pauses.add_failure(self._all_tables, clock())
+            now = clock()
+            pause_us = self._pauses.add_failure(self._all_tables, now)
             denied = isinstance(error, OperatorError)
-            self._reporting.report_trouble(str(error), pause_us, denied=denied)
+            self._reporting.report_trouble(str(error), pause_us, now, denied=denied)
             if self._parts is not None and release_held(
                 self._dependencies, self._parts.destination, error
             ):

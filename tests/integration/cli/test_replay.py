@@ -57,7 +57,7 @@ def test_an_audit_sees_what_is_changed_after_a_replay(shop: Shop, treadle: Tread
     assert treadle(REPLAY).code == 0
     shop.change('DELETE FROM "web"."orders" WHERE id = 2')
     found = shop.audit()["orders"]["differences"]
-    assert found == ["1 records of the log have no row: id 2 (position 2)"]
+    assert found == ["1 record of the log has no row: id 2 (position 2)"]
     shop.change('DROP TABLE "web"."orders"')
     gone = shop.audit()["orders"]
     assert gone["not_compared"] == "it is gone, and was not loaded since it was built again"

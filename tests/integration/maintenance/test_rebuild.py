@@ -443,7 +443,7 @@ def test_records_that_are_rejected_now_are_told_and_kept(site: Site) -> None:
     site.options(nul_characters="reject")
     replay = site.built()
     [lack] = lacks(replay)
-    assert lack.startswith("1 records that were loaded before are rejected now: NUL")
+    assert lack.startswith("1 record that was loaded before is rejected now: NUL")
     assert parted(replay) == {"orders": RowDiff(1, 0, 0)}
     replay.swap()
     assert site.query("SELECT id FROM shop.orders") == [(2,)]
@@ -480,7 +480,7 @@ def test_another_shape_by_other_options_is_told(site: Site) -> None:
     replay.compare()
     assert lacks(replay) == [
         "the table keeps one row for a key, and by the options it has now it appends every record",
-        "the subtable orders__x holds 1 rows, and none such was built",
+        "the subtable orders__x holds 1 row, and none such was built",
     ]
 
 

@@ -15,6 +15,7 @@ from treadle.console.page_request import (
 from treadle.console.pages.tables import make_path
 from treadle.control.lookups import parse_id
 from treadle.control.reject_operations import RejectOperations
+from treadle.counting import count_noun
 from treadle.store.model import ConsoleRole
 from treadle.store.operations import OPEN_STATES, REBUILD, ServerOperation
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
@@ -103,7 +104,7 @@ def describe_operation(one: ServerOperation) -> dict[str, Any]:
     is_rebuild = one.kind == REBUILD
     result = f"{one.done:,} sent again, {one.failed:,} failed"
     if is_rebuild:
-        result = f"{one.done:,} records read"
+        result = f"{count_noun(one.done, 'record')} read"
     return {
         "operation": one,
         "is_rebuild": is_rebuild,
