@@ -1,8 +1,10 @@
 """`treadle dbt`: writes sources, staging models and tests of a dbt project about what is loaded."""
 
 import argparse
+import json
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +18,8 @@ from treadle.destinations.protocol import Session
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import OperatorError
 from treadle.store.model import Source
+from treadle.tables.profile import DestinationProfile
+from treadle.tables.schema_owner import SchemaOwner
 
 if TYPE_CHECKING:
     from treadle.dbt_project.loaded_source import LoadedSource
@@ -77,6 +81,8 @@ def write_project(config: Config, arguments: Arguments) -> int:
         arguments.prefix, arguments.database, parse_freshness(arguments.freshness)
     )
     root = Path(arguments.out).expanduser()
+    if root.exists() and not root.is_dir():
+        raise OperatorError(f"{root} is a file; --out names the folder of the dbt project.")
     loaded = read_loaded(config, arguments.source)
     wanted = write_files(loaded, choice)
     present = _read_present(root, wanted, None if not arguments.source else loaded)
@@ -141,6 +147,8 @@ def read_loaded(config: Config, wanted: list[str]) -> "list[LoadedSource]":
         urls = {
             config.destination or find_url_of_source(store, config, source) for source in sources
         }
+        schemas = {one.id: store.table_schemas.list_schemas(one.id) for one in sources}
+        installation = store.installation_id
     if len(urls) > 1:
         names = ", ".join(source.name for source in sources)
         raise OperatorError(
@@ -151,7 +159,16 @@ def read_loaded(config: Config, wanted: list[str]) -> "list[LoadedSource]":
 
     def attempt() -> "list[LoadedSource]":
         with destination.preview() as session:
-            return [_read_source(session, source) for source in sources]
+            return [
+                _read_source(
+                    session,
+                    source,
+                    SchemaOwner(installation, source.account_id, source.id),
+                    {one.table_name: one.document for one in schemas[source.id]},
+                    destination.profile,
+                )
+                for source in sources
+            ]
 
     return open_with_retry(attempt)
 
@@ -168,19 +185,50 @@ def _choose_sources(store: "Store", wanted: list[str]) -> list[Source]:
     return sorted(chosen.values(), key=lambda source: (source.name, source.id))
 
 
-def _read_source(session: Session, source: Source) -> "LoadedSource":
-    from treadle.dbt_project.loaded_source import LoadedSource
+def _read_source(
+    session: Session,
+    source: Source,
+    owner: SchemaOwner,
+    documents: Mapping[str, bytes],
+    profile: DestinationProfile,
+) -> "LoadedSource":
+    """Read what is loaded of a source.
 
-    tables = []
+    Args:
+        session: of its destination.
+        source: whose tables to read.
+        owner: as whom the destination has recorded it.
+        documents: name of a table as sent -> its JSON schema.
+        profile: of the destination.
+
+    Raises:
+        TableStoppedError: the schema is not that of the source.
+    """
+    from treadle.dbt_project.loaded_source import LoadedSource
+    from treadle.dbt_project.schema_descriptions import find_descriptions
+    from treadle.tables.names import Namer
+    from treadle.tables.options import make_options
+
+    session.check_owner(source.schema, owner)
+    tables, descriptions = [], {}
     subtables: set[str] = set()
     for name in session.relations(source.schema):
         if name in subtables:
             continue
         state = session.state(source.schema, name)
-        if state.table is not None and state.table.relations:
-            tables.append((state.table, state.physical))
-            subtables |= {relation.name for relation in state.table.relations if relation.path}
-    return LoadedSource(source.name, source.display_name, source.schema, tuple(tables))
+        table = state.table
+        if table is None or not table.relations:
+            continue
+        tables.append((table, state.physical))
+        subtables |= {relation.name for relation in table.relations if relation.path}
+        sent = table.relations[0].source_name
+        if sent in documents:
+            namer = Namer(profile, make_options(source.settings, sent))
+            document = json.loads(documents[sent])
+            descriptions[table.name] = find_descriptions(document, namer.make_canonical)
+    return LoadedSource(
+        source.name, source.display_name, source.schema, tuple(tables), descriptions
+    )
 
 
 def _read_present(

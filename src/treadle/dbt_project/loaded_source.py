@@ -1,10 +1,11 @@
 """What is loaded of sources, with the names that it has in dbt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from treadle.dbt_project.model_names import choose_names, join_names
+from treadle.dbt_project.schema_descriptions import FieldDescriptions
 from treadle.tables.model import Column, PhysicalRelation, Relation, Table
 from treadle.tables.names import (
     BATCHED_AT,
@@ -34,12 +35,15 @@ class LoadedSource:
         display_name: of the source.
         schema: that it loads into.
         tables: of it.
+        descriptions: name of a root table -> what is said of its fields, and of those of its
+            subtables.
     """
 
     name: str
     display_name: str
     schema: str
     tables: tuple[LoadedTable, ...]
+    descriptions: Mapping[str, FieldDescriptions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from treadle.dbt_project.key_test import has_own_test
 from treadle.dbt_project.loaded_source import LoadedSource, ModelledRelation
 from treadle.dbt_project.quoting import protect_text, write_yaml
+from treadle.dbt_project.schema_descriptions import FieldDescriptions
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column
 from treadle.tables.names import (
@@ -19,6 +20,7 @@ from treadle.tables.names import (
     VERSION,
     is_system_name,
 )
+from treadle.text import end_sentence
 
 DATA_TYPES: Final[Mapping[ColumnType, str]] = {
     ColumnType.BIGINT: "bigint",
@@ -83,7 +85,12 @@ def write_sources(
         "schema": protect_text(_double_quotes(loaded.schema)),
         "quoting": {"schema": True, "identifier": True},
         "config": config,
-        "tables": [_describe_relation(one, freshness is not None) for one in relations],
+        "tables": [
+            _describe_relation(
+                one, loaded.descriptions.get(one.table.name, {}), freshness is not None
+            )
+            for one in relations
+        ],
     }
     return write_yaml({"version": 2, "sources": [source]})
 
@@ -105,36 +112,47 @@ def _double_quotes(name: str) -> str:
     return name.replace('"', '""')
 
 
-def _describe_relation(modelled: ModelledRelation, has_freshness: bool) -> dict[str, Any]:
+def _describe_relation(
+    modelled: ModelledRelation, said: FieldDescriptions, has_freshness: bool
+) -> dict[str, Any]:
     relation = modelled.relation
     described: dict[str, Any] = {
         "name": modelled.name,
         "identifier": protect_text(_double_quotes(relation.name)),
-        "description": protect_text(_describe_rows(modelled)),
+        "description": protect_text(_describe_rows(modelled, said)),
     }
     if relation.path and has_freshness:
         # A record may have no element of the array for long.
         described["config"] = {"freshness": None}
     described["columns"] = [
-        _describe_column(modelled, column) for field in modelled.fields for column in field
+        _describe_column(modelled, said, column) for field in modelled.fields for column in field
     ]
     return described
 
 
-def _describe_rows(modelled: ModelledRelation) -> str:
+def _describe_rows(modelled: ModelledRelation, said: FieldDescriptions) -> str:
     relation, table = modelled.relation, modelled.table
     if relation.path:
-        return f"Elements of the array {relation.path[-1]} in records of {table.name}."
+        own = f"Elements of the array {relation.path[-1]} in records of {table.name}."
+        return _join_sentences(said.get((relation.path[:-1], relation.path[-1]), ""), own)
     keys = ", ".join(column.name for column in table.keys)
     if table.append or table.keyless:
         return f"Records of {table.name}, each a row."
     return f"Records of {table.name}, the latest of each {keys}."
 
 
-def _describe_column(modelled: ModelledRelation, column: Column) -> dict[str, Any]:
+def _join_sentences(*texts: str) -> str:
+    return " ".join(end_sentence(text) for text in texts if text)
+
+
+def _describe_column(
+    modelled: ModelledRelation, said: FieldDescriptions, column: Column
+) -> dict[str, Any]:
     described: dict[str, Any] = {"name": protect_text(column.name), "quote": True}
-    text = _find_description(modelled, column)
-    if text:
+    of_field = (
+        "" if is_system_name(column.field) else said.get((modelled.relation.path, column.field), "")
+    )
+    if text := _join_sentences(of_field, _find_description(modelled, column)):
         described["description"] = protect_text(text)
     described["data_type"] = DATA_TYPES[column.type]
     if (column.name,) == modelled.relation.key and not has_own_test(modelled):

@@ -32,8 +32,11 @@ _TEXT_FORMS: Final[Mapping[ColumnType, str]] = {
         " then cast(cast({name} as bigint) as text) else cast({name} as text) end"
     ),
     ColumnType.TEXT: "{name}",
-    # In UTC whatever the time zone of the session is.
-    ColumnType.TIMESTAMP: ("replace(cast({name} at time zone 'UTC' as text), ' ', 'T') || 'Z'"),
+    # In UTC, and as ISO 8601: the text that a cast gives depends on settings of the session.
+    ColumnType.TIMESTAMP: (
+        "replace(replace(cast(to_json({name} at time zone 'UTC') as text), '\"', ''), ' ', 'T')"
+        " || 'Z'"
+    ),
 }
 _ANY_TEXT_FORM: Final = "cast({name} as text)"
 

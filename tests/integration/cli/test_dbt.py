@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.dbt_render import DbtRenderer
@@ -112,6 +113,19 @@ def test_what_is_folded_keeps_its_value(shop: Shop) -> None:
     assert fold(shop, de="cast(100 as numeric(38, 0))", st="'x'") == ["100", "x"]
     number, *_ = fold(shop, do="cast('NaN' as double precision)", bi="1")
     assert number != number
+
+
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+def test_a_time_as_text_is_the_same_in_every_session(shop: Shop) -> None:
+    columns = [Column("ti", "field", ColumnType.TIMESTAMP), Column("st", "field", ColumnType.TEXT)]
+    statement = (
+        f"select {fold_columns(columns)} from (select cast('2026-01-31 12:00:00+02' as timestamp"
+        " with time zone) as ti, cast(null as text) as st) as t"
+    )
+    assert shop.config.destination is not None
+    odd = "-c datestyle=German -c timezone=America/New_York"
+    with psycopg.connect(shop.config.destination, options=odd) as connection:
+        assert connection.execute(statement.encode()).fetchall() == [("2026-01-31T10:00:00Z",)]
 
 
 @pytest.mark.parametrize("shop", ["postgres"], indirect=True)  # DuckDB has none
@@ -285,6 +299,39 @@ def test_files_have_the_rights_that_the_user_gives(
 
 
 @pytest.mark.parametrize("shop", ["duckdb"], indirect=True)
+def test_what_a_schema_says_of_fields_is_in_the_sources(
+    shop: Shop, treadle: Treadle, tmp_path: Path
+) -> None:
+    item = {"type": "object", "properties": {"qty": {"description": "How many {{ pieces }}"}}}
+    properties = {
+        "customer": {"properties": {"name": {"description": "As on the invoice."}}},
+        "items": {"description": "What was bought", "type": "array", "items": item},
+    }
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps({"properties": properties}))
+    assert treadle("source schema web orders --set", str(schema)).code == 0
+    shop.push("orders", ORDERS, first=1, keys=("id",))
+    assert treadle("dbt").code == 0
+    tables = {table["name"]: table for table in DbtRenderer(Path()).sources["web"]["tables"]}
+    [name] = [one for one in tables["orders"]["columns"] if one["name"] == "customer__name"]
+    assert name["description"] == "As on the invoice."
+    items = tables["orders__items"]
+    assert items["description"].startswith("What was bought. Elements of the array items ")
+    split = [one["description"] for one in items["columns"] if one["name"].startswith("qty")]
+    assert len(split) == 2
+    assert all(text.startswith("How many {{ pieces }}. The values of qty that") for text in split)
+
+
+@pytest.mark.parametrize("shop", ["duckdb"], indirect=True)
+def test_a_schema_of_another_source_is_not_described(shop: Shop, treadle: Treadle) -> None:
+    shop.push("orders", [{"id": 1}], first=1, keys=("id",))
+    shop.change("update _treadle.schemas set account_id = 99")
+    refused = treadle("dbt")
+    assert (refused.code, find_files()) == (2, {})
+    assert "belongs to another source" in refused.err
+
+
+@pytest.mark.parametrize("shop", ["duckdb"], indirect=True)
 def test_what_cannot_be_meant_is_refused(shop: Shop, treadle: Treadle) -> None:
     for words, said in (
         (("--freshness", "6"), "--freshness is to be a number with s, m, h, d or w"),
@@ -293,6 +340,7 @@ def test_what_cannot_be_meant_is_refused(shop: Shop, treadle: Treadle) -> None:
         (("--freshness", "2d,6h"), "fail later than it warns"),
         (("--prefix", "a b"), "lower-case letters"),
         (("--source", "none"), "There is no source"),
+        (("--out", str(shop.data / "store.sqlite")), "is a file"),
     ):
         done = treadle("dbt", *words)
         assert done.code == 2
