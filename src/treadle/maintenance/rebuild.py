@@ -182,7 +182,7 @@ def find_doubts(
             f"{began}, and the first it holds is {built.first}"
         )
     if window:
-        found.append("only a part of the log was taken (--from, --to)")
+        found.append("only a part of the log was taken, by the times that were given")
     if built.damaged:
         found.append(f"{built.damaged} entries of the log are damaged")
     if built.overtaken:
