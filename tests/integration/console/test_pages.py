@@ -166,7 +166,7 @@ def test_a_hook_is_made_changed_and_deleted(visitor: Visitor, console: Console) 
     page = f"/hooks/{hook.id}"
     assert "https://example.com/serv..." in visitor.see("/hooks").words
     assert "secret/path" not in visitor.see(page).text
-    for action, shown in (("disable", "disabled"), ("enable", "gets mails"), ("pause", "paused"),
+    for action, shown in (("disable", "disabled"), ("enable", "enabled"), ("pause", "paused"),
                           ("unpause", "enabled")):  # fmt: skip
         assert visitor.post(page, action=action).status == 303
         assert shown in visitor.see(page).words
