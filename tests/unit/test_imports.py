@@ -117,7 +117,7 @@ PURE: dict[str, set[str]] = {
     "console.edit_lines": set(),
     "console.guess_limit": {"http"},
     "console.plot": set(),
-    "console.row_grid": {"console"},
+    "console.row_grid": {"console", "questions"},
     "console.series_view": {"console"},
     "console.snippets": set(),
     "console.table_choice": {"store", "tracking"},

@@ -183,7 +183,7 @@ def find_doubts(
             f"{began}, and the first it holds is {built.first}"
         )
     if window:
-        found.append("only a part of the log was taken (--from, --to)")
+        found.append("only a part of the log was taken, by the times that were given")
     if built.damaged:
         found.append(
             f"{built.damaged} {'entry' if built.damaged == 1 else 'entries'} of the log "

@@ -73,7 +73,7 @@ def test_what_is_built_can_be_kept(shop: Shop, treadle: Treadle) -> None:
         assert ids.out.split() == ["id,a", "1,x", "2,y", "3,"]
     # A part of the time, built beside it, and only compared.
     done = treadle(REPLAY, "--into", "before", "--to", "2001-01-01")
-    assert "Beware: only a part of the log was taken (--from, --to)." in done.out
+    assert "Beware: only a part of the log was taken, by the times that were given." in done.out
     assert "from 0 records in 0 entries" in done.out
 
 
