@@ -146,7 +146,8 @@ def find_clock_risk(now: int, newest: int | None) -> OperatorWarning | None:
 def set_up_store(config: Config) -> FirstAccount | None:
     """Make the store if there is none; return the first account if it was made now.
 
-    A store on PostgreSQL has to be there: `treadle init` makes it. Warns where the clock was set back since the store was used last.
+    A store on PostgreSQL has to be there: `treadle init` makes it.
+    Warns where the clock was set back since the store was used last.
 
     Each account gets the destination of the settings. Without that setting, what was named by
     `treadle destination` or the Connect API stays, and an account that never had a destination gets
