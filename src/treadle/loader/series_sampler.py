@@ -114,7 +114,7 @@ class FigureDifference:
             *measure_freshness([load for loads in seen.loads.values() for load in loads]),
             *map(float, answered),
             float(seen.space.used_bytes),
-            float(seen.space.free_bytes),
+            None if seen.space.free_bytes is None else float(seen.space.free_bytes),
         )
         return SeriesStep(at, server, select_busiest(sources, self._weights))
 

@@ -33,7 +33,7 @@ from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
-from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
+from treadle.log.protocol import LogReader, ReadLimits, TableBacklog, TrimPoint
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
 from treadle.store.load_requests import REQUEST_US_MAX
@@ -453,27 +453,20 @@ class LoaderSupervisor:
         else:
             self._trimmed_at = now
             self.store.trail.delete_events_before(now - self.audit_us)
-        trimmed: dict[int, tuple[int, int]] = {}
         held = self._moves.held_sources
         loaded = {(one.source_id, one.table_name): one.loaded for one in backlogs}
-        for source_id, table_name, position in self.store.loads.list_loaded_before(
-            now - retention_us
-        ):
-            if source_id in held:
-                continue
-            last = min(position, loaded.get((source_id, table_name), position))
-            gone = reader.trim(source_id, table_name, last)
-            if gone:
-                entries, tables = trimmed.get(source_id, (0, 0))
-                trimmed[source_id] = entries + gone, tables + 1
-        for source_id, (entries, tables) in trimmed.items():
-            source = self._name_source(source_id)
+        found = self.store.loads.list_loaded_before(now - retention_us)
+        points = [
+            TrimPoint(source_id, name, min(position, loaded.get((source_id, name), position)))
+            for source_id, name, position in found
+            if source_id not in held
+        ]
+        entries = reader.trim(points)
+        if entries:
             logger.info(
-                "trimmed %s of %s of %s",
+                "trimmed %s of the log",
                 count_noun(entries, "entry", "entries"),
-                count_noun(tables, "table"),
-                source,
-                extra={"fields": {"source": source, "entries": entries, "tables": tables}},
+                extra={"fields": {"entries": entries}},
             )
         self.store.loads.delete_loads_before(now - max(self.retention_us, self.report_us))
         reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))

@@ -8,6 +8,7 @@ from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
 from treadle.cli.audit import explain_nothing
+from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 
@@ -64,7 +65,7 @@ def test_rows_deleted_by_hand_are_found_and_named(shop: Shop) -> None:
 def test_without_the_log_rows_of_each_load_are_counted(shop: Shop) -> None:
     reader = SqliteReader(shop.config.log_path)
     for source_id, name in reader.statistics.list_tables():
-        reader.trim(source_id, name, 10**6)
+        reader.trim([TrimPoint(source_id, name, 10**6)])
     reader.close()
     assert shop.audit()["orders"]["verdict"] == "as loaded"
     shop.change('DELETE FROM "web"."events" WHERE n = 2')

@@ -10,6 +10,7 @@ from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
 from treadle.data_lock import take_lock
+from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 REPLAY = "replay --source web --table orders"
@@ -79,7 +80,7 @@ def test_what_is_built_can_be_kept(shop: Shop, treadle: Treadle) -> None:
 
 def test_a_log_that_was_trimmed_swaps_nothing_unless_forced(shop: Shop, treadle: Treadle) -> None:
     reader = SqliteReader(shop.config.log_path)
-    reader.trim(shop.source_id, "orders", 1)
+    reader.trim([TrimPoint(shop.source_id, "orders", 1)])
     reader.close()
     done = treadle(REPLAY)
     assert done.code == 2

@@ -16,7 +16,7 @@ from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
-from treadle.log.protocol import NewEntry, ReadLimits
+from treadle.log.protocol import NewEntry, ReadLimits, TrimPoint
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.maintenance import rebuild as replaying
 from treadle.maintenance.rebuild import TableRebuild, TimeWindow, find_doubts
@@ -417,7 +417,7 @@ def test_another_destination_gets_what_was_loaded_before(site: Site, tmp_path: P
 def test_a_log_that_no_longer_reaches_back_says_so(site: Site) -> None:
     orders(site)
     reader = SqliteReader(site.log_path)
-    reader.trim(site.source_id, "orders", 1)
+    reader.trim([TrimPoint(site.source_id, "orders", 1)])
     reader.close()
     replay = site.built()
     [lack] = lacks(replay)
@@ -493,7 +493,7 @@ def test_entries_that_go_while_they_are_to_be_read_are_missed(site: Site) -> Non
 
     def trim() -> int:
         for position in opened:
-            trimmer.trim(site.source_id, "orders", position)
+            trimmer.trim([TrimPoint(site.source_id, "orders", position)])
         return site.clock()
 
     replay.clock = trim  # which is asked once the first entry was read

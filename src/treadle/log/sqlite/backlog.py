@@ -8,9 +8,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from treadle.log.backlog_segments import BacklogSegment, SegmentQueue
 from treadle.log.protocol import TableBacklog
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.backlog_segments import BacklogSegment, SegmentQueue
 from treadle.log.sqlite.log_file import integer_or_zero, is_damage, read_end_position
 
 TableSegment = tuple[int, BacklogSegment]  # a table's id, and sums of entries of it

@@ -185,6 +185,7 @@ POSITIONS_BETWEEN: Final = """
     SELECT table_id, position FROM entries INDEXED BY entries_by_table
     WHERE position > ? AND position <= ? ORDER BY table_id, position
     """
+READ_CHECKSUM: Final = "SELECT crc FROM entries WHERE position = ?"
 READ_SUMS_OF_ENTRY: Final = "SELECT records, size, received_at FROM entries WHERE position = ?"
 
 # The hours of one table, and what of each lies above a position.
