@@ -40,7 +40,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="name or id of a source; repeat it for several (default: all)",
     )
     parser.add_argument(
-        "--out", metavar="DIR", default=".", help="folder of the dbt project (default: this folder)"
+        "--out",
+        metavar="DIR",
+        help="folder of the dbt project (default: this folder, if it has a dbt_project.yml)",
     )
     parser.add_argument(
         "--prefix",
@@ -80,9 +82,7 @@ def write_project(config: Config, arguments: Arguments) -> int:
     choice = ProjectChoice(
         arguments.prefix, arguments.database, parse_freshness(arguments.freshness)
     )
-    root = Path(arguments.out).expanduser()
-    if root.exists() and not root.is_dir():
-        raise OperatorError(f"{root} is a file; --out names the folder of the dbt project.")
+    root = _find_project(arguments.out)
     loaded = read_loaded(config, arguments.source)
     wanted = write_files(loaded, choice)
     present = _read_present(root, wanted, None if not arguments.source else loaded)
@@ -105,6 +105,19 @@ def write_project(config: Config, arguments: Arguments) -> int:
             if not source.tables:
                 print_error(f"Nothing is loaded of {source.name} yet.")
     return 1 if arguments.check and changes else 0
+
+
+def _find_project(named: str | None) -> Path:
+    """Return the folder to write to. Nobody wants the files in just any folder that he is in."""
+    if named is None and not Path("dbt_project.yml").exists():
+        raise OperatorError(
+            "This folder is no dbt project, as it has no dbt_project.yml; name the project with "
+            "--out."
+        )
+    root = Path(named or ".").expanduser()
+    if root.exists() and not root.is_dir():
+        raise OperatorError(f"{root} is a file; --out names the folder of the dbt project.")
+    return root
 
 
 def parse_freshness(text: str | None) -> "FreshnessRule | None":

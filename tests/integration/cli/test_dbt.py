@@ -39,6 +39,7 @@ def shop(
     made = Shop(data, treadle, url)
     project = tmp_path / "analytics"
     project.mkdir()
+    (project / "dbt_project.yml").touch()
     monkeypatch.chdir(project)
     yield made
     made.close()
@@ -54,7 +55,7 @@ def read_model(shop: Shop, name: str) -> list[dict[str, Any]]:
 
 
 def find_files() -> dict[str, str]:
-    return {str(path): path.read_text() for path in sorted(Path().rglob("*")) if path.is_file()}
+    return {str(path): path.read_text() for path in sorted(Path().glob("*/**/*")) if path.is_file()}
 
 
 def test_fields_that_are_split_are_one_column(shop: Shop, treadle: Treadle) -> None:
@@ -345,6 +346,8 @@ def test_what_cannot_be_meant_is_refused(shop: Shop, treadle: Treadle) -> None:
         done = treadle("dbt", *words)
         assert done.code == 2
         assert said in done.err
+    Path("dbt_project.yml").unlink()
+    assert "no dbt_project.yml; name the project with --out" in treadle("dbt").err
     assert find_files() == {}
 
 

@@ -181,7 +181,7 @@ def find_newest_token(treadle: Treadle) -> str:
     return ""
 
 
-def test_reading_leaves_no_event(shop: Shop, treadle: Treadle) -> None:
+def test_reading_leaves_no_event(shop: Shop, treadle: Treadle, tmp_path: Path) -> None:
     before = treadle("trail --json").json
     for command in READING - {
         "serve",
@@ -196,10 +196,12 @@ def test_reading_leaves_no_event(shop: Shop, treadle: Treadle) -> None:
         "rejects show",
         "token list",
         "source show",
+        "dbt",
     }:
         treadle(command)
     treadle("token list web")
     treadle("query", "SELECT 1")
+    assert treadle("dbt --out", str(tmp_path / "analytics")).code == 0
     assert treadle("trail --json").json == before
 
 
