@@ -75,12 +75,14 @@ class PublishedTap:
         config: makes it of the folder of its files.
         write: writes its files into a folder, with the programs of its environment.
         own: the fields that it adds.
+        capabilities: that Meltano is told of.
     """
 
     package: str
     config: Callable[[Path], dict[str, Any]]
     write: Callable[[Path, Path], None]
     own: tuple[str, ...]
+    capabilities: tuple[str, ...] = ("catalog", "discover", "state")
 
     @property
     def name(self) -> str:
@@ -303,7 +305,7 @@ def write_project(
         "executable": tap.name,
         "settings": [{"name": name} for name in config],
         "config": config,
-        "capabilities": ["catalog", "discover", "state"],
+        "capabilities": tap.capabilities,
     }
     (project / "meltano.yml").write_text(
         "send_anonymous_usage_stats: false\nproject_id: treadle\n"

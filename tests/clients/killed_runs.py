@@ -48,6 +48,7 @@ TAP: Final = PublishedTap(
     lambda folder: {"path": str(folder), "filesystem": "local", "read_mode": "merge"},
     write_csv_files,
     ("_sdc_line_number", "_sdc_path", "_sdc_modified_at"),
+    ("state",),  # this version ends with an error where it is given a catalog
 )
 """`tap-csv` itself is in no package index. This one reads the same files, and keeps a state."""
 
@@ -61,17 +62,15 @@ def write_rows(run: PageRun, stream: str) -> tuple[Path, dict[str, Any]]:
     return programs, TAP.config(files) | {"stream_name": stream}
 
 
-def count_rows(run: PageRun, table: str) -> int:
-    """Rows of a table; 0 before its first load."""
-    with suppress(AssertionError):
-        [row] = run.server.query(f'select count(*) as n from import_api."{table}"')
-        return int(row["n"])
-    return 0
+def count_accepted(run: PageRun, table: str) -> int:
+    """Records of a table that were accepted in all runs; the file of DuckDB need not be free."""
+    lines = json.loads(run.server.treadle("ledger", "--json"))
+    return sum(line["accepted"] for line in lines if line["table"] == table)
 
 
 def wait_for_some(run: PageRun, table: str, before: int, runs: Callable[[], bool]) -> None:
-    """Wait until a run has brought further rows, and see that it has not brought all."""
-    eventually(lambda: count_rows(run, table) > before or not runs(), PATIENCE_SECONDS)
+    """Wait until a run has brought some records, and see that it has not brought all."""
+    eventually(lambda: count_accepted(run, table) > before or not runs(), PATIENCE_SECONDS)
     assert runs(), "the run was over before it could be killed"
 
 
@@ -139,7 +138,7 @@ def run_pipe(run: PageRun) -> None:
     table = "killed_pipe"
     pipe = KilledPipe(run, *write_rows(run, table))
     for victim in range(2):
-        before = count_rows(run, table)
+        before = count_accepted(run, table)
         started = pipe.start()
         target = started[1]
         wait_for_some(run, table, before, lambda target=target: target.poll() is None)  # type: ignore[misc]
@@ -149,7 +148,7 @@ def run_pipe(run: PageRun) -> None:
         _, said = target.communicate()
         # 2 where the output of the killed tap ended within a line, which nobody can arrange.
         assert victim or target.returncode in (0, 2), said.decode()
-        assert count_rows(run, table) < ROWS, "the run was over before it could be killed"
+        assert count_accepted(run, table) - before < ROWS, "all was sent before the kill"
     tap, target = pipe.start()
     _, said = target.communicate(timeout=PATIENCE_SECONDS)
     assert (tap.wait(PATIENCE_SECONDS), target.returncode) == (0, 0), said.decode()
@@ -168,14 +167,15 @@ def run_meltano(run: PageRun) -> None:
     run_client([programs / "meltano", "install"], environment=environment, folder=project)
     words = [str(programs / "meltano"), "run", "--force", TAP.name, "target-treadle"]
     for victim in ("target-treadle", TAP.name, ""):
-        before = count_rows(run, table)
-        with (run.folder / "meltano.log").open("ab") as log:
+        before = count_accepted(run, table)
+        log = run.folder / "meltano.log"
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 words,
                 cwd=project,
                 env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
         try:
@@ -183,11 +183,13 @@ def run_meltano(run: PageRun) -> None:
             if victim:
                 os.kill(find_child(process.pid, victim), signal.SIGKILL)
                 assert process.wait(PATIENCE_SECONDS) != 0
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {log.read_text()[-4000:]}") from error
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        assert count_rows(run, table) < ROWS, "the run was over before it could be killed"
+        assert count_accepted(run, table) - before < ROWS, "all was sent before the kill"
     run_client([*words], environment=environment, folder=project)
     expect_all_once(run, table)
     state = run_client(
