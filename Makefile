@@ -19,7 +19,7 @@ FUZZ_RUNS ?= 20000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run wheel test browser-test pictures release-test wheel-test dbt-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: run wheel test browser-test pictures release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -48,6 +48,10 @@ dbt-test: $(VENV)/test.stamp ## Install dbt into an environment of its own and b
 
 wheel-test: $(VENV)/test.stamp ## Install the wheel into an empty environment and walk the guide with it; part of release-test
 	$(BIN)/python -m pytest -m release -rP tests/acceptance/test_installed_wheel.py $(ARGS)
+
+clients-test: $(VENV)/test.stamp ## Real clients and taps of the package index, as the pages say, and killed amid their records
+	$(BIN)/python -m tests.clients.by_the_page
+	$(BIN)/python -m tests.clients.killed_runs
 
 quick: $(VENV)/test.stamp ## The pure tests only, property tests with a tenth of their examples
 	$(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile quick tests/unit -m 'not slow' $(ARGS)
