@@ -121,7 +121,9 @@ def _frozen() -> None:
 def _compiled() -> Iterator[None]:
     """Write the SQL of the store once in a process, and not in each test."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("treadle.store.database.create_engine", CompiledStatements().create_engine)
+        create_engine = CompiledStatements().create_engine
+        patch.setattr("treadle.store.database.create_engine", create_engine)
+        patch.setattr("treadle.store.postgres.create_engine", create_engine)
         yield
 
 

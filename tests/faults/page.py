@@ -20,6 +20,8 @@ KINDS = {
     "standby cancelled and terminated",
     "full": "the disk of the data folder full, and emptied again, under load",
     "soak": "much of everything: memory and open files are watched",
+    "store_failover": "`kill -9` of the primary of a store on PostgreSQL under load, a standby "
+    "promoted, the killed one rebuilt",
     "damage": "a flipped byte, or a cut, anywhere in the log",
     "outage": "PostgreSQL killed, stopped, away for ten minutes, its disk full, the right to a "
     "table or a schema revoked, its schema dropped",

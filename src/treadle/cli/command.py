@@ -84,8 +84,8 @@ class CliCommand:
         help: one line, without a full stop.
         run: runs it with the settings and the arguments; returns the exit code.
         arguments: adds the arguments that are not settings to the parser.
-        settings: names of the settings that it takes as flags. Every command takes `data` and
-            `config`.
+        settings: names of the settings that it takes as flags. Every command takes `data`, `store`
+            and `config`.
         push: it takes the settings of PushConfig, too.
         defaults: setting -> its default in words, if this command has its own.
         helps: setting -> its help, if this command means something else by it.
@@ -113,7 +113,7 @@ class CliCommand:
     @property
     def flags(self) -> tuple[SettingDefinition, ...]:
         """The settings that the command takes as flags."""
-        taken = {"data", *self.settings}
+        taken = {"data", "store", *self.settings}
         names = taken | {s.name for s in SETTINGS if s.content_of in taken}
         chosen = tuple(
             replace(

@@ -60,6 +60,7 @@ def _write_story(lines: Sequence[str | tuple[str, str]]) -> tuple[CommandExample
 EXAMPLES: Final = _write_story(
     (
         ("serve | --port 8720", "runs until it is stopped"),
+        ("init | --store postgresql://treadle@db1,db2/treadle", "a server of PostgreSQL"),
         "version",
         "help | source create",
         "completion | bash > treadle-completion.bash",
@@ -81,6 +82,7 @@ EXAMPLES: Final = _write_story(
         "loads | --source shop --table orders",
         "ledger | --source shop",
         "audit | --source shop --table orders",
+        "dbt | --source shop --out analytics --freshness 6h,2d",
         "push | visits.csv --source shop --table visits --types page=text",
         "singer | --source shop < people.singer",
         "table list | shop --state idle",

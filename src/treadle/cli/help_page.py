@@ -13,12 +13,13 @@ from treadle.config import Config
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Run": ("serve", "status", "problems", "doctor", "console"),
     "Set up": (
+        "init",
         *("account", "source", "destination", "token", "user", "hook", "recipient"),
         *("apply", "export"),
     ),
     "Bring records in": ("push", "singer", "plan"),
     "See what became of them": (
-        *("query", "table", "loads", "ledger", "requests", "rejects", "audit", "trail"),
+        *("query", "dbt", "table", "loads", "ledger", "requests", "rejects", "audit", "trail"),
     ),
     "Repair and move": ("replay", "log", "backup", "restore", "key"),
     "More": ("metrics", "completion", "help", "version"),

@@ -24,16 +24,19 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
     Args:
         config: the settings.
         make: make a store if there is none. Only a command that may be the first one does so. For
-            others a mistyped folder would look like an empty store.
+            others a mistyped folder would look like an empty store. A store on PostgreSQL is made
+            by `treadle init` only.
 
     Raises:
         OperatorError: there is no store, or its key is another one.
     """
     # Imported here: databases take a third of a second, and `treadle --help` needs none.
-    from treadle.store.key_files import load_cipher
+    from treadle.store.key_files import load_cipher, require_key
     from treadle.store.store import Store
 
-    if make:
+    if config.store is not None:
+        require_key(config.key_path, config.secret_key)
+    elif make:
         config.make_data_folder()
     elif not config.has_store():
         raise OperatorError(
@@ -43,12 +46,18 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
     store = Store.open(
         config.store_url,
         load_cipher(config.key_path, config.secret_key, config.next_secret_key),
-        actor=StoreActor(ActorKind.COMMAND_LINE, find_user_name(os.getuid())),
+        actor=make_command_actor(),
+        make=config.store is None,
     )
     try:
         yield store
     finally:
         store.close()
+
+
+def make_command_actor() -> StoreActor:
+    """Return who makes the changes of a command."""
+    return StoreActor(ActorKind.COMMAND_LINE, find_user_name(os.getuid()))
 
 
 @contextmanager

@@ -148,6 +148,35 @@ class Config(CheckedSettings):
         shown="none",
         content_of="destination",
     )
+    store: str | None = define_setting(
+        None,
+        UrlKind(
+            "a URL such as postgresql://treadle@db1.example.com,db2.example.com/treadle",
+            ("postgresql", "postgres"),
+        ),
+        "PostgreSQL database that accounts, tokens and reports are kept in; several hosts are "
+        "servers of one database, of which the one that takes writes is used",
+        shown="store.sqlite in the data folder",
+    )
+    store_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds the URL of store, in place of it",
+        shown="none",
+        content_of="store",
+    )
+    store_durability: str = define_setting(
+        "single",
+        ChoiceKind(("replicated", "single", "none")),
+        "what the server of store has to do before a change counts: replicated waits for a "
+        "synchronous standby, too; single waits for its disk; none is for data that may be lost",
+    )
+    token_stale_seconds: float = define_setting(
+        60.0,
+        NumberKind(0, 86_400, whole=False, unit="seconds"),
+        "take known tokens for this long while store cannot be asked whether they were revoked, "
+        "and answer 503 after that; 0 for no limit",
+    )
     destinations_max: int = define_setting(
         10,
         NumberKind(0, 10_000, unit="destinations"),
@@ -601,16 +630,16 @@ class Config(CheckedSettings):
 
     @property
     def store_url(self) -> str:
-        """The SQLAlchemy URL of the store."""
-        return f"sqlite:///{self.store_path}"
+        """The URL of the store. It may contain a password."""
+        return self.store or f"sqlite:///{self.store_path}"
 
     def has_store(self) -> bool:
-        """Return whether a store was made at `store_url`."""
-        return self.store_path.exists()
+        """Return whether a store was made at `store_url`, as far as no server has to be asked."""
+        return self.store is not None or self.store_path.exists()
 
     @property
     def store_path(self) -> Path:
-        """The file of the store."""
+        """The file of the store; there is none where `store` is set."""
         return self.data / "store.sqlite"
 
     @property

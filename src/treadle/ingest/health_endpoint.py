@@ -83,6 +83,7 @@ class IngestHealth:
         version: of treadle.
         revision: of treadle's source.
         find_shortage: returns why the log takes no data, None where it does; called in a thread.
+        find_staleness: returns why no token is taken, None where they are; called by the loop.
         monotonic: seconds.
     """
 
@@ -92,12 +93,15 @@ class IngestHealth:
     version: str
     revision: str
     find_shortage: Callable[[], str | None] = lambda: None
+    find_staleness: Callable[[], str | None] = lambda: None
     monotonic: Callable[[], float] = time.monotonic
     _failure: str | None = None
     _failed_at: float = 0.0
     _seen: ServerLook = ServerLook()
     _seen_at: float = -FRESH_SECONDS
     _began_at: float = 0.0
+    _asks_store: bool = False
+    """The look that goes on has the log's answer, and waits for the store's."""
     _looking: asyncio.Future[ServerLook] | None = None
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="health")
@@ -145,12 +149,17 @@ class IngestHealth:
                 looking.add_done_callback(self._take_look)
             done, _ = await asyncio.wait((looking,), timeout=LOOK_SECONDS_MAX)
             if not done:
-                stuck = self.monotonic() - self._began_at >= STUCK_SECONDS
-                return ServerLook(self._failure or (STUCK if stuck else None), UNREADABLE)
+                # Who waits for the store says nothing of the log.
+                stuck = self.monotonic() - self._began_at >= STUCK_SECONDS and not self._asks_store
+                return self._judge(ServerLook(STUCK if stuck else None, UNREADABLE))
         if self.monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.record_success()
-        seen = self._seen
-        return ServerLook(self._failure or seen.obstacle, seen.trouble, seen.counts)
+        return self._judge(self._seen)
+
+    def _judge(self, seen: ServerLook) -> ServerLook:
+        """Return a look together with what requests met."""
+        obstacle = self._failure or seen.obstacle or self.find_staleness()
+        return ServerLook(obstacle, seen.trouble, seen.counts)
 
     def _take_look(self, looked: asyncio.Future[ServerLook]) -> None:
         self._looking = None
@@ -167,10 +176,12 @@ class IngestHealth:
     def _look_at_server(self) -> ServerLook:
         """Ask the log, then the store; each may be the one that cannot be read."""
         obstacle = trouble = counts = None
+        self._asks_store = False
         try:
             obstacle = self.find_shortage()
         except TreadleError as error:
             obstacle = str(error)
+        self._asks_store = True
         try:
             destinations = self.destinations.list_destinations()
             tables = self.tables.get_troubled_numbers()

@@ -1,12 +1,13 @@
 """The owners of import and webhook tokens in memory, never more than a second old.
 
-The store is the source of truth. Every process keeps all active tokens, by their digest, and
-asks several times a second whether anything changed. A token that is not among them is looked up
-in the store before it is refused, so that a new one works at once. That answer is kept for a while
-too, so that a wrong token does not become a query each time it is sent.
+The store is the source of truth. Every process keeps all active tokens, by their digest, and a
+`StoreWatch` has it read them again when anything changed. A token that is not among them is looked
+up in the store before it is refused, so that a new one works at once. That answer is kept for a
+while too, so that a wrong token does not become a query each time it is sent.
 
 While the store cannot be asked, the last known tokens stay valid until they expire: accepting goes
-on.
+on. A store on a server may be away while another machine revokes tokens there. So with it they stay
+valid for a while only, and then every token is answered as one that cannot be checked.
 
 Webhook tokens are kept apart from import tokens: they are never looked up for a header.
 """
@@ -14,16 +15,15 @@ Webhook tokens are kept apart from import tokens: they are never looked up for a
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
+from treadle.errors import RetriableError
 from treadle.store.model import TokenOwner
 from treadle.store.store import Store
 from treadle.text import digest_text
-
-POLL_SECONDS = 0.25
-"""Time between two questions for changes: a revoked token stops within a second everywhere."""
 
 FLUSH_SECONDS = 5.0
 """Time between two writes of the uses that were counted in memory."""
@@ -34,6 +34,14 @@ UNKNOWN_TOKENS_MAX = 10_000
 REFUSED_TOKENS_MAX = 1_000
 """Most tokens whose refused requests are counted between two writes."""
 
+ANSWER_SECONDS_MAX: Final = 10.0
+"""Longest wait of a request for a store on a server, which may hold a commit for any time."""
+
+AGE_LOOK_SECONDS: Final = 0.25
+"""Time between two looks how old the knowledge is, with a store on a server."""
+
+STALE: Final = "tokens cannot be checked: the store was not reached for {seconds:.0f} s"
+
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -43,33 +51,42 @@ T = TypeVar("T")
 class TokenCache:
     """Knows whom tokens belong to.
 
-    It is used by one event loop; `invalidate` may be called from any thread.
+    It is used by one event loop; `invalidate` and `is_outdated` may be called from any thread.
     """
+
+    follows: Final = "changes of import tokens"
 
     def __init__(
         self,
         store: Store,
         clock: Callable[[], int],
         *,
-        poll_seconds: float = POLL_SECONDS,
         flush_seconds: float = FLUSH_SECONDS,
+        stale_seconds: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read nothing before `start`.
 
         Args:
             store: the source of truth.
             clock: microseconds since 1970, UTC.
-            poll_seconds: how often the store is asked for changes.
             flush_seconds: how often uses are written.
+            stale_seconds: how long tokens stay valid while the store cannot be asked; 0 for ever.
+            monotonic: seconds.
         """
         self._store = store
         self._clock = clock
-        self._poll_seconds = poll_seconds
         self._flush_seconds = flush_seconds
         # Following has a thread of its own, so that no flood of unknown tokens, which are looked up
         # in the others, delays a revocation.
         self._following = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self._asking = ThreadPoolExecutor(2, thread_name_prefix="token-lookups")
+        # Writing has one, too: a commit that waits for a standby must not make tokens stale.
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="token-uses")
+        self._stale_seconds = stale_seconds
+        self._monotonic = monotonic
+        self._fresh_at = monotonic()
+        self._is_stale = False
         self._owners: dict[bytes, TokenOwner] = {}  # of import tokens
         self._webhook_owners: dict[bytes, TokenOwner] = {}
         self._expires_at = math.inf  # of the token that expires next
@@ -85,19 +102,14 @@ class TokenCache:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Read all tokens and follow their changes from now on."""
+        """Read all tokens, and write their uses from now on; a `StoreWatch` tells of changes."""
         await self.refresh()
-        self._tasks = [
-            asyncio.create_task(
-                self._repeat(self._poll_seconds, self.refresh, "Reading changes of import tokens")
-            ),
-            asyncio.create_task(
-                self._repeat(self._flush_seconds, self.flush_uses, "Writing uses of import tokens")
-            ),
-        ]
+        self._tasks = [asyncio.create_task(self._flush_again_and_again())]
+        if self._stale_seconds:
+            self._tasks.append(asyncio.create_task(self._watch_age()))
 
     async def aclose(self) -> None:
-        """Stop following, and write the uses that were not written yet."""
+        """Write the uses that were not written yet; a watch that calls this was closed before."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -107,6 +119,7 @@ class TokenCache:
             logger.exception("The last uses of import tokens could not be written")
         self._following.shutdown()
         self._asking.shutdown()
+        self._writing.shutdown()
 
     async def find_owner(self, token: str | None) -> TokenOwner | None:
         """Return whom an import token belongs to; None for an unknown or ended one.
@@ -121,8 +134,11 @@ class TokenCache:
         """Return whom an import or webhook token belongs to; None for an unknown or ended one.
 
         Raises:
-            RetriableError: the token is not in memory and the store cannot be asked.
+            RetriableError: the token is not in memory and the store cannot be asked, or what is in
+                memory is stale.
         """
+        if self._is_stale:
+            raise RetriableError(self.find_staleness())
         sha256 = digest_text(token)
         known = self._owners.get(sha256) or self._webhook_owners.get(sha256)
         if known is not None:
@@ -242,6 +258,29 @@ class TokenCache:
             self._answers[source_id, ask] = (generation, found)
         return found
 
+    def find_staleness(self) -> str | None:
+        """Return why no token is valid now; None while tokens can be checked."""
+        return STALE.format(seconds=self._age) if self._is_stale else None
+
+    @property
+    def _age(self) -> float:
+        """Seconds since the store answered last."""
+        return self._monotonic() - self._fresh_at
+
+    def judge_age(self) -> None:
+        """Let no token be valid when the store did not answer for too long."""
+        if self._is_stale or not self._stale_seconds or self._age < self._stale_seconds:
+            return
+        logger.error("Requests are answered 503: %s", STALE.format(seconds=self._age))
+        # Without them the fast path knows nobody, and asks `find_sender`, too.
+        self.invalidate()
+        self._is_stale = True
+
+    async def _watch_age(self) -> None:
+        while True:
+            await asyncio.sleep(AGE_LOOK_SECONDS)
+            self.judge_age()
+
     def invalidate(self) -> None:
         """Forget all answers: tokens or sources were changed in this process a moment ago."""
         self._generation += 1
@@ -249,6 +288,13 @@ class TokenCache:
         self._owners = {}
         self._webhook_owners = {}
         self._unknown_tokens = {}
+
+    def is_outdated(self, revision: int | None, asked_at: float) -> bool:
+        """Return whether `refresh` has something to do; see `StoreFollower`."""
+        changed = revision is not None and revision != self._revision
+        if revision is not None and not changed:
+            self._fresh_at = max(self._fresh_at, asked_at)
+        return changed or self._clock() >= self._expires_at
 
     async def refresh(self) -> None:
         """Read all tokens again if anything changed.
@@ -258,9 +304,11 @@ class TokenCache:
         """
         self._drop_expired()
         generation = self._generation
+        asked_at = self._monotonic()
         # The revision first: what it counts is then surely among the tokens read after it.
         revision = await self._run(self._following, self._store.get_revision)
         if revision == self._revision and generation == self._generation:
+            self._fresh_at = asked_at
             return
         known = await self._run(self._following, self._store.tokens.list_senders)
         if generation == self._generation:
@@ -272,7 +320,14 @@ class TokenCache:
             self._expires_at = min(map(_get_expiry, known.values()), default=math.inf)
             self._unknown_tokens = {}
             self._revision = revision
+            self._note_answer(asked_at)
             self._first_uses &= {p.token_id for p in known.values() if p.unused}
+
+    def _note_answer(self, asked_at: float) -> None:
+        self._fresh_at = asked_at
+        if self._is_stale:
+            logger.info("Tokens can be checked again")
+        self._is_stale = False
 
     async def flush_uses(self) -> None:
         """Write the uses counted since the last time, and from where they came.
@@ -286,7 +341,7 @@ class TokenCache:
         if not uses:
             return
         try:
-            await self._run(self._following, self._store.tokens.record_uses, uses, origins)
+            await self._run(self._writing, self._store.tokens.record_uses, uses, origins)
         except BaseException:
             self._origins = origins | self._origins
             for token, (count, at) in uses.items():
@@ -299,7 +354,7 @@ class TokenCache:
         if not refusals:
             return
         try:
-            await self._run(self._following, self._store.tokens.record_refusals, refusals)
+            await self._run(self._writing, self._store.tokens.record_refusals, refusals)
         except BaseException:
             for sha256, (count, at) in refusals.items():
                 more, later = self._refusals.get(sha256, (0, 0))
@@ -321,21 +376,36 @@ class TokenCache:
     async def _run(
         self, thread: ThreadPoolExecutor, question: Callable[P, T], *args: P.args, **_: P.kwargs
     ) -> T:
-        return await asyncio.get_running_loop().run_in_executor(thread, question, *args)
+        asked = asyncio.get_running_loop().run_in_executor(thread, question, *args)
+        if not self._stale_seconds or thread is not self._asking:
+            return await asked
+        await asyncio.wait((asked,), timeout=ANSWER_SECONDS_MAX)
+        if not asked.done():
+            asked.add_done_callback(_forget_answer)
+            raise RetriableError("the store does not answer")
+        return await asked
 
-    async def _repeat(self, seconds: float, do: Callable[[], Awaitable[None]], doing: str) -> None:
-        """Do something again and again; a failure is logged once until it works again."""
+    async def _flush_again_and_again(self) -> None:
+        """Write uses now and then; a failure is logged once until it works again."""
         failing = False
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(self._flush_seconds)
             try:
-                await do()
+                await self.flush_uses()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
                 if not failing:
-                    logger.warning("%s failed and is tried again: %s", doing, error)
+                    logger.warning(
+                        "Writing uses of import tokens failed and is tried again: %s", error
+                    )
                 failing = True
             else:
                 failing = False
+
+
+def _forget_answer(answered: "asyncio.Future[Any]") -> None:
+    """Look at the outcome that nobody waits for any more, which would be logged otherwise."""
+    if not answered.cancelled():
+        answered.exception()
 
 
 def _get_expiry(owner: TokenOwner) -> float:

@@ -14,7 +14,7 @@ from treadle.courier.hook_carrier import HookCarrier
 from treadle.http.outbound_url import OutboundRules
 from treadle.server.child_channel import call_when_orphaned, report_ready
 from treadle.server.errand_watch import await_rest
-from treadle.server.factories import open_store
+from treadle.server.factories import follow_store_clock, open_store
 from treadle.server.mail_carriers import make_mail_carrier
 from treadle.store.errands import ErrandKind
 from treadle.store.store import Store
@@ -65,6 +65,7 @@ def run_courier(config: Config) -> None:
     report_ready()
 
     store = open_store(config)
+    follow_store_clock(store)
     gc.freeze()
     gc.enable()
     if config.smtp_url is None:  # with it, the courier also looks for problems

@@ -20,7 +20,7 @@ from treadle.log.registry import open_appender, open_reader
 from treadle.questions.orders import QuestionKind
 from treadle.server.child_channel import call_when_orphaned, encode_orders, report_ready
 from treadle.server.errand_watch import REST_SECONDS
-from treadle.server.factories import open_store
+from treadle.server.factories import follow_store_clock, open_store
 from treadle.store.errands import ErrandKind
 from treadle.store.store import Store
 
@@ -80,6 +80,7 @@ def make_rebuild_desk(config: Config, store: Store) -> RebuildDesk:
 def run_desk(config: Config) -> None:
     """Do what is asked for until SIGTERM, or until the supervisor is gone."""
     store = open_store(config)
+    follow_store_clock(store)
     desk, resends = make_desk(config, store), make_resend_desk(config, store)
     rebuilds = make_rebuild_desk(config, store)
     questions = QuestionDesk(

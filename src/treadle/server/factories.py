@@ -1,27 +1,75 @@
 """Opens what several processes, and commands beside a server, have in common."""
 
+import threading
+import time
 from collections.abc import Callable
+from typing import Final
 
+from treadle import clock
 from treadle.config import Config
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
 from treadle.quotas import AccountQuota, QuotaTable, SourceQuota
-from treadle.store.key_files import load_cipher
+from treadle.store.clock import StoreClock, follow_clock, measure_clock, read_monotonic
+from treadle.store.database import CONNECTIONS_MAX
+from treadle.store.key_files import load_cipher, require_key
 from treadle.store.model import ConfiguredDestination
 from treadle.store.store import Store
 from treadle.store.trail_event import SERVER_ACTOR, StoreActor
 
+WORKER_CONNECTIONS: Final = 8
+"""Most connections of a worker to a store on PostgreSQL; it answers the Connect API, too."""
 
-def open_store(config: Config, actor: StoreActor | None = SERVER_ACTOR) -> Store:
+
+def open_store(
+    config: Config,
+    actor: StoreActor | None = SERVER_ACTOR,
+    connections: int = CONNECTIONS_MAX,
+) -> Store:
     """Open the store, migrated to the present schema.
 
     Args:
         config: the settings.
         actor: who makes the changes; None to refuse all changes but those of `Store.for_actor`.
+        connections: most that are open at once to a server.
+
+    Raises:
+        MissingStoreError: nobody made the store on PostgreSQL, which `treadle init` does.
     """
+    if config.store is not None:
+        require_key(config.key_path, config.secret_key)
     cipher = load_cipher(config.key_path, config.secret_key, config.next_secret_key)
-    return Store.open(config.store_url, cipher, actor=actor)
+    return Store.open(
+        config.store_url,
+        cipher,
+        actor=actor,
+        make=config.store is None,
+        connections=connections,
+    )
+
+
+def follow_store_clock(store: Store) -> None:
+    """Let this process go by the clock of the store's server from now on; a file has none.
+
+    So machines with one store agree on the time, whatever their own clocks say. It is called once,
+    before anything is built that reads the clock.
+
+    Raises:
+        RetriableError: the server cannot be asked.
+    """
+    found = measure_clock(store.read_time)
+    if found is None:
+        return
+    store_clock = StoreClock(read_monotonic, found)
+    clock.set_source(store_clock.read)
+    following = threading.Thread(
+        target=follow_clock,
+        args=(store_clock, store.read_time, time.sleep),
+        name="store clock",
+        daemon=True,
+    )
+    following.start()
 
 
 def make_destination_opener(config: Config) -> Callable[[ConfiguredDestination], Destination]:

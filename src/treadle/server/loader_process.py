@@ -24,7 +24,7 @@ from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
 from treadle.server.errand_watch import wake_for_errands
-from treadle.server.factories import make_quota_table, open_store
+from treadle.server.factories import follow_store_clock, make_quota_table, open_store
 from treadle.server.publication import FileTask, make_file_releaser, make_publisher
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import SharedRows
@@ -132,6 +132,7 @@ def run_loader(config: Config) -> None:
     call_when_orphaned(stop.set)
 
     store = open_store(config)
+    follow_store_clock(store)
     sampler = make_sampler(config, store)
     sampling = threading.Thread(target=sampler.run, args=(stop,), name="series", daemon=True)
     sampling.start()

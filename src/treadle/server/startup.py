@@ -5,15 +5,17 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
+from treadle.clock import read_clock
 from treadle.config import Config, OperatorWarning, is_loopback, mask_password
 from treadle.destinations.duckdb_form import move_url
 from treadle.destinations.registry import make_destination
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError
 from treadle.files import write_private_file
-from treadle.log.registry import repair_log
+from treadle.log.registry import open_reader, repair_log
 from treadle.log.salvage_report import KnownLog
 from treadle.server.factories import open_store
 from treadle.store.model import Account, DestinationSetter
@@ -24,7 +26,7 @@ from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, Tra
 
 logger = logging.getLogger("treadle.server")
 
-FIRST_ACCOUNT_NAME = "default"
+FIRST_ACCOUNT_NAME: Final = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +110,54 @@ def find_publication_risks(config: Config) -> Iterator[OperatorWarning]:
         )
 
 
+def require_durability(config: Config, store: Store) -> None:
+    """Refuse a store whose server forgets what was committed, unless the settings allow that.
+
+    Raises:
+        OperatorError: the server is weaker than the setting `store_durability` says.
+    """
+    found = store.read_durability()
+    if found is None:
+        return
+    from treadle.store.postgres import find_weakness
+
+    weakness = find_weakness(found, config.store_durability)
+    if weakness is not None:
+        raise OperatorError(weakness)
+
+
+def find_clock_risk(now: int, newest: int | None) -> OperatorWarning | None:
+    """Find out whether the clock was set back since the server noted something last.
+
+    Args:
+        now: microseconds since 1970.
+        newest: the latest time in the store; None for none.
+    """
+    if newest is None or newest <= now:
+        return None
+    from treadle.maintenance.doctor.findings import judge_clock  # a start seldom needs it
+
+    found = judge_clock(now, newest)
+    if found.level == "good":
+        return None
+    return OperatorWarning(found.found, found.meaning, found.remedy)
+
+
 def set_up_store(config: Config) -> FirstAccount | None:
     """Make the store if there is none; return the first account if it was made now.
+
+    A store on PostgreSQL has to be there: `treadle init` makes it.
+    Warns where the clock was set back since the store was used last.
 
     Each account gets the destination of the settings. Without that setting, what was named by
     `treadle destination` or the Connect API stays, and an account that never had a destination gets
     the file of the data folder, which follows the folder (connect-rest.md A.2.2).
     """
     with contextlib.closing(open_store(config)) as store:
+        require_durability(config, store)
+        risk = find_clock_risk(read_clock(), store.loads.find_newest_time())
+        if risk is not None:
+            logger.warning("%s", risk)
         newcomer = None
         if not store.accounts.list_accounts():
             newcomer = _make_first_account(config, store)
@@ -205,7 +247,10 @@ def repair_log_at_start(config: Config) -> None:
     """Replace a damaged log by what can be read of it, before any process opens it."""
     known = read_known_log(config)
     path = config.log_path
-    if known.log_id is not None and not (path.exists() and path.stat().st_size):
+    is_gone = not (path.exists() and path.stat().st_size)
+    if config.store is not None and known.log_id is not None:
+        require_log_of_store(config, known.log_id, is_gone=is_gone)
+    if known.log_id is not None and is_gone:
         logger.error(
             "the log %s is gone; what was accepted and not loaded is lost with it, unless you stop "
             "treadle and bring it back; a new one is begun",
@@ -218,6 +263,34 @@ def repair_log_at_start(config: Config) -> None:
             store.trail.record_event(
                 TrailAction.SALVAGE_LOG, TrailTarget(TargetKind.LOG), TrailOutcome.DONE
             )
+
+
+def require_log_of_store(config: Config, log_id: str, *, is_gone: bool) -> None:
+    """Refuse a data folder whose log is not the one that a store on PostgreSQL belongs to.
+
+    Two servers with one store would take the positions of each other's logs for their own. A file
+    cannot be shared by mistake, so with it a log that is gone is begun anew.
+
+    Args:
+        config: the settings.
+        log_id: of the log that the store belongs to.
+        is_gone: the data folder has no log.
+
+    Raises:
+        OperatorError: it is another one, or is gone.
+    """
+    found = None
+    if not is_gone:
+        with contextlib.suppress(OperatorError), contextlib.closing(open_reader(config)) as reader:
+            found = reader.log_id
+        if found in (None, log_id):  # one that is damaged is repaired
+            return
+    raise OperatorError(
+        f"the store belongs to the log {log_id}, and {config.log_path} is "
+        + ("not there" if is_gone else "another one")
+        + ": start the server with the data folder that has that log; where it is lost for good, "
+        "with what was accepted and not loaded, run `treadle init --replace-log` and start again"
+    )
 
 
 def read_known_log(config: Config) -> KnownLog:

@@ -5,10 +5,12 @@ IMMEDIATE. It waits for its turn before it reads anything, so it never has to gi
 """
 
 import copy
+import re
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -18,6 +20,7 @@ from sqlalchemy import (
     CursorResult,
     Delete,
     Engine,
+    Select,
     Update,
     create_engine,
     event,
@@ -26,7 +29,13 @@ from sqlalchemy import (
 from sqlalchemy import Insert as AnyInsert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import OperationalError as SqlOperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import Table
@@ -57,6 +66,9 @@ from treadle.store.trail_event import (
 )
 
 BUSY_TIMEOUT_MS: Final = 30_000  # longer than any write transaction of treadle takes
+CONNECTIONS_MAX: Final = 4  # of one process to a server
+UNREPLICATED_MARK: Final = "treadle_unreplicated"
+"""In the `info` of a connection whose server said that it did not wait for its standbys."""
 WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its write-ahead log
 
 if TYPE_CHECKING:
@@ -224,6 +236,62 @@ def make_insert(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Inser
     return postgresql.insert(table)
 
 
+class KeptConnection:
+    """A connection to a store in a file, kept for questions that are asked several times a second.
+
+    A transaction of SQLAlchemy takes 75 microseconds, of which SQLite has 3. Every process asks
+    four times a second whether anything changed, for as long as it runs.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Open nothing before the first question."""
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._texts: dict[Select[*tuple[Any, ...]], str] = {}
+
+    def fetch_row(self, statement: Select[*tuple[Any, ...]]) -> tuple[Any, ...] | None:
+        """Return the first row of a statement; see `StoreDatabase.ask_often`.
+
+        Raises:
+            sqlite3.Error, SQLAlchemyError: it cannot be asked now; the connection is closed.
+        """
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                # All rows are taken, because a statement that is not at its end holds its lock.
+                rows = self._connection.execute(self._compile(statement)).fetchall()
+            except sqlite3.Error:
+                self._close()
+                raise
+        return rows[0] if rows else None
+
+    def close(self) -> None:
+        """Close the connection; a further question opens another."""
+        with self._lock:
+            self._close()
+
+    def _open(self) -> sqlite3.Connection:
+        pooled = self._engine.raw_connection()
+        connection = pooled.driver_connection
+        assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - of an SQLite engine
+        pooled.detach()  # the pool has all of its places for others
+        return connection
+
+    def _compile(self, statement: Select[*tuple[Any, ...]]) -> str:
+        text = self._texts.get(statement)
+        if text is None:
+            compiled = statement.compile(self._engine, compile_kwargs={"literal_binds": True})
+            text = self._texts[statement] = str(compiled)
+        return text
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
 class StoreDatabase:
     """Opens transactions on one database.
 
@@ -231,6 +299,7 @@ class StoreDatabase:
         url: `sqlite:///path/of/a/file` or `postgresql://...`.
         clock: microseconds since 1970, UTC.
         actor: who makes the changes; None while nobody is named.
+        connections: most that are open at once; a file is not bounded.
     """
 
     def __init__(
@@ -240,8 +309,12 @@ class StoreDatabase:
         clock: Callable[[], int],
         mint: Callable[[str], str],
         actor: StoreActor | None,
+        connections: int = CONNECTIONS_MAX,
     ) -> None:
-        self.engine = create_store_engine(url)
+        self.engine = create_store_engine(url, connections)
+        # PostgreSQL is asked as usual: the pool finds out that a server was replaced by another.
+        is_file = self.engine.dialect.name == "sqlite"
+        self._kept = KeptConnection(self.engine) if is_file else None
         self._cipher = cipher
         self._clock = clock
         self._mint = mint
@@ -258,6 +331,21 @@ class StoreDatabase:
         """Open a transaction that only reads."""
         with translate_errors(), self.engine.connect() as connection:
             yield self._make_transaction(connection, ChangeWatch())
+
+    def ask_often(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:
+        """Return the row of a question that is asked several times a second.
+
+        Args:
+            statement: a constant without parameters, that returns one row of numbers and texts.
+        """
+        if self._kept is not None:
+            # Whatever is wrong there, the usual way mends it, or says what it is.
+            with suppress(sqlite3.Error, SQLAlchemyError):
+                row = self._kept.fetch_row(statement)
+                if row is not None:
+                    return row
+        with self.read() as tx:
+            return tx.connection.execute(statement).one()
 
     @contextmanager
     def write(self) -> Iterator[StoreTransaction]:
@@ -290,6 +378,8 @@ class StoreDatabase:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._kept is not None:
+            self._kept.close()
         self.engine.dispose()
 
     def _make_transaction(self, connection: Connection, watch: ChangeWatch) -> StoreTransaction:
@@ -321,27 +411,46 @@ def begin_write(engine: Engine, **options: Any) -> Iterator[Connection]:
     Args:
         engine: of the store.
         options: further execution options of the connection.
+
+    Raises:
+        RetriableError: it was committed on a server that did not wait for its standby, so a
+            failover may undo it.
     """
     with engine.connect() as connection:
         connection = connection.execution_options(treadle_writes=True, **options)
         with connection.begin():
             yield connection
+        if connection.info.pop(UNREPLICATED_MARK, False):
+            raise RetriableError(
+                "the store's server did not wait for its standby; what was changed may be undone "
+                "by a failover, so it counts as not done"
+            )
 
 
-def create_store_engine(url: str) -> Engine:
+def create_store_engine(url: str, connections: int = CONNECTIONS_MAX) -> Engine:
     """Make the SQLAlchemy engine of a store's URL.
+
+    Args:
+        url: of the store.
+        connections: most that are open to a server at once.
 
     Raises:
         OperatorError: the URL names no database that can hold the store.
     """
-    parsed = _parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        engine = _create_sqlite_engine(parsed)
+    if is_server_url(url):
+        # Imported here: the driver takes memory that a store in a file saves.
+        from treadle.store.postgres import create_postgres_engine
+
+        engine = create_postgres_engine(url, connections, UNREPLICATED_MARK)
     else:
-        # Parameters hold sealed secrets and names of clients: never in an error text.
-        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_recycle=3600)
+        engine = _create_sqlite_engine(_parse_url(url))
     event.listen(engine, "after_execute", _watch_changes)
     return engine
+
+
+def is_server_url(url: str) -> bool:
+    """Return whether a URL names a database of PostgreSQL, and not a file."""
+    return re.match(r"postgres(ql)?(\+psycopg)?://", url) is not None
 
 
 def _watch_changes(
@@ -364,8 +473,6 @@ def _parse_url(url: str) -> URL:
         backend = parsed.get_backend_name()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise OperatorError(f"the store's URL cannot be read: {expected}") from error
-    if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed.set(drivername="sqlite+pysqlite")
     raise OperatorError(
@@ -444,22 +551,35 @@ def translate_errors() -> Iterator[None]:
         raise RetriableError("the store has no free connection now") from error
     except DBAPIError as error:
         said = _read_first_line(error.orig)
-        if _needs_the_operator(error.orig):
+        if _needs_the_operator(error):
             raise OperatorError(
                 f"the store cannot be used ({said}): check its file or the rights of its database "
                 f"user"
             ) from error
-        if isinstance(error, SqlOperationalError | InterfaceError):
+        if isinstance(error, SqlOperationalError | InterfaceError) or _is_passing(error):
             raise RetriableError(f"the store is not available now ({said})") from error
         raise InternalError(f"the store's database refused a statement ({said})") from error
 
 
-def _needs_the_operator(error: Any) -> bool:
-    state = getattr(error, "sqlstate", None)
+def _needs_the_operator(error: DBAPIError) -> bool:
+    found = error.orig
+    state = getattr(found, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith(_OPERATOR_STATES)
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(code, int) and (code & 0xFF) in _OPERATOR_CODES
+    if isinstance(found, sqlite3.Error):
+        code = getattr(found, "sqlite_errorcode", None)
+        return isinstance(code, int) and (code & 0xFF) in _OPERATOR_CODES
+    from treadle.store.postgres import is_refused_login
+
+    return is_refused_login(found)
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return False
+    from treadle.store.postgres import is_passing
+
+    return is_passing(error.orig)
 
 
 def _read_first_line(error: object) -> str:

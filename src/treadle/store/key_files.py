@@ -50,6 +50,24 @@ def load_cipher(
     return SecretCipher(*_read_keys(path), reread=lambda: _read_keys(path))
 
 
+def require_key(path: Path, given: str | None = None) -> None:
+    """Check that there is a key, where none is to be made: the store has one elsewhere.
+
+    Args:
+        path: the key file.
+        given: the setting `secret_key`.
+
+    Raises:
+        OperatorError: there is none.
+    """
+    if not _is_given(given) and not path.exists():
+        raise OperatorError(
+            f"there is no key file {path}, and the store is encrypted with the key of the machine "
+            f"where `treadle init` was run: copy the file from there (mode 0600), or set "
+            f"{KEY_VARIABLE} to the same key"
+        )
+
+
 def has_next_key(path: Path) -> bool:
     """Return whether a rotation was begun and is not finished."""
     return _next_path(path).exists()

@@ -21,18 +21,24 @@ from sqlalchemy import (
     inspect,
     select,
     text,
+    update,
 )
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from treadle.errors import OperatorError
 from treadle.sqlite_snapshot import open_snapshot
 from treadle.store.database import begin_write
-from treadle.store.schema import metadata
+from treadle.store.errors import MissingStoreError
+from treadle.store.schema import meta, metadata
 
 logger = logging.getLogger("treadle.store")
 
 # The newest of migrations/versions, as a test checks. It is known here without importing Alembic.
-HEAD_REVISION: Final = "0026"
+HEAD_REVISION: Final = "0028"
+
+LEAST_VERSION: Final = ""
+"""The newest schema revision that a treadle has to know to open a store of this release; empty for
+any that asks. The greatest `least_version` of migrations/versions, as a test checks."""
 
 # As Alembic makes it, which reads it in every store.
 _version: Final = Table(
@@ -62,27 +68,75 @@ def is_known(revision: str) -> bool:
     return any(path.stem.partition("_")[0] == revision for path in versions.glob("*.py"))
 
 
-def migrate_schema(engine: Engine) -> None:
+def has_schema(engine: Engine) -> bool:
+    """Return whether a database has the schema of a store, of whatever release."""
+    with engine.connect() as connection:
+        return read_revision(connection) is not None
+
+
+def may_open(found: str, least: str) -> bool:
+    """Return whether this release may open the store of a newer one as it is.
+
+    A migration first adds, and a later release takes away what nobody uses any more. So the
+    releases of a cluster are replaced one after the other, and the one before can be brought back.
+
+    Args:
+        found: the schema revision of the store, which this release does not know.
+        least: the newest revision that a treadle has to know; empty for none.
+    """
+    return found > HEAD_REVISION >= least
+
+
+def migrate_schema(engine: Engine, *, make: bool = True) -> None:
     """Make the schema of a new store, or run the migrations that a store lacks.
 
     Either is one transaction. Processes that start together wait for each other: the first one does
     it, the others find it done. A store in a file is copied before it is migrated, so that the
-    release before can be installed again.
+    release before can be installed again. The store of a newer treadle is left as it is where that
+    one said that older ones may use it.
+
+    Args:
+        engine: of the store.
+        make: make a schema where there is none.
 
     Raises:
+        MissingStoreError: there is none, and none is to be made.
         OperatorError: the store was made by a newer treadle, or cannot be copied.
     """
     with engine.connect() as connection:
-        if _read_revision(connection) == HEAD_REVISION:
+        found = read_revision(connection)
+        if found == HEAD_REVISION:
+            return
+        if found is None and not make:
+            raise MissingStoreError("there is no store")
+        if found is not None and allows_older(connection, found):
+            logger.info(
+                "the store was migrated by a newer treadle to revision %s, and allows this one, "
+                "which knows up to %s",
+                found,
+                HEAD_REVISION,
+            )
             return
     with begin_write(engine) as connection:
         if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = 0"))  # a migration may take longer
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        found = _read_revision(connection)
+        found = read_revision(connection)
         if found is None:
             _make_schema(connection)
-        elif found != HEAD_REVISION:
+        elif found != HEAD_REVISION and not allows_older(connection, found):
             _migrate_store(engine, connection, found)
+
+
+def allows_older(connection: Connection, found: str) -> bool:
+    """Return whether the store is of a newer treadle that lets this one open it."""
+    if is_known(found):
+        return False
+    columns = {one["name"] for one in inspect(connection).get_columns(meta.name)}
+    if meta.c.least_version.name not in columns:
+        return False
+    least = connection.execute(select(meta.c.least_version)).scalar_one_or_none()
+    return least is not None and may_open(found, least)
 
 
 def _migrate_store(engine: Engine, connection: Connection, found: str) -> None:
@@ -155,7 +209,8 @@ def _make_newer_error(found: str) -> OperatorError:
     )
 
 
-def _read_revision(connection: Connection) -> str | None:
+def read_revision(connection: Connection) -> str | None:
+    """Return the schema revision of a store; None where a database has none."""
     if not inspect(connection).has_table(_version.name):
         return None
     version: str | None = connection.execute(select(_version)).scalar_one_or_none()
@@ -214,3 +269,6 @@ def run_migrations(connection: Connection, found: str | None) -> None:
     if found is not None and found not in known:
         raise _make_newer_error(found)
     command.upgrade(config, "head")
+    connection.execute(
+        update(meta).where(meta.c.least_version < LEAST_VERSION).values(least_version=LEAST_VERSION)
+    )

@@ -89,6 +89,8 @@ meta: Final = Table(
     Column("log_id", String(64), nullable=False, server_default=""),
     # The reports of loads that finished before are folded (load_folding.py).
     _total_column("folded_until"),
+    # The newest schema revision that a treadle has to know to open the store (migration.py).
+    Column("least_version", String(32), nullable=False, server_default=""),
 )
 
 # Sources and destinations share one sequence of ids, the "connections" of connect-api.md 4.7.

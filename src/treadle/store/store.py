@@ -2,26 +2,33 @@
 
 import uuid
 from collections.abc import Callable
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 from sqlalchemy import select, update
 
 from treadle.clock import read_clock
-from treadle.errors import OperatorError
+from treadle.errors import OperatorError, RetriableError
 from treadle.store import secrets
 from treadle.store.accounts import AccountRepository
 from treadle.store.checks import CheckRepository
-from treadle.store.database import StoreDatabase, translate_errors
+from treadle.store.database import (
+    CONNECTIONS_MAX,
+    StoreDatabase,
+    create_store_engine,
+    is_server_url,
+    translate_errors,
+)
 from treadle.store.deliveries import DeliveryRepository
 from treadle.store.destinations import DestinationRepository
 from treadle.store.errands import ErrandRepository
+from treadle.store.errors import MissingStoreError
 from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
 from treadle.store.leases import LeaseRepository
 from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
-from treadle.store.migration import migrate_schema
+from treadle.store.migration import LEAST_VERSION, has_schema, migrate_schema
 from treadle.store.moves import MoveRepository
 from treadle.store.notices import NoticeRepository
 from treadle.store.operations import OperationRepository
@@ -46,8 +53,17 @@ from treadle.store.table_schemas import TableSchemaRepository
 from treadle.store.tables import TableRepository
 from treadle.store.tokens import TokenRepository
 from treadle.store.trail import TrailRepository
-from treadle.store.trail_event import SERVER_ACTOR, StoreActor
+from treadle.store.trail_event import (
+    SERVER_ACTOR,
+    StoreActor,
+    TargetKind,
+    TrailAction,
+    TrailTarget,
+)
 from treadle.store.users import UserRepository
+
+if TYPE_CHECKING:
+    from treadle.store.postgres import StoreDurability
 
 
 class Store:
@@ -102,6 +118,8 @@ class Store:
         clock: Callable[[], int] = read_clock,
         mint: Callable[[str], str] = secrets.mint_token,
         actor: StoreActor | None = SERVER_ACTOR,
+        make: bool = True,
+        connections: int = CONNECTIONS_MAX,
     ) -> Self:
         """Open the store; make or migrate it where needed. Several processes may do so at once.
 
@@ -111,20 +129,50 @@ class Store:
             clock: microseconds since 1970, UTC.
             mint: prefix -> a new token.
             actor: who makes the changes; None to refuse all changes but those of `for_actor`.
+            make: make the tables where the database has none.
+            connections: most that are open at once to a server.
 
         Raises:
+            MissingStoreError: the database has no store, and none is to be made.
             OperatorError: the URL cannot be used, the store was made by a newer treadle, or its
                 secrets were encrypted with another key.
+            RetriableError: no server of the store can be reached.
         """
-        database = StoreDatabase(url, cipher, clock, mint, actor)
+        database = StoreDatabase(url, cipher, clock, mint, actor, connections)
         try:
             with translate_errors():
-                migrate_schema(database.engine)
+                migrate_schema(database.engine, make=make)
             installation_id = _read_installation_id(database)
+        except MissingStoreError:
+            database.close()
+            raise MissingStoreError(
+                f"there is no store in {_name_place(url)}: make it once by `treadle init` with the "
+                "same settings, or name the database that has it"
+            ) from None
+        except RetriableError as error:
+            database.close()
+            raise _advise_operator(url, error) from error
         except BaseException:
             database.close()
             raise
         return cls(database, installation_id)
+
+    @staticmethod
+    def is_made(url: str) -> bool:
+        """Return whether a database has a store, of whatever release.
+
+        Raises:
+            OperatorError: the URL cannot be used.
+            RetriableError: no server of the store can be reached.
+        """
+        engine = create_store_engine(url)
+        try:
+            with translate_errors():
+                return has_schema(engine)
+        except RetriableError as error:
+            raise _advise_operator(url, error) from error
+        finally:
+            engine.dispose()
 
     def for_actor(self, actor: StoreActor) -> Self:
         """Return the same store for somebody: the trail names them for every change made with it.
@@ -137,14 +185,32 @@ class Store:
         """Close all connections."""
         self._database.close()
 
+    def read_time(self) -> int | None:
+        """Return the time of the store's server, microseconds since 1970; None for a file."""
+        if self._database.engine.dialect.name == "sqlite":
+            return None
+        from treadle.store.postgres import read_server_time
+
+        with self._database.read() as tx:
+            return read_server_time(tx.connection)
+
+    def read_durability(self) -> "StoreDurability | None":
+        """Return what the store's server does before a commit counts as done; None for a file."""
+        if self._database.engine.dialect.name == "sqlite":
+            return None
+        from treadle.store.postgres import read_durability
+
+        with self._database.read() as tx:
+            return read_durability(tx.connection)
+
     def get_revision(self) -> int:
         """Return the store revision: it grows with each change of accounts, sources or tokens.
 
         A change of destinations counts too. The revision grows in the transaction of the change. A
         process that reads it before the rows can see later whether these are old.
         """
-        with self._database.read() as tx:
-            revision: int = tx.connection.execute(select(meta.c.revision)).scalar_one()
+        revision: int
+        [revision] = self._database.ask_often(_REVISION)
         return revision
 
     def use_log(self, log_id: str) -> None:
@@ -164,11 +230,40 @@ class Store:
                         update(table).where(table.c.log_id == "").values(log_id=log_id)
                     )
 
+    def forget_log(self) -> None:
+        """Let the next log that `use_log` names be the first one, since the present one is lost.
+
+        Positions that were recorded count for nothing with it.
+        """
+        with self._database.change() as tx:
+            tx.connection.execute(update(meta).values(log_id=""))
+            tx.record(TrailAction.REPLACE_LOG, TrailTarget(TargetKind.LOG), account_id=None)
+
     def get_log_id(self) -> str | None:
         """Return the id that `use_log` named last; None when it never did."""
         with self._database.read() as tx:
             found: str = tx.connection.execute(select(meta.c.log_id)).scalar_one()
         return found or None
+
+
+_REVISION: Final = select(meta.c.revision)
+
+
+def _advise_operator(url: str, error: RetriableError) -> RetriableError:
+    """Return an error at the start with what to do about it, where the store is on a server."""
+    if not is_server_url(url):
+        return error
+    return RetriableError(
+        f"{error}: see that a server of {_name_place(url)} runs, takes writes and can be reached "
+        "from here, and try again"
+    )
+
+
+def _name_place(url: str) -> str:
+    """Return where a store is, without secrets."""
+    from treadle.store.postgres import parse_place
+
+    return parse_place(url).name if is_server_url(url) else url
 
 
 def _read_installation_id(database: StoreDatabase) -> str:
@@ -189,6 +284,7 @@ def _read_installation_id(database: StoreDatabase) -> str:
                     key_check=tx.cipher.check_value,
                     revision=1,
                     log_id="",
+                    least_version=LEAST_VERSION,
                 )
                 .on_conflict_do_nothing()  # another process may have been first
             )

@@ -79,6 +79,7 @@ class TrailAction(StrEnum):
     RESEND_RECORDS = "resend_records"
     CANCEL_OPERATION = "cancel_operation"
     SALVAGE_LOG = "salvage_log"
+    REPLACE_LOG = "replace_log"
     MAKE_BACKUP = "make_backup"
     RESTORE_BACKUP = "restore_backup"
     ADD_RECIPIENT = "add_recipient"

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 
+import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from tests.loads import load
@@ -11,7 +13,15 @@ from tests.servers.ingest import CLIENT, ImportServer
 
 from treadle.errors import RetriableError
 from treadle.http.responses import JsonResponse
-from treadle.ingest.health_endpoint import FAILURE_SECONDS, FRESH_SECONDS, IngestHealth
+from treadle.ingest import health_endpoint
+from treadle.ingest.health_endpoint import (
+    FAILURE_SECONDS,
+    FRESH_SECONDS,
+    STUCK_SECONDS,
+    UNREADABLE,
+    IngestHealth,
+)
+from treadle.store.model import ConfiguredDestination
 
 REQUEST = Request({"type": "http"})
 
@@ -118,4 +128,57 @@ def test_a_failed_append_is_an_error_until_one_succeeds_or_none_is_tried(tmp_pat
         assert await status() == 200
 
     asyncio.run(test())
+    server.store.close()
+
+
+def test_tokens_that_cannot_be_checked_are_an_obstacle(tmp_path: Path) -> None:
+    server, clock = ImportServer(tmp_path), Clock()
+    stale: list[str | None] = [None]
+    health = IngestHealth(
+        server.store.destinations,
+        server.store.tables,
+        version="1",
+        revision="r",
+        find_staleness=lambda: stale[0],
+        monotonic=clock,
+    )
+
+    async def test() -> None:
+        assert (await health.look()).obstacle is None
+        stale[0] = "tokens cannot be checked"
+        assert (await health.look()).obstacle == "tokens cannot be checked"
+        assert said(await health.get_status(REQUEST))[0] == 503
+
+    asyncio.run(test())
+    health.close()
+    server.store.close()
+
+
+def test_a_store_that_does_not_answer_is_no_fault_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_endpoint, "LOOK_SECONDS_MAX", 0.05)
+    server, clock = ImportServer(tmp_path), Clock()
+    answered, asked = threading.Event(), threading.Event()
+
+    def hang() -> list[ConfiguredDestination]:
+        asked.set()
+        answered.wait(60.0)
+        return []
+
+    monkeypatch.setattr(server.store.destinations, "list_destinations", hang)
+    health = IngestHealth(
+        server.store.destinations, server.store.tables, version="1", revision="r", monotonic=clock
+    )
+
+    async def test() -> None:
+        await health.look()
+        assert asked.wait(60.0)
+        clock.now += 2 * STUCK_SECONDS
+        seen = await health.look()
+        assert (seen.obstacle, seen.trouble) == (None, UNREADABLE)
+        answered.set()
+
+    asyncio.run(test())
+    health.close()
     server.store.close()

@@ -6,12 +6,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.servers.ingest import CLIENT
 
 from treadle.errors import RetriableError
 from treadle.ingest import token_cache as directories
+from treadle.ingest.store_watch import POLL_SECONDS, StoreWatch
 from treadle.ingest.token_cache import TokenCache
 from treadle.store.model import TokenOwner
 from treadle.store.secrets import SecretCipher
@@ -86,17 +88,23 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @asynccontextmanager
-async def following(world: World, **settings: float) -> AsyncIterator[TokenCache]:
+async def following(
+    world: World, *, poll_seconds: float = POLL_SECONDS, **settings: Any
+) -> AsyncIterator[TokenCache]:
     directory = TokenCache(world.store, lambda: 1000, **settings)
+    watch = StoreWatch(world.store.get_revision, poll_seconds)
+    watch.add(directory)
     await directory.start()
+    watch.start()
     try:
         yield directory
     finally:
+        await watch.aclose()
         await directory.aclose()
 
 
 def run(
-    world: World, test: Callable[[TokenCache], Coroutine[object, object, None]], **settings: float
+    world: World, test: Callable[[TokenCache], Coroutine[object, object, None]], **settings: Any
 ) -> None:
     async def main() -> None:
         async with following(world, **settings) as directory:
@@ -273,6 +281,75 @@ def test_known_tokens_stay_good_while_the_store_is_away(world: World) -> None:
         assert await directory.record_use(found)
 
     run(world, test, poll_seconds=60.0)
+
+
+def test_no_token_is_good_when_the_store_was_away_for_too_long(world: World) -> None:
+    now = [100.0]
+    ask = world.store.get_revision
+
+    def refuse() -> int:
+        raise RetriableError("the store is away")
+
+    async def test(directory: TokenCache) -> None:
+        found = await directory.find_owner(world.token)
+        assert found is not None
+        assert await directory.record_use(found)
+        sha256 = digest_text(world.token)
+        world.store.get_revision = refuse  # type: ignore[method-assign]
+        now[0] += 59.0
+        directory.judge_age()
+        assert directory.find_staleness() is None
+        assert await directory.find_owner(world.token) == found
+        assert directory.get_known_owner(sha256) is not None
+        now[0] += 2.0
+        directory.judge_age()
+        assert directory.find_staleness() == (
+            "tokens cannot be checked: the store was not reached for 61 s"
+        )
+        assert directory.get_known_owner(sha256) is None  # as the fast path asks
+        with pytest.raises(RetriableError, match="tokens cannot be checked"):
+            await directory.find_owner(world.token)
+        with pytest.raises(RetriableError):
+            await directory.refresh()
+        world.store.get_revision = ask  # type: ignore[method-assign]
+        world.elsewhere.tokens.revoke_token(CLIENT, world.source.id, found.token_id)
+        await directory.refresh()
+        assert directory.find_staleness() is None
+        assert await directory.find_owner(world.token) is None  # what was revoked meanwhile
+
+    run(world, test, poll_seconds=3600.0, stale_seconds=60.0, monotonic=lambda: now[0])
+
+
+def test_tokens_of_a_file_do_not_become_stale(world: World) -> None:
+    now = [100.0]
+
+    async def test(directory: TokenCache) -> None:
+        now[0] += 1e6
+        directory.judge_age()
+        assert directory.find_staleness() is None
+        assert await directory.find_owner(world.token) is not None
+
+    run(world, test, poll_seconds=3600.0, monotonic=lambda: now[0])
+
+
+def test_a_store_that_answers_nothing_is_not_awaited_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "ANSWER_SECONDS_MAX", 0.05)
+    answered = threading.Event()
+
+    def hang(sha256: bytes) -> TokenOwner | None:
+        answered.wait(60.0)
+        return None
+
+    async def test(directory: TokenCache) -> None:
+        monkeypatch.setattr(world.tokens, "find_sender", hang)
+        with pytest.raises(RetriableError, match="does not answer"):
+            await directory.find_owner("unheard of")
+        assert await directory.find_owner(world.token) is not None
+        answered.set()
+
+    run(world, test, poll_seconds=3600.0, stale_seconds=60.0)
 
 
 def test_uses_survive_a_store_that_is_away(world: World) -> None:

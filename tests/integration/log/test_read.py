@@ -71,6 +71,28 @@ def test_a_mark_moved_back_brings_entries_back(log_path: Path, reader: SqliteRea
     assert [backlog.entries for backlog in reader.list_backlogs()] == [5]
 
 
+def test_a_reader_keeps_only_tables_of_which_something_waits(
+    log_path: Path, reader: SqliteReader
+) -> None:
+    other = SqliteReader(log_path)
+    append(log_path, [entry(f"t{n}") for n in range(50)])
+    assert len(reader.list_backlogs()) == len(other.list_backlogs()) == 50
+    for place in range(1, 51):
+        reader.mark_loaded(1, f"t{place - 1}", place)
+    for one in (reader, other):
+        assert one.list_backlogs() == []
+        assert not one._backlog._tables
+    append(log_path, [entry("t7", at=9)])
+    reader.mark_loaded(1, "t30", 0)
+    for one in (reader, other):
+        assert sorted(one.list_backlogs(), key=lambda backlog: backlog.last) == [
+            TableBacklog(1, "t30", last=31, entries=1, records=1, size=3, oldest=1, loaded=0),
+            TableBacklog(1, "t7", last=51, entries=1, records=1, size=3, oldest=9, loaded=8),
+        ]
+        assert len(one._backlog._tables) == 2
+    other.close()
+
+
 def test_trimming_goes_by_table_and_position(log_path: Path, reader: SqliteReader) -> None:
     append(log_path, [entry(table) for table in "abababab"])
     assert reader.trim([TrimPoint(1, "a", 5)]) == 3

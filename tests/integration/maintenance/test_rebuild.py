@@ -431,7 +431,7 @@ def test_a_part_of_the_log(site: Site) -> None:
     times = site.query("SELECT max(_sdc_received_at), min(_sdc_received_at) FROM shop.orders")
     last = int(times[0][0].timestamp() * 1e6 + 0.5)
     replay = site.built(window=TimeWindow(until=last))
-    assert lacks(replay) == ["only a part of the log was taken (--from, --to)"]
+    assert lacks(replay) == ["only a part of the log was taken, by the times that were given"]
     assert parted(replay)["orders"] == RowDiff(0, 0, 1)
     first = int(times[0][1].timestamp() * 1e6 + 0.5)
     assert parted(site.built(window=TimeWindow(since=first + 1)))["orders"].only_here == 1
@@ -443,7 +443,7 @@ def test_records_that_are_rejected_now_are_told_and_kept(site: Site) -> None:
     site.options(nul_characters="reject")
     replay = site.built()
     [lack] = lacks(replay)
-    assert lack.startswith("1 records that were loaded before are rejected now: NUL")
+    assert lack.startswith("1 record that was loaded before is rejected now: NUL")
     assert parted(replay) == {"orders": RowDiff(1, 0, 0)}
     replay.swap()
     assert site.query("SELECT id FROM shop.orders") == [(2,)]
@@ -480,7 +480,7 @@ def test_another_shape_by_other_options_is_told(site: Site) -> None:
     replay.compare()
     assert lacks(replay) == [
         "the table keeps one row for a key, and by the options it has now it appends every record",
-        "the subtable orders__x holds 1 rows, and none such was built",
+        "the subtable orders__x holds 1 row, and none such was built",
     ]
 
 

@@ -8,6 +8,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -18,9 +19,11 @@ from sqlalchemy import Connection, TextClause, inspect, text
 from tests.loads import load
 
 import treadle.store
+from treadle.clock import read_system_clock
 from treadle.errors import OperatorError, RetriableError
 from treadle.sqlite_snapshot import SqliteSnapshot
-from treadle.store.database import begin_write, create_store_engine
+from treadle.store.database import begin_write, create_store_engine, translate_errors
+from treadle.store.errors import MissingStoreError
 from treadle.store.migration import (
     HEAD_REVISION,
     choose_old_copies,
@@ -224,14 +227,47 @@ def test_another_key_is_refused_at_open(store_url: str) -> None:
     Store.open(store_url, SecretCipher(KEY)).close()
 
 
-def test_a_store_of_a_newer_treadle_is_refused(store_url: str) -> None:
-    Store.open(store_url, SecretCipher(KEY)).close()
-    engine = create_store_engine(store_url)
+def make_newer_store(url: str, *statements: str) -> None:
+    """Make the store of a release that this one knows nothing of."""
+    Store.open(url, SecretCipher(KEY)).close()
+    engine = create_store_engine(url)
     with engine.connect() as connection, connection.begin():
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        for statement in statements:
+            connection.execute(text(statement))
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE meta SET least_version = '9998'",
+        "ALTER TABLE meta DROP COLUMN least_version",  # as no release after it makes one
+        "DELETE FROM meta",
+    ],
+)
+def test_a_store_of_a_newer_treadle_is_refused(store_url: str, change: str) -> None:
+    make_newer_store(store_url, change)
     with pytest.raises(OperatorError, match=r"made by a newer treadle \(its schema is 9999"):
         Store.open(store_url, SecretCipher(KEY))
+
+
+def test_a_store_of_a_newer_treadle_that_allows_this_one_is_used_as_it_is(
+    store_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "treadle.store")
+    make_newer_store(store_url, "ALTER TABLE accounts ADD COLUMN later TEXT")
+    store = Store.open(store_url, SecretCipher(KEY))
+    account, _ = store.accounts.create_account("a")
+    assert [one.id for one in store.accounts.list_accounts()] == [account.id]
+    store.close()
+    [line] = [one.getMessage() for one in caplog.records]
+    assert line.startswith("the store was migrated by a newer treadle to revision 9999, and allows")
+    engine = create_store_engine(store_url)
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+    engine.dispose()
+    assert found == "9999"
 
 
 def _open(url: str, start: Barrier, answers: Any) -> None:
@@ -352,6 +388,95 @@ def test_a_server_that_does_not_answer_is_not_available(postgres_database: str) 
     with pytest.raises(RetriableError, match="not available") as caught:
         Store.open(gone.replace("@", ":pa55word@", 1), SecretCipher(KEY))
     assert "pa55word" not in str(caught.value)
+
+
+def test_a_store_that_nobody_made_is_refused(postgres_database: str) -> None:
+    assert not Store.is_made(postgres_database)
+    with pytest.raises(MissingStoreError, match=r"no store in postgresql://.*`treadle init`") as no:
+        Store.open(postgres_database, SecretCipher(KEY), make=False)
+    secret = psycopg.conninfo.conninfo_to_dict(postgres_database)["password"]
+    assert str(secret) not in str(no.value)
+    assert not Store.is_made(postgres_database)
+    Store.open(postgres_database, SecretCipher(KEY)).close()
+    assert Store.is_made(postgres_database)
+    Store.open(postgres_database, SecretCipher(KEY), make=False).close()
+
+
+def test_a_wrong_password_is_the_operators_to_correct(postgres_database: str) -> None:
+    place = create_store_engine(postgres_database).url.set(password="another")
+    with pytest.raises(OperatorError, match="password authentication failed"):
+        Store.open(place.render_as_string(hide_password=False), SecretCipher(KEY))
+
+
+@pytest.mark.parametrize(("asked", "found"), [("off", "on"), ("remote_apply", "remote_apply")])
+def test_a_session_waits_for_standbys_whatever_the_database_says(
+    postgres_database: str, asked: str, found: str
+) -> None:
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        name = psycopg.sql.Identifier(connection.info.dbname)
+        change = psycopg.sql.SQL("ALTER DATABASE {} SET synchronous_commit = {}")
+        connection.execute(change.format(name, psycopg.sql.Literal(asked)))
+    engine = create_store_engine(postgres_database)
+    with engine.connect() as connection:
+        shown = connection.execute(text("SHOW synchronous_commit")).scalar_one()
+        timeout = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one()
+    engine.dispose()
+    assert (shown, timeout) == (found, "1min")
+
+
+def test_a_commit_that_did_not_wait_counts_as_not_done(postgres_database: str) -> None:
+    engine = create_store_engine(postgres_database)
+    warn = "DO $$ BEGIN RAISE WARNING 'canceling wait' USING ERRCODE = '01000'; END $$"
+    with (
+        pytest.raises(RetriableError, match="did not wait for its standby"),
+        begin_write(engine) as connection,
+    ):
+        connection.execute(text(warn))
+    with begin_write(engine) as connection:  # the next one is another
+        connection.execute(text("SELECT 1"))
+    engine.dispose()
+
+
+def test_no_more_connections_are_open_than_allowed(postgres_database: str) -> None:
+    engine = create_store_engine(postgres_database, 2)
+    engine.pool._timeout = 0.05  # type: ignore[attr-defined]
+    with (
+        engine.connect(),
+        engine.connect(),
+        pytest.raises(RetriableError, match="no free connection"),
+        translate_errors(),
+        engine.connect(),
+    ):
+        pass
+    engine.dispose()
+
+
+def test_the_server_tells_its_time_and_what_it_promises(postgres_database: str) -> None:
+    store = Store.open(postgres_database, SecretCipher(KEY))
+    here, there = read_system_clock(), store.read_time()
+    assert there is not None
+    assert abs(there - here) < 60_000_000
+    durability = store.read_durability()
+    assert durability is not None
+    assert (durability.fsync, durability.standbys, durability.present) == (False, "", 0)
+    store.close()
+
+
+def test_a_file_has_neither(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/store.db", SecretCipher(KEY))
+    assert (store.read_time(), store.read_durability()) == (None, None)
+    store.close()
+
+
+def test_a_log_that_is_lost_is_forgotten(open_store: OpenStore) -> None:
+    store = open_store()
+    store.use_log("lost")
+    store.forget_log()
+    assert store.get_log_id() is None
+    [event] = store.trail.list_events()
+    assert event.action == "replace_log"
+    store.use_log("new")
+    assert store.get_log_id() == "new"
 
 
 def test_a_missing_database_is_the_operators_to_make(postgres_database: str) -> None:

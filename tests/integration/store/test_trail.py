@@ -671,7 +671,8 @@ def test_no_repository_writes_sql_as_text_which_nobody_would_notice() -> None:
     """Statements are noticed by their table; a text has none."""
     found = []
     for path in Path(next(iter(treadle.store.__path__))).glob("*.py"):
-        if path.name in ("migration.py", "schema.py"):  # before there is a store, and for indexes
+        # Before there is a store, for indexes, and what asks a server about itself.
+        if path.name in ("migration.py", "schema.py", "postgres.py", "server_examination.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module == "sqlalchemy":

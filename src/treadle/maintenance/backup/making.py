@@ -91,6 +91,7 @@ def make_backup(
         OperatorError: the folder cannot be used, or a file is damaged or cannot be read.
         RetriableError: a disk failed, or somebody holds a DuckDB file.
     """
+    require_file_store(config)
     with _make_folder(order.folder), _translate_errors(order.folder):
         head = _copy_state(config, order, report)
         names = [name for name in (STORE_NAME, LOG_NAME) if (order.folder / name).exists()]
@@ -119,6 +120,20 @@ def make_backup(
         write_private_file(order.folder / MANIFEST_NAME, render_manifest(manifest), replace=False)
         sync_folder(order.folder.parent)
     return manifest
+
+
+def require_file_store(config: Config) -> None:
+    """Check that the store is a file; a backup copies files only.
+
+    Raises:
+        OperatorError: it is on PostgreSQL.
+    """
+    if config.store is not None:
+        raise OperatorError(
+            "the store is on PostgreSQL, which `treadle backup` and `treadle restore` cannot copy: "
+            "back it up there, by pg_dump or point-in-time recovery, together with the key file "
+            "and a snapshot of the data folder's disk that is not older"
+        )
 
 
 def _list_duckdb_files(store: Store) -> list[tuple[Destination, Path]]:

@@ -15,7 +15,7 @@ from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, RetriableError
 from treadle.files import keep_owner, make_private_folder, sync_folder
 from treadle.log.registry import check_copy, continue_log
-from treadle.maintenance.backup.making import hash_file
+from treadle.maintenance.backup.making import hash_file, require_file_store
 from treadle.maintenance.backup.manifest import (
     DRAFT_SUFFIX,
     KEY_NAME,
@@ -123,6 +123,7 @@ def restore_backup(
         OperatorError: the backup or the folder cannot be used; nothing was restored.
         RetriableError: a disk failed; nothing was restored.
     """
+    require_file_store(config)
     manifest = read_backup(folder)
     _check_folder(config)
     _check_key(config, folder, manifest)

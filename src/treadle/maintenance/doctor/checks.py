@@ -54,7 +54,7 @@ class Examination:
 
     @cached_property
     def store_file(self) -> tuple[findings.StoreMeasurement, str | None, int | None]:
-        """The store's file, the check value of its key, and the latest time that it contains."""
+        """The store, the check value of its key, and the latest time that it contains."""
         return measurements.measure_store(self.config)
 
     @cached_property
@@ -67,7 +67,8 @@ class Examination:
         """The open store; None if it cannot be opened without repair or migration."""
         file = self.store_file[0]
         sound = file.exists and file.damage is None and file.obstacle is None
-        sound = sound and file.form == file.known
+        # A newer one may allow this release.
+        sound = sound and not file.newer and (file.form or "") >= file.known
         if not sound or self.key.level != "good":
             return None
         config = self.config
@@ -319,7 +320,11 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
         if status.error is not None and status.source_id in names:
             yield findings.judge_table(
                 findings.FailedTable(
-                    names[status.source_id], status.table_name, status.error, status.stopped
+                    names[status.source_id],
+                    status.table_name,
+                    status.error,
+                    status.stopped,
+                    status.denied,
                 )
             )
         elif status.trouble is not None and status.source_id in names:
@@ -339,7 +344,8 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
 def check_folder(examination: Examination) -> Iterator[Finding]:
     """Find out whether the data folder is one of treadle, and whether its files can be used."""
     config = examination.config
-    is_used = config.has_store() or config.log_path.exists()
+    kept = config.store_path if config.store is None else config.key_path
+    is_used = kept.exists() or config.log_path.exists()
     missing = findings.judge_folder(str(config.data), exists=config.data.exists(), is_used=is_used)
     if missing is not None:
         yield missing
@@ -418,7 +424,10 @@ CHECKS: Final = (
     DoctorCheck(
         "clock",
         "Was the clock set back?",
-        lambda its: [findings.judge_clock(its.now, its.store_file[2])],
+        lambda its: [
+            findings.judge_clock(its.now, its.store_file[2]),
+            *findings.judge_store_clock(its.store_file[0].clock_ahead),
+        ],
     ),
     DoctorCheck(
         "store", "Can the store be used?", lambda its: [findings.judge_store(its.store_file[0])]

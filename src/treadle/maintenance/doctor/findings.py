@@ -6,11 +6,11 @@ from statistics import median
 from typing import Final, Literal
 
 from treadle.config import Config, OperatorWarning, is_loopback
-from treadle.counting import count_noun
+from treadle.counting import count_noun, count_subject
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
-from treadle.text import end_sentence, format_bytes
+from treadle.text import end_sentence, format_bytes, make_clause
 
 Level = Literal["good", "odd", "bad"]
 """good: nothing to do. odd: worth a thought. bad: records are refused, wait, or are at risk."""
@@ -625,11 +625,11 @@ def judge_certificate(found: CertificateMeasurement, now: int) -> Finding:
         return Finding(
             "certificate",
             "odd",
-            f"{said} expires in {days} days.",
+            f"{said} expires in {count_noun(days, 'day')}.",
             "Clients will refuse it.",
             remedy,
         )
-    return Finding("certificate", "good", f"{said} is valid for {days} days.")
+    return Finding("certificate", "good", f"{said} is valid for {count_noun(days, 'day')}.")
 
 
 # --- store, key, log ------------------------------------------------------------------------------
@@ -680,15 +680,23 @@ def judge_key(found: KeyMeasurement) -> Finding:
     return Finding("key", "good", f"The key in the {found.place} is private and fits the store.")
 
 
+STORE_CLOCK_OFF_US_MAX: Final = 1_000_000
+"""A clock that is further off that of the store's server is named."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreMeasurement:
-    """The store's file, as SQLite sees it.
+    """The store: its file as SQLite sees it, or its database on a server.
 
     Attributes:
         damage: found by SQLite's own check; None for none.
         obstacle: why the file cannot be opened or read, whatever is in it; None where it can.
         form: the revision of its schema. `known`: the revision that this treadle uses. `newer`: it
-            is later than that.
+            is later than that, and this treadle may not open it.
+        server: where it is on PostgreSQL, without secrets; None for a file.
+        weakness: what its server does worse than the settings ask for; None for nothing.
+        clock_ahead: microseconds that the server's clock is ahead of this machine's; None for a
+            file.
     """
 
     exists: bool
@@ -697,10 +705,64 @@ class StoreMeasurement:
     known: str = ""
     newer: bool = False
     obstacle: str | None = None
+    server: str | None = None
+    weakness: str | None = None
+    clock_ahead: int | None = None
+
+
+def judge_server(found: StoreMeasurement) -> Finding:
+    """Judge whether a store on PostgreSQL can be used."""
+    if found.obstacle is not None:
+        return Finding(
+            "store",
+            "bad",
+            f"The store in {found.server} cannot be asked: {make_clause(found.obstacle)}.",
+            "Known tokens are taken for token_stale_seconds more, nothing is loaded, and a server "
+            "does not start. Log, destinations and tables are not examined.",
+            "See that one of its servers runs, takes writes, and can be reached from here.",
+        )
+    if not found.exists:
+        return Finding(
+            "store",
+            "bad",
+            f"There is no store in {found.server}.",
+            "A server does not start.",
+            "Run `treadle init` once, or name the database that has the store.",
+        )
+    if found.weakness is not None:
+        return Finding(
+            "store",
+            "bad",
+            f"The store in {found.server} is weaker than store_durability asks for.",
+            "A server does not start.",
+            f"{make_clause(found.weakness)[:1].upper()}{make_clause(found.weakness)[1:]}.",
+        )
+    return Finding("store", "good", f"The store in {found.server} can be used.")
+
+
+def judge_store_clock(ahead: int | None) -> Iterator[Finding]:
+    """Judge the clock of this machine by that of the store's server; nothing where it is right.
+
+    Args:
+        ahead: microseconds that the server's clock is ahead; None where there is no server.
+    """
+    if ahead is None or abs(ahead) <= STORE_CLOCK_OFF_US_MAX:
+        return
+    yield Finding(
+        "clock",
+        "odd",
+        f"The clock of this machine is {-ahead / 1e6:+.1f} s off that of the store's server.",
+        "The server goes by the store's clock. Commands, and the times of log lines, go by that of "
+        "this machine.",
+        "Keep both clocks with NTP.",
+    )
 
 
 def judge_store(found: StoreMeasurement) -> Finding:
     """Judge whether the store can be used."""
+    is_older = found.form is not None and found.form < found.known
+    if found.server is not None and not (found.newer or is_older):
+        return judge_server(found)
     if not found.exists:
         return Finding("store", "good", "There is no store yet; the first start makes one.")
     if found.obstacle is not None:
@@ -802,17 +864,17 @@ def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
     elif found.sound is not None:
         yield Finding("log", "good", f"All entries of the log are sound: {found.sound:,}.")
     age = 0 if found.oldest is None else now - found.oldest
-    who, waits = count_noun(found.waiting, "record"), "waits" if found.waiting == 1 else "wait"
+    waiting = count_subject(found.waiting, "record", "waits", "wait")
     if found.waiting and age > WAITING_AGE_MAX_US:
         yield Finding(
             "log",
             "odd",
-            f"{who} {waits}, the oldest for {age / 3.6e9:.1f} hours.",
+            f"{waiting}, the oldest for {age / 3.6e9:.1f} hours.",
             "They are safe, and are not in their tables.",
             "See the findings about destinations and tables.",
         )
     else:
-        yield Finding("log", "good", f"{who} {waits} to be loaded.")
+        yield Finding("log", "good", f"{waiting} to be loaded.")
 
 
 # --- destinations and tables ----------------------------------------------------------------------
@@ -874,12 +936,21 @@ def judge_missing_query_role(name: str, fault: str) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class FailedTable:
-    """A table whose last load failed."""
+    """A table whose last load failed.
+
+    Attributes:
+        source: its name.
+        table: as named in pushes.
+        error: of the load.
+        stopped: nothing is loaded until its keys, or its table, are changed.
+        denied: a right is missing; the error says which statement gives it.
+    """
 
     source: str
     table: str
     error: str
     stopped: bool
+    denied: bool = False
 
 
 def _suggest_remedy(error: str) -> str:
@@ -901,15 +972,19 @@ def _suggest_remedy(error: str) -> str:
 
 def judge_table(found: FailedTable) -> Finding:
     """Judge a table whose last load failed."""
+    if found.stopped:
+        remedy = _suggest_remedy(found.error)
+    elif found.denied:
+        remedy = "Give treadle's user the right that it lacks; the load is tried again by itself."
+    else:
+        remedy = "It is tried again by itself; act if this stays."
     return Finding(
         "table",
-        "bad" if found.stopped else "odd",
+        "bad" if found.stopped or found.denied else "odd",
         f"{found.table} of {found.source} {'is stopped' if found.stopped else 'failed to load'}: "
         f"{found.error}",
         "Its records wait, those of other tables load.",
-        _suggest_remedy(found.error)
-        if found.stopped
-        else "It is tried again by itself; act if this stays.",
+        remedy,
     )
 
 
@@ -939,7 +1014,8 @@ def judge_mails(found: MailMeasurement, smtp_url: str | None) -> Iterator[Findin
         yield Finding(
             "mail",
             "odd",
-            f"{found.recipients} recipients are stored, and nothing is sent to them: no smtp_url.",
+            f"{count_subject(found.recipients, 'recipient', 'is', 'are')} stored, and nothing is "
+            "sent: no smtp_url.",
             "Nobody is told of problems by mail.",
             "Set smtp_url, or remove the recipients.",
         )
@@ -948,13 +1024,15 @@ def judge_mails(found: MailMeasurement, smtp_url: str | None) -> Iterator[Findin
             "mail",
             "odd",
             end_sentence(
-                f"{found.waiting} mails wait and {found.failed} were given up: {found.why}"
+                f"{count_subject(found.waiting, 'mail', 'waits', 'wait')} and {found.failed} "
+                f"{'was' if found.failed == 1 else 'were'} given up: {found.why}"
             ),
             "Recipients are told of problems late or not at all.",
             "Mend smtp_url, or the addresses that `treadle recipient list` shows.",
         )
     elif found.recipients:
-        yield Finding("mail", "good", f"{found.recipients} recipients are told of problems.")
+        told = count_subject(found.recipients, "recipient", "is", "are")
+        yield Finding("mail", "good", f"{told} told of problems.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -1065,7 +1143,7 @@ def judge_rejections(found: Sequence[RejectionCount]) -> Finding:
     records = sum(one.records for one in found)
     most = sorted(found, key=lambda one: (-one.records, one.source, one.table))
     tables = [f"{one.table} of {one.source} ({one.records:,})" for one in most]
-    what = "1 record was" if records == 1 else f"{records:,} records were"
+    what = count_subject(records, "record", "was", "were")
     return Finding(
         "rejects",
         "odd",

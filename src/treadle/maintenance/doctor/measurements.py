@@ -16,7 +16,8 @@ from typing import Final
 from urllib.parse import quote
 
 from treadle.certificate import load_certificate, read_certificate
-from treadle.config import Config
+from treadle.clock import read_clock
+from treadle.config import Config, mask_password
 from treadle.destinations.asking import AskedDestination, RoleRights
 from treadle.destinations.protocol import Destination
 from treadle.destinations.rehearsal import LoadRehearsal
@@ -147,10 +148,12 @@ def read_open_files_limit() -> int:
 
 
 def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | None]:
-    """Return the store's file, the check value of its key, and the latest time that it contains."""
+    """Return the store, the check value of its key, and the latest time that it contains."""
+    if config.store is not None:
+        return _measure_server(config)
     if not config.has_store():
         return StoreMeasurement(exists=False), None, None
-    check, newest, form = None, None, None
+    check, newest, form, least = None, None, None, ""
     try:
         with closing(_open_read_only(config.store_path)) as connection:
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -158,6 +161,8 @@ def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | N
                 return StoreMeasurement(exists=True, damage=str(said)), None, None
             (form,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             (check,) = connection.execute("SELECT key_check FROM meta").fetchone()
+            if not migration.is_known(form):
+                (least,) = connection.execute("SELECT least_version FROM meta").fetchone()
             (newest,) = connection.execute(
                 "SELECT max((SELECT coalesce(max(finished_at), 0) FROM loads),"
                 " (SELECT coalesce(max(updated_at), 0) FROM sources),"
@@ -168,8 +173,31 @@ def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | N
         if obstacle is not None:
             return StoreMeasurement(exists=True, obstacle=obstacle), None, None
         return StoreMeasurement(exists=True, damage=str(error)), None, None
-    newer = form is not None and not migration.is_known(form)
+    newer = form is not None and not (migration.is_known(form) or migration.may_open(form, least))
     return StoreMeasurement(True, None, form, migration.HEAD_REVISION, newer), check, newest
+
+
+def _measure_server(config: Config) -> tuple[StoreMeasurement, str | None, int | None]:
+    from treadle.store.postgres import find_weakness, parse_place
+    from treadle.store.server_examination import examine_server
+
+    place = mask_password(config.store_url)
+    try:
+        place = parse_place(config.store_url).name
+        began = read_clock()
+        found = examine_server(config.store_url)
+    except TreadleError as error:
+        return StoreMeasurement(exists=True, server=place, obstacle=str(error)), None, None
+    measured = StoreMeasurement(
+        exists=found.form is not None,
+        form=found.form,
+        known=migration.HEAD_REVISION,
+        newer=found.form is not None and not found.may_open,
+        server=place,
+        weakness=find_weakness(found.durability, config.store_durability),
+        clock_ahead=found.now - (began + read_clock()) // 2,
+    )
+    return measured, found.key_check, found.newest
 
 
 _DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
