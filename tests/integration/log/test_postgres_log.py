@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -590,6 +590,34 @@ def test_what_cannot_be_loaded_is_copied_out_of_an_old_segment(kind: PostgresKin
         assert [one.position for one in reader.statistics.list_entries_below(None, 1)] == [38]
         assert reader.trim([TrimPoint(1, "stuck", 8)]) == 1
         assert [one.position for one in reader.read(1, "stuck", 0, 10, 100)] == [38]
+
+
+def test_what_was_rescued_lies_between_what_other_segments_hold(kind: PostgresKind) -> None:
+    async def fill(stuck: Sequence[int]) -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table="stuck" if n in stuck else "a") for n in range(1, 21)])
+        await appender.aclose()
+
+    for stuck in (range(1, 11), (8,), (3,)):
+        asyncio.run(fill(stuck))
+        kind.roll()
+    with closing(kind.open_reader()) as reader:
+        reader.mark_loaded(1, "a", 60)
+        reader.list_backlogs()
+        kind.keep(retention_us=10, now=100)
+        # Much of the first segment waits, so it is kept as it is.
+        for loaded, expected in (
+            (0, [*range(1, 11), 28, 43]),
+            (5, [*range(6, 11), 28, 43]),
+            (28, [43]),
+            (9, [10, 28, 43]),
+            (43, []),
+        ):
+            reader.mark_loaded(1, "stuck", loaded)
+            assert [one.position for one in reader.read(1, "stuck", loaded, 99, 999)] == expected
+            with closing(kind.open_reader()) as other:
+                for its in (reader.list_backlogs(), other.list_backlogs()):
+                    assert [one.entries for one in its] == ([len(expected)] if expected else [])
 
 
 def test_an_append_goes_on_in_the_next_segment(kind: PostgresKind) -> None:

@@ -4,9 +4,8 @@ A look that finds something new is one `REPEATABLE READ` transaction: it sees th
 position, and so every entry up to it (`statements.make_append`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Final
 
 import psycopg
@@ -21,6 +20,10 @@ from treadle.log.protocol import TableBacklog
 from treadle.log.slots import SLOTS
 
 ALL_SLOTS: Final = frozenset(range(SLOTS))
+
+NEW_SHIFT: Final = 12
+RANGE_SHIFT: Final = 10
+"""Entries are summed up by stretches of 2^12 and of 2^10 positions (`statements.make_sum_new`)."""
 
 
 @dataclass(slots=True)
@@ -145,6 +148,7 @@ class BacklogCounter:
                 for one in self._sum_range(table_id, max(loaded, cursor), end):
                     yield table_id, one
             return
+        sums: list[tuple[int, BacklogSegment]] = []
         for segment in numbers:
             if cursor:
                 rows = self._connection.execute(statements.make_sum_new(log, segment), cursor, end)
@@ -156,8 +160,8 @@ class BacklogCounter:
                     encode_int8s([loaded for _, loaded in tables]),
                     end,
                 )
-            for table_id, *sums in rows:
-                yield int(table_id), BacklogSegment(*map(int, sums))
+            sums += [(int(table_id), BacklogSegment(*map(int, its))) for table_id, *its in rows]
+        yield from merge_sums(sums, NEW_SHIFT)
 
     def _sum_range(self, table_id: int, after: int, last: int) -> list[BacklogSegment]:
         """Sum up the entries of one table above a position and up to another, in order."""
@@ -176,7 +180,7 @@ class BacklogCounter:
                 BacklogSegment(one.position, 1, 0, 0, 0) if isinstance(one, DamagedRow) else one
                 for one in read_around_damage(read, after, last)
             ]
-        return sorted(found, key=attrgetter("last"))
+        return [one for _, one in merge_sums([(table_id, one) for one in found], RANGE_SHIFT)]
 
     def _apply_marks(self) -> set[int]:
         changed: set[int] = set()
@@ -202,3 +206,25 @@ class BacklogCounter:
             table.segments.replace(self._sum_range(table_id, loaded, self._counted_position))
         table.loaded_position = loaded
         return {table_id}
+
+
+def merge_sums(
+    sums: Sequence[tuple[int, BacklogSegment]], shift: int
+) -> list[tuple[int, BacklogSegment]]:
+    """Return sums by table and in order of position, each of a stretch of its own.
+
+    Log segments can reach into each other: what was rescued from one lies between what is in
+    others.
+
+    Args:
+        sums: each with its table, and of positions of one stretch.
+        shift: a stretch has 2^shift positions.
+    """
+    merged: dict[tuple[int, int], BacklogSegment] = {}
+    for table_id, one in sums:
+        key = (table_id, one.last >> shift)
+        known = merged.get(key)
+        merged[key] = one if known is None else known + one
+    return [
+        (table_id, one) for (table_id, _), one in sorted(merged.items(), key=lambda its: its[0])
+    ]
