@@ -26,6 +26,10 @@ twentieth of the default age of a load."""
 IDLE_SECONDS_MAX: Final = 0.25
 """The same while nothing waits. To look as often as when something waits took 2 % of a core."""
 
+SENSE_SECONDS: Final = 0.1
+"""The time between two questions whether something was appended while nothing waits. To wake up
+for it takes 0.1 ms of a core, to look 1 ms."""
+
 
 def choose_pause(age_us: int, *, is_busy: bool) -> float:
     """Return the seconds after which a waiting thread looks again.

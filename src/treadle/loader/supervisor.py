@@ -24,7 +24,7 @@ from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
 from treadle.loader.chunk import EntryChunk
-from treadle.loader.commands import choose_pause
+from treadle.loader.commands import SENSE_SECONDS, choose_pause
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.lease import DestinationLease
@@ -159,11 +159,23 @@ class LoaderSupervisor:
             ready()
             while not stop.is_set():
                 self._poll(reader)
-                stop.wait(choose_pause(self.flush_policy.age_us, is_busy=self._is_busy))
+                self._rest(reader, stop)
         finally:
             self.close()
             self._mark_loaded(reader)
             reader.close()
+
+    def _rest(self, reader: LogReader, stop: threading.Event) -> None:
+        """Wait until the next look; while nothing waits, at most until something is appended.
+
+        A burst that was seen a quarter of a second later was in its table that much later: 5 % of
+        500,000 records (W2).
+        """
+        until = time.monotonic() + choose_pause(self.flush_policy.age_us, is_busy=self._is_busy)
+        while not stop.is_set() and (left := until - time.monotonic()) > 0:
+            stop.wait(min(SENSE_SECONDS, left))
+            if reader.sense_append():
+                break
 
     def _poll(self, reader: LogReader) -> None:
         """Look once; what cannot be done now is tried again at the next look."""

@@ -316,6 +316,13 @@ class LogReader(Protocol):
         it looks only at entries that were appended or marked since the last call.
         """
 
+    def sense_append(self) -> bool:
+        """Return whether something may have been appended since the last call, as a hint.
+
+        Cheap enough to call ten times a second while nothing waits. A log that cannot tell
+        without a look says no. Its entries are then seen at the next `list_backlogs`.
+        """
+
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
     ) -> list[LogEntry | DamagedEntry]:

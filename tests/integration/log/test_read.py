@@ -74,6 +74,16 @@ def test_the_backlog_grows_and_shrinks(log_path: Path, reader: SqliteReader) -> 
     ]
 
 
+def test_an_append_is_sensed_without_a_look(log_path: Path, reader: SqliteReader) -> None:
+    append(log_path, [entry()])
+    assert reader.sense_append()
+    assert not reader.sense_append(), "nothing came since"
+    reader.list_backlogs()
+    assert not reader.sense_append(), "a look writes nothing"
+    append(log_path, [entry()])
+    assert reader.sense_append()
+
+
 def test_a_mark_moved_back_brings_entries_back(log_path: Path, reader: SqliteReader) -> None:
     append(log_path, [entry(at=n) for n in range(1, 6)])
     reader.mark_loaded(1, "orders", 5)

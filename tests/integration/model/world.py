@@ -76,6 +76,9 @@ class MemoryLog:
             for key, several in waiting.items()
         ]
 
+    def sense_append(self) -> bool:
+        return True
+
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
     ) -> list[Any]:

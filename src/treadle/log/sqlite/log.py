@@ -59,6 +59,7 @@ from treadle.log.sqlite.statistics import (
     measure_space,
 )
 from treadle.log.sqlite.table_ids import TableIds
+from treadle.log.sqlite.write_watch import WriteWatch
 from treadle.quotas import QuotaReachedError
 
 logger = logging.getLogger("treadle.log")
@@ -474,6 +475,7 @@ class SqliteReader:
         self._marks: dict[tuple[int, str], int] = {}
         self._table_ids = TableIds(self._connection)
         self._backlog = BacklogCounter(self._connection)
+        self._watch = WriteWatch(path)
         self.statistics = SqliteStatistics(self._connection, path, self._lock, self._table_ids)
         self._end = 0
 
@@ -485,6 +487,10 @@ class SqliteReader:
         with translate_errors():
             self._write_marks()
             return self._backlog.refresh()
+
+    def sense_append(self) -> bool:
+        """Return whether the file was written since the last call."""
+        return self._watch.sense_write()
 
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
