@@ -30,11 +30,12 @@ from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
 from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
 from treadle.ingest.work_turns import WorkTurns
+from treadle.log.joined import make_source_check
 from treadle.log.protocol import LogAppender, LogReader
 from treadle.store.model import ConfiguredDestination
 from treadle.store.store import Store
 from treadle.tracking.load_progress import LoadProgress
-from treadle.tracking.receipts import ReceiptCodec
+from treadle.tracking.receipts import make_receipt_codec
 
 
 class IngestService:
@@ -88,7 +89,7 @@ class IngestService:
                 the store.
             note_push: see `BatchAcceptor`.
         """
-        self.token_cache = TokenCache(store, clock)
+        self.token_cache = TokenCache(store, clock, is_open=make_source_check(log))
         self._health = health = IngestHealth(
             store.destinations,
             store.tables,
@@ -99,7 +100,7 @@ class IngestService:
         self._readiness = readiness = ReadinessEndpoint(
             health, store, metrics_token, self.token_cache.add_use
         )
-        receipts = ReceiptCodec(store.installation_id, log.log_id)
+        receipts = make_receipt_codec(store.installation_id, log)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         self._quotas = quotas or SourceQuotas(store)
         acceptor = BatchAcceptor(

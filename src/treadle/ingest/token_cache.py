@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from treadle.errors import RetriableError
 from treadle.store.model import TokenOwner
 from treadle.store.store import Store
 from treadle.text import digest_text
@@ -53,6 +54,7 @@ class TokenCache:
         *,
         poll_seconds: float = POLL_SECONDS,
         flush_seconds: float = FLUSH_SECONDS,
+        is_open: Callable[[int, int], bool] = lambda source_id, number: True,
     ) -> None:
         """Read nothing before `start`.
 
@@ -61,11 +63,14 @@ class TokenCache:
             clock: microseconds since 1970, UTC.
             poll_seconds: how often the store is asked for changes.
             flush_seconds: how often uses are written.
+            is_open: called with the source and the log number of each owner that is read; returns
+                whether this process can append to that log.
         """
         self._store = store
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._flush_seconds = flush_seconds
+        self._is_open = is_open
         # Following has a thread of its own, so that no flood of unknown tokens, which are looked up
         # in the others, delays a revocation.
         self._following = ThreadPoolExecutor(1, thread_name_prefix="tokens")
@@ -132,6 +137,11 @@ class TokenCache:
             return None
         generation = self._generation
         found = await self._run(self._asking, self._store.tokens.find_sender, sha256)
+        if found is not None and not self._is_open(found.source_id, found.log):
+            raise RetriableError(
+                f"source {found.source_id} is on log {found.log}, which this server has not "
+                "opened: start it again"
+            )
         if generation == self._generation:
             if found is not None:
                 kept = self._owners if found.webhook is None else self._webhook_owners
@@ -263,6 +273,8 @@ class TokenCache:
         if revision == self._revision and generation == self._generation:
             return
         known = await self._run(self._following, self._store.tokens.list_senders)
+        # Who pushes to a log that is not open here is looked up, and told so.
+        known = {sha: one for sha, one in known.items() if self._is_open(one.source_id, one.log)}
         if generation == self._generation:
             self._generation += 1
             self._owners = {sha: one for sha, one in known.items() if one.webhook is None}

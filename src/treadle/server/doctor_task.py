@@ -159,7 +159,10 @@ def audit_counts(payload: bytes) -> bytes:
     task = decode_value(payload, TaskOrder)
     config = decode_orders(task.order)
     began = time.monotonic()
-    with closing(open_store(config, actor=None)) as store, closing(open_reader(config)) as reader:
+    with (
+        closing(open_store(config, actor=None)) as store,
+        closing(open_reader(config, store.logs)) as reader,
+    ):
         sources = [one for one in store.sources.list_sources() if one.deleted_at is None]
         run = begin_run(config, ExaminationKind.COUNTS, whole=False, total=0)
         evidence = gather_evidence(

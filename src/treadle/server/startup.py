@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from treadle.destinations.registry import make_destination
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError
 from treadle.files import write_private_file
-from treadle.log.registry import repair_log
+from treadle.log.protocol import FIRST_LOG
+from treadle.log.registry import name_log_file, repair_log
 from treadle.log.salvage_report import KnownLog
 from treadle.server.factories import open_store
 from treadle.store.model import Account, DestinationSetter
@@ -202,26 +204,39 @@ def _identify_destination(url: str) -> str:
 
 
 def repair_log_at_start(config: Config) -> None:
-    """Replace a damaged log by what can be read of it, before any process opens it."""
-    known = read_known_log(config)
-    path = config.log_path
-    if known.log_id is not None and not (path.exists() and path.stat().st_size):
-        logger.error(
-            "the log %s is gone; what was accepted and not loaded is lost with it, unless you stop "
-            "treadle and bring it back; a new one is begun",
-            path,
-        )
-    salvaged = repair_log(config, known)
-    if salvaged is not None:
-        logger.error("%s", salvaged.describe())
-        with contextlib.closing(open_store(config)) as store:
-            store.trail.record_event(
-                TrailAction.SALVAGE_LOG, TrailTarget(TargetKind.LOG), TrailOutcome.DONE
+    """Replace damaged logs by what can be read of them, before any process opens them."""
+    for number, known in read_known_logs(config).items():
+        path = name_log_file(config, number)
+        if known.log_id is not None and not (path.exists() and path.stat().st_size):
+            logger.error(
+                "the log %s is gone; what was accepted and not loaded is lost with it, unless you "
+                "stop treadle and bring it back; a new one is begun",
+                path,
             )
+        salvaged = repair_log(config, known, number)
+        if salvaged is not None:
+            logger.error("%s", salvaged.describe())
+            with contextlib.closing(open_store(config)) as store:
+                store.trail.record_event(
+                    TrailAction.SALVAGE_LOG,
+                    TrailTarget(TargetKind.LOG, number or None),
+                    TrailOutcome.DONE,
+                )
 
 
-def read_known_log(config: Config) -> KnownLog:
-    """Return what the store knows of the log: its id, and the loaded position of each table."""
+def read_known_logs(config: Config) -> dict[int, KnownLog]:
+    """Return log number -> what the store knows of it, of all logs of the data folder.
+
+    That is its id, and the loaded position of each of its tables.
+    """
     with contextlib.closing(open_store(config)) as store:
-        loaded = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}
-        return KnownLog(store.get_log_id(), loaded)
+        log_ids = {one.number: one.log_id for one in store.logs.list_logs() if not one.url}
+        loaded: dict[int, dict[tuple[int, str], int]] = defaultdict(dict)
+        numbers = {source.id: source.log for source in store.sources.list_sources()}
+        for status in store.tables.list_statuses():
+            key = status.source_id, status.table_name
+            loaded[numbers.get(status.source_id, FIRST_LOG)][key] = status.loaded
+    return {
+        number: KnownLog(log_ids.get(number), loaded[number])
+        for number in sorted({FIRST_LOG, *log_ids})
+    }

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.servers.ingest import CLIENT
@@ -86,7 +87,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @asynccontextmanager
-async def following(world: World, **settings: float) -> AsyncIterator[TokenCache]:
+async def following(world: World, **settings: Any) -> AsyncIterator[TokenCache]:
     directory = TokenCache(world.store, lambda: 1000, **settings)
     await directory.start()
     try:

@@ -38,7 +38,7 @@ def load(stage: Stage, *entries: tuple[str, int]) -> None:
 def accounted(stage: Stage) -> tuple[int, int, int]:
     """Records accepted, loaded and waiting, by the ledger."""
     with closing(SqliteReader(stage.folder / "log.sqlite")) as reader:
-        found = sum_lines(compute_ledger(stage.store, reader.statistics))
+        found = sum_lines(compute_ledger(stage.store, reader))
     return found.accepted, found.loaded, found.waiting
 
 
