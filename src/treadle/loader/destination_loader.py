@@ -23,6 +23,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from treadle.clock import read_monotonic
 from treadle.destinations.file_check import check_file
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import (
@@ -315,6 +316,7 @@ class DestinationLoader:
                         self._parts.steps.history,
                         self._dependencies.flush_policy,
                         now,
+                        monotonic=read_monotonic(),
                         hurried=self._hurried,
                     )
                     for backlog in chosen:

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from treadle.clock import read_monotonic
 from treadle.loader.chunk import EntryChunk, build_chunk
 from treadle.loader.commands import POLL_SECONDS, AssignSources, CommandQueue, SetBacklog
 from treadle.loader.schedule import FlushPolicy, LoadHistory, RoundProgress, TableKey, select_due
@@ -268,6 +269,7 @@ class LoadPipeline:
             load_round.history,
             self.policy,
             now,
+            monotonic=read_monotonic(),
             progress=progress,
             skipped=self._skipped,
         )

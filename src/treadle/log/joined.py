@@ -190,7 +190,8 @@ class JoinedReader:
 
     def sense_append(self) -> bool:
         """Return whether something may have been appended; see `protocol.LogReader`."""
-        return any([reader.sense_append() for reader in self.readers.values()])  # of each
+        sensed = [reader.sense_append() for reader in self.readers.values()]
+        return any(sensed)
 
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int

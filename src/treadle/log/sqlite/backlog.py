@@ -4,12 +4,18 @@ A damaged row is counted like the others, and stops nothing.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from treadle.log.protocol import TableBacklog
+from treadle.clock import read_monotonic
+from treadle.log.protocol import BacklogSight, TableBacklog
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.backlog_segments import BacklogSegment, SegmentQueue
+from treadle.log.sqlite.backlog_segments import (
+    BacklogSegment,
+    SegmentQueue,
+    add_sight,
+    drop_sights,
+)
 from treadle.log.sqlite.log_file import integer_or_zero, is_damage, read_end_position
 
 TableSegment = tuple[int, BacklogSegment]  # a table's id, and sums of entries of it
@@ -21,6 +27,7 @@ class _CountedTable:
     table_name: str
     loaded_position: int
     segments: SegmentQueue = field(default_factory=SegmentQueue)
+    sights: tuple[BacklogSight, ...] = ()
 
 
 class BacklogCounter:
@@ -28,18 +35,24 @@ class BacklogCounter:
 
     Args:
         connection: the reader's, outside any transaction.
+        monotonic: microseconds of this machine's monotonic clock.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, monotonic: Callable[[], int] = read_monotonic
+    ) -> None:
         self._connection = connection
+        self._monotonic = monotonic
         self._reset()
 
     def _reset(self) -> None:
+        # What is found by the next look counts as old: nobody knows since when it is there.
         self._tables: dict[int, _CountedTable] = {}
         self._backlogs: dict[int, TableBacklog] = {}
         self._counted_position = 0  # entries up to here are counted
         self._last_mark = 0  # marks up to this number are known
         self._last_table_id = 0
+        self._has_looked = False
 
     def refresh(self) -> list[TableBacklog]:
         """Count what changed since the last call; return the backlogs of all tables."""
@@ -55,7 +68,7 @@ class BacklogCounter:
         for table_id in changed:
             table = self._tables[table_id]
             backlog = table.segments.sum_backlog(
-                table.source_id, table.table_name, table.loaded_position
+                table.source_id, table.table_name, table.loaded_position, table.sights
             )
             if backlog is None:
                 self._backlogs.pop(table_id, None)
@@ -72,6 +85,7 @@ class BacklogCounter:
             self._last_table_id = table_id
         end = read_end_position(self._connection)
         if end > self._counted_position:
+            seen = self._monotonic() if self._has_looked else 0
             loaded = {table_id: table.loaded_position for table_id, table in self._tables.items()}
             for table_id, segment in sum_waiting_above(
                 self._connection, self._counted_position, end, loaded
@@ -79,8 +93,10 @@ class BacklogCounter:
                 table = self._tables.get(table_id)
                 if table is not None:  # a damaged row may name a table there never was
                     table.segments.append(segment)
+                    table.sights = add_sight(table.sights, segment.last, seen)
                     changed.add(table_id)
             self._counted_position = end
+        self._has_looked = True
         return changed
 
     def _apply_marks(self) -> set[int]:
@@ -95,10 +111,12 @@ class BacklogCounter:
                 last = table.segments.drop_through(loaded)
                 if last is not None:
                     table.segments.prepend(sum_range(self._connection, table_id, loaded, last))
+                table.sights = drop_sights(table.sights, loaded)
             else:
                 table.segments.replace(
                     sum_range(self._connection, table_id, loaded, self._counted_position)
                 )
+                table.sights = (BacklogSight(self._counted_position, 0),)
             table.loaded_position = loaded
             changed.add(table_id)
         return changed
