@@ -158,12 +158,17 @@ def open_glance(settings: LogSettings, book: LogBook | None = None) -> LogReader
     return FileDirectory(settings, book, open_reader=open_file).open_readers()
 
 
+def open_file(settings: LogSettings, number: int) -> LogReader:
+    """Open one log of the data folder for reading; raises like `open_appender`."""
+    return _open_file_reader(name_log_file(settings, number))
+
+
 def open_folder(settings: LogSettings) -> dict[int, LogReader]:
     """Open the logs of the data folder by number, also where the store is lost."""
     with ExitStack() as stack:
         opened: dict[int, LogReader] = {}
-        for number, path in list_log_files(settings).items():
-            opened[number] = _open_file_reader(path)
+        for number in list_log_files(settings):
+            opened[number] = open_file(settings, number)
             stack.callback(opened[number].close)
         stack.pop_all()
     return opened
