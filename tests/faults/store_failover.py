@@ -135,7 +135,7 @@ class StoreScene:
             closing(open_store(config)) as store,
             closing(SqliteReader(config.log_path)) as reader,
         ):
-            return compute_ledger(store, reader.statistics)
+            return compute_ledger(store, reader)
 
     def balance(self) -> list[str]:
         """What is wrong in the ledger with everything loaded."""

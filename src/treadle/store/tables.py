@@ -1,8 +1,8 @@
 """The repository of tables: their load status, and the totals of their records.
 
 Positions belong to one log, and a new log begins again with 1. So the statements here and in
-`loads` and `outcomes` look only at the log that `Store.use_log` named last. Reports of earlier logs
-stay as history.
+`loads` and `outcomes` look only at the logs that the installation has now (`logs`). Reports of
+earlier logs stay as history.
 """
 
 from collections import defaultdict
@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from treadle.store.column_history import TableCatalogue, read_catalogue, read_columns
 from treadle.store.database import StoreRepository, StoreTransaction, make_insert
+from treadle.store.logs import present_logs
 from treadle.store.model import (
     KeptColumns,
     PushedTable,
@@ -39,7 +40,7 @@ from treadle.store.model import (
     TroubledTable,
     TroubledTables,
 )
-from treadle.store.schema import kept_columns, meta, restore_text, sources, tables
+from treadle.store.schema import kept_columns, restore_text, sources, tables
 from treadle.store.schema_event import SchemaEventKind
 from treadle.store.schema_events import add_event
 from treadle.text import digest_text
@@ -47,9 +48,7 @@ from treadle.text import digest_text
 ROWS_AT_ONCE: Final = 1_000
 """Rows that are fetched at once where all tables are read: the rows of 10,000 tables take 16 MB."""
 
-present_log = select(meta.c.log_id).scalar_subquery()
-
-_tables = select(tables, (tables.c.log_id == present_log).label("present"))
+_tables = select(tables, tables.c.log_id.in_(present_logs).label("present"))
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
 _NAMED_TABLE: Final = (
@@ -84,7 +83,7 @@ _pushed_tables = select(tables.c.id, tables.c.name, kept_columns.c.key_fields).o
 _OVERVIEW_COLUMNS: Final = (
     tables.c.id,
     type_coerce(tables.c.name, Text),
-    case((tables.c.log_id == present_log, tables.c.loaded), else_=0),
+    case((tables.c.log_id.in_(present_logs), tables.c.loaded), else_=0),
     tables.c.loaded_at,
     tables.c.rejected,
     type_coerce(tables.c.error.is_not(None), Integer),
