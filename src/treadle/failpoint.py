@@ -49,11 +49,21 @@ MOVE_FAILPOINTS: Final = (
 """The failpoints of a source that gets another destination, in their order."""
 
 
+POSTGRES_LOG_FAILPOINTS: Final = (
+    "log.pg.before-append",  # a group is made, nothing is sent
+    "log.pg.after-append",  # the database answered, nobody is told
+    "log.pg.resolve",  # an answer did not come, and is about to be found out
+    "keeper.switch",  # the log goes on in another segment, not committed
+    "keeper.drop",  # a segment is dropped, not committed
+)
+"""The failpoints of a log on PostgreSQL, beside those that records pass in every log."""
+
+
 class FailpointPlan(msgspec.Struct, frozen=True):
     """The failpoint at which a process dies.
 
     Attributes:
-        point: one of `FAILPOINTS` or `MOVE_FAILPOINTS`.
+        point: one of `FAILPOINTS`, `MOVE_FAILPOINTS` or `POSTGRES_LOG_FAILPOINTS`.
         passes: die when a process reaches it for this time, counted from 1.
         whole: kill the whole process group.
     """

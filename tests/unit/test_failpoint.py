@@ -31,7 +31,11 @@ def test_every_named_point_is_in_the_source_and_every_point_there_has_a_name() -
         if path.name != "failpoint.py"
         for name in re.findall(r'failpoint\.reach\("([^"]+)"\)', path.read_text())
     }
-    assert found == {*failpoint.FAILPOINTS, *failpoint.MOVE_FAILPOINTS}
+    assert found == {
+        *failpoint.FAILPOINTS,
+        *failpoint.MOVE_FAILPOINTS,
+        *failpoint.POSTGRES_LOG_FAILPOINTS,
+    }
 
 
 def test_nobody_arms_a_point_but_the_orders() -> None:

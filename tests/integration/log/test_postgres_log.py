@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,7 +22,7 @@ from tests.servers.postgres import NoServerError, PostgresServer
 from treadle.errors import OperatorError, RetriableError
 from treadle.log import remote_registry
 from treadle.log.postgres import appender as appending
-from treadle.log.postgres import lane
+from treadle.log.postgres import lane, session
 from treadle.log.postgres.appender import PostgresAppender
 from treadle.log.postgres.installation import (
     look_at_server,
@@ -201,6 +206,42 @@ def test_a_commit_whose_wait_for_a_standby_was_ended_is_not_answered_before_it_i
     assert payloads(kind) == [(position + 1, b"%d" % position) for position in range(found)]
 
 
+def test_a_session_is_ended_however_often_the_next_one_is_lost(
+    kind: PostgresKind, server: PostgresServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has under way would be visible after all, when it was appended again."""
+    monkeypatch.setattr(session, "SILENCE_SECONDS_MAX", 1.0)
+
+    def list_waits() -> list[str]:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            rows = connection.execute(
+                "SELECT query FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            ).fetchall()
+        return ["confirm" if "confirms" in query else "append" for (query,) in rows]
+
+    async def run() -> tuple[int, int]:
+        appender = through(kind, server, proxy)
+        done = await appender.append([entry(b"0")])
+        with without_standby(server) as finish:
+            proxy.mark, proxy.cut = b"pg_terminate_backend", "before"
+            while True:  # until the server knows its setting
+                asked = asyncio.ensure_future(appender.append([entry(b"%d" % done)]))
+                await until(lambda asked=asked: asked.done() or list_waits())  # type: ignore[misc]  # bound now
+                if not asked.done():
+                    break
+                done = await asked
+            await until(lambda: proxy.cuts)
+            await until(lambda: list_waits() == ["confirm"])
+            finish()
+            found = await asked
+        await appender.aclose()
+        return done, found
+
+    done, found = asyncio.run(run())
+    assert found == done + 1
+    assert payloads(kind) == [(position + 1, b"%d" % position) for position in range(found)]
+
+
 def test_a_killed_server_is_waited_for(kind: PostgresKind, server: PostgresServer) -> None:
     async def run() -> list[int]:
         appender = kind.open_appender()
@@ -303,6 +344,85 @@ def test_a_full_log_refuses_until_some_is_removed(
         return accepted
 
     assert 3 < asyncio.run(run()) < 15
+
+
+# Processes that die
+
+
+DYING = """
+import asyncio, sys
+from treadle import failpoint
+from treadle.log.postgres.appender import PostgresAppender
+from treadle.log.postgres.keeper import LogKeeper
+from treadle.log.postgres.reader import PostgresReader
+from treadle.log.protocol import IdempotencyKey, NewEntry, TrimPoint
+
+url, plan, work = sys.argv[1:]
+
+async def append():
+    appender = PostgresAppender(url, 1)
+    failpoint.arm(plan)
+    given = [NewEntry(1, "orders", 1_700_000_000_000_000, 1, b"first")] * 2
+    await appender.append_once(given, IdempotencyKey(b"a".ljust(32), b"d" * 32))
+
+def keep():
+    failpoint.arm(plan)
+    LogKeeper(url, 1, 1, should_switch_segment=lambda *values, has_entries: True).keep()
+
+def trim():
+    failpoint.arm(plan)
+    PostgresReader(url, 1).trim([TrimPoint(1, "orders", 2)])
+
+asyncio.run(append()) if work == "append" else keep() if work == "keep" else trim()
+"""
+
+
+def die(kind: PostgresKind, folder: Path, point: str, work: str) -> None:
+    """Let a process do some work, and die at a failpoint."""
+    plan = folder / "plan"
+    plan.write_text(json.dumps({"point": point}))
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, kind.url, str(plan), work], check=False, timeout=120
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("point", "stored"),
+    [("log.pg.before-append", False), ("log.pg.after-append", True), ("log.answer", True)],
+)
+def test_what_a_killed_process_stored_is_told_to_who_repeats(
+    kind: PostgresKind, tmp_path: Path, point: str, stored: bool
+) -> None:
+    die(kind, tmp_path, point, "append")
+
+    async def run() -> AppendResult:
+        appender = kind.open_appender()
+        found = await appender.append_once([entry(b"again")] * 2, once("a"))
+        await appender.aclose()
+        return found
+
+    assert asyncio.run(run()) == AppendResult(1, b"d" * 32, duplicate=stored)
+    assert payloads(kind) == [(n, b"first" if stored else b"again") for n in (1, 2)]
+
+
+def test_a_keeper_that_dies_leaves_whole_segments(kind: PostgresKind, tmp_path: Path) -> None:
+    async def run() -> int:
+        appender = kind.open_appender()
+        found = await appender.append([entry()])
+        await appender.aclose()
+        return found
+
+    assert asyncio.run(run()) == 1
+    die(kind, tmp_path, "keeper.switch", "keep")
+    assert asyncio.run(run()) == 2
+    kind.roll()
+    assert asyncio.run(run()) == 3
+    die(kind, tmp_path, "keeper.drop", "trim")
+    with closing(kind.open_reader()) as reader:
+        assert [one.position for one in reader.find_entries(1, 9)] == [1, 2, 3]
+        assert reader.trim([]) == 2  # its table remembers how far it may be trimmed
+        assert [one.position for one in reader.find_entries(1, 9)] == [3]
 
 
 # Another server, another log

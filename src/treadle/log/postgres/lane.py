@@ -112,6 +112,11 @@ class _Group:
         """Indexes of the requests that are not refused."""
         return [index for index in range(len(self.requests)) if index not in self.refused]
 
+    @property
+    def may_be_stored(self) -> bool:
+        """Whether some of it may be in the log, so that nobody is told that nothing is."""
+        return self.sent is not None or bool(self.placed)
+
 
 class LogLane:
     """Appends groups, one after the other, on one event loop.
@@ -124,7 +129,6 @@ class LogLane:
         report_commit: called with the microseconds of each append that was answered.
         clock: the monotonic clock, in seconds.
         pick_prefix: returns 12 random bytes, for the uids of a group.
-        opened: a session to begin with.
     """
 
     def __init__(
@@ -223,7 +227,7 @@ class LogLane:
     @staticmethod
     def _judge_failure(group: _Group, error: TreadleError) -> TreadleError:
         """Return what those who wait are told of a group that could not be appended."""
-        if group.sent is not None and not isinstance(error, AppendUnknownError):
+        if group.may_be_stored and not isinstance(error, AppendUnknownError):
             return AppendUnknownError(f"{error}; nobody knows whether the entries are in the log")
         if isinstance(error, OperatorError):  # whoever sends can do nothing about it
             logger.error("%s", error)
@@ -233,7 +237,7 @@ class LogLane:
     @staticmethod
     def _make_defect(group: _Group, error: Exception) -> TreadleError:
         text = f"the log could not append a group of entries ({error!r})"
-        if group.sent is not None:
+        if group.may_be_stored:
             return AppendUnknownError(f"{text}; nobody knows whether they are in the log")
         return InternalError(text)
 
@@ -264,7 +268,7 @@ class LogLane:
             except StatementFailedError as failed:
                 self.silent_since = self._clock()  # it answered, though not with success
                 said = str(translate_error(failed.error))
-                if failed.fate is not AppendFate.REPEAT and group.sent is None:
+                if failed.fate is not AppendFate.REPEAT and not group.may_be_stored:
                     raise translate_error(failed.error) from failed.error
                 await self._refresh(group)
             else:
@@ -275,7 +279,7 @@ class LogLane:
     def _check_time(self, group: _Group, said: str) -> None:
         if self._clock() < group.until:
             return
-        if group.sent is None:
+        if not group.may_be_stored:
             raise RetriableError(f"the log's database is not available now ({said})")
         self.resolved["unknown"] += 1
         raise AppendUnknownError(
@@ -298,7 +302,7 @@ class LogLane:
         except (SessionLostError, StatementFailedError):
             await self._lose()
             return
-        if place.state == "closed" and group.sent is None:
+        if place.state == "closed" and not group.may_be_stored:
             raise RetriableError(f"log {self._log} is closed and takes nothing more")
         if place.segment == before.segment:  # another lock, or another timeline: begin anew
             await asyncio.sleep(RECONNECT_PAUSE_SECONDS)

@@ -104,7 +104,7 @@ class PostgresReader:
         return self._connection.run(look)
 
     def sense_append(self) -> bool:
-        """Return False: a look is one statement, and nothing cheaper tells of an append."""
+        """Return False: only a look tells; see `protocol.LogReader.sense_append`."""
         return False
 
     def read(

@@ -130,8 +130,8 @@ class LaneSession:
             parameters: of the connection.
             log: the log's number.
             previous: the session before this one, if there was one.
-            note: called as soon as the session can hold anything up on the server, so that the
-                next one ends it.
+            note: called before the session writes for the first time, when the previous one is at
+                its end: the next one has to end this one.
 
         Raises:
             SessionLostError: no server that takes writes was reached, or it was lost again.
@@ -145,8 +145,8 @@ class LaneSession:
         self = cls(connection, log)
         try:
             await self._run(self._identify)
-            note(self)
             await self._run(lambda: self._end_previous(previous))
+            note(self)
             await self._run(self._confirm)
         except BaseException:
             await self.close()
