@@ -19,7 +19,7 @@ FUZZ_RUNS ?= 20000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run wheel test browser-test pictures store-test release-test wheel-test quick lint types docs fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: run wheel test browser-test pictures store-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -46,8 +46,15 @@ store-test: $(VENV)/test.stamp ## The acceptance tests once more, with every sto
 release-test: $(VENV)/test.stamp $(VENV)/browser.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
 
+dbt-test: $(VENV)/test.stamp ## Install dbt into an environment of its own and build examples/dbt on both databases; part of release-test
+	$(BIN)/python -m pytest -m release tests/acceptance/test_dbt_project.py $(ARGS)
+
 wheel-test: $(VENV)/test.stamp ## Install the wheel into an empty environment and walk the guide with it; part of release-test
 	$(BIN)/python -m pytest -m release -rP tests/acceptance/test_installed_wheel.py $(ARGS)
+
+clients-test: $(VENV)/test.stamp ## Real clients and taps of the package index, as the pages say, and killed amid their records
+	$(BIN)/python -m tests.clients.by_the_page
+	$(BIN)/python -m tests.clients.killed_runs
 
 quick: $(VENV)/test.stamp ## The pure tests only, property tests with a tenth of their examples
 	$(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile quick tests/unit -m 'not slow' $(ARGS)
@@ -61,6 +68,14 @@ types: $(VENV)/lint.stamp $(VENV)/browser.stamp ## mypy, strict, on source, test
 
 docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference_pages.py $(ARGS)
+
+client-needs: $(VENV)/build.stamp ## What the tests of the TypeScript client need: Node, where there is none, and the compiler
+	{ npm --version && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)'; } >/dev/null 2>&1 || \
+	  $(BIN)/python $(LOCKED) requirements/node.txt
+	$(BIN)/python clients/typescript/toolchain.py
+
+client-types: $(VENV)/test.stamp ## Write the types of the TypeScript client out of the OpenAPI document
+	$(BIN)/python -m clients.typescript.codegen
 
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 
@@ -91,6 +106,7 @@ sbom: ## Write sbom.json: all that a server is made of, in CycloneDX
 	rm -rf $(VENV)-sbom
 
 clean: ## Remove what make made; treadle-data stays
+	rm -rf clients/typescript/node_modules clients/typescript/build clients/typescript/dist
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom sbom.json build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:

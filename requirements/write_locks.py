@@ -49,6 +49,7 @@ LOCKS: Final = (
     LockFile("fuzz", ("postgres", "fuzz"), "run"),
     LockFile("sbom", ("sbom",), alone=True),
     LockFile("lock", ("lock",), alone=True),
+    LockFile("node", ("node",), alone=True),
 )
 
 

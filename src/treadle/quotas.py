@@ -235,7 +235,7 @@ def estimate_stored(waiting: Mapping[int, int], used_bytes: int) -> dict[int, in
 
 
 def find_sources_above_part(
-    waiting: Mapping[int, int], used_bytes: int, room_bytes: int, sources: int
+    waiting: Mapping[int, int], used_bytes: int, room_bytes: int | None, sources: int
 ) -> frozenset[int]:
     """Return the sources that may append no more, because others need the rest of the log.
 
@@ -246,10 +246,11 @@ def find_sources_above_part(
     Args:
         waiting: source id -> bytes of its waiting records, not compressed.
         used_bytes: of the log.
-        room_bytes: that the log may have in all, the used ones included.
+        room_bytes: that the log may have in all, the used ones included; None for no known bound,
+            and then there are no parts.
         sources: how many there are.
     """
-    if sources < 2:
+    if sources < 2 or room_bytes is None:
         return frozenset()
     stored = estimate_stored(waiting, used_bytes)
     # What is loaded is removed as soon as room is needed, so it counts as free.

@@ -9,6 +9,7 @@ import pytest
 from tests.servers.shell import typed
 from tests.servers.treadle import Client, TreadleServer, eventually
 
+from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 REMOTE = ("name N.N well", "TLS N.N well")
@@ -124,7 +125,7 @@ def test_from_duckdb_to_postgresql(
         )
     )
     with closing(SqliteReader(server.data / "log.sqlite")) as reader:
-        assert reader.trim(source_id, "orders", 1) == 1  # as after `retention_days`
+        assert reader.trim([TrimPoint(source_id, "orders", 1)]) == 1  # as after `retention_days`
     page.type_block("destination create")
     page.compare("treadle destination check Warehouse")
     page.compare("treadle source move import_api Warehouse --with-history --dry-run")

@@ -58,6 +58,19 @@ def test_a_table_is_compared_and_swapped(server: TreadleServer, client: Client) 
     assert (result["differs"], result["doubts"], result["swapped"]) == (True, [], False)
     assert server.query(count) == [{"c": 97, "s": 4950 - 3 - 50}]
 
+    assert ask("?into=elsewhere").status_code == 400
+    assert ask("?from=2026-03-02&to=2026-03-01").status_code == 400
+    assert ask("?into=import_api__before&force=true").status_code == 400
+    kept = ask("?into=import_api__before&from=2020-01-01T00:00:00Z")
+    kept_result = follow(client, kept.json()["operation_id"])["result"]
+    assert (kept_result["built_in"], kept_result["swapped"]) == ("import_api__before", False)
+    assert "only a part of the log was taken" in kept_result["doubts"][0]
+    assert server.query(count.replace("import_api", "import_api__before")) == [
+        {"c": 100, "s": 4950}
+    ]
+    nothing = ask("?dry_run=true&to=2020-01-01T00:00:00Z").json()
+    assert follow(client, nothing["operation_id"])["result"]["tables"][0]["only_there"] == 97
+
     with sign_in(server) as browser:
         page = f"/console/operations/{begun['operation_id']}"
         told = browser.get(page).text
@@ -74,7 +87,7 @@ def test_a_table_is_compared_and_swapped(server: TreadleServer, client: Client) 
         assert "the table now holds the rebuilt rows" in browser.get(rebuild).text
     assert server.query(count) == [{"c": 100, "s": 4950}]
     trail = server.treadle("trail", "--json")
-    assert trail.count('"replay_table"') == 5  # refused; begun and done, twice
+    assert trail.count('"replay_table"') == 12  # four refused; begun and done, four times
 
 
 @pytest.mark.parametrize("destination_url", ["duckdb"], indirect=True)

@@ -10,6 +10,7 @@ from tests.acceptance.test_console import sign_in
 from tests.kinds import DUCKDB_DAILY, POSTGRES_DAILY
 from tests.servers.treadle import Client, TreadleServer, eventually
 
+from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 BAD = 10**30
@@ -135,7 +136,8 @@ def test_the_text_of_a_forgotten_record_is_read_by_the_page(tmp_path: Path) -> N
         eventually(lambda: "integer_out_of_range" in server.treadle("rejects", "list"))
         [reject] = json.loads(server.treadle("rejects", "list", "--json"))
         with closing(SqliteReader(server.data / "log.sqlite")) as reader:  # as in some days
-            assert reader.trim(source_id, "orders", int(reject["id"].split(".")[0])) == 1
+            position = int(reject["id"].split(".")[0])
+            assert reader.trim([TrimPoint(source_id, "orders", position)]) == 1
         page = f"/console/rejects/records/{reject['id']}"
         with sign_in(server) as browser:
             gone = browser.get(page)

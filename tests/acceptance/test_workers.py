@@ -8,7 +8,7 @@ import httpx
 import pytest
 from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
 
-from treadle.ingest.token_cache import POLL_SECONDS
+from treadle.ingest.store_watch import POLL_SECONDS
 
 WORKERS = 3
 

@@ -101,10 +101,7 @@ def test_j2_each_reason_is_said_and_what_to_change(
 
 def find_python(tool: str) -> str:
     """The interpreter that has what a snippet needs."""
-    if tool == "singer":
-        if shutil.which("target-stitch") is None:
-            pytest.skip("target-stitch needs old libraries, so it is in an environment of its own")
-    elif tool in ("httpx", "stitchclient") and find_spec(tool) is None:
+    if tool in ("httpx", "stitchclient") and find_spec(tool) is None:
         pytest.skip(f"{tool} is not installed")
     elif tool == "curl" and shutil.which("curl") is None and os.environ.get("CI") != "true":
         pytest.skip("curl is not installed")

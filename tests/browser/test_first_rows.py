@@ -20,14 +20,14 @@ def test_a_newcomer_gets_from_the_link_to_a_row(
         assert "ephemeral_token" not in seen.page.url
         seen.examine()
         seen.press("Make the source")
-        assert "This is the token. It is shown this once." in seen.text()
+        assert "This is the token. It is shown only once." in seen.text()
         seen.examine()
         seen.page.get_by_role("button", name="Copy", exact=True).nth(1).click()
         copied = seen.page.evaluate("navigator.clipboard.readText()")
         assert shlex.split(copied)[0] == "curl"
         typed(copied, folder=tmp_path)
         seen.page.locator("#step-loaded.done").wait_for(timeout=PATIENCE_MS)
-        assert "1 record became rows of import_api" in " ".join(seen.text().split())
+        assert "1 record became a row of import_api" in " ".join(seen.text().split())
         seen.page.locator("#first-row", has_text="Ann").wait_for(timeout=PATIENCE_MS)
         command = seen.page.locator("#step-loaded pre").inner_text()
         assert shlex.split(command)[:2] == ["treadle", "query"]

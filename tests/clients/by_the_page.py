@@ -6,9 +6,9 @@
 `target-stitch`, three taps that add fields of their own, Meltano and dlt are sent with, into each
 kind of destination. The config of `target-stitch`, the plugin for Meltano and the program for dlt
 are those of `docs/how-to/send-with-clients.md`; only the server and the credentials are put in
-their places. Each client gets a virtual environment in a temporary folder, because `target-stitch`
-pins versions that treadle cannot use. So this needs a package index and some minutes, and is no
-part of the test suite.
+their places. Each client gets a virtual environment in a temporary folder, or in the one that
+CLIENT_ENVIRONMENTS names and keeps, because `target-stitch` pins versions that treadle cannot use.
+So this needs a package index and some minutes, and is no part of the test suite.
 """
 
 import json
@@ -75,12 +75,14 @@ class PublishedTap:
         config: makes it of the folder of its files.
         write: writes its files into a folder, with the programs of its environment.
         own: the fields that it adds.
+        capabilities: that Meltano is told of.
     """
 
     package: str
     config: Callable[[Path], dict[str, Any]]
     write: Callable[[Path, Path], None]
     own: tuple[str, ...]
+    capabilities: tuple[str, ...] = ("catalog", "discover", "state")
 
     @property
     def name(self) -> str:
@@ -283,27 +285,33 @@ def _run_meltano_tap(
     tap = TAPS[0]
     stream = f"meltano_{loader.replace('-', '_')}"
     project, files = run.folder / stream, run.folder / f"{stream}-rows"
-    project.mkdir()
     files.mkdir()
     tap.write(files, programs)
-    config = tap.config(files) | {"stream_name": stream}
+    write_project(project, plugins, tap, tap.config(files) | {"stream_name": stream})
+    for words in (["install"], ["run", tap.name, loader]):
+        run_client([programs / "meltano", *words], environment=environment, folder=project)
+    _expect_own_fields(run, tap, stream)
+
+
+def write_project(
+    project: Path, plugins: str, tap: PublishedTap, config: Mapping[str, Any]
+) -> None:
+    """Make a project of Meltano with the loaders of a page and one tap."""
+    project.mkdir()
     extractor = {
         "name": tap.name,
-        "namespace": "tap_jsonl",
+        "namespace": tap.name.replace("-", "_"),
         "pip_url": tap.package,
         "executable": tap.name,
         "settings": [{"name": name} for name in config],
         "config": config,
-        "capabilities": ["catalog", "discover", "state"],
+        "capabilities": tap.capabilities,
     }
     (project / "meltano.yml").write_text(
         "send_anonymous_usage_stats: false\nproject_id: treadle\n"
         f"environments:\n- name: dev\ndefault_environment: dev\n{plugins}"
         f"  extractors:\n  - {json.dumps(extractor)}\n"
     )
-    for words in (["install"], ["run", tap.name, loader]):
-        run_client([programs / "meltano", *words], environment=environment, folder=project)
-    _expect_own_fields(run, tap, stream)
 
 
 def run_dlt(run: PageRun) -> None:
@@ -347,10 +355,15 @@ def run_singer(run: PageRun) -> None:
 def run_treadle_meltano(run: PageRun) -> None:
     """Run Meltano with the plugin `target-treadle` of its page; it is installed from the source."""
     programs = make_environment(run.shelf / "meltano", "meltano")
+    plugins = find_plugins(run)
+    _run_meltano_tap(run, programs, plugins, "target-treadle", {"TARGET_TREADLE_TOKEN": run.token})
+
+
+def find_plugins(run: PageRun) -> str:
+    """The plugin definition of the page for `target-treadle`; it is installed from the source."""
     plugins = find_block("yaml", "target-treadle", SINGER_PAGE).replace(BUILT_IN, run.server.url)
     assert "pip_url: treadle\n" in plugins
-    plugins = plugins.replace("pip_url: treadle\n", f"pip_url: {PAGE.parents[2]}\n")
-    _run_meltano_tap(run, programs, plugins, "target-treadle", {"TARGET_TREADLE_TOKEN": run.token})
+    return plugins.replace("pip_url: treadle\n", f"pip_url: {PAGE.parents[2]}\n")
 
 
 DLT_RECORDS: Final = """
@@ -381,30 +394,37 @@ def _find_requirements(pattern: str) -> list[str]:
     return [found[0]]
 
 
-def run_clients(names: list[str], destination: str | None, folder: Path, shelf: Path) -> None:
-    """Run the clients with these names, or all, against a new server."""
+def run_clients(
+    clients: Mapping[str, Callable[[PageRun], None]],
+    destination: str | None,
+    folder: Path,
+    shelf: Path,
+) -> None:
+    """Run clients against a new server."""
     with TreadleServer(folder / "data", destination) as server:
         client_id, _ = server.account()
         server.treadle("source", "create", "Import API")
         made = json.loads(server.treadle("token", "create", "import_api", "--json"))
         run = PageRun(server, client_id, made["access_token"], folder, shelf)
         kind = "DuckDB" if destination is None else "PostgreSQL"
-        for client in names or CLIENTS:
-            CLIENTS[client](run)
-            sys.stdout.write(f"{client}, {kind}: as the page says\n")
+        for name, run_it in clients.items():
+            run_it(run)
+            sys.stdout.write(f"{name}, {kind}: as the page says\n")
             sys.stdout.flush()
 
 
-def main(names: list[str]) -> None:
+def main(clients: Mapping[str, Callable[[PageRun], None]], names: list[str]) -> None:
     """Run the clients with these names, or all, into each kind of destination."""
+    chosen = {name: clients[name] for name in names or clients}
     with (
-        tempfile.TemporaryDirectory() as shelf,
+        tempfile.TemporaryDirectory() as own,
         PostgresServer() as postgres,
     ):
+        shelf = os.environ.get("CLIENT_ENVIRONMENTS", own)
         for destination in (None, postgres.create_database()):
             with tempfile.TemporaryDirectory() as folder:
-                run_clients(names, destination, Path(folder), Path(shelf))
+                run_clients(chosen, destination, Path(folder), Path(shelf))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(CLIENTS, sys.argv[1:])

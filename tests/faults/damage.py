@@ -15,7 +15,14 @@ from pathlib import Path
 
 from tests.faults.command import Tally, command, folder
 
-from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.protocol import (
+    AppendResult,
+    DamagedEntry,
+    IdempotencyKey,
+    LogEntry,
+    NewEntry,
+    TrimPoint,
+)
 from treadle.log.salvage_report import KnownLog
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.recovery.salvage import repair_log
@@ -89,7 +96,7 @@ def sample(path: Path, dice: random.Random) -> Sample:
     reader = SqliteReader(path)
     for key, position in loaded.items():
         reader.mark_loaded(*key, position)
-    reader.trim(1, "orders", 1)
+    reader.trim([TrimPoint(1, "orders", 1)])
     entries = {
         one.position: one for one in reader.find_entries(1, 100) if isinstance(one, LogEntry)
     }

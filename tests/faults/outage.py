@@ -340,7 +340,8 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
         with maybe_disk(below) as disk:
             name = prepared(server, disk)
             url = server.url(name, user="loader", password="secret-word")
-            rig = Rig(path, url, TABLES, seed=arguments.seed, clocked=True)
+            debug = {"log_level": "debug"}  # each try has a line
+            rig = Rig(path, url, TABLES, seed=arguments.seed, settings=debug, clocked=True)
             scene = Scene(rig, server, name, disk, random.Random(arguments.seed))
             cycles(scene, arguments.cycles, tally)
             server.stop(immediate=True)  # it holds files of the disk

@@ -16,6 +16,8 @@ KINDS = {
     "calls": "the n-th call of the log's disk, the destination or the store fails",
     "hang": "the n-th call of the log's disk or the destination hangs for a while",
     "commit": "the connection to PostgreSQL cut at COMMIT",
+    "kill_pg": "the log on PostgreSQL: its primary killed, its connections cut, waits for a "
+    "standby cancelled and terminated",
     "full": "the disk of the data folder full, and emptied again, under load",
     "soak": "much of everything: memory and open files are watched",
     "store_failover": "`kill -9` of the primary of a store on PostgreSQL under load, a standby "

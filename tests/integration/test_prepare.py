@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.registry import make_destination
 from treadle.server.factories import open_store
-from treadle.server.startup import set_up_store
+from treadle.server.startup import find_risks, set_up_store
 from treadle.store.destinations import DestinationPlace
 from treadle.store.model import DestinationSetter
 from treadle.store.store import Store
@@ -24,6 +25,37 @@ def test_the_first_account_is_made_once(tmp_path: Path) -> None:
     assert newcomer is not None
     assert newcomer.token.startswith("ac_")
     assert set_up_store(config) is None
+
+
+def test_who_listens_to_the_network_without_tls_is_told_at_the_start(tmp_path: Path) -> None:
+    user = 1000
+    open_ = Config(data=tmp_path, host="192.0.2.7")
+    [risk] = find_risks(open_, user)
+    assert str(risk) == (
+        "The server listens at 192.0.2.7 without TLS. Whoever can read the traffic reads tokens "
+        "and records. Set tls_cert and tls_key, or let a proxy with TLS listen there."
+    )
+    assert list(find_risks(Config(data=tmp_path, host="127.0.0.1"), user)) == []
+    with_tls = Config(data=tmp_path, host="192.0.2.7", tls_cert=tmp_path, tls_key=tmp_path)
+    assert list(find_risks(with_tls, user)) == []
+    [root] = find_risks(Config(data=tmp_path), 0)
+    assert root.found == "The server runs as root."
+
+
+def test_a_clock_that_was_set_back_is_told_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(data=tmp_path)
+    set_up_store(config)
+    set_up_store(config)
+    assert caplog.messages == []
+    three_days_ago = read_clock() - 3 * 86_400_000_000
+    monkeypatch.setattr("treadle.server.startup.read_clock", lambda: three_days_ago)
+    set_up_store(config)
+    [said] = caplog.messages
+    assert said.startswith("The store has noted a time 2592")
+    assert "The clock was set back." in said
+    assert said.endswith("Set the clock, and keep it with NTP.")
 
 
 DATABASE = "postgresql://loader:s3cret@db.example.com/warehouse"

@@ -1,5 +1,6 @@
 """Settings: every one of them from every place, and what is said of a wrong one."""
 
+import errno
 import stat
 from pathlib import Path
 
@@ -159,6 +160,24 @@ def test_a_wrong_flag_or_variable_is_named(
     with pytest.raises(OperatorError) as fault:
         Config.read(flags, environ)
     assert str(fault.value).startswith(said)
+
+
+def test_a_data_folder_that_is_closed_to_this_user_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> tuple[bytes, int]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("treadle.config.lookup._read_file", refuse)  # root may open everything
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(OperatorError) as fault:
+        Config.read({"data": str(tmp_path)}, {})
+    assert str(fault.value) == (
+        f"The data folder {tmp_path} cannot be opened by this user: Permission denied; run treadle "
+        "as the user that it belongs to, or name another folder with --data."
+    )
+    with pytest.raises(OperatorError, match="Cannot read the settings file /named: Permission"):
+        Config.read({"data": str(tmp_path), "config": "/named"}, {})
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ BELOW: dict[str, set[str]] = {
     "log": RIM,
     "store": RIM | {"tables"},
     "destinations": RIM | {"tables", "records"},
+    "dbt_project": VALUES | {"tables"},
     "tracking": DATA | {"traces"},
     "traces": RIM | {"http", "shared_rows", "store"},
     "http": VALUES,
@@ -76,7 +77,7 @@ BELOW: dict[str, set[str]] = {
 """Room -> rooms it may import. `server` and `cli` stand above all and may import anything."""
 
 TOP = {"server", "cli", "__main__"}
-BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"sqlite"}}
+BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"sqlite", "postgres"}}
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
 
 INSIDE: dict[str, set[str]] = {
@@ -90,6 +91,7 @@ INSIDE: dict[str, set[str]] = {
     "ingest": {"ingest.fastpath"},
     "ingest.fastpath": {"ingest"},
     "log": {"log.sqlite"},  # its registry
+    "log.postgres": {"log"},
     "log.sqlite": {"log"},
     "maintenance": set(),
     "maintenance.audit": set(),
@@ -108,7 +110,7 @@ INSIDE: dict[str, set[str]] = {
 """Folder in a room -> folders of the same room it may import; a room's name stands for the modules
 that lie directly in it."""
 
-REGISTRIES = {"destinations.registry", "log.registry"}
+REGISTRIES = {"destinations.registry", "log.registry", "log.remote_registry"}
 """The modules of a room that choose a back-end by the settings."""
 
 PURE: dict[str, set[str]] = {
@@ -116,7 +118,7 @@ PURE: dict[str, set[str]] = {
     "console.edit_lines": set(),
     "console.guess_limit": {"http"},
     "console.plot": set(),
-    "console.row_grid": {"console"},
+    "console.row_grid": {"console", "questions"},
     "console.series_view": {"console"},
     "console.snippets": set(),
     "console.table_choice": {"store", "tracking"},
@@ -124,6 +126,10 @@ PURE: dict[str, set[str]] = {
     "console.view": {"store", "tracking"},
     "courier.mail_text": {"courier", "store", "tracking"},
     "courier.notice_decisions": {"courier", "store", "tracking"},
+    "log.postgres.grouping": {"log"},
+    "log.postgres.outcome": set(),
+    "log.postgres.segment_choice": {"log"},
+    "log.slots": set(),
     "maintenance.audit.differences": set(),
     "people.devices": set(),
     "people.passwords": set(),

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.log.quota import LogQuota, LogSpace
 from treadle.quotas import (
     BURST_SECONDS,
     LOG_PART,
@@ -178,6 +179,15 @@ def test_one_source_may_take_four_fifths_and_two_four_ninths_each() -> None:
 def test_a_source_that_is_alone_may_fill_the_log() -> None:
     assert find_sources_above_part({1: 10**9}, 10**9, 10**9, 1) == frozenset()
     assert find_sources_above_part({1: 10**9}, 10**9, 10**9, 2) == {1}
+
+
+@pytest.mark.parametrize("bytes_max", [0, 1000])
+def test_a_log_of_unknown_room_has_the_bound_of_the_operator_alone(bytes_max: int) -> None:
+    quota, space = LogQuota(bytes_max, 10**9), LogSpace(999, None)
+    assert quota.compute_room(space) == (bytes_max or None)
+    assert quota.find_shortage(space) is None
+    above = find_sources_above_part({1: 999}, 999, quota.compute_room(space), 2)
+    assert above == ({1} if bytes_max else frozenset())
 
 
 @given(sizes, st.integers(0, 10**9))

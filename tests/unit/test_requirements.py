@@ -23,6 +23,7 @@ NEEDED = {
     "fuzz": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["fuzz"]],
     "sbom": EXTRAS["sbom"],
     "lock": EXTRAS["lock"],
+    "node": EXTRAS["node"],
 }
 
 
@@ -80,6 +81,12 @@ def test_a_version_is_the_same_in_every_lock() -> None:
 def test_a_server_is_installed_without_what_tests_need() -> None:
     tools = {"pytest", "hypothesis", "schemathesis", "mypy", "ruff", "atheris", "uv", "pip"}
     assert not tools & read_lock("run").keys()
+
+
+def test_a_person_sees_how_far_an_installation_is_and_a_log_does_not() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert "PIP_INSTALL := -m pip install $(if $(CI),--quiet) " in makefile
+    assert "@echo 'Installing what is needed to $* treadle" in makefile
 
 
 def test_make_installs_nothing_without_a_hash_but_the_project() -> None:

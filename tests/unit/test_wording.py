@@ -48,6 +48,32 @@ def test_no_text_has_the_phrase(phrase: str) -> None:
     assert found == []
 
 
+COUNTED = re.compile(
+    r"f['\"].*\{(?!limit\})[a-z][^{}]*\} "
+    r"(?:records|rows|entries|deliveries|mails|columns|recipients|loads|days|tables|requests)\b"
+    r"(?!/| into|\.json)"
+)
+"""A count before a noun in the plural, which is wrong where it is 1."""
+SEVERAL = {
+    'these = f"{conflict.records} records, {record} the first" if several else',
+    'told = [f"{count} loads"] if count > 1 else []',
+    'said = f"all {count} records of the last load were rejected; the first, "',
+    'f"{found.waiting} deliveries of hook {found.id} wait"',
+    'state = view.StateWord("loaded", "good", f"{view.format_count(count)} loads of an hour")',
+}
+"""Lines that are reached with more than one only."""
+
+
+def test_a_count_of_one_has_its_noun_in_the_singular() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in (ROOT / "src" / "treadle").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if COUNTED.search(line) and not any(line.strip().startswith(one) for one in SEVERAL)
+    ]
+    assert found == []
+
+
 def test_levels_are_counted_with_their_plurals() -> None:
     assert summarize_levels([]) == "0 ok, 0 warnings, 0 problems"
     assert summarize_levels(["good", "bad", "odd"]) == "1 ok, 1 warning, 1 problem"

@@ -1,6 +1,7 @@
 """`treadle audit`: compares the destination with what was loaded."""
 
 import argparse
+from collections.abc import Collection
 from contextlib import closing
 
 from treadle.cli.command import Arguments, CliCommand
@@ -77,11 +78,31 @@ def run_audit(config: Config, arguments: Arguments) -> int:
             rows.append((*head, *rest, [one.text for one in parted], found.skipped))
     if arguments.json:
         print_objects((*COLUMNS, "differences", "not_compared"), rows)
+    elif not rows:
+        print_line(explain_nothing(arguments.table, {line.table_name for line in lines}))
     else:
         print_table(COLUMNS, [row[: len(COLUMNS)] for row in rows])
         for text in told:
             print_line(text)
     return 1 if differs else 0
+
+
+def explain_nothing(table: str | None, known: Collection[str]) -> str:
+    """Say why no table was compared.
+
+    Args:
+        table: that was asked for; None for all.
+        known: names of the tables that records were accepted for.
+    """
+    if table is None:
+        return "Nothing was compared: no load into the present destination of a source is known."
+    if table in known:
+        return (
+            f"Nothing was compared: no load of {table!r} into the present destination of its "
+            "source is known. `treadle ledger` shows what waits, `treadle replay` compares with "
+            "the log."
+        )
+    return f"Nothing was compared: no records were accepted for a table {table!r}."
 
 
 COMMAND = CliCommand(

@@ -15,6 +15,7 @@ from treadle.cli.output import print_json, print_line, print_table
 from treadle.cli.store_access import open_existing_log, open_named_source, require_log
 from treadle.clock import read_clock
 from treadle.config import Config
+from treadle.counting import count_noun, count_subject
 from treadle.data_lock import take_lock
 from treadle.errors import OperatorError
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
@@ -284,8 +285,8 @@ def _print_move(outcome: MoveOutcome) -> None:
         print_line(f"Its schema there is {outcome.schema}.")
     if not outcome.moved:
         return
-    wait = "record waits" if outcome.waiting == 1 else "records wait"
-    print_line(f"{outcome.waiting} {wait}, and what comes now is loaded there, once.")
+    waiting = count_subject(outcome.waiting, "record", "waits", "wait")
+    print_line(f"{waiting}, and what comes now is loaded there, once.")
     if former is not None:
         print_line(f"What was loaded before stays in {former.name}.")
     if not outcome.settled:
@@ -295,12 +296,13 @@ def _print_move(outcome: MoveOutcome) -> None:
 def describe_gaps(tables: "Sequence[TableHistory]") -> list[str]:
     """Return a line for each thing that the new destination does not have."""
     told = [
-        f"Not copied: {table.gone} records of {table.table}, which the log does not hold any more."
+        f"Not copied: {count_noun(table.gone, 'record')} of {table.table}, which the log does not "
+        "hold any more."
         for table in tables
         if table.gone
     ]
     told += [
-        f"Not copied: {table.damaged} records of {table.table} in damaged entries; "
+        f"Not copied: {count_noun(table.damaged, 'record')} of {table.table} in damaged entries; "
         "`treadle log verify` names them."
         for table in tables
         if table.damaged
@@ -311,8 +313,8 @@ def describe_gaps(tables: "Sequence[TableHistory]") -> list[str]:
                 f"{reason} ({count})" for reason, count in table.rejected.most_common(REASONS_SHOWN)
             )
             told.append(
-                f"Rejected: {table.rejected.total()} records of {table.table}, now in "
-                f"_sdc_rejected: {reasons}."
+                f"Rejected: {count_noun(table.rejected.total(), 'record')} of {table.table}, "
+                f"now in _sdc_rejected: {reasons}."
             )
     return told
 

@@ -82,6 +82,7 @@ EXAMPLES: Final = _write_story(
         "loads | --source shop --table orders",
         "ledger | --source shop",
         "audit | --source shop --table orders",
+        "dbt | --source shop --out analytics --freshness 6h,2d",
         "push | visits.csv --source shop --table visits --types page=text",
         "singer | --source shop < people.singer",
         "table list | shop --state idle",

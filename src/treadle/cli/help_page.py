@@ -19,7 +19,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Bring records in": ("push", "singer", "plan"),
     "See what became of them": (
-        *("query", "table", "loads", "ledger", "requests", "rejects", "audit", "trail"),
+        *("query", "dbt", "table", "loads", "ledger", "requests", "rejects", "audit", "trail"),
     ),
     "Repair and move": ("replay", "log", "backup", "restore", "key"),
     "More": ("metrics", "completion", "help", "version"),

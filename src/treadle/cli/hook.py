@@ -11,6 +11,7 @@ from treadle.cli.command import Arguments, CliCommand, UsageError, parse_positiv
 from treadle.cli.output import print_json, print_line, print_list, print_table, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.config import Config
+from treadle.counting import count_noun
 from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -214,7 +215,8 @@ def send_again(config: Config, arguments: Arguments) -> int:
             f"Hook {hook.id} has no delivery {arguments.delivery!r}; see "
             f"`treadle hook deliveries {hook.id}`."
         )
-    print_line(f"{count} deliveries of hook {hook.id} are sent again.")
+    sent = count_noun(count, "delivery", "deliveries")
+    print_line(f"{sent} of hook {hook.id} {'is' if count == 1 else 'are'} sent again.")
     return 0
 
 

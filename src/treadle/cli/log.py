@@ -60,7 +60,8 @@ def print_log_stats(config: Config, arguments: Arguments) -> int:
         print_objects(COLUMNS, rows)
         return 0
     print_table(COLUMNS, rows)
-    print_line(f"{format_bytes(space.used_bytes)} used, {format_bytes(space.free_bytes)} free.")
+    free = "" if space.free_bytes is None else f", {format_bytes(space.free_bytes)} free"
+    print_line(f"{format_bytes(space.used_bytes)} used{free}.")
     return 0
 
 

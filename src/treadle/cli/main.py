@@ -23,6 +23,7 @@ from treadle.cli import (
     backup,
     completion,
     console,
+    dbt,
     destination,
     destination_check,
     destination_move,
@@ -102,6 +103,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     *table.COMMANDS,
     ledger.COMMAND,
     audit.COMMAND,
+    dbt.COMMAND,
     trail.COMMAND,
     *rejects.COMMANDS,
     replay.COMMAND,
@@ -158,9 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What nobody caught is printed by Python as it is, with whatever a client sent in it.
         sys.excepthook = print_traceback
-    os.umask(PRIVATE_UMASK)
+    user_umask = os.umask(PRIVATE_UMASK)
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return _run(list(sys.argv[1:] if argv is None else argv), user_umask)
     except InternalError:
         raise
     except TreadleError as error:
@@ -205,7 +207,7 @@ def make_sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else text + "."
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], user_umask: int) -> int:
     if not argv or (argv[0] == "help" and not any(word.startswith("-") for word in argv)):
         argv = [*argv[1:], "--help"]
     parser, leaves = build_parser(argv)
@@ -227,6 +229,7 @@ def _run(argv: list[str]) -> int:
     if command.opens_data:
         config.check_data_folder(warn)
     arguments.warnings = warnings
+    arguments.user_umask = user_umask
     with keep_owner(config.data):
         return command.run(config, arguments)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from treadle.cli.output import print_error
+from treadle.counting import count_noun
 from treadle.text import escape_unprintable
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def show_progress(size: int | None, begun: int) -> Iterator[ProgressDisplay]:
     with Progress(
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[pushed]:,} records"),
+        TextColumn("{task.fields[pushed]}"),
         TextColumn("{task.fields[rate]:,.0f}/s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -110,13 +111,16 @@ class ProgressBar:
     def __init__(self, progress: "RichProgress", size: int | None, begun: int) -> None:
         self._progress = progress
         self._begun = begun
-        self._task = progress.add_task("push", total=size, pushed=begun, rate=0.0, trouble="")
+        self._task = progress.add_task(
+            "push", total=size, pushed=count_noun(begun, "record"), rate=0.0, trouble=""
+        )
 
     def advance(self, records: int, read: int) -> None:
         """Move the bar."""
         elapsed = self._progress.tasks[0].elapsed or 0.0
         rate = (records - self._begun) / elapsed if elapsed else 0.0
-        self._progress.update(self._task, completed=read, pushed=records, rate=rate)
+        pushed = count_noun(records, "record")
+        self._progress.update(self._task, completed=read, pushed=pushed, rate=rate)
 
     def show_waiting(self, trouble: str | None) -> None:
         """Show the trouble beside the bar at once, since the push waits now."""

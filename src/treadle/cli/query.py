@@ -21,7 +21,6 @@ from treadle.cli.output_spool import spool_output
 from treadle.cli.query_names import (
     LIST_TABLES,
     find_whole_table,
-    order_columns,
     propose_table,
     replace_show_tables,
 )
@@ -38,6 +37,7 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import OperatorError, TreadleError
+from treadle.questions.column_order import order_columns
 from treadle.text import end_sentence
 
 ROWS_SHOWN: Final = 1_000

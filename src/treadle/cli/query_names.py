@@ -6,11 +6,8 @@ shown, or what is proposed after an error.
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
-
-OWN_PREFIX: Final = "_sdc_"
-"""How the columns begin that treadle adds."""
 
 LIST_TABLES: Final = """
 SELECT table_schema AS "schema", table_name AS "table",
@@ -54,19 +51,6 @@ def find_whole_table(statement: str) -> tuple[str | None, str] | None:
         return None
     first = _unquote(found["first"])
     return (None, first) if found["second"] is None else (first, _unquote(found["second"]))
-
-
-def order_columns(columns: Sequence[str], keys: Collection[str]) -> list[int]:
-    """Return the places of the columns of a whole table as a person reads them.
-
-    Those of the key come first, those that treadle adds come last, the others stay as they are.
-    """
-
-    def rank(place: int) -> int:
-        name = columns[place]
-        return 0 if name in keys else 2 if name.lower().startswith(OWN_PREFIX) else 1
-
-    return sorted(range(len(columns)), key=rank)
 
 
 def propose_table(statement: str, known: Iterable[tuple[str, str]]) -> str | None:

@@ -13,6 +13,7 @@ from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import print_json, print_line, print_table
 from treadle.cli.store_access import open_named_source
 from treadle.config import Config
+from treadle.counting import count_subject
 from treadle.errors import OperatorError, RequestRefusedError
 
 if TYPE_CHECKING:
@@ -181,8 +182,8 @@ def _ask(
     if arguments.json:
         print_json(found)
     else:
-        waiting = found["waiting_records"]
-        print_line(f"Asked for {found['table']}, of which {waiting} records wait.")
+        waiting = count_subject(found["waiting_records"], "record", "waits", "wait")
+        print_line(f"Asked for {found['table']}, of which {waiting}.")
     return 0
 
 

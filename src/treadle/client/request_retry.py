@@ -16,6 +16,9 @@ from treadle.errors import OperatorError, RetriableError
 
 WAIT_SECONDS_FIRST = 0.25
 WAIT_SECONDS_MAX = 15.0
+STATUS_SECONDS_MAX = 5.0
+TEXT_MAX = 500
+"""Characters of an answer that a message has."""
 
 
 class RequestRetry:
@@ -33,13 +36,17 @@ class RequestRetry:
         self.on_waiting = waiting
 
     async def fetch_answer(
-        self, ask: Callable[[], Awaitable[httpx.Response]], failed: str
+        self,
+        ask: Callable[[], Awaitable[httpx.Response]],
+        failed: str,
+        client: httpx.AsyncClient | None = None,
     ) -> httpx.Response:
         """Return the first answer that is neither 429 nor 5xx.
 
         Args:
             ask: sends the request.
             failed: the beginning of the error text: "Line 1 could not be sent".
+            client: asks the server why it answers 503, which the answer does not say; None not to.
 
         Raises:
             OperatorError: no repetition would help: the certificate or the token is wrong.
@@ -67,6 +74,9 @@ class RequestRetry:
                     return answer
                 trouble = f"{self.url} answers {describe_answer(answer)}"
                 least = _parse_retry_after(answer)
+                if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and client is not None:
+                    reason = await _ask_reason(client)
+                    trouble += f"; its status says: {reason}" if reason else ""
             left = until - time.monotonic()
             if left <= 0:
                 raise RetriableError(f"{failed} within {self.seconds:g} seconds: {trouble}.")
@@ -78,12 +88,28 @@ class RequestRetry:
             wait = min(wait * 2, WAIT_SECONDS_MAX)
 
 
+async def _ask_reason(client: httpx.AsyncClient) -> str | None:
+    """Return why a server takes no data (import-api.md 6); None if it does not say."""
+    try:
+        answer = await client.get("/v2/import/status", timeout=STATUS_SECONDS_MAX)
+        found = answer.json()
+    except (httpx.RequestError, ValueError):
+        return None
+    if not isinstance(found, dict) or found.get("status") != "ERROR":
+        return None
+    reason = found.get("reason")
+    return _shorten(reason) if isinstance(reason, str) else None
+
+
+def _shorten(text: str) -> str:
+    """Return a text on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= TEXT_MAX else line[:TEXT_MAX] + "..."
+
+
 def describe_answer(answer: httpx.Response) -> str:
     """Return the status and the beginning of the body on one line."""
-    text = " ".join(answer.text.split())
-    if len(text) > 500:
-        text = text[:500] + "..."
-    return f"{answer.status_code} {text}".strip()
+    return f"{answer.status_code} {_shorten(answer.text)}".strip()
 
 
 def _parse_retry_after(answer: httpx.Response) -> float:

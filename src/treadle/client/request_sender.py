@@ -147,7 +147,8 @@ class RequestSender:
         async def push() -> httpx.Response:
             return await self.client.post(path, content=body, headers=headers)
 
-        return await self.retry.fetch_answer(push, f"{capitalize(what)} could not be sent")
+        failed = f"{capitalize(what)} could not be sent"
+        return await self.retry.fetch_answer(push, failed, self.client)
 
     async def _make_refusal_error(
         self, batch: RequestBatch, form: BodyTemplate, answer: httpx.Response

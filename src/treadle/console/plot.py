@@ -74,7 +74,8 @@ def draw_plot(
     for number, one in enumerate(shown):
         for points in _list_runs(one.values, top):
             path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-            lines.append(f'<path class="series s{number}" d="{path}"/>')
+            lone = " lone" if points[0] == points[-1] and len(points) == 2 else ""
+            lines.append(f'<path class="series s{number}{lone}" d="{path}"/>')
     base = HEIGHT - 5
     lines.append(f'<text class="axis" x="{LEFT}" y="{base}">{escape(begin)}</text>')
     lines.append(

@@ -1,12 +1,13 @@
 """Rows of a destination as cells of a page, within a bound of characters. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from treadle.console.view import show_text
+from treadle.questions.column_order import order_columns
 
 COLUMNS_MAX: Final = 40
 CELL_CHARACTERS_MAX: Final = 120
@@ -49,18 +50,23 @@ class RowGrid:
     rows_left: int
 
 
-def make_grid(answer: bytes) -> tuple[RowGrid, float]:
+def make_grid(answer: bytes, keys: Collection[str] = ()) -> tuple[RowGrid, float]:
     """Return the cells of an answer in JSON, and the milliseconds that it took.
 
     Numbers keep all their digits. What is longer than a cell is cut, and rows that do not fit into
     the bound are left out.
+
+    Args:
+        answer: of the desk, with all columns of a table.
+        keys: columns of the key, which come first.
     """
     found = msgspec.json.decode(answer, type=GridAnswer)
-    columns = found.columns[:COLUMNS_MAX]
+    places = order_columns([column.name for column in found.columns], keys)[:COLUMNS_MAX]
+    columns = tuple(found.columns[place] for place in places)
     rows: list[list[str | None]] = []
     left = GRID_CHARACTERS_MAX
     for row in found.rows:
-        cells = [_show_cell(value) for value in row[:COLUMNS_MAX]]
+        cells = [_show_cell(row[place]) for place in places]
         left -= sum(len(cell or "") + CELL_CHARACTERS for cell in cells)
         if left < 0 and rows:
             break

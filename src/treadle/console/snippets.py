@@ -106,20 +106,10 @@ def make_snippets(
         SendingSnippet(
             "singer",
             "Singer",
-            "For any Singer tap; it needs `pip install target-stitch==4.0.3`.",
-            "cat > target.json <<'END'\n"
-            + json.dumps(
-                {
-                    "client_id": client_id,
-                    "token": token,
-                    "small_batch_url": f"{url}/v2/import/batch",
-                    "big_batch_url": f"{url}/v2/import/batch",
-                    "batch_size_preferences": {},
-                    "disable_collection": True,
-                },
-                indent=2,
-            )
-            + "\nEND\ntarget-stitch --config target.json <<'END'\n"
+            "For any Singer tap, as in `tap-csv | treadle singer`; the machine of the tap needs "
+            "treadle.",
+            f"TREADLE_PUSH_URL={shlex.quote(url)} TREADLE_PUSH_TOKEN={shlex.quote(token)} \\\n"
+            "  treadle singer --loaded <<'END'\n"
             + json.dumps(
                 {
                     "type": "SCHEMA",

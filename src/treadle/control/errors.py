@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from treadle.control.schemas import ReportCard
+from treadle.counting import count_subject
 from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
 from treadle.quotas import QUOTA_RETRY_SECONDS
@@ -531,7 +532,8 @@ def rejected_record_gone(message: str, reject: Mapping[str, Any]) -> RequestRefu
 def reject_count_differs(expected: int, found: int) -> RequestRefusedError:
     """Refuse a resend of another number of records than the client has seen."""
     message = (
-        f"{expected} records were expected, and {found} are open now. Look at them again, and "
+        f"{count_subject(expected, 'record', 'was', 'were')} expected, and {found} "
+        f"{'is' if found == 1 else 'are'} open now. Look at them again, and "
         "send the number that you mean."
     )
     return _make_coded_error(409, "CountDiffers", message, records=found)

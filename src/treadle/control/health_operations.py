@@ -106,21 +106,21 @@ def _read_space(recent: Sequence[SeriesStep]) -> LogSpace | None:
     if not recent:
         return None
     used, free = recent[-1].server[_LOG], recent[-1].server[_FREE]
-    return None if used is None or free is None else LogSpace(int(used), int(free))
+    return None if used is None else LogSpace(int(used), None if free is None else int(free))
 
 
-def estimate_full(hours: Sequence[SeriesStep], room_bytes: int) -> int | None:
+def estimate_full(hours: Sequence[SeriesStep], room_bytes: int | None) -> int | None:
     """Return the seconds until the log is full if it goes on growing as in the last day.
 
     Args:
         hours: the steps of the last day, in order.
-        room_bytes: that the log may have in all.
+        room_bytes: that the log may have in all; None for no known bound.
 
     Returns:
         None for a log that does not grow, or of which too little is known.
     """
     sizes = [(step.at, size) for step in hours if (size := step.server[_LOG]) is not None]
-    if len(sizes) < 2:
+    if len(sizes) < 2 or room_bytes is None:
         return None
     (began, before), (ended, after) = sizes[0], sizes[-1]
     if after <= before or room_bytes <= after:

@@ -54,6 +54,7 @@ _REBUILD: Final = _OPERATION | {
         "differs": True,
         "doubts": [],
         "swapped": False,
+        "built_in": None,
     },
 }
 _CODEC: Final = ReceiptCodec("", "")

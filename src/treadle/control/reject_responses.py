@@ -171,6 +171,7 @@ class RebuildResult(TypedDict):
     differs: bool
     doubts: Annotated[list[str], Field(description="why rows may be missing in what was built")]
     swapped: Annotated[bool, Field(description="the table now holds the rebuilt rows")]
+    built_in: Annotated[str | None, Field(description="the schema where what was built stays")]
 
 
 @component("Operation")
@@ -258,7 +259,7 @@ def render_operation(operation: ServerOperation) -> dict[str, Any]:
         "failed": operation.failed,
         "note": operation.note,
         "errors": [{"reject_id": one, "message": why} for one, why in operation.errors],
-        "result": dict(operation.progress)
+        "result": {"built_in": None, **operation.progress}
         if operation.kind == REBUILD and operation.progress
         else None,
         "created_at": format_microseconds(operation.created_at),

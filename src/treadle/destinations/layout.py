@@ -22,7 +22,7 @@ from treadle.tables.model import (
     Table,
     TableWrite,
 )
-from treadle.tables.names import DIGEST_CHARACTERS, STAGE, TOMBSTONES
+from treadle.tables.names import DIGEST_CHARACTERS, STAGE, TOMBSTONES, pair_source_keys
 from treadle.text import NulEscape, digest_text
 
 PRIVATE_SCHEMA = "_treadle"
@@ -51,7 +51,6 @@ CAUSE_COLUMNS: tuple[Column, ...] = REJECTED_COLUMNS[-2:]
 """Those of them that tables of earlier releases lack until a record is rejected."""
 
 _LEVEL = re.compile(r"_sdc_level_(\d+)_id")
-_SOURCE_KEY = "_sdc_source_key_"
 
 
 def digest_name(name: str) -> str:
@@ -87,12 +86,7 @@ def order_key(key: tuple[str, ...]) -> tuple[str, ...]:
 
 def pair_parent_key(root: Relation, child: Relation) -> tuple[tuple[str, str], ...]:
     """Return pairs of a root key column and the child column that repeats it (loading.md 7.3)."""
-    names = {column.name for column in child.columns}
-    if all(_SOURCE_KEY + name in names for name in root.key):
-        return tuple((name, _SOURCE_KEY + name) for name in root.key)
-    # Some column name was too long and has a hash at its end: the order by name still agrees.
-    repeated = sorted(name for name in names if name.startswith(_SOURCE_KEY))
-    return tuple(zip(sorted(root.key), repeated, strict=True))
+    return pair_source_keys(root.key, [column.name for column in child.columns])
 
 
 def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:

@@ -15,7 +15,7 @@ from treadle.ingest.endpoint import TIMEOUT
 from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.prefer_header import LoadPreference, parse_prefer
 from treadle.ingest.quotas import SourceQuotas
-from treadle.log.protocol import AppendWaiter, LogAppender, NewEntry
+from treadle.log.protocol import AppendUnknownError, AppendWaiter, LogAppender, NewEntry
 from treadle.quotas import QuotaReachedError
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import TokenOwner
@@ -141,8 +141,9 @@ class BatchAcceptor:
         Raises:
             RetriableError: nothing of the batches is in the log.
             QuotaReachedError: nor is it, because of the source that sent them.
-            RequestRefusedError: 504, nobody knows whether they are in the log; 422 for another
-                request with the key of an earlier one, 400 for a key that is none.
+            AppendUnknownError: nobody knows whether they are in the log.
+            RequestRefusedError: 504, the same, for want of an answer; 422 for another request with
+                the key of an earlier one, 400 for a key that is none.
         """
         if not batches:
             return AcceptedResponse(status, None)
@@ -198,7 +199,7 @@ class BatchAcceptor:
 
     def record_failure(self, error: BaseException) -> None:
         """Note that the log did not take something, or not from this source."""
-        if isinstance(error, RetriableError):
+        if isinstance(error, RetriableError | AppendUnknownError):
             self.health.record_failure(error)
         elif isinstance(error, QuotaReachedError):
             self.quotas.count_refusal(error)
@@ -213,7 +214,7 @@ class BatchAcceptor:
         """Wait for an append, and note whether the log takes data."""
         try:
             found = await appending
-        except (RetriableError, QuotaReachedError) as later:
+        except (RetriableError, AppendUnknownError, QuotaReachedError) as later:
             self.record_failure(later)
             raise
         self.health.record_success()

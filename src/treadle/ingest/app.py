@@ -27,6 +27,7 @@ from treadle.ingest.push_endpoint import PushEndpoint
 from treadle.ingest.quotas import SourceQuotas
 from treadle.ingest.readiness_endpoint import ALIVE_PATH, READY_PATH, ReadinessEndpoint
 from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
+from treadle.ingest.store_watch import StoreWatch
 from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
 from treadle.ingest.work_turns import WorkTurns
@@ -105,6 +106,9 @@ class IngestService:
         receipts = ReceiptCodec(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         self._quotas = quotas or SourceQuotas(store)
+        self._watch = StoreWatch(store.get_revision)
+        self._watch.add(self.token_cache)
+        self._watch.add(self._quotas)
         acceptor = BatchAcceptor(
             log, health, clock, receipts, self._progress, self._quotas, note_push
         )
@@ -176,9 +180,11 @@ class IngestService:
         """Read who may push, and follow changes."""
         await self.token_cache.start()
         await self._quotas.start()
+        self._watch.start()
 
     async def aclose(self) -> None:
         """Stop following changes, and write the uses of tokens counted in memory."""
+        await self._watch.aclose()
         await self.token_cache.aclose()
         await self._quotas.aclose()
         self._executor.close()

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError, TreadleError
 from treadle.http.responses import JsonResponse, render_refusal
+from treadle.log.protocol import AppendUnknownError
 from treadle.quotas import LOG_PART, QuotaReachedError
 
 RequestHandler = Callable[[Request], Awaitable[Response]]
@@ -84,18 +85,22 @@ class PathEndpoint:
             return render_refusal(error)
         if isinstance(error, QuotaReachedError):
             return render_quota_refusal(error)
+        if isinstance(error, AppendUnknownError):
+            self._log_outage(error, 504)
+            # Not 503, which says that nothing of the request is in the log.
+            return JsonResponse(TIMEOUT, 504)
         if isinstance(error, RetriableError | OperatorError):
-            self._log_outage(error)
+            self._log_outage(error, 503)
             return render_unavailable()
         logger.error("%s %s failed", method, self.path, exc_info=error)
         return JsonResponse(INTERNAL_ERROR, 500)
 
-    def _log_outage(self, error: TreadleError) -> None:
-        """Log why a request is answered 503, at most once in OUTAGE_LOG_SECONDS."""
+    def _log_outage(self, error: TreadleError, status: int) -> None:
+        """Log why a request is answered with this status, at most once in OUTAGE_LOG_SECONDS."""
         now = time.monotonic()
         if now - self._logged_at >= OUTAGE_LOG_SECONDS:
             self._logged_at = now
-            logger.warning("Requests to %s are answered 503: %s", self.path, error)
+            logger.warning("Requests to %s are answered %d: %s", self.path, status, error)
 
     def _render_other_method(self, method: str) -> Response:
         allow = {"Allow": self._allow}

@@ -3,7 +3,8 @@
 A request only looks whether its source's gate is open, and adds to its counts. A task of the event
 loop settles the counts ten times a second: it takes from the buckets what was used meanwhile, by
 all workers, and closes and opens gates. So a source may use more than its rate for a tenth of a
-second; what it used too much is taken from what comes then (`quotas.settle_level`).
+second; what it used too much is taken from what comes then (`quotas.settle_level`). While nobody
+sends, the task rests, and settles once a second; the next request wakes it, and is settled in time.
 
 Workers know of each other by rows in shared memory (`shared_rows`): each counts what it accepted,
 and reads what the others did since the last look. The rate of a source is so kept over all workers,
@@ -23,7 +24,6 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from treadle.errors import TreadleError
 from treadle.ingest.endpoint import RequestHandler
 from treadle.quotas import (
     ACCOUNT_USAGE_COLUMNS,
@@ -47,6 +47,10 @@ SETTLE_SECONDS: Final = 0.1
 
 LOOK_SECONDS: Final = 0.3
 """The time between two looks at what waits, and at what other workers counted."""
+
+REST_SECONDS: Final = 1.0
+"""The time between two settlements while nobody sends, and after the last request until it is so.
+What other workers count in that time is less than what a bucket holds (`quotas.BURST_SECONDS`)."""
 
 ALONE_SECONDS: Final = 1.0
 """Time after which a source that sends nothing counts no more as one that sends."""
@@ -90,8 +94,11 @@ class SourceQuotas:
 
     Attributes:
         gates: by source; one that is not there is made by `admit`.
+        is_resting: who adds to the counts of a gate calls `wake`.
         table: the quotas; it is replaced when they change, and any thread may read it.
     """
+
+    follows: Final = "quotas"
 
     def __init__(
         self,
@@ -112,6 +119,7 @@ class SourceQuotas:
             monotonic: seconds.
         """
         self.gates: dict[int, SourceGate] = {}
+        self.is_resting = False
         self.table = table or QuotaTable()
         self._store = store
         self._folder = folder
@@ -125,25 +133,23 @@ class SourceQuotas:
         self._sources = RateBuckets()
         self._accounts = RateBuckets()
         self._waiting: Mapping[int, Sequence[int]] = {}
-        self._settled_at = self._looked_at = monotonic()
+        self._settled_at = self._looked_at = self._used_at = monotonic()
         self._sent_at: dict[int, float] = {}
         self._revision = -1
-        self._tasks: list[asyncio.Task[None]] = []
+        self._woken = asyncio.Event()
+        self._settling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Read the quotas, and settle from now on."""
-        await self._refresh()
+        """Read the quotas, and settle from now on; a `StoreWatch` tells of changes."""
+        await self.refresh()
         self._read_others()  # what was used before counts for nothing
-        self._tasks = [
-            asyncio.create_task(self._settle_again_and_again()),
-            asyncio.create_task(self._refresh_again_and_again()),
-        ]
+        self._settling = asyncio.create_task(self._settle_again_and_again())
 
     async def aclose(self) -> None:
         """Stop settling."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
         for rows in (self._usage, self._account_usage):
             if rows is not None:
                 rows.close()
@@ -175,6 +181,8 @@ class SourceQuotas:
             gate.bodies += 1
             held.append(gate)
         gate.requests += 1
+        if self.is_resting:
+            self.wake()
 
     def charge(self, owner: TokenOwner, sizes: Iterable[tuple[int, int]]) -> None:
         """Count what is given to the log.
@@ -188,6 +196,8 @@ class SourceQuotas:
             for size, records in sizes:
                 gate.bytes += size
                 gate.records += records
+            if self.is_resting:  # a long body was read meanwhile
+                self.wake()
 
     def count_refusal(self, refusal: QuotaReachedError) -> None:
         """Count a refusal. The operator is told of it by the worker's `RefusalLines`."""
@@ -195,6 +205,13 @@ class SourceQuotas:
         if gate is None:
             return
         gate.refused[refusal.quota] = gate.refused.get(refusal.quota, 0) + 1
+        if self.is_resting:
+            self.wake()
+
+    def wake(self) -> None:
+        """Settle soon: somebody sends again."""
+        self.is_resting = False
+        self._woken.set()
 
     def is_alone(self, source_id: int) -> bool:
         """Return whether no other source has sent a request in the last second."""
@@ -239,6 +256,8 @@ class SourceQuotas:
             for gate in self.gates.values()
             if gate.requests or gate.bytes or gate.refused or not gate.is_open
         ]
+        if changed or spent:
+            self._used_at = now
         elsewhere = [self.gates[source] for source in spent if source in self.gates]
         for gate in changed:
             if gate.requests:
@@ -304,7 +323,7 @@ class SourceQuotas:
                     if before == present:
                         continue
                     self._seen[key] = present
-                    if before is not None or self._tasks:
+                    if before is not None or self._settling is not None:
                         used = present - (before or RateUsage())
                         totals[owner] = totals.get(owner, RateUsage()) + used
         return spent, of_accounts
@@ -314,7 +333,16 @@ class SourceQuotas:
             for _, rows in read_rows(self._folder, WAITING_COLUMNS):
                 self._waiting = rows
 
-    async def _refresh(self) -> None:
+    def is_outdated(self, revision: int | None, asked_at: float) -> bool:
+        """Return whether the quotas are to be read again; see `StoreFollower`."""
+        return revision is not None and revision != self._revision
+
+    async def refresh(self) -> None:
+        """Read the quotas again if anything changed.
+
+        Raises:
+            RetriableError: the store cannot be asked; the last ones hold.
+        """
         revision = await asyncio.to_thread(self._store.get_revision)
         if revision != self._revision:
             overrides = await asyncio.to_thread(self._store.quotas.list_overrides)
@@ -323,21 +351,25 @@ class SourceQuotas:
 
     async def _settle_again_and_again(self) -> None:
         while True:
-            await asyncio.sleep(SETTLE_SECONDS)
+            await self._pause()
             try:
                 self.settle()
             except OSError as error:
                 logger.warning("The counts of other workers cannot be read: %s", error)
 
-    async def _refresh_again_and_again(self) -> None:
-        failing = False
-        while True:
-            await asyncio.sleep(1.0)
+    async def _pause(self) -> None:
+        """Wait until it is time to settle again."""
+        if self._may_rest():
+            self._woken.clear()
+            self.is_resting = True
             try:
-                await self._refresh()
-            except TreadleError as error:
-                if not failing:
-                    logger.warning("The quotas cannot be read, the last ones hold: %s", error)
-                failing = True
-            else:
-                failing = False
+                await asyncio.wait_for(self._woken.wait(), REST_SECONDS)
+            except TimeoutError:
+                self.is_resting = False
+                return
+        await asyncio.sleep(SETTLE_SECONDS)
+
+    def _may_rest(self) -> bool:
+        """Return whether nothing that counts has happened for a while, and no gate is to open."""
+        is_quiet = self._monotonic() - self._used_at >= REST_SECONDS
+        return is_quiet and all(gate.is_open for gate in self.gates.values())

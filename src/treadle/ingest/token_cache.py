@@ -1,9 +1,9 @@
 """The owners of import and webhook tokens in memory, never more than a second old.
 
-The store is the source of truth. Every process keeps all active tokens, by their digest, and
-asks several times a second whether anything changed. A token that is not among them is looked up
-in the store before it is refused, so that a new one works at once. That answer is kept for a while
-too, so that a wrong token does not become a query each time it is sent.
+The store is the source of truth. Every process keeps all active tokens, by their digest, and a
+`StoreWatch` has it read them again when anything changed. A token that is not among them is looked
+up in the store before it is refused, so that a new one works at once. That answer is kept for a
+while too, so that a wrong token does not become a query each time it is sent.
 
 While the store cannot be asked, the last known tokens stay valid until they expire: accepting goes
 on. A store on a server may be away while another machine revokes tokens there. So with it they stay
@@ -16,7 +16,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -24,9 +24,6 @@ from treadle.errors import RetriableError
 from treadle.store.model import TokenOwner
 from treadle.store.store import Store
 from treadle.text import digest_text
-
-POLL_SECONDS = 0.25
-"""Time between two questions for changes: a revoked token stops within a second everywhere."""
 
 FLUSH_SECONDS = 5.0
 """Time between two writes of the uses that were counted in memory."""
@@ -40,6 +37,9 @@ REFUSED_TOKENS_MAX = 1_000
 ANSWER_SECONDS_MAX: Final = 10.0
 """Longest wait of a request for a store on a server, which may hold a commit for any time."""
 
+AGE_LOOK_SECONDS: Final = 0.25
+"""Time between two looks how old the knowledge is, with a store on a server."""
+
 STALE: Final = "tokens cannot be checked: the store was not reached for {seconds:.0f} s"
 
 logger = logging.getLogger(__name__)
@@ -51,15 +51,16 @@ T = TypeVar("T")
 class TokenCache:
     """Knows whom tokens belong to.
 
-    It is used by one event loop; `invalidate` may be called from any thread.
+    It is used by one event loop; `invalidate` and `is_outdated` may be called from any thread.
     """
+
+    follows: Final = "changes of import tokens"
 
     def __init__(
         self,
         store: Store,
         clock: Callable[[], int],
         *,
-        poll_seconds: float = POLL_SECONDS,
         flush_seconds: float = FLUSH_SECONDS,
         stale_seconds: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
@@ -69,14 +70,12 @@ class TokenCache:
         Args:
             store: the source of truth.
             clock: microseconds since 1970, UTC.
-            poll_seconds: how often the store is asked for changes.
             flush_seconds: how often uses are written.
             stale_seconds: how long tokens stay valid while the store cannot be asked; 0 for ever.
             monotonic: seconds.
         """
         self._store = store
         self._clock = clock
-        self._poll_seconds = poll_seconds
         self._flush_seconds = flush_seconds
         # Following has a thread of its own, so that no flood of unknown tokens, which are looked up
         # in the others, delays a revocation.
@@ -103,21 +102,14 @@ class TokenCache:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Read all tokens and follow their changes from now on."""
+        """Read all tokens, and write their uses from now on; a `StoreWatch` tells of changes."""
         await self.refresh()
-        self._tasks = [
-            asyncio.create_task(
-                self._repeat(self._poll_seconds, self.refresh, "Reading changes of import tokens")
-            ),
-            asyncio.create_task(
-                self._repeat(self._flush_seconds, self.flush_uses, "Writing uses of import tokens")
-            ),
-        ]
+        self._tasks = [asyncio.create_task(self._flush_again_and_again())]
         if self._stale_seconds:
             self._tasks.append(asyncio.create_task(self._watch_age()))
 
     async def aclose(self) -> None:
-        """Stop following, and write the uses that were not written yet."""
+        """Write the uses that were not written yet; a watch that calls this was closed before."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -286,7 +278,7 @@ class TokenCache:
 
     async def _watch_age(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(AGE_LOOK_SECONDS)
             self.judge_age()
 
     def invalidate(self) -> None:
@@ -296,6 +288,13 @@ class TokenCache:
         self._owners = {}
         self._webhook_owners = {}
         self._unknown_tokens = {}
+
+    def is_outdated(self, revision: int | None, asked_at: float) -> bool:
+        """Return whether `refresh` has something to do; see `StoreFollower`."""
+        changed = revision is not None and revision != self._revision
+        if revision is not None and not changed:
+            self._fresh_at = max(self._fresh_at, asked_at)
+        return changed or self._clock() >= self._expires_at
 
     async def refresh(self) -> None:
         """Read all tokens again if anything changed.
@@ -386,16 +385,18 @@ class TokenCache:
             raise RetriableError("the store does not answer")
         return await asked
 
-    async def _repeat(self, seconds: float, do: Callable[[], Awaitable[None]], doing: str) -> None:
-        """Do something again and again; a failure is logged once until it works again."""
+    async def _flush_again_and_again(self) -> None:
+        """Write uses now and then; a failure is logged once until it works again."""
         failing = False
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(self._flush_seconds)
             try:
-                await do()
+                await self.flush_uses()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
                 if not failing:
-                    logger.warning("%s failed and is tried again: %s", doing, error)
+                    logger.warning(
+                        "Writing uses of import tokens failed and is tried again: %s", error
+                    )
                 failing = True
             else:
                 failing = False

@@ -26,6 +26,13 @@ twentieth of the default age of a load."""
 IDLE_SECONDS_MAX: Final = 0.25
 """The same while nothing waits. To look as often as when something waits took 2 % of a core."""
 
+SENSE_SECONDS: Final = 0.1
+"""The time between two questions whether something was appended while nothing waits. To wake up
+for it takes 0.1 ms of a core, to look 1 ms."""
+
+REST_SECONDS: Final = 1.0
+"""The same for who is told of everything by a command, and only has lines of the log to write."""
+
 
 def choose_pause(age_us: int, *, is_busy: bool) -> float:
     """Return the seconds after which a waiting thread looks again.
@@ -65,6 +72,11 @@ class AskOffsets:
     """Ask the destination what it has committed of the sources of these moves, once for each."""
 
     moves: frozenset[MoveKey]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeRequests:
+    """Somebody wants tables loaded at once; which ones is in a queue."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import (
+    POLL_SECONDS,
+    REST_SECONDS,
     AskOffsets,
     AssignSources,
     CommandQueue,
@@ -37,7 +39,7 @@ from treadle.loader.commands import (
     RetireLoader,
     SetBacklog,
     StopLoader,
-    choose_pause,
+    TakeRequests,
 )
 from treadle.loader.commit_recovery import CommitRecovery
 from treadle.loader.execution import LoadExecutor
@@ -87,7 +89,7 @@ that the destination cannot be used. A dry run closes the file after its present
 QUESTION_SECONDS_MAX = 70.0
 """Seconds in which it waits for a question, which reads the file and is ended before that."""
 
-LoaderCommand = AssignSources | SetBacklog | AskOffsets | RetireLoader | StopLoader
+LoaderCommand = AssignSources | SetBacklog | AskOffsets | TakeRequests | RetireLoader | StopLoader
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class DestinationLoader:
         self._backlogs: Sequence[TableBacklog] = ()
         self._asked: frozenset[MoveKey] = frozenset()
         self._is_retired = self._is_stopped = False
+        self._is_offered = False
+        """Whether something waited at the last `set_backlog`."""
         self._is_tried = False
         """Whether the destination was asked, so that the operator knows if it can be used."""
         self._asked_tables = SimpleQueue[TableKey]()
@@ -234,12 +238,16 @@ class DestinationLoader:
 
     def set_backlog(self, backlogs: Sequence[TableBacklog]) -> None:
         """Say what waits for this destination now."""
+        if not backlogs and not self._is_offered:
+            return  # nothing waited before, either: the thread rests
+        self._is_offered = bool(backlogs)
         self._pipeline_commands.put(SetBacklog(backlogs))
         self._commands.put(SetBacklog(backlogs))
 
     def load_now(self, key: TableKey) -> None:
         """Load a table at once, whatever its age, and whatever failed before."""
         self._asked_tables.put(key)
+        self._commands.put(TakeRequests())
 
     def report_silence(self) -> None:
         """Tell the operator when the destination does not answer; its own thread cannot."""
@@ -315,8 +323,7 @@ class DestinationLoader:
                 todo = chosen or has_open_ends or not self._is_tried
                 if not todo or not self._pauses.may_retry(self._all_tables, now):
                     is_busy = bool(self._backlogs or todo or self._hurried)
-                    age_us = self._dependencies.flush_policy.age_us
-                    self._receive(choose_pause(age_us, is_busy=is_busy))
+                    self._receive(POLL_SECONDS if is_busy else REST_SECONDS)
                     continue
                 self._run_once(chosen, ROUND_US_MAX)
                 if self._dependencies.clock() - now >= ROUND_US_MAX:
@@ -351,6 +358,8 @@ class DestinationLoader:
                         self._recovery.forget_offsets()
                     self._asked = moves
                     self.answered_moves &= moves
+                case TakeRequests():
+                    pass  # they are taken in the round that begins with this
                 case RetireLoader():
                     self._is_retired = True
                     self._asked = frozenset()
@@ -435,9 +444,10 @@ class DestinationLoader:
             self._is_tried = True
         except (RetriableError, OperatorError) as error:
             self._recovery.forget_offsets()
-            pause_us = self._pauses.add_failure(self._all_tables, clock())
+            now = clock()
+            pause_us = self._pauses.add_failure(self._all_tables, now)
             denied = isinstance(error, OperatorError)
-            self._reporting.report_trouble(str(error), pause_us, denied=denied)
+            self._reporting.report_trouble(str(error), pause_us, now, denied=denied)
             if self._parts is not None and release_held(
                 self._dependencies, self._parts.destination, error
             ):

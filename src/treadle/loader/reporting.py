@@ -33,6 +33,7 @@ logger = logging.getLogger("treadle.loader")
 
 
 SILENCE_US_MAX = 120_000_000
+TROUBLE_LINE_US = 60_000_000
 """The operator is told of a destination that does not answer for longer. A load seldom takes a
 second."""
 
@@ -72,6 +73,8 @@ class LoadReporting:
     """True while the store says that the destination cannot be used. None at first, because an
     earlier loader may have noted trouble that is over."""
     _is_retired: bool = False
+    _told: tuple[str, int] | None = None
+    """The reason that the last line about trouble gave, and when."""
     _loaded_lines: LoadLines = field(init=False)
     _failed_lines: LoadLines = field(init=False)
     _trouble_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -194,17 +197,26 @@ class LoadReporting:
         with self._trouble_lock:
             self._is_retired = True
 
-    def report_trouble(self, why: str, pause_us: int, *, denied: bool = False) -> None:
+    def report_trouble(self, why: str, pause_us: int, now: int, *, denied: bool = False) -> None:
         """Tell the operator that the destination cannot be used, until the next try.
+
+        The same reason is told once a minute. Further tries are in the log at debug.
 
         Args:
             why: it cannot.
             pause_us: until the next try, microseconds.
+            now: microseconds since 1970.
             denied: somebody has to act: a right is missing, or the URL is wrong.
         """
         with self._trouble_lock:
             self._note_trouble(why, denied=denied)
-        logger.warning(
+            told = self._told
+            # Not below 0: a clock that was set back must not hold a line up.
+            is_new = told is None or told[0] != why or not 0 <= now - told[1] < TROUBLE_LINE_US
+            if is_new:
+                self._told = why, now
+        logger.log(
+            logging.WARNING if is_new else logging.DEBUG,
             "%s cannot be used, records wait: %s; retrying in %.1f s",
             self.identity(),
             why,
@@ -237,7 +249,7 @@ class LoadReporting:
     def clear_trouble(self) -> None:
         """Note that the destination can be used."""
         with self._trouble_lock:
-            was = self._in_trouble
+            was, self._told = self._in_trouble, None
             if was is not False and not self._is_retired:
                 self.store.destinations.set_trouble(self.destination_id, None)
                 self._in_trouble = False

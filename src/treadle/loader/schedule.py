@@ -16,6 +16,10 @@ EARLY_LOAD_FRACTION: Final = 8
 """A load may begin early when this part of what closes it waits, an eighth: 12,500 records by
 default. A load of 12,500 takes little longer a record than one of 100,000."""
 
+TAIL_AGE_FRACTION: Final = 4
+"""The tail of a burst is loaded at this part of the age of a load, a quarter: 0.25 s by default.
+Its sender waits for these records last; they cost one load more in a burst."""
+
 RECORDED_US_MAX: Final = 1_000_000
 """After this time the log surely knows of a load: the supervisor tells it at each look."""
 
@@ -41,6 +45,10 @@ class FlushPolicy:
         full = backlog.records >= self.records or backlog.size >= self.size
         old = now - backlog.oldest >= self.age_us
         return full or old
+
+    def closes_tail(self, backlog: TableBacklog, now: int) -> bool:
+        """Return whether the tail of a burst closes at `now` (microseconds)."""
+        return now - backlog.oldest >= self.age_us // TAIL_AGE_FRACTION
 
     def allows_early_load(self, records: int, size: int) -> bool:
         """Return whether so much waits that a load may begin before it closes."""
@@ -78,6 +86,13 @@ class RoundProgress:
     def size(self) -> int:
         """Return the payload bytes of all chunks."""
         return sum(size for _, _, size in self.chunks)
+
+    def ends_with_much(self, policy: FlushPolicy) -> bool:
+        """Return whether the last chunk was much, so that what comes after it is a tail."""
+        if not self.chunks:
+            return False
+        _, records, size = self.chunks[-1]
+        return policy.allows_early_load(records, size)
 
     def subtract_from(self, backlog: TableBacklog) -> TableBacklog | None:
         """Return what a backlog has beyond the chunks; None when it has nothing.
@@ -153,13 +168,14 @@ def select_backlogs(
 ) -> list[TableBacklog]:
     """Return the backlogs to load now, the one that waits longest first.
 
-    A table is loaded when its load closes. It is loaded earlier in four cases:
+    A table is loaded when its load closes. It is loaded earlier in five cases:
 
     - Somebody asked for it.
     - Much waits (`FlushPolicy.allows_early_load`), and the table had no load for the age of one.
       This is how a burst begins. It costs at most one more load in that time.
     - Much waits, and the table is being loaded. Under a steady stream one load then follows
       another, and what came meanwhile does not wait for its age.
+    - Little waits after much that is being loaded, for a quarter of the age: the tail of a burst.
     - Little waits in each of many tables that had no load for the age of one, but together, and
       with what little the round took of others, it is much.
 
@@ -185,9 +201,13 @@ def select_backlogs(
             continue
         much = policy.allows_early_load(backlog.records, backlog.size)
         closes = key in hurried or policy.closes_load(backlog, now)
-        if closes or (much and (key in progress or rested(key))):
+        its = progress.get(key)
+        is_tail = (
+            its is not None and its.ends_with_much(policy) and policy.closes_tail(backlog, now)
+        )
+        if closes or is_tail or (much and (its is not None or rested(key))):
             chosen.append(backlog)
-        elif not much and key not in progress and rested(key):
+        elif not much and its is None and rested(key):
             little.append(backlog)
     if little:
         begun = [

@@ -26,8 +26,11 @@ from treadle.traces.series_layout import (
 )
 
 STEP_SECONDS: Final = LENGTHS[0].seconds
-LOOK_SECONDS: Final = 0.5
-"""Time between two looks whether a step is over."""
+FIRST_SECONDS: Final = 0.5
+"""The first look is so long after the start: what comes after it is in the first step."""
+
+LATE_SECONDS: Final = 0.25
+"""A step is written so long after its end, when the loader has told what waits at its end."""
 
 FORGETTING: Final = 0.998
 """What is left of the weight of a source after a step: half after an hour."""
@@ -111,7 +114,7 @@ class FigureDifference:
             *measure_freshness([load for loads in seen.loads.values() for load in loads]),
             *map(float, answered),
             float(seen.space.used_bytes),
-            float(seen.space.free_bytes),
+            None if seen.space.free_bytes is None else float(seen.space.free_bytes),
         )
         return SeriesStep(at, server, select_busiest(sources, self._weights))
 
@@ -136,6 +139,15 @@ class FigureDifference:
 
 def _measure_age(now: int, oldest: int) -> float:
     return max(0, now - oldest) / 1e6 if oldest else 0.0
+
+
+def choose_look_pause(now: int) -> float:
+    """Return the seconds until shortly after the end of the present step.
+
+    Args:
+        now: microseconds since 1970.
+    """
+    return STEP_SECONDS - now % (STEP_SECONDS * 1_000_000) / 1e6 + LATE_SECONDS
 
 
 @dataclass(slots=True)
@@ -172,8 +184,10 @@ class SeriesSampler:
 
     def run(self, stop: threading.Event) -> None:
         """Sample until `stop` is set."""
-        while not stop.wait(LOOK_SECONDS):
+        pause = FIRST_SECONDS
+        while not stop.wait(pause):
             self.look()
+            pause = choose_look_pause(self.clock())
         if self._writer is not None:
             self._writer.close()
             self._writer = None

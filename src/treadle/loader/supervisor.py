@@ -24,7 +24,7 @@ from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
 from treadle.loader.chunk import EntryChunk
-from treadle.loader.commands import choose_pause
+from treadle.loader.commands import SENSE_SECONDS, choose_pause
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.lease import DestinationLease
@@ -33,7 +33,7 @@ from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
-from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
+from treadle.log.protocol import LogReader, ReadLimits, TableBacklog, TrimPoint
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
 from treadle.store.load_requests import REQUEST_US_MAX
@@ -159,11 +159,23 @@ class LoaderSupervisor:
             ready()
             while not stop.is_set():
                 self._poll(reader)
-                stop.wait(choose_pause(self.flush_policy.age_us, is_busy=self._is_busy))
+                self._rest(reader, stop)
         finally:
             self.close()
             self._mark_loaded(reader)
             reader.close()
+
+    def _rest(self, reader: LogReader, stop: threading.Event) -> None:
+        """Wait until the next look; while nothing waits, at most until something is appended.
+
+        A burst that was seen a quarter of a second later was in its table that much later: 5 % of
+        500,000 records (W2).
+        """
+        until = time.monotonic() + choose_pause(self.flush_policy.age_us, is_busy=self._is_busy)
+        while not stop.is_set() and (left := until - time.monotonic()) > 0:
+            stop.wait(min(SENSE_SECONDS, left))
+            if reader.sense_append():
+                break
 
     def _poll(self, reader: LogReader) -> None:
         """Look once; what cannot be done now is tried again at the next look."""
@@ -441,27 +453,20 @@ class LoaderSupervisor:
         else:
             self._trimmed_at = now
             self.store.trail.delete_events_before(now - self.audit_us)
-        trimmed: dict[int, tuple[int, int]] = {}
         held = self._moves.held_sources
         loaded = {(one.source_id, one.table_name): one.loaded for one in backlogs}
-        for source_id, table_name, position in self.store.loads.list_loaded_before(
-            now - retention_us
-        ):
-            if source_id in held:
-                continue
-            last = min(position, loaded.get((source_id, table_name), position))
-            gone = reader.trim(source_id, table_name, last)
-            if gone:
-                entries, tables = trimmed.get(source_id, (0, 0))
-                trimmed[source_id] = entries + gone, tables + 1
-        for source_id, (entries, tables) in trimmed.items():
-            source = self._name_source(source_id)
+        found = self.store.loads.list_loaded_before(now - retention_us)
+        points = [
+            TrimPoint(source_id, name, min(position, loaded.get((source_id, name), position)))
+            for source_id, name, position in found
+            if source_id not in held
+        ]
+        entries = reader.trim(points)
+        if entries:
             logger.info(
-                "trimmed %s of %s of %s",
+                "trimmed %s of the log",
                 count_noun(entries, "entry", "entries"),
-                count_noun(tables, "table"),
-                source,
-                extra={"fields": {"source": source, "entries": entries, "tables": tables}},
+                extra={"fields": {"entries": entries}},
             )
         self.store.loads.delete_loads_before(now - max(self.retention_us, self.report_us))
         reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))

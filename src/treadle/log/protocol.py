@@ -5,7 +5,8 @@ What every log promises:
 - `LogAppender.append` returns only when all its entries are durable, and either all of them are
   in the log or none is. Entries of one call get consecutive positions.
 - Positions only grow, are never given twice, and the order of positions is the order of acceptance:
-  when one append returned before another began, its positions are smaller.
+  when one append returned before another began, its positions are smaller. Between two calls
+  positions may be left out, so nobody counts entries by their positions.
 - Reading removes nothing. `trim` removes, and only entries at or below the position it is given.
 - Every entry carries a checksum of its payload, checked on every read. A damaged entry is reported
   as `DamagedEntry` in its place in the order; it never hides its neighbours, nor passes for sound.
@@ -15,20 +16,73 @@ What every log promises:
   the name is known is decided in the transaction that stores the entries.
 - Appenders and readers may live in different processes.
 
+An installation may have several logs (`LogDirectory`). All that is said above holds for each of
+them by itself. All entries of a source are in one log, so the requests of a source have one order,
+and its positions are those of that log.
+
 Who retries: `append` raises `RetriableError` when the entries could not be made durable. None of
-them is in the log then, and the caller may repeat. Who closes: the one that opened.
+them is in the log then, and the caller may repeat. It raises `AppendUnknownError` when nobody knows
+whether they are. Who closes: the one that opened.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from treadle.errors import TreadleError
 from treadle.log.quota import LogSpace
 
 READ_BYTES_MAX: Final = 16_000_000
 """Most bytes of the log in one load, whatever may wait: they are in memory several times over
 (docs/explanation/decisions/read-limits.md)."""
+
+FIRST_LOG: Final = 0
+"""The number of the log on this machine, which is the only one unless the operator adds others."""
+
+
+class AppendUnknownError(TreadleError):
+    """Nobody knows whether the entries of an append are in the log; the request is answered 504.
+
+    A back-end raises it only after it tried to find out. Under an idempotency key the append may be
+    repeated: it is stored once.
+    """
+
+
+class LogState(StrEnum):
+    """What a log takes: new sources and their entries, entries only, or nothing."""
+
+    OPEN = "open"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class LogInfo:
+    """One of the logs of an installation.
+
+    Attributes:
+        number: the log number, from 0; never used for another log.
+        log_id: the log's name, a UUID made with it.
+        kind: of the back-end, as in `sqlite`.
+        url: where it is, which may hold a password; empty for the log of the data folder.
+        state: what it takes.
+    """
+
+    number: int
+    log_id: str
+    kind: str
+    url: str = field(default="", repr=False)
+    state: LogState = LogState.OPEN
+
+
+class TrimPoint(NamedTuple):
+    """The position up to which a table may be trimmed."""
+
+    source_id: int
+    table_name: str
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +241,11 @@ class AppendWaiter(Protocol):
         """Report that the entries are durable."""
 
     def set_exception(self, error: BaseException, /) -> None:
-        """Report that the entries are not in the log."""
+        """Report that the entries are not in the log; `AppendUnknownError`: that nobody knows."""
 
 
 class LogAppender(Protocol):
-    """The writing side, one per ingest process."""
+    """The writing side, one per ingest process and log."""
 
     @property
     def log_id(self) -> str:
@@ -207,6 +261,7 @@ class LogAppender(Protocol):
             RetriableError: they could not be made durable; none is in the log.
             QuotaReachedError: they would give their source more tables than it may have; none is in
                 the log.
+            AppendUnknownError: nobody knows whether they are in the log.
         """
 
     async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
@@ -218,6 +273,7 @@ class LogAppender(Protocol):
             RetriableError: they could not be made durable; none is in the log.
             QuotaReachedError: they would give their source more tables than it may have; none is in
                 the log.
+            AppendUnknownError: nobody knows whether they are in the log.
         """
 
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
@@ -242,11 +298,29 @@ class LogReader(Protocol):
     def log_id(self) -> str:
         """The log's name: a UUID, made with the log."""
 
+    def share_tables(self, slots: frozenset[int], loaded: Mapping[tuple[int, str], int]) -> None:
+        """Say which tables `list_backlogs` counts from now on, and how far they are loaded.
+
+        A log that only this machine reads counts all tables, and ignores the call.
+
+        Args:
+            slots: numbers from 0 to 63, each of which stands for a part of the tables.
+            loaded: (source id, table name) -> the position up to which it is loaded, as far as is
+                known.
+        """
+
     def list_backlogs(self) -> list[TableBacklog]:
         """Return a backlog for each table that has entries to load.
 
         Cheap enough to call several times a second with 10,000 tables and millions of entries:
         it looks only at entries that were appended or marked since the last call.
+        """
+
+    def sense_append(self) -> bool:
+        """Return whether something may have been appended since the last call, as a hint.
+
+        Cheap enough to call ten times a second while nothing waits. A log that cannot tell
+        without a look says no. Its entries are then seen at the next `list_backlogs`.
         """
 
     def read(
@@ -260,6 +334,16 @@ class LogReader(Protocol):
     def find_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
         """Return the entries at positions first .. first + count - 1 that are still kept."""
 
+    def get_anchor(self, position: int) -> bytes | None:
+        """Return what tells the entry at a position from any other that may get that position.
+
+        A log that is brought back to an earlier state gives positions again. The anchor of an
+        entry in the destination's report, compared with that of the log, shows it.
+
+        Returns:
+            A few bytes; None where the entry is no longer kept, or its row cannot be read.
+        """
+
     def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
         """Note that everything of the table up to `position` was loaded.
 
@@ -267,8 +351,15 @@ class LogReader(Protocol):
         position below the present one moves the mark back, so that the entries are loaded again.
         """
 
-    def trim(self, source_id: int, table_name: str, position: int) -> int:
-        """Remove the table's entries at or below `position`; returns how many went."""
+    def trim(self, points: Sequence[TrimPoint]) -> int:
+        """Remove entries of tables at or below their positions; returns how many went.
+
+        Removed is what can be: a back-end that removes many entries at once keeps some until those
+        beside them may go, too.
+
+        Args:
+            points: of all tables that may be trimmed.
+        """
 
     @property
     def statistics(self) -> "LogStatistics":
@@ -326,6 +417,35 @@ class LogStatistics(Protocol):
 
     def measure_space(self) -> LogSpace:
         """Measure how full the log is."""
+
+
+class LogDirectory(Protocol):
+    """The logs of an installation. A source is put on one of them when it is made, and stays.
+
+    Any thread may ask. Who opens an appender or a reader closes it.
+    """
+
+    def list_logs(self) -> Sequence[LogInfo]:
+        """Return all logs that hold entries or take some, by number."""
+
+    def find_log(self, source_id: int) -> LogInfo:
+        """Return the log of a source, which also one that was deleted has.
+
+        Raises:
+            OperatorError: the log is not known here.
+            RetriableError: it cannot be found out now.
+        """
+
+    def open_appender(self, number: int) -> LogAppender:
+        """Open a log for writing; blocks for a moment.
+
+        Raises:
+            OperatorError: there is no log of that number, or it cannot be opened.
+            RetriableError: it is not available now.
+        """
+
+    def open_reader(self, number: int) -> LogReader:
+        """Open a log for reading, for one thread; raises like `open_appender`."""
 
 
 class LogSnapshot(Protocol):

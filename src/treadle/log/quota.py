@@ -18,12 +18,13 @@ class LogSpace:
     """The used and the free bytes of a log.
 
     Attributes:
-        used: bytes that hold something.
-        free: bytes the log can grow.
+        used_bytes: that hold something.
+        free_bytes: by which the log can grow; None where nobody here knows, as with a log on the
+            disk of another machine.
     """
 
     used_bytes: int
-    free_bytes: int
+    free_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,13 @@ class LogQuota:
     bytes_max: int = 0
     disk_reserve_bytes: int = 0
 
-    def compute_room(self, found: LogSpace) -> int:
-        """Return the bytes that the log may hold in all, those included that it holds now."""
+    def compute_room(self, found: LogSpace) -> int | None:
+        """Return the bytes that the log may hold in all, those included that it holds now.
+
+        None where no bound is known.
+        """
+        if found.free_bytes is None:
+            return self.bytes_max or None
         by_disk = max(0, found.used_bytes + found.free_bytes - self.disk_reserve_bytes)
         return min(self.bytes_max, by_disk) if self.bytes_max else by_disk
 
@@ -64,7 +70,7 @@ class LogQuota:
                 f"the log holds {format_bytes(found.used_bytes)}, and log_bytes allows "
                 f"{format_bytes(self.bytes_max)}; it takes more once some is loaded and removed"
             )
-        if found.free_bytes < self.disk_reserve_bytes:
+        if found.free_bytes is not None and found.free_bytes < self.disk_reserve_bytes:
             return (
                 f"the disk of the log has {format_bytes(found.free_bytes)} left, and "
                 f"disk_reserve_bytes keeps {format_bytes(self.disk_reserve_bytes)} for loading; it "
@@ -74,6 +80,6 @@ class LogQuota:
 
     def is_nearly_full(self, found: LogSpace) -> bool:
         """Return whether it takes no more soon: the disk has less than twice its reserve."""
-        return found.free_bytes < 2 * self.disk_reserve_bytes or (
-            self.bytes_max > 0 and found.used_bytes >= NEARLY_FULL * self.bytes_max
-        )
+        if self.bytes_max > 0 and found.used_bytes >= NEARLY_FULL * self.bytes_max:
+            return True
+        return found.free_bytes is not None and found.free_bytes < 2 * self.disk_reserve_bytes

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from time import sleep
 from typing import Final
 
+from treadle.counting import count_noun, count_subject
 from treadle.destinations.layout import REJECTED
 from treadle.destinations.planning import execute_accepted
 from treadle.destinations.protocol import (
@@ -182,19 +183,28 @@ def find_doubts(
             f"{began}, and the first it holds is {built.first}"
         )
     if window:
-        found.append("only a part of the log was taken (--from, --to)")
+        found.append("only a part of the log was taken, by the times that were given")
     if built.damaged:
-        found.append(f"{built.damaged} entries of the log are damaged")
+        found.append(
+            f"{built.damaged} {'entry' if built.damaged == 1 else 'entries'} of the log "
+            f"{'is' if built.damaged == 1 else 'are'} damaged"
+        )
     if built.overtaken:
         found.append("the log was trimmed while it was read")
     if built.rejected:
         reasons = "; ".join(
             f"{reason} ({count})" for reason, count in built.rejected.most_common(3)
         )
-        found.append(
-            f"{built.rejected.total()} records that were loaded before are rejected now: {reasons}"
-        )
+        found.append(f"{describe_rejected(built.rejected.total())}: {reasons}")
     return [*found, *built.shape_changes]
+
+
+def describe_rejected(count: int) -> str:
+    """Say how many records a rebuild rejects that loads had taken."""
+    taken = count_subject(
+        count, "record", "that was loaded before is", "that were loaded before are"
+    )
+    return f"{taken} rejected now"
 
 
 def describe_shape_changes(
@@ -219,7 +229,8 @@ def describe_shape_changes(
     if ours != theirs:
         told.append(f"the table has the key {ours}, and what was built {theirs}")
     told += [
-        f"the subtable {each.relation} holds {each.diff.only_here} rows, and none such was built"
+        f"the subtable {each.relation} holds {count_noun(each.diff.only_here, 'row')}, and none "
+        "such was built"
         for each in found
         if each.is_only_here and each.diff.only_here
     ]
@@ -443,8 +454,7 @@ class TableRebuild:
         options = make_options(self.source.settings, self.table_name)
         if self.progress.rejected.total() > REJECTIONS_MAX:
             raise OperatorError(
-                f"{self.progress.rejected.total()} records that were loaded before are rejected "
-                f"now, "
+                f"{describe_rejected(self.progress.rejected.total())}, "
                 f"and no more than {REJECTIONS_MAX} can be kept by a swap; look at the table's "
                 "options (`treadle source options`) and at the newest rows of _sdc_rejected in "
                 "what --into builds"

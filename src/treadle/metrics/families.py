@@ -130,7 +130,7 @@ class MetricsSnapshot:
 
     Attributes:
         now: microseconds since 1970.
-        log_used, log_free: bytes.
+        log_used, log_free: bytes; None where nobody here knows.
         counts: of all workers together, `requests.NAMES`.
         durations: of all processes together, the counters of histograms.
         published_at: when the copy for readers was begun, seconds since 1970; None without one.
@@ -145,7 +145,7 @@ class MetricsSnapshot:
     quotas: Sequence[QuotaSnapshot] = ()
     hooks: Sequence[HookSnapshot] = ()
     log_used: int = 0
-    log_free: int = 0
+    log_free: int | None = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     durations: Mapping[str, int] = field(default_factory=dict)
     processes: Sequence[ProcessSnapshot] = ()
@@ -323,9 +323,10 @@ def _build_hook_families(seen: MetricsSnapshot) -> Iterator[Metric]:
 
 def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("treadle_log_bytes", "Bytes that the log holds.", value=seen.log_used)
-    yield GaugeMetricFamily(
-        "treadle_log_free_bytes", "Bytes by which the log can grow.", value=seen.log_free
-    )
+    if seen.log_free is not None:
+        yield GaugeMetricFamily(
+            "treadle_log_free_bytes", "Bytes by which the log can grow.", value=seen.log_free
+        )
     yield CounterMetricFamily(
         "treadle_log_append_failures",
         "Groups of requests that the log's disk did not take (a failed write or fsync).",

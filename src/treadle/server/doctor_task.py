@@ -14,6 +14,7 @@ import msgspec
 
 from treadle.clock import read_clock
 from treadle.config import Config
+from treadle.counting import count_noun
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
@@ -193,8 +194,7 @@ def judge_counts(found: TableEvidence) -> Finding:
         )
     parted = find_differences(found)
     if not parted:
-        rows = "1 row" if found.rows == 1 else f"{found.rows} rows"
-        return Finding(name, "good", f"{rows}, as loaded.")
+        return Finding(name, "good", f"{count_noun(found.rows, 'row')}, as loaded.")
     return Finding(
         name,
         "bad",

@@ -69,8 +69,11 @@ def rebuild_table(payload: bytes) -> bytes:
     reader = open_reader(config)
     try:
         replay = _make_rebuild(config, store, reader, task.order, _make_teller(store, task))
-        outcome = replay.carry_out(swaps=not task.order.dry_run, force=task.order.force)
-        return msgspec.json.encode(render_rebuild(replay.progress, outcome, task.order))
+        order = task.order
+        outcome = replay.carry_out(
+            swaps=order.swaps, force=order.force, keeps=order.into is not None
+        )
+        return msgspec.json.encode(render_rebuild(replay.progress, outcome, order))
     finally:
         reader.close()
         store.close()
@@ -83,6 +86,7 @@ def render_rebuild(
     """Return the result of a rebuild as JSON. Pure."""
     return {
         "dry_run": order.dry_run,
+        "built_in": order.into,
         "entries": built.entries,
         "records": built.records,
         "tables": [
@@ -113,6 +117,9 @@ def _make_rebuild(
         raise OperatorError(f"The source {order.source_id} was deleted.")
     if row is None:
         raise OperatorError(f"The source {source.name} has no destination, so its records wait.")
+    taken = {each.schema for each in store.sources.list_sources()}
+    if order.into in taken:
+        raise OperatorError(f"{order.into} is the schema of a source now; name another one.")
     policy = AddressPolicy(allows_loopback=config.destinations_local)
     return TableRebuild(
         store=store,
@@ -120,10 +127,8 @@ def _make_rebuild(
         destination=make_destination(row.url, policy.check if row.is_named_by_account else None),
         source=source,
         table_name=order.table,
-        schema=name_rebuild_schema(
-            source.schema, {each.schema for each in store.sources.list_sources()}
-        ),
-        window=TimeWindow(),
+        schema=order.into or name_rebuild_schema(source.schema, taken),
+        window=TimeWindow(order.since, order.until),
         limits=ReadLimits.within_memory(config.load_rows, config.load_bytes),
         clock=read_clock,
         tell=tell,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from treadle.clock import read_clock
 from treadle.config import Config, OperatorWarning, is_loopback, mask_password
 from treadle.destinations.duckdb_form import move_url
 from treadle.destinations.registry import make_destination
@@ -125,10 +126,28 @@ def require_durability(config: Config, store: Store) -> None:
         raise OperatorError(weakness)
 
 
+def find_clock_risk(now: int, newest: int | None) -> OperatorWarning | None:
+    """Find out whether the clock was set back since the server noted something last.
+
+    Args:
+        now: microseconds since 1970.
+        newest: the latest time in the store; None for none.
+    """
+    if newest is None or newest <= now:
+        return None
+    from treadle.maintenance.doctor.findings import judge_clock  # a start seldom needs it
+
+    found = judge_clock(now, newest)
+    if found.level == "good":
+        return None
+    return OperatorWarning(found.found, found.meaning, found.remedy)
+
+
 def set_up_store(config: Config) -> FirstAccount | None:
     """Make the store if there is none; return the first account if it was made now.
 
     A store on PostgreSQL has to be there: `treadle init` makes it.
+    Warns where the clock was set back since the store was used last.
 
     Each account gets the destination of the settings. Without that setting, what was named by
     `treadle destination` or the Connect API stays, and an account that never had a destination gets
@@ -136,6 +155,9 @@ def set_up_store(config: Config) -> FirstAccount | None:
     """
     with contextlib.closing(open_store(config)) as store:
         require_durability(config, store)
+        risk = find_clock_risk(read_clock(), store.loads.find_newest_time())
+        if risk is not None:
+            logger.warning("%s", risk)
         newcomer = None
         if not store.accounts.list_accounts():
             newcomer = _make_first_account(config, store)

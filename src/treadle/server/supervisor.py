@@ -27,7 +27,38 @@ RESTART_PAUSE_MAX_SECONDS = 10.0
 STEADY_SECONDS = 30.0
 """A child that ran this long is restarted after the shortest pause, as after its first death."""
 DRAIN_REPORT_SECONDS = 5.0
-POLL_SECONDS = 0.2
+POLL_SECONDS = 2.0
+"""The time between two looks at the children. Their deaths, what they say and signals wake the
+supervisor at once."""
+
+_SIGNALS = "signals"
+"""What the pipe of signals is called among the names of children."""
+
+
+class SignalPipe:
+    """A pipe that can be read after a signal, for whoever waits for several things at once.
+
+    Python calls the handlers of signals only when it has something to do: without the pipe, a
+    signal would be noticed at the end of the wait.
+    """
+
+    def __init__(self) -> None:
+        """Be told of all signals that have a handler in Python, in the main thread."""
+        self.descriptor, self._write_end = os.pipe()
+        for end in (self.descriptor, self._write_end):
+            os.set_blocking(end, False)
+        self._before = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+
+    def clear(self) -> None:
+        """Take what the pipe holds, so that it can be read again after the next signal."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.descriptor, 1 << 16)
+
+    def close(self) -> None:
+        """Be told of no more signals."""
+        signal.set_wakeup_fd(self._before)
+        os.close(self.descriptor)
+        os.close(self._write_end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +147,25 @@ class ProcessSupervisor:
             signal.SIGTERM: self._request_stop,
             signal.SIGINT: self._request_stop,
             signal.SIGHUP: hang_up,
+            signal.SIGCHLD: lambda number, frame: None,  # the pipe has it by then
         }
+        signals = SignalPipe()
+        self._selector.register(signals.descriptor, selectors.EVENT_READ, _SIGNALS)
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             for job in self.specs:
                 if not job.rests:
                     self._start_child(job)
             while not self._stopping:
-                self._read_children(POLL_SECONDS)
+                if self._read_children(self._choose_pause()):
+                    signals.clear()
                 self._restart_dead_children()
                 self._pass_reload_on()
             return self._stop_children()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signals.close()
             self._selector.close()
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
@@ -171,8 +207,19 @@ class ProcessSupervisor:
         self._children[job.name] = _RunningChild(job, process, time.monotonic())
         logger.info("%s started, process %d", job.name, process.pid)
 
-    def _read_children(self, seconds: float) -> None:
+    def _choose_pause(self) -> float:
+        """Return the seconds until the next look, unless a child or a signal comes before it."""
+        if not self._restart_at:
+            return POLL_SECONDS
+        return min(POLL_SECONDS, max(0.0, min(self._restart_at.values()) - time.monotonic()))
+
+    def _read_children(self, seconds: float) -> bool:
+        """Obey what children say within some seconds; return whether there was a signal."""
+        was_signalled = False
         for key, _ in self._selector.select(seconds):
+            if key.data == _SIGNALS:
+                was_signalled = True
+                continue
             child = self._children[key.data]
             assert child.process.stdout is not None  # noqa: S101 - registered with it
             said = child.process.stdout.read()
@@ -181,6 +228,7 @@ class ProcessSupervisor:
                 continue
             for line in said.splitlines():
                 self._obey_child(child, line)
+        return was_signalled
 
     def _obey_child(self, child: _RunningChild, line: bytes) -> None:
         word, _, name = line.partition(b" ")

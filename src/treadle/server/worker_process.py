@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
@@ -88,6 +89,9 @@ KEEP_ALIVE_SECONDS = 75
 """Clients close idle connections after 15 s or more. They do not retry a POST on a connection that
 the server closed at the same moment, so the server waits longer (import-api.md 4)."""
 
+TICK_SECONDS: Final = 1.0
+"""The time between two looks at the clock, for the date of answers."""
+
 ANSWER_SECONDS: Final = 6.0
 """Seconds that a worker that stops waits until its requests are finished and their answers read.
 Then it closes the connections that are left."""
@@ -112,7 +116,7 @@ def _end_process() -> None:
 
 
 class WorkerServer(uvicorn.Server):
-    """Accepts TLS where there is a certificate, and stops in bounded time."""
+    """Accepts TLS where there is a certificate, stops in bounded time, and idles cheaply."""
 
     def __init__(
         self,
@@ -134,8 +138,33 @@ class WorkerServer(uvicorn.Server):
         self._stop_notice = stop_notice
         self._end_process = end_process
         self._certificate = certificate
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_asked = asyncio.Event()
         self._acceptor: TlsAcceptor | None = None
         self._accepting: list[asyncio.Task[None]] = []
+
+    async def main_loop(self) -> None:
+        """Set the date of answers once a second, until the server is to stop.
+
+        uvicorn's own loop wakes ten times a second, to see whether it is to stop.
+        """
+        self._loop = asyncio.get_running_loop()
+        # The count that uvicorn gets stands for a whole second, in which the date is set.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop_asked.wait(), TICK_SECONDS)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop because of a signal."""
+        super().handle_exit(sig, frame)
+        self.stop()
+
+    def stop(self) -> None:
+        """Have the server stop; any thread may call it."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._stop_asked.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections at sockets that listen."""
@@ -217,11 +246,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
             certificate,
             stop_notice=stop_notice,
         )
-
-        def stop() -> None:
-            server.should_exit = True
-
-        call_when_orphaned(stop)
+        call_when_orphaned(server.stop)
         server.run(sockets=[listening])
     store.close()
 

@@ -36,6 +36,5 @@ class ErrandRepository(StoreRepository):
 
     def list_open_kinds(self) -> set[ErrandKind]:
         """Return the kinds of errands of which one waits or is under way."""
-        with self._database.read() as tx:
-            row = tx.connection.execute(_OPEN).one()
-        return {kind for kind in ErrandKind if getattr(row, kind)}
+        found = self._database.ask_often(_OPEN)
+        return {kind for kind, is_open in zip(ErrandKind, found, strict=True) if is_open}

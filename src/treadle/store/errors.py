@@ -5,6 +5,7 @@ None of them is an answer on the wire: `treadle.control` makes the documented bo
 
 from collections.abc import Sequence
 
+from treadle.counting import count_noun
 from treadle.errors import OperatorError, TreadleError
 
 
@@ -161,7 +162,9 @@ class DeliveryCountError(TreadleError):
 
     def __init__(self, expected: int, found: int) -> None:
         super().__init__(
-            f"{expected} deliveries were to be sent again, and {found} have failed now. Look at "
+            f"{count_noun(expected, 'delivery', 'deliveries')} "
+            f"{'was' if expected == 1 else 'were'} to be sent again, and {found} "
+            f"{'has' if found == 1 else 'have'} failed now. Look at "
             "them again, and confirm the new number."
         )
 

@@ -32,7 +32,7 @@ from treadle.store.load_folding import HOUR_US, choose_folds
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
 from treadle.store.rejects import add_rejects, forget_rejects
-from treadle.store.schema import loads, meta, outcomes, sources, tables
+from treadle.store.schema import accounts, loads, meta, outcomes, sources, tables
 from treadle.store.schema_event import SchemaChangeKind, SchemaEventKind
 from treadle.store.schema_events import add_event, choose_event_kind
 from treadle.store.tables import lock_table, present_log
@@ -307,6 +307,19 @@ class LoadRepository(StoreRepository):
                 select(func.coalesce(func.max(loads.c.number), 0))
             ).scalar_one()
         return number
+
+    def find_newest_time(self) -> int | None:
+        """Return the latest time that the store has noted, microseconds; None for an empty one."""
+        newest = (
+            select(func.max(loads.c.finished_at).label("at"))
+            .union_all(
+                select(func.max(sources.c.updated_at)), select(func.max(accounts.c.created_at))
+            )
+            .subquery()
+        )
+        with self._database.read() as tx:
+            found: int | None = tx.connection.execute(select(func.max(newest.c.at))).scalar_one()
+        return found
 
     def list_loads_after(self, number: int, limit: int) -> list[tuple[int, LoadReport]]:
         """Return the load reports that were recorded after another one, by number.

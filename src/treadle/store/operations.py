@@ -90,6 +90,10 @@ class RebuildOrder:
         table: as sent.
         dry_run: build and compare; swap nothing.
         force: swap even if rows may be lost.
+        into: the schema to build in, where what was built stays; nothing is swapped. None to build
+            beside the table and leave nothing.
+        since: only what was accepted at or after this time, microseconds since 1970; None for all.
+        until: only what was accepted before it; None for all.
     """
 
     account_id: int
@@ -97,6 +101,14 @@ class RebuildOrder:
     table: str
     dry_run: bool
     force: bool = False
+    into: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    @property
+    def swaps(self) -> bool:
+        """Return whether the rows are to be swapped if they differ."""
+        return not self.dry_run and self.into is None
 
 
 class OperationRepository(StoreRepository):
@@ -138,7 +150,12 @@ class OperationRepository(StoreRepository):
                 TrailTarget(TargetKind.TABLE, order.source_id, order.table),
                 account_id=order.account_id,
                 outcome=TrailOutcome.BEGUN,
-                detail={"dry_run": order.dry_run, "force": order.force, "operation": made.id},
+                detail={
+                    "dry_run": order.dry_run,
+                    "force": order.force,
+                    "into": order.into,
+                    "operation": made.id,
+                },
             )
             return made
 

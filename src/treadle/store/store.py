@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from sqlalchemy import select, update
 
@@ -209,8 +209,8 @@ class Store:
         A change of destinations counts too. The revision grows in the transaction of the change. A
         process that reads it before the rows can see later whether these are old.
         """
-        with self._database.read() as tx:
-            revision: int = tx.connection.execute(select(meta.c.revision)).scalar_one()
+        revision: int
+        [revision] = self._database.ask_often(_REVISION)
         return revision
 
     def use_log(self, log_id: str) -> None:
@@ -244,6 +244,9 @@ class Store:
         with self._database.read() as tx:
             found: str = tx.connection.execute(select(meta.c.log_id)).scalar_one()
         return found or None
+
+
+_REVISION: Final = select(meta.c.revision)
 
 
 def _advise_operator(url: str, error: RetriableError) -> RetriableError:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from treadle.tables.model import TableOptions
@@ -76,6 +76,20 @@ def is_reserved_column(name: str, profile: DestinationProfile) -> bool:
 def level_column(number: int) -> str:
     """Name the column for the index in the array at a nesting level, counted from 0."""
     return f"_sdc_level_{number}_id"
+
+
+def pair_source_keys(keys: Sequence[str], columns: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Return pairs of a root's key column and the subtable's column that repeats it.
+
+    Args:
+        keys: the key columns of the root.
+        columns: of the subtable.
+    """
+    if all(SOURCE_KEY + name in columns for name in keys):
+        return tuple((name, SOURCE_KEY + name) for name in keys)
+    # Some column name was too long and has a hash at its end: the order by name still agrees.
+    repeated = sorted(name for name in columns if name.startswith(SOURCE_KEY))
+    return tuple(zip(sorted(keys), repeated, strict=True))
 
 
 def byte_order(name: str) -> bytes:

@@ -15,7 +15,14 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from treadle.errors import OperatorError, RetriableError
-from treadle.log.protocol import DamagedEntry, IdempotencyKey, LogAppender, LogEntry, NewEntry
+from treadle.log.protocol import (
+    AppendUnknownError,
+    DamagedEntry,
+    IdempotencyKey,
+    LogAppender,
+    LogEntry,
+    NewEntry,
+)
 from treadle.records.edit import RecordEdit, apply_edit
 from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
 from treadle.store.rejects import RejectPosition, RejectQuery, ResentRecord
@@ -316,7 +323,10 @@ class RejectResender:
         entry = NewEntry(reject.source_id, reject.table_name, self._clock(), 1, payload)
         key = _make_resend_key(self._log.log_id, reject.source_id, reject.id)
         # The digest is the name too: with another edit it is still the same resend.
-        stored = await self._log.append_once([entry], IdempotencyKey(key, key))
+        try:
+            stored = await self._log.append_once([entry], IdempotencyKey(key, key))
+        except AppendUnknownError as error:  # sending it again stores it once
+            raise RetriableError(f"whether it was sent is not known: {error}") from error
         return Receipt(reject.source_id, stored.first, 1), stored.duplicate
 
     async def resend_all(

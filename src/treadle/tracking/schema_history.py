@@ -7,6 +7,7 @@ whoever shows them has to escape them.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from treadle.counting import count_noun
 from treadle.store.schema_event import SchemaChangeKind, SchemaEvent, SchemaEventKind
 from treadle.timestamps import format_microseconds
 
@@ -67,13 +68,17 @@ def describe_change(change: Mapping[str, Any]) -> str:
     return said if record is None else f"{said}, first in record {record}"
 
 
+def _count_columns(change: Mapping[str, Any]) -> str:
+    return count_noun(change.get("columns", 0), "column")
+
+
 def _describe(change: Mapping[str, Any]) -> str:
     relation, column = change.get("relation"), change.get("column")
     match change["kind"]:
         case SchemaChangeKind.TABLE_ADDED:
-            return f"table {relation} made with {change.get('columns')} columns"
+            return f"table {relation} made with {_count_columns(change)}"
         case SchemaChangeKind.SUBTABLE_ADDED:
-            return f"subtable {relation} made with {change.get('columns')} columns"
+            return f"subtable {relation} made with {_count_columns(change)}"
         case SchemaChangeKind.COLUMN_ADDED:
             return f"column {column} ({change.get('type')}) added to {relation}"
         case SchemaChangeKind.COLUMN_SPLIT:

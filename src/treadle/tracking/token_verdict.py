@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from treadle.counting import count_noun
 from treadle.store.model import AccessToken
 from treadle.store.tokens import HOUR_US
 
@@ -83,7 +84,7 @@ def _describe_use(token: AccessToken, hours: Sequence[int], now: int) -> str:
         return "never used"
     count = count_last_hour(hours, now)
     if count:
-        said = f"{count} request{'' if count == 1 else 's'} in the last hour"
+        said = f"{count_noun(count, 'request')} in the last hour"
     else:
         said = f"last used {_format_age(token.last_used_at, now)}"
     if token.last_used_from is None:

@@ -37,10 +37,11 @@ class ImportServer:
     requests: records of the pushes and batches that were taken, in order of arrival, in the form of
         a push; those of a batch with its schema.
     keys: the idempotency keys of these.
-    asked: every request: path, bearer token, time.
+    asked: every request but for the status: path, bearer token, time.
     answers: given to the next pushes, one each.
     bad: says of a record's data that it is refused.
     keep: whether to look at pushes and keep them.
+    reason: why the server takes no data, as its status says it.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -50,6 +51,7 @@ class ImportServer:
         self.answers: deque[Answer] = deque()
         self.bad: Callable[[dict[str, Any]], bool] = lambda _: False
         self.keep = True
+        self.reason: str | None = None
         self.taken = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         if tls is not None:
@@ -103,6 +105,16 @@ class ImportServer:
                 self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
                 self.wfile.write(answer.body)
+
+            def do_GET(self) -> None:
+                status = {"name": "pipeline.gate", "status": "OK", "reason": None}
+                if outer.reason is not None:
+                    status |= {"status": "ERROR", "reason": outer.reason}
+                body = json.dumps(status).encode()
+                self.send_response(200 if outer.reason is None else 503)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - overrides
                 pass

@@ -7,6 +7,8 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
+from treadle.cli.audit import explain_nothing
+from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 
@@ -35,13 +37,23 @@ def test_what_was_loaded_is_there(shop: Shop, treadle: Treadle) -> None:
     assert treadle("audit").out.split()[:2] == ["source", "table"]
     assert list(shop.audit("--table", "orders")) == ["orders"]
     assert shop.audit("--counts")["orders"]["looked_up"] == 0
+    assert treadle("audit --table ordres").out == (
+        "Nothing was compared: no records were accepted for a table 'ordres'.\n"
+    )
+
+
+def test_what_was_not_compared_is_a_sentence() -> None:
+    assert "no load into" in explain_nothing(None, ())
+    told = explain_nothing("orders", {"orders"})
+    assert told.startswith("Nothing was compared: no load of 'orders' into the present destination")
+    assert "`treadle replay`" in told
 
 
 def test_rows_deleted_by_hand_are_found_and_named(shop: Shop) -> None:
     shop.change('DELETE FROM "web"."orders" WHERE id = 3')
     shop.change('DELETE FROM "web"."events" WHERE n IN (2, 5)')
     found = shop.audit()
-    assert found["orders"]["differences"] == ["1 records of the log have no row: id 3 (position 1)"]
+    assert found["orders"]["differences"] == ["1 record of the log has no row: id 3 (position 1)"]
     [missing, short] = found["events"]["differences"]
     assert missing.startswith("2 records of the log have no row: __sdc_primary_key")
     assert short == "2 rows fewer than its loads wrote"
@@ -53,11 +65,11 @@ def test_rows_deleted_by_hand_are_found_and_named(shop: Shop) -> None:
 def test_without_the_log_rows_of_each_load_are_counted(shop: Shop) -> None:
     reader = SqliteReader(shop.config.log_path)
     for source_id, name in reader.statistics.list_tables():
-        reader.trim(source_id, name, 10**6)
+        reader.trim([TrimPoint(source_id, name, 10**6)])
     reader.close()
     assert shop.audit()["orders"]["verdict"] == "as loaded"
     shop.change('DELETE FROM "web"."events" WHERE n = 2')
-    assert shop.audit()["events"]["differences"] == ["1 rows fewer than its loads wrote"]
+    assert shop.audit()["events"]["differences"] == ["1 row fewer than its loads wrote"]
 
 
 def test_folded_reports_are_compared_load_by_load(shop: Shop, treadle: Treadle) -> None:
@@ -73,7 +85,7 @@ def test_folded_reports_are_compared_load_by_load(shop: Shop, treadle: Treadle) 
     assert shop.audit("--counts") == before
     shop.change('DELETE FROM "web"."events" WHERE n = 11')
     [short] = shop.audit("--counts")["events"]["differences"]
-    assert short == "1 rows fewer than its loads wrote"
+    assert short == "1 row fewer than its loads wrote"
 
 
 def test_other_changes_by_hand(shop: Shop) -> None:
@@ -84,9 +96,9 @@ def test_other_changes_by_hand(shop: Shop) -> None:
     )
     found = shop.audit()
     assert found["orders"]["differences"] == [
-        "1 rows have a lower sequence than a record of the log: id 4 (position 2)"
+        "1 row has a lower sequence than a record of the log: id 4 (position 2)"
     ]
-    assert found["events"]["differences"] == ["1 rows more than its loads wrote"]
+    assert found["events"]["differences"] == ["1 row more than its loads wrote"]
     shop.change('DROP TABLE "web"."events"')
     assert shop.audit()["events"]["differences"] == ["the table is gone; its loads wrote 5 rows"]
 

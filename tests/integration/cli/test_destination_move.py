@@ -16,6 +16,7 @@ from tests.integration.cli.shop import Shop
 
 from treadle.destinations.registry import make_destination
 from treadle.failpoint import MOVE_FAILPOINTS, FailpointPlan
+from treadle.log.protocol import TrimPoint
 
 ROOT = Path(__file__).parents[3]
 
@@ -123,7 +124,7 @@ def test_what_the_log_lost_is_said(shop: MovingShop, treadle: Treadle) -> None:
     shop.accept_events(2)
     shop.load()
     with closing(shop.loader.open_reader()) as reader:
-        reader.trim(shop.source_id, "events", 1)
+        reader.trim([TrimPoint(shop.source_id, "events", 1)])
     done = treadle("destination move web Lake --with-history")
     assert done.code == 0, done.err
     assert "Not copied: 2 records of events, which the log does not hold any more." in done.out

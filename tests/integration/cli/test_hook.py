@@ -97,9 +97,9 @@ def test_deliveries_are_listed_and_sent_again(shop: Shop, treadle: Treadle) -> N
     assert made.id in out
     assert "it answered 500" in out
     assert "\x1b" not in treadle("hook deliveries 1 --json").out
-    assert "1 deliveries of hook 1" in treadle("hook send-again 1").out
+    assert "1 delivery of hook 1 is" in treadle("hook send-again 1").out
     assert treadle("hook deliveries 1 --state failed --json").json == []
-    assert "1 deliveries of hook 1" in treadle(f"hook send-again 1 {made.id}").out
+    assert "1 delivery of hook 1 is" in treadle(f"hook send-again 1 {made.id}").out
     assert "has no delivery" in treadle("hook send-again 1 none").err
 
 

@@ -124,6 +124,20 @@ def test_a_busy_server_is_tried_again(
 
 
 @pytest.mark.usefixtures("quick")
+def test_why_a_server_takes_nothing_is_said(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    server.reason = "The disk has 12 MB free, and 100 MB are kept free."
+    server.answers.append(Answer(503, b'{"status":"ERROR"}'))
+    done = push(treadle, written(tmp_path / "records", 1))
+    assert done.code == 0
+    assert (
+        f'treadle: Waiting, as {server.url} answers 503 {{"status":"ERROR"}}; its status says: '
+        "The disk has 12 MB free, and 100 MB are kept free"
+    ) in done.err
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_server_says_how_long_to_wait(
     tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
 ) -> None:

@@ -10,6 +10,7 @@ from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
 from treadle.data_lock import take_lock
+from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 REPLAY = "replay --source web --table orders"
@@ -57,7 +58,7 @@ def test_an_audit_sees_what_is_changed_after_a_replay(shop: Shop, treadle: Tread
     assert treadle(REPLAY).code == 0
     shop.change('DELETE FROM "web"."orders" WHERE id = 2')
     found = shop.audit()["orders"]["differences"]
-    assert found == ["1 records of the log have no row: id 2 (position 2)"]
+    assert found == ["1 record of the log has no row: id 2 (position 2)"]
     shop.change('DROP TABLE "web"."orders"')
     gone = shop.audit()["orders"]
     assert gone["not_compared"] == "it is gone, and was not loaded since it was built again"
@@ -73,13 +74,13 @@ def test_what_is_built_can_be_kept(shop: Shop, treadle: Treadle) -> None:
         assert ids.out.split() == ["id,a", "1,x", "2,y", "3,"]
     # A part of the time, built beside it, and only compared.
     done = treadle(REPLAY, "--into", "before", "--to", "2001-01-01")
-    assert "Beware: only a part of the log was taken (--from, --to)." in done.out
+    assert "Beware: only a part of the log was taken, by the times that were given." in done.out
     assert "from 0 records in 0 entries" in done.out
 
 
 def test_a_log_that_was_trimmed_swaps_nothing_unless_forced(shop: Shop, treadle: Treadle) -> None:
     reader = SqliteReader(shop.config.log_path)
-    reader.trim(shop.source_id, "orders", 1)
+    reader.trim([TrimPoint(shop.source_id, "orders", 1)])
     reader.close()
     done = treadle(REPLAY)
     assert done.code == 2

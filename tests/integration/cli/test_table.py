@@ -60,7 +60,7 @@ def test_the_history_of_a_table_has_a_line_for_each_change(data: Path, treadle: 
     assert treadle("account create").code == 0
     fill(data, treadle("source create Web --json").json["source_id"])
     lines = treadle("table history web orders").out.splitlines()
-    assert lines[1].endswith("table orders made with 1 columns")
+    assert lines[1].endswith("table orders made with 1 column")
     assert lines[2].endswith("field long of orders left out: too long")
     assert "The key changed." in treadle("table history web stuck").out
     [event] = treadle("table history web stuck --json").json["events"]

@@ -23,7 +23,7 @@ READING = {
     "hook list", "hook deliveries", "destination list", "destination show",
     "status", "problems", "requests", "table list", "table show", "table history",
     "trail", "rejects causes", "rejects list", "rejects show", "log stats", "log verify", "log cat",
-    "doctor", "user list", "export",
+    "doctor", "user list", "export", "dbt",
     "push", "singer",  # send requests, as any client
     "serve",  # has events of its own, by the server
     "restore",  # has its event in the folder that it fills, in test_backup
@@ -181,7 +181,7 @@ def find_newest_token(treadle: Treadle) -> str:
     return ""
 
 
-def test_reading_leaves_no_event(shop: Shop, treadle: Treadle) -> None:
+def test_reading_leaves_no_event(shop: Shop, treadle: Treadle, tmp_path: Path) -> None:
     before = treadle("trail --json").json
     for command in READING - {
         "serve",
@@ -196,10 +196,12 @@ def test_reading_leaves_no_event(shop: Shop, treadle: Treadle) -> None:
         "rejects show",
         "token list",
         "source show",
+        "dbt",
     }:
         treadle(command)
     treadle("token list web")
     treadle("query", "SELECT 1")
+    assert treadle("dbt --out", str(tmp_path / "analytics")).code == 0
     assert treadle("trail --json").json == before
 
 

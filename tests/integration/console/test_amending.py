@@ -129,6 +129,31 @@ def test_a_resend_is_stopped_and_kept_from_others(visitor: Visitor, house: House
     assert "paused" in refused.words
 
 
+def test_a_viewer_sees_causes_without_values(visitor: Visitor, house: HouseConsole) -> None:
+    house.push(rec(data={"id": 1, "n": BAD}))
+    [cause] = find_links(visitor.see("/rejects"), r"/rejects/\d+")
+    [record] = find_links(visitor.see(cause), r"/rejects/records/[\d.]+")
+    tab = f"/sources/{house.house.source_id}/tables/customers/rejected"
+    search = "/rejects/records?reason=10000"
+    pages = ("/rejects", cause, record, "/rejects/records", search, tab)
+    viewer = house.sign_in(ConsoleRole.VIEWER)
+    for path in pages:
+        assert str(BAD) in visitor.see(path).words, path
+        hidden = viewer.see(path)
+        assert str(BAD) not in hidden.words, path
+        assert "integer out of range" in hidden.words.lower(), path
+    table = tab.removesuffix("/rejected")
+    [load] = find_links(visitor.see("/loads"), r"/loads/[\w-]+")
+    for path in (table, f"{table}/loads", load):
+        assert str(BAD) in visitor.see(path).words, path
+        assert str(BAD) not in viewer.see(path).words, path
+        assert "the page rejected has why" in viewer.see(path).words.lower(), path
+    # A search would tell the value digit by digit.
+    assert "Reason has" not in viewer.see("/rejects/records").words
+    assert "integer out of range: n" in viewer.see("/rejects/records?reason=999").words
+    assert "No rejected record fits" in visitor.see("/rejects/records?reason=999").words
+
+
 def test_one_record_is_mended_and_followed_to_its_end(
     visitor: Visitor, house: HouseConsole
 ) -> None:
@@ -248,6 +273,21 @@ def test_the_parts_of_a_table(visitor: Visitor, house: HouseConsole) -> None:
     assert twice.status == 409
     assert "is being built again already" in twice.words
     assert visitor.post(operation).location == f"/console{operation}"
+    parts = {"from": "2026-03-01T08:00", "to": "2026-03-01T07:00", "into": "active__march"}
+    wrong = visitor.post(f"{path}/rebuild", action="compare", **parts)
+    assert wrong.status == 400
+    assert "to is a time later than from" in wrong.words
+    assert wrong.field("into") == "active__march"
+    assert (
+        "--from 2026-03-01T08:00:00Z --to 2026-03-01T07:00:00Z --into active__march" in wrong.words
+    )
+    for into in ("other", "active", "active__replay", "active__a__b", "Active__x"):
+        refused = visitor.post(f"{path}/rebuild", action="compare", into=into)
+        assert refused.status == 400, into
+        assert "a schema of your own that begins with active__" in refused.words
+    kept = visitor.post(f"{path}/rebuild", action="compare", into="active__march")
+    assert kept.status == 303
+    visitor.post(kept.location.removeprefix("/console"))
     assert "stopped" in visitor.see(f"{path}/rebuild").words
     history = visitor.see(f"{path}/history")
     assert "beside mix (bigint), since field mix has values of both types" in history.words

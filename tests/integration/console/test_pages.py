@@ -187,7 +187,7 @@ def test_recipients_are_added_disabled_enabled_and_removed(
 ) -> None:
     assert visitor.post("/recipients", action="add", email_address="no").status == 400
     assert visitor.post("/recipients", action="add", email_address="a@example.com").status == 303
-    for action, shown in (("disable", "disabled"), ("enable", "told")):
+    for action, shown in (("disable", "disabled"), ("enable", "gets mails")):
         assert visitor.post("/recipients", action=action, recipient="1").status == 303
         assert shown in visitor.see("/recipients").words
     assert visitor.post("/recipients", action="remove", recipient="1").status == 303
@@ -305,11 +305,11 @@ def test_without_anything_every_page_says_what_is_missing(visitor: Visitor) -> N
         "/sources": "There is no source yet",
         "/tables": "No table yet",
         "/loads": "No load yet",
-        "/rejects": "No record was rejected",
+        "/rejects": "No rejected record is known",
         "/hooks": "No hook yet",
-        "/recipients": "Nobody is told yet",
+        "/recipients": "There is no address yet",
         "/problems": "Nothing to act on",
-        "/health": "No process has told of itself",
+        "/health": "No process has reported itself",
         "/people": "No users: everybody signs in with an account token",
     }.items():
         assert words in visitor.see(path).words

@@ -123,7 +123,7 @@ def test_nothing_arrived_and_what_could_be_wrong(busy: BusyConsole, seen: Visito
     narrow = seen.see("/requests?state=refused")
     assert "No request of the last hour fits." in narrow.words
     assert "127.0.0.1, so" not in narrow.words
-    assert "No request was refused" in seen.see("/requests/refused").words
+    assert "No refused request is known" in seen.see("/requests/refused").words
     for path in ("/requests/rc_wrong", "/requests/1-99", "/requests/odd"):
         page = seen.get(f"/console{path}")
         assert page.status == 404, path
@@ -391,5 +391,5 @@ def test_several_accounts_see_no_strangers(busy: BusyConsole, seen: Visitor) -> 
     assert "192.0.2.7" in seen.see("/requests").words
     busy.store.accounts.create_account("second")
     assert "192.0.2.7" not in seen.see("/requests").words
-    assert "No request was refused" in seen.see("/requests/refused").words
+    assert "No refused request is known" in seen.see("/requests/refused").words
     assert seen.get(f"/console/requests/{stranger}").status == 404

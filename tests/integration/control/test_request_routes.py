@@ -11,7 +11,7 @@ from tests.integration.control.api import NOT_AUTHORIZED
 from tests.integration.control.trace_api import TraceApi
 from tests.loads import load
 
-from treadle.log.protocol import NewEntry
+from treadle.log.protocol import NewEntry, TrimPoint
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import EntryOutcome, RecordRejection
@@ -202,7 +202,7 @@ def test_the_first_records_of_a_request(traced: TraceApi) -> None:
     reader = SqliteReader(traced.path.parent / "log.sqlite")
     for table in ("orders", "lines"):
         reader.mark_loaded(source, table, 2)
-        reader.trim(source, table, 2)
+        reader.trim([TrimPoint(source, table, 2)])
     reader.close()
     assert traced.get(f"/v1/requests/{one['receipt']}/records").status == 410
 

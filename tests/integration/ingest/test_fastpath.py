@@ -16,7 +16,13 @@ from tests.servers.treadle import eventually
 
 from treadle.errors import InternalError, RetriableError
 from treadle.ingest.fastpath import handler
-from treadle.log.protocol import AppendResult, AppendWaiter, IdempotencyKey, NewEntry
+from treadle.log.protocol import (
+    AppendResult,
+    AppendUnknownError,
+    AppendWaiter,
+    IdempotencyKey,
+    NewEntry,
+)
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -265,7 +271,11 @@ def failing(tmp_path: Path) -> Iterator[tuple[ImportServer, Log]]:
 @pytest.mark.parametrize("refuses", [True, False])
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(RetriableError("full"), b"503 Service"), (InternalError("broken"), b"500 Internal")],
+    [
+        (RetriableError("full"), b"503 Service"),
+        (AppendUnknownError("no answer"), b"504 Gateway"),
+        (InternalError("broken"), b"500 Internal"),
+    ],
 )
 def test_a_log_that_fails_is_answered_as_ever(
     failing: tuple[ImportServer, Log], *, error: Exception, status: bytes, refuses: bool
@@ -279,7 +289,7 @@ def test_a_log_that_fails_is_answered_as_ever(
         assert answer.startswith(b"HTTP/1.1 " + status)
     with Wire(server, PUSH) as wire:
         assert wire.ask([REC]) == answer
-    expected = 503 if isinstance(error, RetriableError) else 200
+    expected = 200 if isinstance(error, InternalError) else 503
     assert server.send("GET", "/v2/import/status").status == expected
 
 

@@ -63,7 +63,7 @@ def serving(
     try:
         yield listener.url
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join(120)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"

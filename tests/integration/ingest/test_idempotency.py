@@ -17,7 +17,7 @@ from tests.servers.loading import Warehouse
 
 from treadle.errors import RetriableError
 from treadle.loader.supervisor import TRIM_INTERVAL_US
-from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
+from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry, TrimPoint
 from treadle.log.quota import LogQuota
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 
@@ -220,7 +220,7 @@ def test_a_log_that_was_away_is_tried_again_at_once(
 def test_a_key_is_known_after_its_entries_were_removed(server: ImportServer) -> None:
     first = push(server, rec())
     reader = SqliteReader(server.folder / "log.sqlite")
-    assert reader.trim(server.source_id, "customers", 10**6) == 1
+    assert reader.trim([TrimPoint(server.source_id, "customers", 10**6)]) == 1
     assert reader.find_entries(1, 10) == []
     second = push(server, rec())
     compare(second, 201, OK)

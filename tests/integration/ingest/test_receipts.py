@@ -11,6 +11,7 @@ from tests import loads
 from tests.servers.cases import OK, compare, env, rec
 from tests.servers.ingest import CLIENT, OTHER_CLIENT, Answer, ImportServer
 
+from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 from treadle.store.model import EntryOutcome, LoadReport, RecordRejection
 from treadle.store.token_rules import TokenRequest
@@ -219,7 +220,7 @@ def test_a_receipt_of_entries_that_were_trimmed(site: Site) -> None:
     site.load("customers")
     reader = SqliteReader(site.folder / "log.sqlite")
     reader.mark_loaded(site.source_id, "customers", place)
-    reader.trim(site.source_id, "customers", place)
+    reader.trim([TrimPoint(site.source_id, "customers", place)])
     reader.close()
     compare(site.follow(receipt), 410, lambda body: "loaded" in body["message"])
 

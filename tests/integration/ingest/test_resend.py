@@ -9,7 +9,14 @@ from tests.servers.cases import rec
 from tests.servers.loading import Warehouse
 
 from treadle.errors import RetriableError
-from treadle.log.protocol import AppendResult, AppendWaiter, IdempotencyKey, LogAppender, NewEntry
+from treadle.log.protocol import (
+    AppendResult,
+    AppendUnknownError,
+    AppendWaiter,
+    IdempotencyKey,
+    LogAppender,
+    NewEntry,
+)
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records.edit import RecordEdit
 from treadle.tracking.load_progress import LoadProgress
@@ -226,7 +233,16 @@ def test_many_are_sent_and_one_that_cannot_be_holds_up_no_other(house: Warehouse
     assert house.rows("id", "customers") == [(n,) for n in range(40)]
 
 
-def test_a_log_that_takes_nothing_can_be_tried_again(house: Warehouse) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RetriableError("the disk is full"), "the disk is full"),
+        (AppendUnknownError("it went away"), "not known: it went away"),
+    ],
+)
+def test_a_log_that_takes_nothing_can_be_tried_again(
+    house: Warehouse, error: Exception, told: str
+) -> None:
     push(house, rec(data={"id": 1, "n": BAD}))
     [reject] = rejected(house)
 
@@ -234,7 +250,7 @@ def test_a_log_that_takes_nothing_can_be_tried_again(house: Warehouse) -> None:
         async def append_once(
             self, entries: Sequence[NewEntry], once: IdempotencyKey
         ) -> AppendResult:
-            raise RetriableError("the disk is full")
+            raise error
 
     async def run() -> None:
         path = house.folder / "log.sqlite"
@@ -242,7 +258,7 @@ def test_a_log_that_takes_nothing_can_be_tried_again(house: Warehouse) -> None:
         progress = LoadProgress(house.store, lambda: SqliteReader(path))
         try:
             full = Full(log, written=False)
-            with pytest.raises(RetriableError, match="the disk is full"):
+            with pytest.raises(RetriableError, match=told):
                 await RejectResender(full, progress, lambda: 1).resend(reject, RecordEdit())
         finally:
             await progress.aclose()

@@ -13,6 +13,7 @@ from tests.servers.ingest import CLIENT
 
 from treadle.errors import RetriableError
 from treadle.ingest import token_cache as directories
+from treadle.ingest.store_watch import POLL_SECONDS, StoreWatch
 from treadle.ingest.token_cache import TokenCache
 from treadle.store.model import TokenOwner
 from treadle.store.secrets import SecretCipher
@@ -87,12 +88,18 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @asynccontextmanager
-async def following(world: World, **settings: Any) -> AsyncIterator[TokenCache]:
+async def following(
+    world: World, *, poll_seconds: float = POLL_SECONDS, **settings: Any
+) -> AsyncIterator[TokenCache]:
     directory = TokenCache(world.store, lambda: 1000, **settings)
+    watch = StoreWatch(world.store.get_revision, poll_seconds)
+    watch.add(directory)
     await directory.start()
+    watch.start()
     try:
         yield directory
     finally:
+        await watch.aclose()
         await directory.aclose()
 
 
@@ -287,7 +294,14 @@ def test_no_token_is_good_when_the_store_was_away_for_too_long(world: World) -> 
         found = await directory.find_owner(world.token)
         assert found is not None
         assert await directory.record_use(found)
+        await directory.refresh()
+        found = await directory.find_owner(world.token)
+        assert found is not None
         sha256 = digest_text(world.token)
+        now[0] += 3600.0
+        assert not directory.is_outdated(ask(), now[0])  # the watch asked; nothing has changed
+        directory.judge_age()
+        assert directory.find_staleness() is None
         world.store.get_revision = refuse  # type: ignore[method-assign]
         now[0] += 59.0
         directory.judge_age()

@@ -18,7 +18,8 @@ from tests.servers.treadle import eventually
 
 from treadle.destinations.protocol import Destination, DestinationUnavailableError
 from treadle.destinations.registry import make_destination
-from treadle.loader import destination_loader
+from treadle.loader import destination_loader, supervisor
+from treadle.loader.commands import choose_pause
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry, TableBacklog
@@ -209,3 +210,17 @@ def test_little_that_came_meanwhile_waits_and_is_not_counted_with_what_was_loade
         place.accept(8)  # with the one they close a load
         eventually(lambda: place.waiting() == 0, 300)
         assert place.calls.asked.count("load") == 2
+
+
+def test_what_is_appended_while_nothing_waits_ends_the_pause(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause(age_us: int, *, is_busy: bool) -> float:
+        return choose_pause(age_us, is_busy=True) if is_busy else 3600.0
+
+    monkeypatch.setattr(supervisor, "choose_pause", pause)
+    place.calls.released.set()
+    with place.loading(FlushPolicy(age_us=NEVER_US, records=40)):
+        eventually(lambda: place.looks >= 1, 300)
+        place.accept(8)
+        eventually(lambda: place.waiting() == 0, 300)

@@ -6,14 +6,13 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from treadle.errors import InternalError, OperatorError, RetriableError
-from treadle.log.protocol import LogEntry, NewEntry
+from treadle.errors import OperatorError, RetriableError
+from treadle.log.protocol import LogEntry, NewEntry, TrimPoint
 from treadle.log.sqlite.log import GROUPED_ENTRIES_MAX, SqliteAppender, SqliteReader
 from treadle.log.sqlite.log_file import open_sqlite
 
@@ -42,126 +41,13 @@ def everything(reader: SqliteReader) -> list[LogEntry]:
     return sound
 
 
-def test_entries_come_back_as_they_were_appended(log_path: Path, reader: SqliteReader) -> None:
-    given = [
-        entry(b""),
-        entry(b"x"),
-        entry(os.urandom(300_000), records=1000),
-        entry(b"[]", table="a\0b"),
-        entry(b"[]", table="ü🧵" * 5000),
-        entry(b"[]", source=2**40, records=0),
-    ]
-    first = append(log_path, given)
-    assert first == 1
-    expected = [
-        LogEntry(n, e.source_id, e.table_name, e.received_at, e.records, e.payload)
-        for n, e in enumerate(given, start=1)
-    ]
-    assert everything(reader) == expected
-    for one in expected:
-        found = reader.read(one.source_id, one.table_name, one.position - 1, 10**6, 10**9)
-        assert found[0] == one
-
-
-@pytest.mark.parametrize("size", [0, 1, 512, 513, 100_000, 262_143, 262_144, 262_145, 1_000_000])
-@pytest.mark.parametrize("parts", [1, 3])
-def test_payloads_of_every_size_come_back(
-    size: int, parts: int, log_path: Path, reader: SqliteReader
-) -> None:
-    given = os.urandom(size // 2) + b"x" * (size - size // 2)
-    cuts = [size * part // parts for part in range(parts + 1)]
-    payloads = [given[start:end] for start, end in pairwise(cuts)]
-    append(log_path, [entry(payload) for payload in payloads])
-    assert [one.payload for one in everything(reader)] == payloads
-
-
-def test_event_loops_of_several_threads_use_one_log(log_path: Path, reader: SqliteReader) -> None:
-    appender = SqliteAppender(log_path)
-    barrier = threading.Barrier(4)
-    firsts: dict[int, bytes] = {}
-
-    def work(thread: int) -> None:
-        async def run() -> None:
-            for turn in range(40):
-                payload = bytes([thread, turn]) * 20_000 + os.urandom(5_000)
-                firsts[await appender.append([entry(payload)])] = payload
-
-        barrier.wait()
-        asyncio.run(run())
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    asyncio.run(appender.aclose())
-    assert {one.position: one.payload for one in everything(reader)} == firsts
-    assert len(firsts) == 160
-
-
-def test_positions_grow_over_restarts(log_path: Path) -> None:
-    assert append(log_path, [entry()]) == 1
-    assert append(log_path, [entry()] * 3) == 2
-    assert append(log_path, [entry()] * 200) == 5
-    assert append(log_path, [entry()]) == 205
-
-
 def test_a_position_is_not_given_again_after_its_entry_is_gone(
     log_path: Path, reader: SqliteReader
 ) -> None:
     append(log_path, [entry()] * 5)
-    assert reader.trim(1, "orders", 5) == 5
+    assert reader.trim([TrimPoint(1, "orders", 5)]) == 5
     assert reader.find_entries(1, 10) == []
     assert append(log_path, [entry()]) == 6
-
-
-def test_a_log_keeps_its_name_and_another_has_another(tmp_path: Path) -> None:
-    names = []
-    for file in ("a", "a", "b"):
-        reader = SqliteReader(tmp_path / file)
-        names.append(reader.log_id)
-        reader.close()
-    assert names[0] == names[1] != names[2]
-    assert len(names[0]) == 36
-
-
-def test_many_requests_at_once_get_their_own_positions(
-    log_path: Path, reader: SqliteReader
-) -> None:
-    async def run() -> list[tuple[int, int]]:
-        appender = SqliteAppender(log_path)
-
-        async def one(number: int) -> tuple[int, int]:
-            count = number % 5 + 1
-            given = [entry(b"%d" % number, table=f"t{n % 7}") for n in range(count)]
-            return await appender.append(given), number
-
-        found = await asyncio.gather(*[one(number) for number in range(500)])
-        await appender.aclose()
-        return found
-
-    entries = {one.position: one for one in everything(reader)} if log_path.exists() else {}
-    assert entries == {}
-    found = asyncio.run(run())
-    entries = {one.position: one for one in everything(reader)}
-    assert len(entries) == sum(number % 5 + 1 for _, number in found)
-    for first, number in found:
-        for n in range(number % 5 + 1):
-            assert entries[first + n].payload == b"%d" % number
-            assert entries[first + n].table_name == f"t{n % 7}"
-
-
-def test_a_later_request_gets_a_greater_position(log_path: Path) -> None:
-    async def run() -> list[int]:
-        appender = SqliteAppender(log_path)
-        noise = asyncio.gather(*[appender.append([entry()]) for _ in range(50)])
-        found = [await appender.append([entry()]) for _ in range(50)]
-        await noise
-        await appender.aclose()
-        return found
-
-    found = asyncio.run(run())
-    assert found == sorted(set(found))
 
 
 def _append_some(path: Path, name: str, start: Any, answers: Any) -> None:
@@ -277,7 +163,7 @@ def test_a_full_disk_is_survived(log_path: Path, reader: SqliteReader) -> None:
     kept = asyncio.run(run())
     assert 0 < kept < 15
     assert [e.position for e in everything(reader)] == list(range(1, kept + 1))
-    assert reader.trim(1, "orders", kept) == kept
+    assert reader.trim([TrimPoint(1, "orders", kept)]) == kept
     assert append(log_path, [entry()]) == kept + 1
 
 
@@ -309,21 +195,6 @@ def test_too_much_waiting_is_turned_away(log_path: Path) -> None:
         await appender.aclose()
 
     asyncio.run(run())
-
-
-def test_closing_finishes_what_was_begun(log_path: Path, reader: SqliteReader) -> None:
-    async def run() -> list[int]:
-        appender = SqliteAppender(log_path)
-        begun = [asyncio.ensure_future(appender.append([entry()])) for _ in range(100)]
-        await asyncio.sleep(0)
-        await appender.aclose()
-        await appender.aclose()
-        with pytest.raises(RetriableError, match="closed"):
-            await appender.append([entry()])
-        return await asyncio.gather(*begun)
-
-    assert sorted(asyncio.run(run())) == list(range(1, 101))
-    assert len(everything(reader)) == 100
 
 
 def test_closing_finishes_what_is_being_encoded(log_path: Path, reader: SqliteReader) -> None:
@@ -413,12 +284,6 @@ def test_who_stops_waiting_harms_nobody(log_path: Path, reader: SqliteReader) ->
     kept = asyncio.run(run())
     assert len(set(kept)) == 10
     assert set(kept) <= {e.position for e in everything(reader)}
-
-
-@pytest.mark.parametrize("given", [[], [entry(table="\ud800")]])
-def test_what_no_caller_may_append(log_path: Path, given: list[NewEntry]) -> None:
-    with pytest.raises(InternalError):
-        append(log_path, given)
 
 
 # The file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from treadle.log.protocol import DamagedEntry, LogEntry, NewEntry
+from treadle.log.protocol import DamagedEntry, LogEntry, NewEntry, TrimPoint
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 
 
@@ -50,7 +50,7 @@ def test_a_flipped_byte_in_a_payload_is_found_in_its_place(log_path: Path, size:
         assert [backlog.entries for backlog in reader.list_backlogs()] == [5]
         reader.mark_loaded(1, "orders", 5)
         assert reader.list_backlogs() == []
-        assert reader.trim(1, "orders", 5) == 5
+        assert reader.trim([TrimPoint(1, "orders", 5)]) == 5
         reader.close()
 
 
@@ -93,7 +93,7 @@ def test_no_flipped_bit_of_an_entry_passes_or_hides_a_neighbour(log_path: Path) 
             reader.mark_loaded(1, "b", 2)
             reader.list_backlogs()
             for table in ("a", "b"):
-                reader.trim(1, table, 5)
+                reader.trim([TrimPoint(1, table, 5)])
             reader.close()
 
 

@@ -1,7 +1,6 @@
 """Requests that may come again: stored once, whoever stores them and whatever ends meanwhile."""
 
 import asyncio
-import itertools
 import json
 import signal
 import sqlite3
@@ -10,14 +9,13 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.faults.calls import disk_error, watched_disk
 from tests.faults.hang import ENDINGS, Stall
 
 from treadle.errors import RetriableError
-from treadle.log.protocol import AppendResult, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.protocol import AppendResult, IdempotencyKey, LogEntry, NewEntry, TrimPoint
 from treadle.log.sqlite import log_file
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.log_file import open_sqlite
@@ -51,53 +49,6 @@ def payloads(reader: SqliteReader) -> dict[int, bytes]:
     sound = {one.position: one.payload for one in found if isinstance(one, LogEntry)}
     assert len(sound) == len(found)
     return sound
-
-
-def test_what_came_before_is_told_and_not_stored(log_path: Path, reader: SqliteReader) -> None:
-    given = [entry(b"a"), entry(b"b")]
-    found = append(
-        log_path,
-        [(given, once("one")), (given, once("one")), ([entry(b"c")], once("one", "other"))],
-    )
-    digest = once("one").digest
-    assert found == [
-        AppendResult(1, digest, False),
-        AppendResult(1, digest, True),
-        AppendResult(1, digest, True),
-    ]
-    assert append(log_path, [([entry(b"c")], once("two"))]) == [AppendResult(3, digest, False)]
-    assert payloads(reader) == {1: b"a", 2: b"b", 3: b"c"}
-    names = [once(name).name for name in ("one", "two", "three")]
-    assert reader.statistics.find_keys(names) == {names[0]: 1, names[1]: 3}
-    assert reader.statistics.find_keys([]) == {}
-
-
-def test_in_one_group_with_others(log_path: Path, reader: SqliteReader) -> None:
-    async def run() -> tuple[list[AppendResult], list[int]]:
-        appender = SqliteAppender(log_path)
-        keyed = [
-            appender.append_once([entry(b"%d %d" % (n % 10, part)) for part in (0, 1)], once(name))
-            for n, name in ((n, f"key {n % 10}") for n in range(50))
-        ]
-        plain = [appender.append([entry(b"plain")]) for _ in range(50)]
-        mixed = itertools.chain.from_iterable(zip(keyed, plain, strict=True))
-        found: list[Any] = await asyncio.gather(*mixed)
-        await appender.aclose()
-        return found[::2], found[1::2]
-
-    keyed, plain = asyncio.run(run())
-    there = payloads(reader)
-    assert sorted(there) == list(range(1, 10 * 2 + 50 + 1))
-    for number in range(10):
-        same = keyed[number::10]
-        assert {one.first for one in same} == {same[0].first}
-        assert [one.duplicate for one in same] == [False] + [True] * 4
-        assert [there[same[0].first + part] for part in (0, 1)] == [
-            b"%d 0" % number,
-            b"%d 1" % number,
-        ]
-    assert {there[position] for position in plain} == {b"plain"}
-    assert len(set(plain)) == 50
 
 
 def test_requests_without_a_key_cost_no_statement(log_path: Path) -> None:
@@ -230,7 +181,7 @@ def test_a_name_outlives_its_entries_and_is_forgotten_by_its_age(
     log_path: Path, reader: SqliteReader
 ) -> None:
     append(log_path, [([entry(at=AT + n)], once(f"key {n}")) for n in range(2_500)])
-    assert reader.trim(1, "orders", 2_500) == 2_500
+    assert reader.trim([TrimPoint(1, "orders", 2_500)]) == 2_500
     names = [once(f"key {n}").name for n in range(2_500)]
     assert list(reader.statistics.find_keys(names).values()) == list(range(1, 2_501))
     assert append(log_path, [([entry()], once("key 0"))])[0].duplicate

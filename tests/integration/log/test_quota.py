@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from treadle.errors import RetriableError
-from treadle.log.protocol import LogEntry, NewEntry
+from treadle.log.protocol import LogEntry, NewEntry, TrimPoint
 from treadle.log.quota import LogQuota, LogSpace
 from treadle.log.sqlite import log
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
@@ -42,7 +42,7 @@ def test_a_full_log_refuses_and_takes_more_once_some_is_removed(
         reader = SqliteReader(log_path)
         assert sum(backlog.entries for backlog in reader.list_backlogs()) == 50 * accepted
         assert reader.statistics.measure_space().used_bytes >= 200_000
-        reader.trim(1, "orders", 40 * accepted)
+        reader.trim([TrimPoint(1, "orders", 40 * accepted)])
         assert reader.statistics.measure_space().used_bytes < 200_000
         reader.close()
         assert await appender.append([ENTRY]) == 50 * accepted + 1

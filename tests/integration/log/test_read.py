@@ -1,14 +1,14 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from treadle.errors import OperatorError
-from treadle.log.protocol import LogEntry, NewEntry, TableBacklog
+from treadle.log.protocol import LogEntry, NewEntry, TableBacklog, TrimPoint
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.statistics import DELETE_ROWS_MAX
 
@@ -32,28 +32,6 @@ def positions(reader: SqliteReader, table: str, after: int, records: int, size: 
     return [one.position for one in reader.read(1, table, after, records, size)]
 
 
-def test_reading_stops_before_a_bound_is_passed(log_path: Path, reader: SqliteReader) -> None:
-    append(log_path, [entry(records=10, size=100) for _ in range(6)])
-    assert positions(reader, "orders", 0, 10**6, 10**6) == [1, 2, 3, 4, 5, 6]
-    assert positions(reader, "orders", 4, 10**6, 10**6) == [5, 6]
-    assert positions(reader, "orders", 6, 10**6, 10**6) == []
-    assert positions(reader, "orders", 0, 30, 10**6) == [1, 2, 3]
-    assert positions(reader, "orders", 0, 39, 10**6) == [1, 2, 3]
-    assert positions(reader, "orders", 0, 10**6, 200) == [1, 2]
-    assert positions(reader, "orders", 1, 0, 0) == [2]
-    assert positions(reader, "items", 0, 10**6, 10**6) == []
-
-
-def test_tables_do_not_mix(log_path: Path, reader: SqliteReader) -> None:
-    append(log_path, [entry(table) for table in ("a", "b", "a", "A", "a ", "b")])
-    assert positions(reader, "a", 0, 100, 100) == [1, 3]
-    assert positions(reader, "b", 0, 100, 100) == [2, 6]
-    assert positions(reader, "A", 0, 100, 100) == [4]
-    assert reader.read(2, "a", 0, 100, 100) == []
-    assert [e.position for e in reader.find_entries(3, 3)] == [3, 4, 5]
-    assert reader.find_entries(7, 5) == []
-
-
 def test_the_backlog_grows_and_shrinks(log_path: Path, reader: SqliteReader) -> None:
     assert reader.list_backlogs() == []
     append(log_path, [entry("a", at=5, records=2, size=10), entry("b", at=9), entry("a", at=4)])
@@ -73,6 +51,16 @@ def test_the_backlog_grows_and_shrinks(log_path: Path, reader: SqliteReader) -> 
     ]
 
 
+def test_an_append_is_sensed_without_a_look(log_path: Path, reader: SqliteReader) -> None:
+    append(log_path, [entry()])
+    assert reader.sense_append()
+    assert not reader.sense_append(), "nothing came since"
+    reader.list_backlogs()
+    assert not reader.sense_append(), "a look writes nothing"
+    append(log_path, [entry()])
+    assert reader.sense_append()
+
+
 def test_a_mark_moved_back_brings_entries_back(log_path: Path, reader: SqliteReader) -> None:
     append(log_path, [entry(at=n) for n in range(1, 6)])
     reader.mark_loaded(1, "orders", 5)
@@ -83,44 +71,78 @@ def test_a_mark_moved_back_brings_entries_back(log_path: Path, reader: SqliteRea
     assert [backlog.entries for backlog in reader.list_backlogs()] == [5]
 
 
-def test_marks_are_kept_and_seen_by_other_readers(log_path: Path, reader: SqliteReader) -> None:
-    append(log_path, [entry(), entry("items")])
+def test_a_reader_keeps_only_tables_of_which_something_waits(
+    log_path: Path, reader: SqliteReader
+) -> None:
     other = SqliteReader(log_path)
-    assert len(other.list_backlogs()) == 2
-    reader.mark_loaded(1, "orders", 1)
-    reader.list_backlogs()
-    assert [b.table_name for b in other.list_backlogs()] == ["items"]
-    other.mark_loaded(1, "items", 2)
+    append(log_path, [entry(f"t{n}") for n in range(50)])
+    assert len(reader.list_backlogs()) == len(other.list_backlogs()) == 50
+    for place in range(1, 51):
+        reader.mark_loaded(1, f"t{place - 1}", place)
+    for one in (reader, other):
+        assert one.list_backlogs() == []
+        assert not one._backlog._tables
+    append(log_path, [entry("t7", at=9)])
+    reader.mark_loaded(1, "t30", 0)
+    for one in (reader, other):
+        assert sorted(one.list_backlogs(), key=lambda backlog: backlog.last) == [
+            TableBacklog(1, "t30", last=31, entries=1, records=1, size=3, oldest=1, loaded=0),
+            TableBacklog(1, "t7", last=51, entries=1, records=1, size=3, oldest=9, loaded=8),
+        ]
+        assert len(one._backlog._tables) == 2
     other.close()
-    assert reader.list_backlogs() == []
-    again = SqliteReader(log_path)
-    assert again.list_backlogs() == []
-    again.close()
-
-
-def test_a_mark_beyond_the_end_is_refused(log_path: Path, reader: SqliteReader) -> None:
-    append(log_path, [entry()] * 3)
-    reader.mark_loaded(1, "orders", 3)
-    with pytest.raises(OperatorError, match="this log ends at 3"):
-        reader.mark_loaded(1, "orders", 4)
-    assert reader.list_backlogs() == []
 
 
 def test_trimming_goes_by_table_and_position(log_path: Path, reader: SqliteReader) -> None:
     append(log_path, [entry(table) for table in "abababab"])
-    assert reader.trim(1, "a", 5) == 3
-    assert reader.trim(1, "a", 5) == 0
-    assert reader.trim(1, "none", 5) == 0
+    assert reader.trim([TrimPoint(1, "a", 5)]) == 3
+    assert reader.trim([TrimPoint(1, "a", 5)]) == 0
+    assert reader.trim([TrimPoint(1, "none", 5)]) == 0
     assert [e.position for e in reader.find_entries(1, 8)] == [2, 4, 6, 7, 8]
     assert positions(reader, "a", 0, 100, 100) == [7]
     assert [(b.table_name, b.entries) for b in reader.list_backlogs()] == [("a", 1), ("b", 4)]
+
+
+def test_many_tables_are_trimmed_at_once(log_path: Path, reader: SqliteReader) -> None:
+    append(log_path, [entry(table) for table in "abcabcabc"])
+    points = [TrimPoint(1, "a", 4), TrimPoint(1, "none", 9), TrimPoint(1, "c", 9)]
+    assert reader.trim(points) == 5
+    assert reader.trim(points) == 0
+    assert reader.trim([]) == 0
+    assert [e.position for e in reader.find_entries(1, 9)] == [2, 5, 7, 8]
+    assert [(b.table_name, b.entries) for b in reader.list_backlogs()] == [("a", 1), ("b", 3)]
+
+
+def test_an_anchor_tells_entries_at_one_position_apart(tmp_path: Path) -> None:
+    """As when a log is brought back from a copy, and goes on with the same positions."""
+    first, second = tmp_path / "first.db", tmp_path / "second.db"
+    append(first, [entry(at=1), entry(at=2)])
+    append(second, [entry(at=1), entry(at=3)])
+    with closing(SqliteReader(first)) as one, closing(SqliteReader(second)) as other:
+        anchor = one.get_anchor(2)
+        assert anchor is not None
+        assert len(anchor) == 4
+        assert one.get_anchor(1) == other.get_anchor(1) != anchor
+        assert other.get_anchor(2) != anchor
+        assert one.get_anchor(3) is None
+        one.trim([TrimPoint(1, "orders", 1)])
+        assert one.get_anchor(1) is None
+        assert one.get_anchor(2) == anchor
+
+
+def test_a_log_that_is_read_here_alone_shares_no_tables(
+    log_path: Path, reader: SqliteReader
+) -> None:
+    append(log_path, [entry("a"), entry("b")])
+    reader.share_tables(frozenset(), {(1, "a"): 1})
+    assert [one.table_name for one in reader.list_backlogs()] == ["a", "b"]
 
 
 def test_trimming_of_much_goes_in_steps(log_path: Path, reader: SqliteReader) -> None:
     count = DELETE_ROWS_MAX * 2 + 500
     append(log_path, [entry() for _ in range(count)])
     reader.mark_loaded(1, "orders", count)
-    assert reader.trim(1, "orders", count - 1) == count - 1
+    assert reader.trim([TrimPoint(1, "orders", count - 1)]) == count - 1
     assert [e.position for e in reader.find_entries(1, count)] == [count]
 
 
@@ -153,7 +175,7 @@ class Model:
     def trim(self, table: str, share: float) -> None:
         position = round(self.end * share)
         gone = [p for p, e in self.kept.items() if e.table_name == table and p <= position]
-        assert self.reader.trim(1, table, position) == len(gone)
+        assert self.reader.trim([TrimPoint(1, table, position)]) == len(gone)
         for one in gone:
             del self.kept[one]
 

@@ -11,7 +11,7 @@ from tests.servers.postgres import PostgresServer
 
 from treadle.destinations.registry import make_destination
 from treadle.errors import TableStoppedError
-from treadle.log.protocol import ReadLimits
+from treadle.log.protocol import ReadLimits, TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 from treadle.maintenance.history import HistoryCopy
 from treadle.store.destinations import DestinationPlace
@@ -65,7 +65,7 @@ class Removal(Site):
 
     def trim(self, table: str, position: int) -> None:
         with closing(SqliteReader(self.log_path)) as reader:
-            assert reader.trim(self.source_id, table, position)
+            assert reader.trim([TrimPoint(self.source_id, table, position)])
 
 
 @pytest.fixture(params=["duckdb postgres", "postgres duckdb", "postgres postgres"])

@@ -16,7 +16,7 @@ from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
-from treadle.log.protocol import NewEntry, ReadLimits
+from treadle.log.protocol import NewEntry, ReadLimits, TrimPoint
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.maintenance import rebuild as replaying
 from treadle.maintenance.rebuild import TableRebuild, TimeWindow, find_doubts
@@ -417,7 +417,7 @@ def test_another_destination_gets_what_was_loaded_before(site: Site, tmp_path: P
 def test_a_log_that_no_longer_reaches_back_says_so(site: Site) -> None:
     orders(site)
     reader = SqliteReader(site.log_path)
-    reader.trim(site.source_id, "orders", 1)
+    reader.trim([TrimPoint(site.source_id, "orders", 1)])
     reader.close()
     replay = site.built()
     [lack] = lacks(replay)
@@ -431,7 +431,7 @@ def test_a_part_of_the_log(site: Site) -> None:
     times = site.query("SELECT max(_sdc_received_at), min(_sdc_received_at) FROM shop.orders")
     last = int(times[0][0].timestamp() * 1e6 + 0.5)
     replay = site.built(window=TimeWindow(until=last))
-    assert lacks(replay) == ["only a part of the log was taken (--from, --to)"]
+    assert lacks(replay) == ["only a part of the log was taken, by the times that were given"]
     assert parted(replay)["orders"] == RowDiff(0, 0, 1)
     first = int(times[0][1].timestamp() * 1e6 + 0.5)
     assert parted(site.built(window=TimeWindow(since=first + 1)))["orders"].only_here == 1
@@ -443,7 +443,7 @@ def test_records_that_are_rejected_now_are_told_and_kept(site: Site) -> None:
     site.options(nul_characters="reject")
     replay = site.built()
     [lack] = lacks(replay)
-    assert lack.startswith("1 records that were loaded before are rejected now: NUL")
+    assert lack.startswith("1 record that was loaded before is rejected now: NUL")
     assert parted(replay) == {"orders": RowDiff(1, 0, 0)}
     replay.swap()
     assert site.query("SELECT id FROM shop.orders") == [(2,)]
@@ -480,7 +480,7 @@ def test_another_shape_by_other_options_is_told(site: Site) -> None:
     replay.compare()
     assert lacks(replay) == [
         "the table keeps one row for a key, and by the options it has now it appends every record",
-        "the subtable orders__x holds 1 rows, and none such was built",
+        "the subtable orders__x holds 1 row, and none such was built",
     ]
 
 
@@ -493,7 +493,7 @@ def test_entries_that_go_while_they_are_to_be_read_are_missed(site: Site) -> Non
 
     def trim() -> int:
         for position in opened:
-            trimmer.trim(site.source_id, "orders", position)
+            trimmer.trim([TrimPoint(site.source_id, "orders", position)])
         return site.clock()
 
     replay.clock = trim  # which is asked once the first entry was read

@@ -13,6 +13,7 @@ from tests.integration.loader.test_lease import Stage
 
 from treadle.errors import RetriableError
 from treadle.http.hosts import AllowedHosts
+from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 from treadle.metrics.endpoint import MetricsEndpoint
 from treadle.metrics.request_counter import RequestCounter
@@ -99,7 +100,7 @@ def test_the_ledger_adds_up_whenever_it_is_asked(tmp_path: Path) -> None:
     loader.load_once()
     # What is removed from the log stays counted.
     reader = SqliteReader(stage.folder / "log.sqlite")
-    assert reader.trim(stage.source_id, "events", 3) == 3
+    assert reader.trim([TrimPoint(stage.source_id, "events", 3)]) == 3
     reader.close()
     check(15, 15)
     assert asked.counted == ["metrics 200"] * len(asked.counted)

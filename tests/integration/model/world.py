@@ -17,7 +17,7 @@ from treadle.destinations.registry import make_destination
 from treadle.errors import RetriableError
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
-from treadle.log.protocol import EntryNote, HourlyRecords, LogEntry, TableBacklog
+from treadle.log.protocol import EntryNote, HourlyRecords, LogEntry, TableBacklog, TrimPoint
 from treadle.log.quota import LogSpace
 from treadle.records import batch as batches
 from treadle.records import push as pushes
@@ -76,6 +76,9 @@ class MemoryLog:
             for key, several in waiting.items()
         ]
 
+    def sense_append(self) -> bool:
+        return True
+
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
     ) -> list[Any]:
@@ -95,8 +98,14 @@ class MemoryLog:
     def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
         self.marks[source_id, table_name] = position
 
-    def trim(self, source_id: int, table_name: str, position: int) -> int:
+    def trim(self, points: Sequence[TrimPoint]) -> int:
         return 0
+
+    def share_tables(self, slots: frozenset[int], loaded: Mapping[tuple[int, str], int]) -> None:
+        raise AssertionError("one loader has all tables")
+
+    def get_anchor(self, position: int) -> bytes | None:
+        return b"%d" % position
 
     @property
     def statistics(self) -> "MemoryLog":

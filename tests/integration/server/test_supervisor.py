@@ -54,6 +54,7 @@ sys.stdin.read()""",
 
 PARENT = """
 import logging, sys
+import treadle.server.supervisor
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 folder = sys.argv[1]
 STOP = float(sys.argv[2])
@@ -129,6 +130,25 @@ def test_a_child_that_dies_is_started_again(parent: subprocess.Popen[str], tmp_p
     _, said = parent.communicate(timeout=120)
     assert f"worker (process {victim}) died" in said
     assert "killed by SIGKILL" in said
+
+
+def test_signals_and_deaths_are_noticed_at_once_and_not_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sys.modules[__name__],
+        "PARENT",
+        PARENT.replace("folder = ", "treadle.server.supervisor.POLL_SECONDS = 3600\nfolder = ", 1),
+    )
+    parent = start_parent(tmp_path, 120)
+    victim = next(int(event[3]) for event in events(tmp_path) if event[0] == "worker")
+    os.kill(victim, signal.SIGKILL)
+    wait(lambda: len(events(tmp_path)) == 3)
+    parent.send_signal(signal.SIGHUP)
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert "SIGHUP" in said
+    assert "stopped" in said
 
 
 def test_children_stop_when_the_supervisor_is_killed(

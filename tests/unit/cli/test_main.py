@@ -155,7 +155,7 @@ def test_python_m_treadle_is_treadle() -> None:
 def test_output_that_nobody_reads_ends_quietly() -> None:
     program = (
         "import sys; from treadle.cli import main as m;"
-        " m._run = lambda argv: [print(i) for i in range(100000)] and 0;"
+        " m._run = lambda argv, umask: [print(i) for i in range(100000)] and 0;"
         " sys.exit(m.main([]))"
     )
     done = subprocess.run(
@@ -187,7 +187,7 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
 def test_a_file_that_this_user_may_not_use_is_no_traceback(
     error: OSError, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(argv: list[str]) -> int:
+    def run(argv: list[str], user_umask: int) -> int:
         raise error
 
     monkeypatch.setattr(module, "_run", run)
@@ -196,7 +196,7 @@ def test_a_file_that_this_user_may_not_use_is_no_traceback(
 
 
 def test_another_error_of_the_system_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(argv: list[str]) -> int:
+    def run(argv: list[str], user_umask: int) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(module, "_run", run)

@@ -6,10 +6,10 @@ from treadle.cli.query import ShownRows, describe_shown, without_proposal
 from treadle.cli.query_names import (
     LIST_TABLES,
     find_whole_table,
-    order_columns,
     propose_table,
     replace_show_tables,
 )
+from treadle.questions.column_order import order_columns
 
 
 @pytest.mark.parametrize("statement", ["show tables", " SHOW TABLES; ", "show all tables\n"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.console.test_table_choice import ENTRY
 
+from treadle.console.pages.lookups import describe_reason
 from treadle.console.pages.operations import describe_operation
 from treadle.console.pages.reject_record import decide_fate, find_fault, make_lookup
 from treadle.console.pages.rejects import cut_preview, name_cause
@@ -35,8 +36,19 @@ def test_a_resend_is_followed_to_its_end() -> None:
     again = EntryOutcome(9, 2, "o'rders", 0, (RecordRejection(0, "again"),))
     fate = decide_fate(REJECT, there, again, None, "rc_1")
     assert (fate.state.word, fate.next_id) == ("rejected again", "9.0")
+    assert fate.state.detail == "again"
+    fate = decide_fate(REJECT, there, again, None, "rc_1", may_see=False)
+    assert fate.state.detail == "unknown"
     older = EntryOutcome(9, 2, "o'rders", 1, ())
     assert decide_fate(REJECT, there, older, None, "rc_1").state.word == "superseded"
+
+
+def test_a_reason_without_its_value_is_the_cause() -> None:
+    code = RejectionCode.INTEGER_OUT_OF_RANGE
+    text = "integer out of range for DuckDB on 9223372036854775808"
+    assert describe_reason(text, code, "n", may_see=True) == text
+    assert describe_reason(text, code, "n", may_see=False) == "integer out of range: n"
+    assert describe_reason(text, code, None, may_see=False) == "integer out of range"
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"a": }', "[1]", "12", '"text"'])

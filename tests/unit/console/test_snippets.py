@@ -26,9 +26,15 @@ def test_python_is_python(name: str) -> None:
     assert f"{URL}/v2/import/push" in SNIPPETS[name]
 
 
-def test_the_config_of_a_singer_target_is_json() -> None:
-    config = SNIPPETS["singer"].split("<<'END'\n")[1].split("\nEND\n")[0]
-    assert json.loads(config)["small_batch_url"] == f"{URL}/v2/import/batch"
+def test_singer_messages_go_to_our_own_target() -> None:
+    command, messages = SNIPPETS["singer"].split("<<'END'\n")
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words == [
+        f"TREADLE_PUSH_URL={URL}", "TREADLE_PUSH_TOKEN=at_0123", "treadle", "singer", "--loaded"
+    ]  # fmt: skip
+    told = [json.loads(line) for line in messages.removesuffix("END\n").splitlines()]
+    assert [one["type"] for one in told] == ["SCHEMA", "RECORD"]
+    assert told[0]["key_properties"] == ["id"]
 
 
 def test_treadle_push_gets_the_token_by_its_variable() -> None:

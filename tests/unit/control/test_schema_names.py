@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.control.schema_names import derive_schema_name, is_schema_name
+from treadle.control.schema_names import derive_schema_name, is_build_schema, is_schema_name
 
 ALPHABET = set(string.ascii_lowercase + string.digits + "_$")
 
@@ -54,3 +54,35 @@ def test_a_derived_name_holds_only_what_names_may_hold_and_derives_to_itself(tex
 def test_a_name_is_legal_by_its_length_its_characters_and_its_first_one(text: str) -> None:
     expected = 0 < len(text) < 50 and set(text) <= ALPHABET and text[0] not in "0123456789$"
     assert is_schema_name(text) is expected
+
+
+@pytest.mark.parametrize("name", ["shop__march", "shop__a_b", "shop__2026$"])
+def test_a_schema_to_build_in(name: str) -> None:
+    assert is_build_schema(name, "shop", ["shop"])
+    assert not is_build_schema(name, "shop", ["shop", name])
+    assert not is_build_schema(name, "sho", ["sho"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "march",
+        "shop",
+        "shop__",
+        "shop__replay",
+        "shop__replay_",
+        "shop__a__b",
+        "shop___a",
+        "shop__A",
+    ],
+)
+def test_a_schema_that_is_of_another_use_or_source(name: str) -> None:
+    assert not is_build_schema(name, "shop", ["shop"])
+
+
+def test_no_two_sources_have_the_same_schema_to_build_in() -> None:
+    sources = ["shop", "shop_", "shop__a", "shop__a_", "_shop"]
+    ends = ["", "a", "_a", "a_", "a__b", "_", "__a", "replay"]
+    names = {f"{source}__{end}" for source in sources for end in ends}
+    for name in names:
+        assert sum(is_build_schema(name, source, sources) for source in sources) <= 1, name

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from treadle.ingest import quotas as ingest_quotas
 from treadle.ingest.quotas import ALONE_SECONDS, SourceQuotas
+from treadle.ingest.store_watch import StoreWatch
 from treadle.quotas import (
     LOG_PART,
     USAGE_COLUMNS,
@@ -256,15 +257,82 @@ def test_what_the_operator_sets_holds_without_a_restart() -> None:
     async def run() -> None:
         store = MemoryQuotaStore()
         quotas = SourceQuotas(cast(Store, store), QuotaTable(SourceQuota(tables=5)))
+        watch = StoreWatch(store.get_revision, 0.01)
+        watch.add(quotas)
         await quotas.start()
+        watch.start()
         assert quotas.get_tables_max(1) == 5
         store.overrides, store.revision = QuotaOverrides({1: {"tables": 9}}), 2
         while quotas.get_tables_max(1) == 5:  # noqa: ASYNC110 - a task of its own asks
             await asyncio.sleep(0.05)
         assert (quotas.get_tables_max(1), quotas.get_tables_max(2)) == (9, 5)
+        await watch.aclose()
         await quotas.aclose()
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.parametrize("use", ["request", "long body", "refusal"])
+def test_it_rests_while_nobody_sends_and_settles_in_time_when_somebody_does(
+    monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    monkeypatch.setattr(ingest_quotas, "REST_SECONDS", 3600.0)
+    time = SteppedTime()
+
+    async def run() -> None:
+        store = cast(Store, MemoryQuotaStore())
+        quotas = SourceQuotas(store, QuotaTable(SourceQuota(requests=10)), monotonic=time.read)
+        await quotas.start()
+        quotas.admit(owner())
+        quotas.settle()
+        assert not quotas.is_resting
+        time.now += 3600.0
+        while not quotas.is_resting:  # noqa: ASYNC110 - a task of its own rests
+            await asyncio.sleep(0.01)
+        match use:
+            case "request":
+                for _ in range(200):
+                    quotas.admit(owner())
+            case "long body":
+                quotas.charge(owner(), [(10, 1)])
+            case "refusal":
+                quotas.count_refusal(QuotaReachedError(1, "tables", 5, 30))
+        assert not quotas.is_resting
+        gate = quotas.gates[1]
+        while gate.requests or gate.bytes or gate.refused:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.01)
+        assert gate.is_open == (use != "request")
+        await quotas.aclose()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_it_does_not_rest_before_a_closed_gate_is_open_again() -> None:
+    with worker(QuotaTable(SourceQuota(requests=10))) as its:
+        its.send(200)
+        its.pass_time(0)
+        its.pass_time(5)
+        assert not its.quotas._may_rest()
+        its.pass_time(6)
+        assert its.quotas.gates[1].is_open
+        its.time.now += 1
+        assert its.quotas._may_rest()
+
+
+def test_what_other_workers_accept_while_one_rests_is_charged_as_it_was_used(
+    tmp_path: Path,
+) -> None:
+    table = QuotaTable(SourceQuota(requests=10))
+    with worker(table, tmp_path) as one, worker(table, tmp_path, "worker 2") as two:
+        for its in (one, two):
+            its.send(1)
+            its.pass_time(LOOK_SECONDS)
+        for _ in range(60):  # as much as it may, over a minute
+            two.send(10)
+            two.pass_time(1)
+            one.pass_time(ingest_quotas.REST_SECONDS)
+        one.send(1)
+        assert one.quotas.gates[1].is_open
 
 
 def test_a_source_is_alone_while_no_other_sends() -> None:

@@ -28,6 +28,8 @@ from treadle.destinations.protocol import (
     RowRefusedError,
 )
 from treadle.errors import InternalError, OperatorError, RetriableError
+from treadle.loader import destination_loader
+from treadle.loader.commands import POLL_SECONDS, CommandQueue
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.schedule import FlushPolicy, TableKey
 from treadle.log.protocol import LogReader, ReadLimits
@@ -178,6 +180,37 @@ def test_a_failed_table_is_tried_again_when_somebody_wants_it(bench: Bench) -> N
     bench.session.before_load = lambda plan, rehearse: None
     bench.loader.load_now((1, "a"))  # its pause never ends by itself: the clock stands still
     wait_until(lambda: bench.loads() == [("a", 1)])
+    bench.loader.stop()
+    bench.loader.join(60)
+    assert not bench.loader.is_alive()
+
+
+def test_a_thread_with_nothing_to_load_is_woken_by_what_it_is_told_only(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    receive = CommandQueue.receive
+
+    def receive_with_note(
+        queue: CommandQueue[object], timeout_seconds: float = 0.0
+    ) -> list[object]:
+        if timeout_seconds:
+            pauses.append(timeout_seconds)
+        return receive(queue, timeout_seconds)
+
+    monkeypatch.setattr(destination_loader, "REST_SECONDS", 3600.0)
+    monkeypatch.setattr(CommandQueue, "receive", receive_with_note)
+    bench.loader.start()
+    wait_until(lambda: pauses[-1:] == [3600.0])
+    rests = len(pauses)
+    for _ in range(100):
+        bench.loader.set_backlog([])
+    bench.loader.load_now((1, "a"))
+    wait_until(lambda: pauses[rests : rests + 2] == [POLL_SECONDS] * 2)  # it waits for the table
+    bench.loader.set_backlog([A])
+    wait_until(lambda: bench.loads() == [("a", 1)])
+    bench.loader.set_backlog([])
+    wait_until(lambda: pauses[-1] == 3600.0)
     bench.loader.stop()
     bench.loader.join(60)
     assert not bench.loader.is_alive()

@@ -8,6 +8,7 @@ from treadle.errors import OperatorError, RetriableError, TableStoppedError
 from treadle.loader.reporting import SILENCE_US_MAX, LoadReporting, PendingReport
 from treadle.loader.schedule import TableKey
 
+NOW = 1_800_000_000_000_000
 Positions = list[tuple[TableKey, int]]
 
 
@@ -80,7 +81,7 @@ def test_trouble_is_noted_until_it_is_over() -> None:
     reporting, store, _ = make()
     reporting.clear_trouble()  # an earlier loader may have noted some
     reporting.clear_trouble()
-    reporting.report_trouble("gone", 250_000)
+    reporting.report_trouble("gone", 250_000, NOW)
     reporting.clear_trouble()
     assert store.calls == [("trouble", 9, None), ("trouble", 9, "gone"), ("trouble", 9, None)]
 
@@ -89,7 +90,7 @@ def test_trouble_that_cannot_be_noted_holds_up_nothing(caplog: pytest.LogCapture
     reporting, store, _ = make()
     store.fails = RetriableError("disk full")
     with caplog.at_level(logging.WARNING, "treadle.loader"):
-        reporting.report_trouble("gone", 250_000)
+        reporting.report_trouble("gone", 250_000, NOW)
     assert "the store cannot note it now: disk full" in caplog.text
     assert "the warehouse cannot be used, records wait: gone; retrying in 0.2 s" in caplog.text
 
@@ -104,10 +105,29 @@ def test_silence_is_told_once_and_only_while_it_lasts() -> None:
     assert store.calls == [("trouble", 9, "it has not answered for 120 s")]
 
 
+def test_one_reason_is_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    reporting, _, _ = make()
+
+    def lines(why: str, seconds: float) -> int:
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "treadle.loader"):
+            reporting.report_trouble(why, 250_000, NOW + round(seconds * 1e6))
+        return len(caplog.records)
+
+    held = "warehouse.duckdb is held by python3.11 (PID 14950)"
+    # A reader holds the file for 75 seconds.
+    tries = (0, 0.25, 0.75, 1.75, 3.75, 7.75, 15.75, 30.75, 45.75, 60.75, 75.75)
+    assert [lines(held, at) for at in tries] == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]
+    assert [lines(why, 76) for why in ("no room", "no room", held)] == [1, 0, 1]
+    assert lines(held, -5) == 1  # the clock was set back
+    reporting.clear_trouble()
+    assert lines(held, -4) == 1
+
+
 def test_a_retired_loader_says_nothing_of_the_destination() -> None:
     reporting, store, positions = make()
     reporting.retire()
-    reporting.report_trouble("gone", 250_000)
+    reporting.report_trouble("gone", 250_000, NOW)
     reporting.report_silence(lambda: SILENCE_US_MAX + 1)
     reporting.clear_trouble()
     assert store.calls == []
@@ -136,7 +156,7 @@ def test_a_load_is_one_line_with_names_and_fields(caplog: pytest.LogCaptureFixtu
 
 def test_trouble_says_where_as_fields(caplog: pytest.LogCaptureFixture) -> None:
     reporting, _, _ = make()
-    reporting.report_trouble("gone", 250_000)
+    reporting.report_trouble("gone", 250_000, NOW)
     assert caplog.records[0].__dict__["fields"] == {
         "destination": "the warehouse",
         "destination_id": 9,

@@ -75,6 +75,27 @@ def test_much_is_loaded_further_while_the_table_is_being_loaded() -> None:
     assert select_backlogs([much], 0, trigger, failures, ended=ended, progress=going) == []
 
 
+def test_the_tail_of_a_burst_is_loaded_at_a_quarter_of_the_age() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    burst, trickle = RoundProgress(), RoundProgress()
+    burst.add_chunk(1, 0, 79, 790)
+    trickle.add_chunk(1, 0, 9, 90)
+    tail = backlog("a", records=3)
+
+    def select(now: int, *progress: RoundProgress) -> list[TableBacklog]:
+        going = dict(zip([(1, "a")], progress, strict=False))
+        return select_backlogs(
+            [tail], now, trigger, RetrySchedule(), ended={(1, "a"): 0}, progress=going
+        )
+
+    assert select(SECOND // 4, burst) == [tail]
+    assert select(SECOND // 4 - 1, burst) == []
+    assert select(SECOND // 4, trickle) == []
+    assert select(SECOND // 4) == [], "nothing of the table is being loaded"
+    burst.add_chunk(2, 0, 3, 30)
+    assert select(SECOND // 4, burst) == [], "what comes after the tail waits for its age"
+
+
 def test_little_in_each_of_many_tables_is_much() -> None:
     trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
     many = [backlog(name, records=2) for name in "abcde"]

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from tests.loads import load as make_load
 
 from treadle.errors import RetriableError
-from treadle.loader.series_sampler import SeriesSampler
+from treadle.loader.series_sampler import SeriesSampler, choose_look_pause
 from treadle.loader.waiting_board import SourceBacklog, sum_backlogs
 from treadle.log.protocol import TableBacklog
 from treadle.log.quota import LogSpace
@@ -142,6 +143,14 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     found = sampled.read()
     assert [step["accepted"] for step in found] == [1, 3]
     assert found[1]["at"] == sampled.now - 10
+
+
+@pytest.mark.parametrize(
+    ("passed", "pause"), [(0.0, 10.25), (0.25, 10.0), (4.0, 6.25), (9.9, 0.35)]
+)
+def test_it_looks_once_a_step_shortly_after_its_end(passed: float, pause: float) -> None:
+    now = 1_700_000_000_000_000 + round(passed * 1e6)
+    assert choose_look_pause(now) == pytest.approx(pause)
 
 
 def test_it_ends_when_it_is_told(tmp_path: Path) -> None:

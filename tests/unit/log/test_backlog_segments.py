@@ -3,8 +3,8 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.log.backlog_segments import SEGMENT_ENTRIES, BacklogSegment, SegmentQueue
 from treadle.log.protocol import TableBacklog
-from treadle.log.sqlite.backlog_segments import SEGMENT_ENTRIES, BacklogSegment, SegmentQueue
 
 Row = tuple[int, int, int, int]  # position, records, size, received_at
 

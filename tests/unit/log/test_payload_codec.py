@@ -5,7 +5,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.log.sqlite.codec import (
+from treadle.log.codec import (
     PLAIN_BYTES_MAX,
     PayloadCodec,
     checksum_entries,

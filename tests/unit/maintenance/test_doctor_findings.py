@@ -329,6 +329,9 @@ def test_destinations_and_tables() -> None:
         findings.judge_table(findings.FailedTable("web", "orders", "no", stopped=False)).level
         == "odd"
     )
+    lacking = findings.judge_table(findings.FailedTable("web", "orders", "no", False, denied=True))
+    assert lacking.level == "bad"
+    assert "right" in lacking.remedy
 
 
 @pytest.mark.parametrize(
@@ -342,7 +345,7 @@ def test_destinations_and_tables() -> None:
         (
             findings.MailMeasurement(2, 1, 0, "Connection refused"),
             "smtp://relay",
-            "odd: 1 mails wait and 0 were given up: Connection refused.",
+            "odd: 1 mail waits and 0 were given up: Connection refused.",
         ),
         (
             findings.MailMeasurement(0, 0, 3, "550 no such user"),

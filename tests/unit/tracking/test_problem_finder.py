@@ -152,6 +152,8 @@ def test_a_source_is_as_late_as_its_oldest_record() -> None:
         (LogQuota(100), LogSpace(90, 5), True),
         (LogQuota(0, 100), LogSpace(5, 200), False),
         (LogQuota(0, 100), LogSpace(5, 199), True),
+        (LogQuota(100, 100), LogSpace(89, None), False),
+        (LogQuota(100, 100), LogSpace(90, None), True),
     ],
 )
 def test_the_log_is_nearly_full(quota: LogQuota, space: LogSpace, is_told: bool) -> None:

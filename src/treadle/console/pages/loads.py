@@ -13,6 +13,7 @@ from treadle.console.page_request import (
     name_table_part,
     quote_part,
 )
+from treadle.console.pages.lookups import describe_trouble, sees_records
 from treadle.console.pages.tables import keep_chosen
 from treadle.control.lookups import parse_id
 from treadle.store.deliveries import make_delivery_id
@@ -56,7 +57,10 @@ def list_loads(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "section": "loads",
             "command": f"treadle loads{' --failed' if chosen.get('failed') else ''}"
             f"{services.data_flag}",
-            "lines": [_describe_line(one, names, shown_sources) for one in shown],
+            "lines": [
+                _describe_line(one, names, shown_sources, may_see=sees_records(services, request))
+                for one in shown
+            ],
             "older": shown[-1].id if len(found) > PAGE_SIZE else None,
             "before": before,
             "filter": chosen,
@@ -138,6 +142,7 @@ def show_load(services: ConsoleServices, request: PageRequest) -> PageAnswer:
                 found,
                 {found.source_id: name},
                 set() if source is None or source.deleted_at is not None else {source.id},
+                may_see=sees_records(services, request),
             ),
         },
     )
@@ -157,13 +162,14 @@ def _list_deliveries(
 
 
 def _describe_line(
-    one: LoadReport, names: dict[int, str], shown_sources: set[int]
+    one: LoadReport, names: dict[int, str], shown_sources: set[int], *, may_see: bool
 ) -> dict[str, Any]:
     """Return a line of the list. A table of a deleted source has no page to lead to."""
     if one.error is not None:
         state = view.StateWord("failed", "bad", one.error)
     elif one.details.get("trouble"):
-        state = view.StateWord("trouble", "warn", str(one.details["trouble"]))
+        told = describe_trouble(str(one.details["trouble"]), may_see=may_see)
+        state = view.StateWord("trouble", "warn", told)
     elif one.rows_rejected:
         state = view.StateWord("some rejected", "warn")
     elif (count := count_parts(one)) > 1:

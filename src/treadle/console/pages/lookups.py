@@ -1,8 +1,17 @@
-"""What the paths of pages name."""
+"""What the paths of pages name, and what a session may see of records."""
 
+from typing import Final
+
+from treadle.console import view
 from treadle.console.page_request import ConsoleServices, PageNotFoundError, PageRequest
 from treadle.control.lookups import find_source, parse_id
 from treadle.store.model import ConfiguredDestination, HookDelivery, PostLoadHook, Source
+from treadle.tables.rejection_reason import RejectionCode
+
+REASON_CHARACTERS_MAX: Final = 300
+
+TROUBLE_WITHOUT_VALUES: Final = "records of the last load were rejected; the page Rejected has why"
+"""In place of a text that names a record and its reason."""
 
 
 def require_source(services: ConsoleServices, request: PageRequest) -> Source:
@@ -60,6 +69,31 @@ def require_hook(services: ConsoleServices, request: PageRequest) -> PostLoadHoo
 def sees_records(services: ConsoleServices, request: PageRequest) -> bool:
     """Return whether a session sees the values of records."""
     return services.shows_payloads(request.session)
+
+
+def describe_reason(text: str, code: RejectionCode, field: str | None, *, may_see: bool) -> str:
+    """Return why a record was rejected as a session may see it. Pure.
+
+    Args:
+        text: the reason. It may hold the value that was rejected.
+        code: of the cause.
+        field: to blame; None where none is.
+        may_see: the session sees the values of records. Without it the text is not used.
+    """
+    if may_see:
+        return view.show_text(text, REASON_CHARACTERS_MAX)
+    words = view.format_words(code.value)
+    return words if field is None else f"{words}: {view.show_text(field, REASON_CHARACTERS_MAX)}"
+
+
+def describe_trouble(text: str, *, may_see: bool) -> str:
+    """Return what somebody should know of the last load, as a session may see it. Pure.
+
+    Args:
+        text: as the loader wrote it. It has the reason of a rejected record.
+        may_see: the session sees the values of records.
+    """
+    return text if may_see else TROUBLE_WITHOUT_VALUES
 
 
 def require_delivery(

@@ -15,9 +15,11 @@ from treadle.console.page_request import (
 from treadle.console.pages.tables import make_path
 from treadle.control.lookups import parse_id
 from treadle.control.reject_operations import RejectOperations
+from treadle.counting import count_noun
 from treadle.store.model import ConsoleRole
 from treadle.store.operations import OPEN_STATES, REBUILD, ServerOperation
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.timestamps import format_microseconds
 
 REASON_CHARACTERS_MAX: Final = 300
 RELATIONS_SHOWN: Final = 60
@@ -103,12 +105,16 @@ def describe_operation(one: ServerOperation) -> dict[str, Any]:
     is_rebuild = one.kind == REBUILD
     result = f"{one.done:,} sent again, {one.failed:,} failed"
     if is_rebuild:
-        result = f"{one.done:,} records read"
+        result = f"{count_noun(one.done, 'record')} read"
     return {
         "operation": one,
         "is_rebuild": is_rebuild,
         "rebuilt": describe_rebuild(one.progress) if is_rebuild and one.progress else None,
         "table_path": make_path(one.detail["source_id"], one.detail["table"]) if is_rebuild else "",
+        "window": {
+            name: "" if one.detail.get(key) is None else format_microseconds(one.detail[key])
+            for name, key in (("from", "since"), ("to", "until"))
+        },
         "op_state": states.get(one.state, view.StateWord(one.state, "plain")),
         "dealt": one.done + one.failed,
         "is_settled": one.state not in OPEN_STATES,
@@ -125,6 +131,8 @@ def describe_rebuild(result: Mapping[str, Any]) -> dict[str, Any]:
         state = view.StateWord("the table now holds the rebuilt rows", "good")
     elif not result["differs"]:
         state = view.StateWord("the table holds the same", "good")
+    elif result.get("built_in"):
+        state = view.StateWord("the table differs from what was built", "warn")
     elif result["dry_run"]:
         state = view.StateWord("the table differs", "warn", "Nothing was changed.")
     else:
@@ -134,7 +142,7 @@ def describe_rebuild(result: Mapping[str, Any]) -> dict[str, Any]:
         "state": state,
         "tables": result["tables"][:RELATIONS_SHOWN],
         "doubts": [view.show_text(one, REASON_CHARACTERS_MAX) for one in result["doubts"]],
-        "may_swap": result["differs"] and not result["swapped"],
+        "may_swap": result["differs"] and not result["swapped"] and not result.get("built_in"),
     }
 
 

@@ -32,6 +32,7 @@ from treadle.control.query_routes import QueryRoom
 from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
 from treadle.questions import refusals
+from treadle.questions.column_order import order_columns
 from treadle.questions.orders import ANSWER_BYTES_MAX, AnswerFormat
 from treadle.store.model import ConfiguredDestination, ConsoleRole
 
@@ -307,7 +308,13 @@ def _describe_table(services: ConsoleServices, one: TableFigures, most: int) -> 
     relation = kept.relations[0] if kept is not None and kept.relations else None
     if relation is None:
         return TableBeside(f"{quote_name(one.source.schema)}.{quote_name(one.table_name)}", (), 0)
-    columns = [(quote_name(column.name), column.type) for column in relation.columns]
+    found = relation.columns
+    fields = () if kept is None else kept.key_fields
+    keys = {column.name for column in found if column.field in fields}
+    columns = [
+        (quote_name(found[place].name), found[place].type)
+        for place in order_columns([column.name for column in found], keys)
+    ]
     return TableBeside(
         f"{quote_name(one.source.schema)}.{quote_name(relation.name)}",
         tuple(columns[:most]),

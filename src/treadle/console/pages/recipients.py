@@ -23,9 +23,9 @@ from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.timestamps import format_seconds
 
 DONE: Final = {
-    "added": "The address is told of problems from now on.",
+    "added": "The address gets mails about problems from now on.",
     "disabled": "The address gets nothing more.",
-    "enabled": "The address is told of problems again.",
+    "enabled": "The address gets mails about problems again.",
     "removed": "The address is removed.",
     "sent": "The mail server took a test mail. Look whether it arrives.",
 }

@@ -17,7 +17,7 @@ from treadle.console.page_request import (
     PageRoute,
     lead_on,
 )
-from treadle.console.pages.lookups import sees_records
+from treadle.console.pages.lookups import describe_reason, sees_records
 from treadle.console.pages.rejects import (
     ask_preview,
     describe_outcome,
@@ -32,7 +32,13 @@ from treadle.control.reject_operations import RejectOperations
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError
 from treadle.questions import refusals
 from treadle.questions.orders import AnswerFormat
-from treadle.store.model import ConsoleRole, EntryOutcome, Source, TableEntry
+from treadle.store.model import (
+    ConsoleRole,
+    EntryOutcome,
+    RecordRejection,
+    Source,
+    TableEntry,
+)
 from treadle.store.operations import OPEN_STATES, ServerOperation
 from treadle.timestamps import format_seconds
 from treadle.tracking.receipts import Receipt, ReceiptCodec
@@ -143,6 +149,8 @@ def decide_fate(
     outcome: EntryOutcome | None,
     operation: ServerOperation | None,
     receipt: str | None,
+    *,
+    may_see: bool = True,
 ) -> ResentFate:
     """Return what became of a record that was sent again, or is being sent. Pure.
 
@@ -152,6 +160,7 @@ def decide_fate(
         outcome: of the entry that it was sent again with; None where there is none.
         operation: that sends it; None where none is known.
         receipt: of the resend, if it has one.
+        may_see: the session sees the values of records, which a reason may hold.
     """
     if reject.resent is None:
         if operation is None or operation.state in OPEN_STATES:
@@ -165,7 +174,7 @@ def decide_fate(
     if outcome is not None and outcome.rejected:
         again = outcome.rejected[0]
         return ResentFate(
-            view.StateWord("rejected again", "bad", again.reason),
+            view.StateWord("rejected again", "bad", tell_why(again, may_see=may_see)),
             receipt,
             format_reject_id(reject.resent, again.record),
             is_settled=True,
@@ -174,6 +183,13 @@ def decide_fate(
         why = "A newer record of its key is the row."
         return ResentFate(view.StateWord("superseded", "good", why), receipt, is_settled=True)
     return ResentFate(view.StateWord("loaded", "good"), receipt, is_settled=True)
+
+
+def tell_why(one: RejectedRecord | RecordRejection, *, may_see: bool) -> str:
+    """Return the whole reason of a rejection as a session may see it. Pure."""
+    if may_see:
+        return one.reason
+    return describe_reason(one.reason, one.code, one.field, may_see=False)
 
 
 def _follow(
@@ -190,15 +206,17 @@ def _follow(
     if reject.resent is not None:
         outcome = next(iter(services.store.outcomes.list_outcomes([reject.resent])), None)
     fate = None
+    may_see = sees_records(services, request)
     if reject.resent is not None or operation is not None:
-        fate = decide_fate(reject, entry, outcome, operation, _encode_receipt(services, reject))
+        receipt = _encode_receipt(services, reject)
+        fate = decide_fate(reject, entry, outcome, operation, receipt, may_see=may_see)
     return {
         "reject": reject,
         "fate": fate,
         "base": services.places.base,
         "now": request.now,
         "table_path": make_path(reject.source_id, reject.table_name),
-        "may_see": sees_records(services, request),
+        "may_see": may_see,
     }
 
 
@@ -257,6 +275,7 @@ def _render(
             "command": f"treadle rejects {verb} {reject.id}{services.data_flag}",
             "source": source,
             "table_name": f"{name}.{reject.table_name}",
+            "why": tell_why(reject, may_see=may_see),
             "is_paused": source is None or source.deleted_at is not None or not source.active,
             "sent": sent,
             "gone": gone,

@@ -26,7 +26,7 @@ from treadle.console.page_request import (
     PageRoute,
     lead_on,
 )
-from treadle.console.pages.lookups import sees_records
+from treadle.console.pages.lookups import describe_reason, sees_records
 from treadle.console.pages.operations import describe_operation
 from treadle.console.pages.tables import keep_chosen, make_path
 from treadle.control.lookups import parse_id
@@ -54,7 +54,6 @@ CAUSES_SHOWN: Final = 50
 RECORDS_SHOWN: Final = 50
 OPERATIONS_SHOWN: Final = 5
 OPERATIONS_EXAMINED: Final = 50
-REASON_CHARACTERS_MAX: Final = 300
 KEY_CHARACTERS_MAX: Final = 120
 PREVIEW_CHARACTERS_MAX: Final = 600
 PREVIEW_BUDGET: Final = 16_000
@@ -89,6 +88,7 @@ def show_causes(services: ConsoleServices, request: PageRequest) -> PageAnswer:
         since=None if not chosen["since"] else instant(chosen["since"]),
         open_only=bool(chosen["open"]),
     )
+    may_see = sees_records(services, request)
     before = _parse_cause_place(query.get("before", ""))
     found = services.store.rejects.list_causes(wanted, before=before, limit=CAUSES_SHOWN + 1)
     shown = found[:CAUSES_SHOWN]
@@ -106,7 +106,7 @@ def show_causes(services: ConsoleServices, request: PageRequest) -> PageAnswer:
                     "open": one.records - one.resent,
                     "source": sources[one.source_id],
                     "table_path": make_path(one.source_id, one.table_name),
-                    "example": view.show_text(one.example, REASON_CHARACTERS_MAX),
+                    "example": describe_example(one, may_see=may_see),
                     "example_id": format_reject_id(one.example_position, one.example_index),
                 }
                 for one in shown
@@ -164,7 +164,7 @@ def show_records(services: ConsoleServices, request: PageRequest) -> PageAnswer:
         query.get("table", "").strip() or None,
         open_only=query.get("open") == "1",
     )
-    reason = query.get("reason", "").strip()
+    reason = query.get("reason", "").strip() if sees_records(services, request) else ""
     chosen = {
         "source": "" if source_id is None else str(source_id),
         "table": wanted.table_name or "",
@@ -236,7 +236,7 @@ def _describe_reject(
     return {
         "reject": one,
         "table": f"{source.name if source else one.source_id}.{one.table_name}",
-        "reason": view.show_text(one.reason, REASON_CHARACTERS_MAX),
+        "reason": describe_reason(one.reason, one.code, one.field, may_see=may_see),
         "accepted_at": None if sent is None else sent.accepted_at,
         "sequence": None if sent is None else sent.sequence,
         "key": show_key(sent) if may_see else "",
@@ -456,6 +456,13 @@ def count_open(services: ConsoleServices, wanted: RejectQuery) -> int:
         open_only=True,
     )
     return services.store.rejects.get_measure(query).total
+
+
+def describe_example(cause: RejectCause, *, may_see: bool) -> str:
+    """Return the reason of one record of a cause; "" where it adds nothing to the cause. Pure."""
+    if not may_see:
+        return ""
+    return describe_reason(cause.example, cause.code, cause.field, may_see=True)
 
 
 def name_cause(cause: RejectCause) -> str:

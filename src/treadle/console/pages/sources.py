@@ -22,6 +22,7 @@ from treadle.http.responses import encode_json
 from treadle.store.model import ConsoleRole, Source
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.tables.options import (
+    OPTION_MEANINGS,
     EffectiveOption,
     OptionError,
     list_effective_options,
@@ -303,6 +304,7 @@ def _render_options(
                     "value": _format_option(value),
                     "origin": origin,
                     "values": list_values(name),
+                    "meaning": OPTION_MEANINGS[name],
                 }
                 for name, value, origin in options
             ],

@@ -6,7 +6,7 @@ asked for by a click, because a look into a DuckDB file has loading wait.
 
 import shlex
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -25,20 +25,23 @@ from treadle.console.page_request import (
     name_table_part,
     split_path,
 )
-from treadle.console.pages.lookups import require_source, sees_records
+from treadle.console.pages.lookups import describe_trouble, require_source, sees_records
 from treadle.console.pages.operations import describe_operation
+from treadle.console.pages.rejects import describe_example
 from treadle.console.pages.tables import describe_state, make_path
 from treadle.console.row_grid import RowGrid, make_grid
 from treadle.console.table_remedies import list_remedies
 from treadle.control.catalogue_operations import CatalogueOperations
+from treadle.control.load_operations import parse_moment
 from treadle.control.lookups import parse_id
 from treadle.control.option_operations import get_options, set_options
 from treadle.control.query_operations import QueryOperations
-from treadle.control.replay_routes import ReplayOperations
+from treadle.control.replay_routes import RebuildChoice, ReplayOperations
 from treadle.control.times import instant
 from treadle.errors import OperatorError, RequestRefusedError
 from treadle.log.protocol import DamagedEntry
 from treadle.questions import refusals
+from treadle.questions.column_order import order_columns
 from treadle.questions.orders import NEWEST_DEFAULT, AnswerFormat
 from treadle.records.message_batch import decode_batch
 from treadle.records.record_reader import extract_texts
@@ -49,6 +52,7 @@ from treadle.store.rejects import RejectQuery
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.tables.options import OptionError, parse_option
 from treadle.text import end_sentence
+from treadle.timestamps import format_seconds
 from treadle.tracking.table_lists import LoadingState
 
 COLUMNS_SHOWN: Final = 120
@@ -116,6 +120,17 @@ class ShownTable:
         return next((str(one["relation"]) for one in self.found["relations"]), self.name)
 
     @property
+    def key_columns(self) -> set[str]:
+        """Return the columns of the key, as far as they are known."""
+        key = self.found["key"]
+        return {
+            one["column"]
+            for relation in self.found["relations"][:1]
+            for one in relation["columns"]
+            if one["field"] in key
+        }
+
+    @property
     def quoted(self) -> str:
         """Return the name of the table as an argument of a command."""
         return quote_argument(self.name)
@@ -142,7 +157,8 @@ class ShownTable:
         """
         services, request, found = self._services, self._request, self.found
         entry = services.store.tables.find_entry(self.source.id, self.name)
-        state = describe_state(LoadingState(found["state"]), entry)
+        may_see = sees_records(services, request)
+        state = describe_state(LoadingState(found["state"]), entry, may_see=may_see)
         return PageAnswer(
             template or f"table-{tab}.html",
             {
@@ -239,7 +255,10 @@ def act_on_table(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 def _render_columns(page: ShownTable, request: PageRequest, error: str | None = None) -> PageAnswer:
     number = parse_id(request.query.get("page", "1")) or 1
-    relations = page.found["relations"]
+    relations = [
+        {**one, "columns": order_shown_columns(one["columns"], page.key_columns)}
+        for one in page.found["relations"]
+    ]
     total = sum(len(one["columns"]) for one in relations)
     pages = max(1, -(-total // COLUMNS_SHOWN))
     number = min(number, pages)
@@ -265,6 +284,13 @@ def _render_columns(page: ShownTable, request: PageRequest, error: str | None = 
         error=error,
         status=400 if error else 200,
     )
+
+
+def order_shown_columns(
+    columns: Sequence[Mapping[str, Any]], key: Collection[str]
+) -> list[Mapping[str, Any]]:
+    """Return columns as people read them: those of the key first, treadle's own last. Pure."""
+    return [columns[place] for place in order_columns([one["column"] for one in columns], key)]
 
 
 def cut_columns(relations: list[dict[str, Any]], begin: int, count: int) -> list[dict[str, Any]]:
@@ -353,7 +379,7 @@ def _ask_rows(
     if not _ROWS_TURN.acquire(blocking=False):
         raise refusals.desk_busy(1)
     try:
-        return make_grid(reach.desk.make_call(planned).ask().read())
+        return make_grid(reach.desk.make_call(planned).ask().read(), page.key_columns)
     finally:
         _ROWS_TURN.release()
 
@@ -387,7 +413,10 @@ def show_loads(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "svg": draw_day(marks, title=f"Attempts to load the table on {day}, UTC"),
             "words": describe_day(marks),
             "slots": [describe_mark(mark) for mark in marks] if len(marks) < len(loads) else [],
-            "loads": [describe_attempt(one) for one in shown[:LOADS_SHOWN]],
+            "loads": [
+                describe_attempt(one, may_see=sees_records(services, request))
+                for one in shown[:LOADS_SHOWN]
+            ],
             "found": len(shown),
             "only_failed": failed,
             "is_cut": len(loads) == DAY_LOADS_MAX,
@@ -409,12 +438,13 @@ def name_day(midnight: int) -> str:
     return day.date().isoformat()
 
 
-def describe_attempt(one: LoadReport) -> dict[str, Any]:
+def describe_attempt(one: LoadReport, *, may_see: bool = True) -> dict[str, Any]:
     """Return an attempt to load a table as a line of a list. Pure."""
     if one.error is not None:
         state = view.StateWord("failed", "bad", view.show_text(one.error, REASON_CHARACTERS_MAX))
     elif one.details.get("trouble"):
-        state = view.StateWord("trouble", "warn", str(one.details["trouble"]))
+        told = describe_trouble(str(one.details["trouble"]), may_see=may_see)
+        state = view.StateWord("trouble", "warn", told)
     elif one.rows_rejected:
         state = view.StateWord("some rejected", "warn")
     else:
@@ -435,10 +465,11 @@ def show_rejected(services: ConsoleServices, request: PageRequest) -> PageAnswer
     page = ShownTable(services, request)
     query = RejectQuery(request.account.id, page.source.id, page.name)
     causes = services.store.rejects.list_causes(query, limit=CAUSES_SHOWN)
+    may_see = sees_records(services, request)
     return page.render(
         "rejected",
         f"treadle rejects causes --source {page.source.name} --table {page.quoted}",
-        {"causes": causes},
+        {"causes": [(one, describe_example(one, may_see=may_see)) for one in causes]},
     )
 
 
@@ -565,18 +596,11 @@ def show_rebuild(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 def start_rebuild(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Have the desk build the table again, and compare it or swap it in."""
     page = ShownTable(services, request)
-    dry_run = request.get_text("action") != "swap"
-    force = request.get_text("force") == "1"
 
     def run(bound: Any) -> Any:
         operations = ReplayOperations(bound.store, services.reach.open_reader)
-        return operations.start_rebuild(
-            request.account,
-            str(page.source.id),
-            page.name,
-            dry_run=dry_run,
-            force=force and not dry_run,
-        )
+        chosen = read_rebuild_choice(request)
+        return operations.start_rebuild(request.account, str(page.source.id), page.name, chosen)
 
     target = TrailTarget(TargetKind.TABLE, page.source.id, page.name)
     try:
@@ -585,6 +609,40 @@ def start_rebuild(services: ConsoleServices, request: PageRequest) -> PageAnswer
         error = view.describe_refusal(refused.body)
         return _render_rebuild(services, request, page, error, refused.status)
     return lead_on(f"/operations/{made['operation_id']}")
+
+
+def read_rebuild_choice(request: PageRequest) -> RebuildChoice:
+    """Return how a table is to be built again, as the form says. Pure.
+
+    Raises:
+        RequestRefusedError: 400, a time is none.
+    """
+    swaps = request.get_text("action") == "swap"
+    return RebuildChoice(
+        dry_run=not swaps,
+        force=swaps and request.get_text("force") == "1",
+        into=request.get_text("into") or None,
+        since=parse_moment("from", request.get_text("from") or None),
+        until=parse_moment("to", request.get_text("to") or None),
+    )
+
+
+def name_rebuild_command(source: str, table: str, typed: Mapping[str, str]) -> str:
+    """Return the command that does what the form of a rebuild asks for. Pure.
+
+    Args:
+        source: name of the source.
+        table: name of the table, quoted for a shell.
+        typed: fields of the form.
+    """
+    words = [f"treadle replay --source {source} --table {table}"]
+    for field in ("from", "to"):
+        moment = instant(typed.get(field, ""))
+        if moment is not None:
+            words.append(f"--{field} {format_seconds(moment)}")
+    into = typed.get("into", "").strip()
+    words.append(f"--into {shlex.quote(into)}" if into else "--dry-run")
+    return " ".join(words)
 
 
 def _render_rebuild(
@@ -603,8 +661,11 @@ def _render_rebuild(
     ]
     return page.render(
         "rebuild",
-        f"treadle replay --source {page.source.name} --table {page.quoted} --dry-run",
-        {"operations": found[:REBUILDS_SHOWN]},
+        name_rebuild_command(page.source.name, page.quoted, request.form),
+        {
+            "operations": found[:REBUILDS_SHOWN],
+            "typed": {name: request.get_text(name) for name in ("from", "to", "into")},
+        },
         error=error,
         status=status if error else 200,
     )

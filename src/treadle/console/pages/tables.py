@@ -16,6 +16,7 @@ from treadle.console.page_request import (
     PageRoute,
     name_table_part,
 )
+from treadle.console.pages.lookups import describe_trouble, sees_records
 from treadle.console.table_choice import (
     PAGE_SIZE,
     ChosenTable,
@@ -67,6 +68,7 @@ def show_tables(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     choice = parse_choice(query)
     found = _list_tables(services, request.account, every, choice.order)
     page = choose_tables(found, asked, choice)
+    may_see = sees_records(services, request)
     ids = [one.table.table_id for one in page.tables if one.table.table_id is not None]
     entries = {entry.id: entry for entry in services.store.tables.list_entries(ids)}
     chosen = {
@@ -83,7 +85,10 @@ def show_tables(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "command": _name_command(asked, choice, services.data_flag)
             if source_id is not None and asked
             else f"treadle ledger{services.data_flag}",
-            "lines": [_make_line(one, entries.get(one.table.table_id or 0)) for one in page.tables],
+            "lines": [
+                _make_line(one, entries.get(one.table.table_id or 0), may_see=may_see)
+                for one in page.tables
+            ],
             "page": page,
             "total": sum(map(len, found.values())),
             "choice": choice,
@@ -138,13 +143,21 @@ def keep_chosen(chosen: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in chosen.items() if value}
 
 
-def describe_state(state: LoadingState, entry: TableEntry | None) -> view.StateWord:
-    """Return the state of a table as it is shown. Pure."""
+def describe_state(
+    state: LoadingState, entry: TableEntry | None, *, may_see: bool = True
+) -> view.StateWord:
+    """Return the state of a table as it is shown. Pure.
+
+    Args:
+        state: of the table.
+        entry: what the store has of it; None for nothing.
+        may_see: the session sees the values of records.
+    """
     error = "" if entry is None else entry.error or ""
     if not error and entry is not None and entry.trouble is not None:
+        error = describe_trouble(entry.trouble, may_see=may_see)
         if state in (LoadingState.IDLE, LoadingState.LOADING):
-            return view.StateWord(state.value, "warn", entry.trouble)
-        error = entry.trouble
+            return view.StateWord(state.value, "warn", error)
     return view.StateWord(state.value, _STATE_TONES[state], error)
 
 
@@ -177,13 +190,13 @@ def find_usable(destinations: Sequence[ConfiguredDestination]) -> set[int | None
     return {one.id for one in destinations if can_load_into(one)}
 
 
-def _make_line(one: ChosenTable, entry: TableEntry | None) -> dict[str, Any]:
+def _make_line(one: ChosenTable, entry: TableEntry | None, *, may_see: bool) -> dict[str, Any]:
     return {
         "source": one.source,
         "table": one.table,
         "entry": entry,
         "name": view.show_text(f"{one.source.name}.{one.table.name}", 120),
-        "state": describe_state(one.table.state, entry),
+        "state": describe_state(one.table.state, entry, may_see=may_see),
         "path": make_path(one.source.id, one.table.name),
     }
 

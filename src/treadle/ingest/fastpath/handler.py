@@ -131,6 +131,7 @@ class FastPathHandler:
         self._get_known_owner = admission.get_known_owner
         self._get_account = admission.get_account
         self._count_use = admission.count_use
+        self._quotas = admission.quotas
         self._gates = admission.quotas.gates
         self._acceptor = acceptor
         self.budget = admission.budget
@@ -192,6 +193,8 @@ class FastPathHandler:
         for _, records, payload in kept:
             gate.bytes += len(payload)
             gate.records += records
+        if self._quotas.is_resting:
+            self._quotas.wake()
         self._deadlines.start(request)
         return True
 

@@ -1,15 +1,16 @@
 """The backlog by table: kept in memory, and brought up to date from the file.
 
-A damaged row is counted like the others, and stops nothing.
+Only tables of which something waits are kept: a worker has several readers, and of 10,000 tables
+hardly any waits. A damaged row is counted like the others, and stops nothing.
 """
 
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from treadle.log.backlog_segments import BacklogSegment, SegmentQueue
 from treadle.log.protocol import TableBacklog
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.backlog_segments import BacklogSegment, SegmentQueue
 from treadle.log.sqlite.log_file import integer_or_zero, is_damage, read_end_position
 
 TableSegment = tuple[int, BacklogSegment]  # a table's id, and sums of entries of it
@@ -35,11 +36,10 @@ class BacklogCounter:
         self._reset()
 
     def _reset(self) -> None:
-        self._tables: dict[int, _CountedTable] = {}
+        self._tables: dict[int, _CountedTable] = {}  # by id
         self._backlogs: dict[int, TableBacklog] = {}
         self._counted_position = 0  # entries up to here are counted
         self._last_mark = 0  # marks up to this number are known
-        self._last_table_id = 0
 
     def refresh(self) -> list[TableBacklog]:
         """Count what changed since the last call; return the backlogs of all tables."""
@@ -58,62 +58,71 @@ class BacklogCounter:
                 table.source_id, table.table_name, table.loaded_position
             )
             if backlog is None:
+                del self._tables[table_id]
                 self._backlogs.pop(table_id, None)
             else:
                 self._backlogs[table_id] = backlog
         return list(self._backlogs.values())
 
     def _count_changes(self) -> set[int]:
+        """Count what is new; return the tables of which the segments are others now."""
         changed = self._apply_marks()
-        for table_id, source_id, table_name, loaded in self._connection.execute(
-            statements.NEW_TABLES, (self._last_table_id,)
-        ):
-            self._tables[table_id] = _CountedTable(source_id, table_name, loaded)
-            self._last_table_id = table_id
         end = read_end_position(self._connection)
         if end > self._counted_position:
-            loaded = {table_id: table.loaded_position for table_id, table in self._tables.items()}
             for table_id, segment in sum_waiting_above(
-                self._connection, self._counted_position, end, loaded
+                self._connection, self._counted_position, end
             ):
-                table = self._tables.get(table_id)
+                table = self._tables.get(table_id) or self._find_table(table_id)
                 if table is not None:  # a damaged row may name a table there never was
+                    self._tables[table_id] = table
                     table.segments.append(segment)
                     changed.add(table_id)
             self._counted_position = end
         return changed
 
+    def _find_table(self, table_id: int) -> _CountedTable | None:
+        row = self._connection.execute(statements.TABLE_OF_ID, (table_id,)).fetchone()
+        return None if row is None else _CountedTable(*row)
+
     def _apply_marks(self) -> set[int]:
         changed: set[int] = set()
+        if not self._counted_position:  # nothing is kept that a mark could change
+            [self._last_mark] = self._connection.execute(statements.LAST_MARK).fetchone()
+            return changed
         marks = self._connection.execute(statements.MARKED_TABLES, (self._last_mark,)).fetchall()
         for table_id, loaded, marked in marks:
             self._last_mark = marked
             table = self._tables.get(table_id)
-            if table is None or table.loaded_position == loaded:
-                continue
-            if loaded > table.loaded_position:
+            if table is None:
+                # Nothing of it waited. Something does again when its mark was moved back.
+                segments = sum_range(self._connection, table_id, loaded, self._counted_position)
+                table = self._find_table(table_id) if segments else None
+                if table is None:
+                    continue
+                table.segments.replace(segments)
+                self._tables[table_id] = table
+            elif loaded > table.loaded_position:
                 last = table.segments.drop_through(loaded)
                 if last is not None:
                     table.segments.prepend(sum_range(self._connection, table_id, loaded, last))
-            else:
+            elif loaded < table.loaded_position:
                 table.segments.replace(
                     sum_range(self._connection, table_id, loaded, self._counted_position)
                 )
+            else:
+                continue
             table.loaded_position = loaded
             changed.add(table_id)
         return changed
 
 
-def sum_waiting_above(
-    connection: sqlite3.Connection, cursor: int, end: int, loaded: dict[int, int]
-) -> list[TableSegment]:
+def sum_waiting_above(connection: sqlite3.Connection, cursor: int, end: int) -> list[TableSegment]:
     """Sum up the entries above a position that are not loaded, by table and in order of position.
 
     Args:
         connection: inside a transaction.
         cursor: only entries above this position; 0 for all.
         end: only entries up to here, the greatest position given.
-        loaded: table id -> position up to which it is loaded, of all tables.
     """
     # At the first look most entries may be loaded, later hardly any: two ways to the same sums.
     statement = statements.SUM_NEW if cursor else statements.SUM_ALL_WAITING
@@ -122,6 +131,7 @@ def sum_waiting_above(
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
+        loaded = dict(connection.execute(statements.LOADED_POSITIONS).fetchall())
         found = connection.execute(statements.POSITIONS_BETWEEN, (cursor, end)).fetchall()
         waiting = ((table, place) for table, place in found if place > loaded.get(table, 0))
         return list(_sum_one_by_one(connection, waiting))

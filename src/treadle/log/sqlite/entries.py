@@ -12,9 +12,9 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any, Final
 
+from treadle.log.codec import PayloadCodec, checksum_entry
 from treadle.log.protocol import DamagedEntry, LogEntry
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.codec import PayloadCodec, checksum_entry
 from treadle.log.sqlite.log_file import integer_or_zero, is_damage, read_end_position
 
 # A row of `READ_TABLE` and `FIND_ENTRIES`. A damaged file may hold anything in a column.

@@ -3,14 +3,14 @@
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 from treadle import failpoint
+from treadle.log.append_intake import AppendRequest
+from treadle.log.codec import PayloadCodec, checksum_entries, encode_payload
 from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.codec import PayloadCodec, StoredPayload, checksum_entries, encode_payload
 from treadle.log.sqlite.log_file import LogWriteLock, read_end_position, write_transaction
 from treadle.log.sqlite.table_ids import TableCounter, TableIds, split_evenly
 from treadle.quotas import QUOTA_RETRY_SECONDS, QuotaReachedError
@@ -23,21 +23,6 @@ _INSERTS: Final = {rows: statements.make_insert(rows) for rows in _ROWS_PER_INSE
 
 PreparedEntry = tuple[NewEntry, bytes, bytes, int]
 InsertRow = tuple[int, int, int, int, int, int, bytes]
-
-
-@dataclass(slots=True)
-class AppendRequest:
-    """The entries of one request, which are stored together.
-
-    Attributes:
-        entries: at least one.
-        key: given where they are only stored if its name is new.
-        payloads: theirs in order, where they were encoded beforehand.
-    """
-
-    entries: Sequence[NewEntry]
-    key: IdempotencyKey | None
-    payloads: Sequence[StoredPayload] | None
 
 
 class GroupWriter:

@@ -17,14 +17,18 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from treadle import failpoint
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
+from treadle.log.append_intake import (
+    PENDING_BYTES_MAX,
+    AppendIntake,
+    PendingAppend,
+    answer_waiters,
+)
 from treadle.log.protocol import (
     AppendResult,
     AppendWaiter,
@@ -33,13 +37,13 @@ from treadle.log.protocol import (
     LogEntry,
     NewEntry,
     TableBacklog,
+    TrimPoint,
 )
 from treadle.log.quota import LogQuota, LogSpace
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.backlog import BacklogCounter
-from treadle.log.sqlite.codec import PLAIN_BYTES_MAX, PayloadCodec, StoredPayload, encode_payload
 from treadle.log.sqlite.entries import EntryReader
-from treadle.log.sqlite.group_commit import AppendRequest, GroupWriter
+from treadle.log.sqlite.group_commit import GroupWriter
 from treadle.log.sqlite.log_file import (
     CACHE_KIB,
     FileConnector,
@@ -58,13 +62,10 @@ from treadle.log.sqlite.statistics import (
     measure_space,
 )
 from treadle.log.sqlite.table_ids import TableIds
+from treadle.log.sqlite.write_watch import WriteWatch
 from treadle.quotas import QuotaReachedError
 
 logger = logging.getLogger("treadle.log")
-
-# Payload bytes that may wait for the disk before appends are turned away. A disk that takes
-# 10 MB/s of compressed entries works this off in about half a second.
-PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 
 # Payload bytes of one group: bounds how long the first of a group waits for the others'
 # compression, about 20 ms.
@@ -73,23 +74,6 @@ GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 # Entries of a request that shares a group with others. One of 20,000 takes 70 ms, and several times
 # as long on a busy machine: smaller ones that wait already are written before it.
 GROUPED_ENTRIES_MAX: Final = 1024
-
-# Requests of one turn of the event loop are handed over together, up to so many bytes. Otherwise
-# the thread would be woken for each, and would begin a group with the first alone.
-GATHERED_BYTES_MAX: Final = 64 * 1024
-
-# Requests of so many bytes are compressed on the event loop, for about half a millisecond. The
-# log's thread would give the interpreter's lock away to compress, and would get it back only when
-# the event loop has decoded the next body, which takes longer than the compression.
-ENCODED_EARLY_BYTES_MIN: Final = PLAIN_BYTES_MAX + 1
-ENCODED_EARLY_BYTES_MAX: Final = 256 * 1024
-
-# Larger requests, and those of many entries, are compressed in a thread of their own: 20 MB take
-# 20 ms and 20,000 entries 45 ms, and everything that waits for the disk would wait for that too.
-ENCODED_EARLY_ENTRIES_MAX: Final = 256
-
-# What an entry costs in memory besides its payload, so that many empty ones are bounded too.
-ENTRY_OVERHEAD_BYTES: Final = 512
 
 # How often the log and its disk are measured.
 QUOTA_CHECK_S: Final = 0.25
@@ -100,13 +84,6 @@ WRITE_TIMEOUT_S: Final = 10.0
 
 # Entries read again after the disk failed, from the end: what the last groups wrote.
 REOPEN_CHECK_ENTRIES: Final = 64
-
-
-@dataclass(slots=True)  # not frozen: that takes a microsecond more of each request
-class _PendingAppend(AppendRequest):
-    cost: int
-    loop: asyncio.AbstractEventLoop
-    waiter: AppendWaiter
 
 
 class SqliteAppender:
@@ -144,10 +121,6 @@ class SqliteAppender:
         self._path = path
         self._connect = connect
         self._connection, self._lock, self.log_id = open_log_file(path, connect, durable=True)
-        self._codec = PayloadCodec()
-        self._codec_lock = threading.Lock()  # of `_codec`
-        self._encoded_apart = 0  # requests in `_encoder`; counted under `_state_lock`
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="treadle-encoder")
         self._quota = quota
         self._measure = measure
         self._report_failure = report_failure
@@ -156,13 +129,10 @@ class SqliteAppender:
         self._shortage: str | None = None
         self._quota_checked_at = -math.inf
         self._write_began_at: float | None = None  # when the group that is being written was begun
-        self._pending_bytes_max = pending_bytes_max
-        self._pending_bytes = 0
-        self._state_lock = threading.Lock()  # of what waits and is gathered, and `_closing`
-        self._closing = False
-        self._gathered: list[_PendingAppend] = []
-        self._gathered_bytes = 0
-        self._handed_over: queue.SimpleQueue[list[_PendingAppend] | None] = queue.SimpleQueue()
+        self._handed_over: queue.SimpleQueue[list[PendingAppend] | None] = queue.SimpleQueue()
+        self._intake = AppendIntake(
+            self._handed_over.put, self._find_refusal, "the log's disk", pending_bytes_max
+        )
         self._thread = threading.Thread(target=self._run_writer, name="treadle-log", daemon=True)
         self._thread.start()
 
@@ -172,133 +142,36 @@ class SqliteAppender:
         A caller that stops waiting does not know whether they are in the log, or will be. While
         the disk does not answer an earlier write, later requests are turned away.
         """
-        return (await self._submit(entries, None)).first
+        return (await self._intake.submit(entries, None)).first
 
     async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
         """Make entries durable unless their key is known; see `LogAppender.append_once`."""
-        return await self._submit(entries, once)
+        return await self._intake.submit(entries, once)
 
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         """Begin an append without a task that waits; see `protocol.LogAppender.begin_append`."""
-        size = self._reserve(entries)
-        loop = asyncio.get_running_loop()
-        payloads = self._encode_early(entries, size)
-        self._gather(_PendingAppend(entries, None, payloads, _cost(entries, size), loop, waiter))
+        self._intake.begin(entries, waiter)
 
-    async def _submit(
-        self, entries: Sequence[NewEntry], once: IdempotencyKey | None
-    ) -> AppendResult:
-        """Hand a request to the thread that writes, and wait for its result."""
-        size = self._reserve(entries)
-        cost = _cost(entries, size)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[AppendResult] = loop.create_future()
-        if size <= ENCODED_EARLY_BYTES_MAX and len(entries) <= ENCODED_EARLY_ENTRIES_MAX:
-            payloads = self._encode_early(entries, size)
-            self._gather(_PendingAppend(entries, once, payloads, cost, loop, done))
-            return await done
-        with self._state_lock:
-            self._encoded_apart += 1
-        try:
-            payloads = await loop.run_in_executor(self._encoder, _encode_apart, entries)
-            self._gather(_PendingAppend(entries, once, payloads, cost, loop, done))
-        except BaseException:
-            self._release(cost)
-            raise
-        finally:
-            with self._state_lock:
-                self._encoded_apart -= 1
-                self._end_if_closing()
-        return await done
-
-    def _reserve(self, entries: Sequence[NewEntry]) -> int:
-        """Count the bytes of a request as waiting; return the size of its payloads.
-
-        Raises:
-            RetriableError: the log takes nothing now, or not so much.
-        """
-        size = 0
-        for entry in entries:
-            size += len(entry.payload)
-            if not entry.table_name.isascii():
-                _check_table_name(entry.table_name)
-        cost = _cost(entries, size)
-        if not cost:
-            raise InternalError("an append holds at least one entry, found none")
-        failpoint.reach("log.append")
+    def _find_refusal(self) -> str | None:
+        """Return why the log takes nothing now; None when it does."""
         lacking = self._shortage
         if lacking is not None and time.monotonic() - self._quota_checked_at < QUOTA_CHECK_S:
-            raise RetriableError(lacking)
+            return lacking
         begun = self._write_began_at
         if begun is not None and time.monotonic() - begun > WRITE_TIMEOUT_S:
-            raise RetriableError(
-                f"the log's disk has not answered for {time.monotonic() - begun:.0f} s"
-            )
-        with self._state_lock:
-            if self._closing:
-                raise RetriableError("the log is being closed")
-            if self._pending_bytes and self._pending_bytes + cost > self._pending_bytes_max:
-                raise RetriableError(
-                    f"{self._pending_bytes} bytes wait for the log's disk already, more than fits"
-                )
-            self._pending_bytes += cost
-        return size
-
-    def _release(self, cost: int) -> None:
-        """Count the bytes of a request no more."""
-        with self._state_lock:
-            self._pending_bytes -= cost
-
-    def _gather(self, waiting: _PendingAppend) -> None:
-        """Give a request to the thread that writes, with others of this turn of the loop."""
-        with self._state_lock:
-            self._gathered.append(waiting)
-            self._gathered_bytes += waiting.cost
-            if self._gathered_bytes >= GATHERED_BYTES_MAX:
-                self._hand_over()
-            elif len(self._gathered) == 1 or self._gathered[0].loop is not waiting.loop:
-                waiting.loop.call_soon(self._hand_over_locked)
-
-    def _encode_early(self, entries: Sequence[NewEntry], size: int) -> list[StoredPayload] | None:
-        """Encode the payloads; return None where the thread that writes is to do it."""
-        if not ENCODED_EARLY_BYTES_MIN <= size <= ENCODED_EARLY_BYTES_MAX:
-            return None
-        if not self._codec_lock.acquire(blocking=False):  # the loop of another thread is at it
-            return None
-        try:
-            return [encode_payload(self._codec, entry.payload) for entry in entries]
-        finally:
-            self._codec_lock.release()
-
-    def _hand_over_locked(self) -> None:
-        with self._state_lock:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        """Give the thread that writes what was gathered; the caller holds `_state_lock`."""
-        if self._gathered:
-            self._handed_over.put(self._gathered)
-            self._gathered, self._gathered_bytes = [], 0
-
-    def _end_if_closing(self) -> None:
-        """Let the thread that writes end after what was begun; the caller holds `_state_lock`."""
-        if self._closing and not self._encoded_apart:
-            self._hand_over()
-            self._handed_over.put(None)
+            return f"the log's disk has not answered for {time.monotonic() - begun:.0f} s"
+        return None
 
     async def aclose(self) -> None:
         """Finish the appends that were begun, then close; a second time does nothing."""
-        with self._state_lock:
-            if not self._closing:
-                self._closing = True
-                self._end_if_closing()
+        self._intake.begin_closing()
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
-        self._encoder.shutdown(wait=False)
+        self._intake.close()
 
     def _run_writer(self) -> None:
         writer = self._make_writer(self._connection, self._lock)
         # Requests of many entries, each written by itself, in turns with all that are smaller.
-        large: deque[_PendingAppend] = deque()
+        large: deque[PendingAppend] = deque()
         try:
             closing = False
             while large or not closing:
@@ -317,13 +190,13 @@ class SqliteAppender:
     def _make_writer(self, connection: sqlite3.Connection, lock: LogWriteLock) -> GroupWriter:
         return GroupWriter(connection, lock, self._get_tables_max, self._report_commit)
 
-    def _take_waiting(self, *, wait: bool) -> tuple[list[_PendingAppend], bool]:
+    def _take_waiting(self, *, wait: bool) -> tuple[list[PendingAppend], bool]:
         """Return the requests that wait, up to the bound of a group; and whether none follows.
 
         Args:
             wait: until there is one.
         """
-        taken: list[_PendingAppend] = []
+        taken: list[PendingAppend] = []
         cost = 0
         while cost < GROUP_BYTES_MAX:
             try:
@@ -334,13 +207,13 @@ class SqliteAppender:
                 return taken, True
             for waiting in handed:
                 if waiting.waiter.cancelled():  # nobody waits; its sender may send it again
-                    self._release(waiting.cost)
+                    self._intake.release(waiting.cost)
                 else:
                     taken.append(waiting)
                     cost += waiting.cost
         return taken, False
 
-    def _write_group(self, writer: GroupWriter, group: list[_PendingAppend]) -> GroupWriter:
+    def _write_group(self, writer: GroupWriter, group: list[PendingAppend]) -> GroupWriter:
         """Write a group and answer its requests; return the writer for the next group."""
         outcome: list[AppendResult | QuotaReachedError] | TreadleError
         try:
@@ -357,19 +230,10 @@ class SqliteAppender:
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             outcome = InternalError(f"the log could not write a group of entries ({error!r})")
             outcome.__cause__ = error
-        self._release(sum(waiting.cost for waiting in group))
+        self._intake.release(sum(waiting.cost for waiting in group))
         failpoint.reach("log.answer")
         each = [outcome] * len(group) if isinstance(outcome, TreadleError) else outcome
-        loops: dict[
-            asyncio.AbstractEventLoop, list[tuple[_PendingAppend, AppendResult | TreadleError]]
-        ] = {}
-        for waiting, its in zip(group, each, strict=True):
-            loops.setdefault(waiting.loop, []).append((waiting, its))
-        for loop, answers in loops.items():
-            try:
-                loop.call_soon_threadsafe(_answer_waiters, answers)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                continue
+        answer_waiters(zip(group, each, strict=True))
         return writer
 
     def _check_quota(self) -> None:
@@ -421,36 +285,6 @@ class SqliteAppender:
         return writer
 
 
-def _answer_waiters(answers: list[tuple[_PendingAppend, AppendResult | TreadleError]]) -> None:
-    for waiting, outcome in answers:
-        if waiting.waiter.done():
-            continue  # whoever waited was cancelled
-        if isinstance(outcome, TreadleError):
-            waiting.waiter.set_exception(outcome)
-        else:
-            waiting.waiter.set_result(outcome)
-
-
-def _cost(entries: Sequence[NewEntry], size: int) -> int:
-    """Return what entries cost in memory, in bytes; `size` is that of their payloads."""
-    return size + len(entries) * ENTRY_OVERHEAD_BYTES
-
-
-def _encode_apart(entries: Sequence[NewEntry]) -> list[StoredPayload]:
-    """Encode payloads; nothing is shared with other threads."""
-    codec = PayloadCodec()
-    return [encode_payload(codec, entry.payload) for entry in entries]
-
-
-def _check_table_name(table_name: str) -> None:
-    try:
-        table_name.encode()
-    except UnicodeEncodeError as error:
-        raise InternalError(
-            f"a table name holds no unpaired surrogates, found {table_name!r}"
-        ) from error
-
-
 class SqliteReader:
     """The reading side of the log (`protocol.LogReader`).
 
@@ -473,14 +307,22 @@ class SqliteReader:
         self._marks: dict[tuple[int, str], int] = {}
         self._table_ids = TableIds(self._connection)
         self._backlog = BacklogCounter(self._connection)
+        self._watch = WriteWatch(path)
         self.statistics = SqliteStatistics(self._connection, path, self._lock, self._table_ids)
         self._end = 0
+
+    def share_tables(self, slots: frozenset[int], loaded: Mapping[tuple[int, str], int]) -> None:
+        """Do nothing: one loader reads this log, and all of it."""
 
     def list_backlogs(self) -> list[TableBacklog]:
         """Return the backlog of each table; see `protocol.LogReader.list_backlogs`."""
         with translate_errors():
             self._write_marks()
             return self._backlog.refresh()
+
+    def sense_append(self) -> bool:
+        """Return whether the file was written since the last call."""
+        return self._watch.sense_write()
 
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
@@ -510,6 +352,20 @@ class SqliteReader:
         with translate_errors():
             return self._entries.find_entries(first, count)
 
+    def get_anchor(self, position: int) -> bytes | None:
+        """Return the checksum of an entry; see `protocol.LogReader.get_anchor`."""
+        with translate_errors():
+            try:
+                row = self._connection.execute(statements.READ_CHECKSUM, (position,)).fetchone()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                return None
+        checksum = None if row is None else row[0]
+        if not isinstance(checksum, int) or not 0 <= checksum < 2**32:  # none, or damaged
+            return None
+        return checksum.to_bytes(4, "big")
+
     def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
         """Note that everything up to a position was loaded; see `protocol.LogReader.mark_loaded`.
 
@@ -528,29 +384,11 @@ class SqliteReader:
                 )
         self._marks[source_id, table_name] = position
 
-    def trim(self, source_id: int, table_name: str, position: int) -> int:
-        """Remove entries at or below a position; see `protocol.LogReader.trim`."""
+    def trim(self, points: Sequence[TrimPoint]) -> int:
+        """Remove entries at or below the positions of tables; see `protocol.LogReader.trim`."""
         with translate_errors():
             self._write_marks()
-            table_id = self._table_ids.find(source_id, table_name)
-            if table_id is None:
-                return 0
-            has = self._connection.execute(statements.HAS_ENTRIES_UP_TO, (table_id, position))
-            if has.fetchone() is None:
-                return 0
-            removed = 0
-            while True:
-                try:
-                    with self._lock:
-                        gone = self._trim_batch(table_id, position)
-                except sqlite3.DatabaseError as error:
-                    if not is_damage(error):
-                        raise
-                    return removed + self._trim_one_by_one(table_id, position)
-                removed += gone
-                if gone < DELETE_ROWS_MAX:
-                    return removed
-                time.sleep(DELETE_PAUSE_S)
+            return sum(self._trim_table(*point) for point in points)
 
     def close(self) -> None:
         """Write the marks, then close."""
@@ -560,6 +398,28 @@ class SqliteReader:
         finally:
             self._connection.close()
             self._lock.close()
+
+    def _trim_table(self, source_id: int, table_name: str, position: int) -> int:
+        """Remove a table's entries at or below a position, in steps."""
+        table_id = self._table_ids.find(source_id, table_name)
+        if table_id is None:
+            return 0
+        has = self._connection.execute(statements.HAS_ENTRIES_UP_TO, (table_id, position))
+        if has.fetchone() is None:
+            return 0
+        removed = 0
+        while True:
+            try:
+                with self._lock:
+                    gone = self._trim_batch(table_id, position)
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                return removed + self._trim_one_by_one(table_id, position)
+            removed += gone
+            if gone < DELETE_ROWS_MAX:
+                return removed
+            time.sleep(DELETE_PAUSE_S)
 
     def _trim_batch(self, table_id: int, position: int) -> int:
         with write_transaction(self._connection):

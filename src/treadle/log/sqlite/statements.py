@@ -102,8 +102,10 @@ COUNT_NEW_TABLES: Final = """
     FROM tables WHERE id > ?2
     """
 
-# What a reader keeps in memory of `tables`.
-NEW_TABLES: Final = "SELECT id, source_id, table_name, loaded FROM tables WHERE id > ? ORDER BY id"
+# A reader keeps in memory only the tables of which something waits.
+TABLE_OF_ID: Final = "SELECT source_id, table_name, loaded FROM tables WHERE id = ?"
+LOADED_POSITIONS: Final = "SELECT id, loaded FROM tables"
+LAST_MARK: Final = "SELECT coalesce(max(marked), 0) FROM tables"
 MARKED_TABLES: Final = "SELECT id, loaded, marked FROM tables WHERE marked > ? ORDER BY marked"
 
 NEXT_MARK: Final = "SELECT coalesce(max(marked), 0) + 1 FROM tables"
@@ -183,6 +185,7 @@ POSITIONS_BETWEEN: Final = """
     SELECT table_id, position FROM entries INDEXED BY entries_by_table
     WHERE position > ? AND position <= ? ORDER BY table_id, position
     """
+READ_CHECKSUM: Final = "SELECT crc FROM entries WHERE position = ?"
 READ_SUMS_OF_ENTRY: Final = "SELECT records, size, received_at FROM entries WHERE position = ?"
 
 # The hours of one table, and what of each lies above a position.

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from treadle.counting import count_noun, count_subject
+
 DifferenceKind = Literal["missing", "outdated", "short", "surplus", "unknown", "doubled", "gone"]
 
 EXAMPLES_MAX: Final = 5
@@ -84,7 +86,9 @@ def find_differences(found: TableEvidence) -> list[TableDifference]:
     if not found.exists:
         count = sum(found.loads.values())
         return [
-            TableDifference("gone", count, f"the table is gone; its loads wrote {count} rows")
+            TableDifference(
+                "gone", count, f"the table is gone; its loads wrote {count_noun(count, 'row')}"
+            )
         ] * bool(count)
     return [*_compare_keys(found), *_compare_loads(found)]
 
@@ -94,18 +98,23 @@ def _compare_keys(found: TableEvidence) -> Iterator[TableDifference]:
         yield TableDifference(
             "missing",
             len(found.missing),
-            f"{len(found.missing)} records of the log have no row: {_list_places(found.missing)}",
+            f"{count_noun(len(found.missing), 'record')} of the log "
+            f"{'has' if len(found.missing) == 1 else 'have'} no row: "
+            f"{_list_places(found.missing)}",
         )
     if found.outdated:
         yield TableDifference(
             "outdated",
             len(found.outdated),
-            f"{len(found.outdated)} rows have a lower sequence than a record of the log: "
+            f"{count_subject(len(found.outdated), 'row', 'has', 'have')} a lower sequence than a "
+            "record of the log: "
             f"{_list_places(found.outdated)}",
         )
     if found.duplicates:
         yield TableDifference(
-            "doubled", found.duplicates, f"{found.duplicates} rows have the key of another row"
+            "doubled",
+            found.duplicates,
+            f"{count_subject(found.duplicates, 'row', 'has', 'have')} the key of another row",
         )
 
 
@@ -118,11 +127,19 @@ def _compare_loads(found: TableEvidence) -> Iterator[TableDifference]:
             short += max(0, wrote - there)
     unknown = sum(count for at, count in found.batches.items() if at not in found.loads)
     if short:
-        yield TableDifference("short", short, f"{short} rows fewer than its loads wrote")
+        yield TableDifference(
+            "short", short, f"{count_noun(short, 'row')} fewer than its loads wrote"
+        )
     if surplus:
-        yield TableDifference("surplus", surplus, f"{surplus} rows more than its loads wrote")
+        yield TableDifference(
+            "surplus", surplus, f"{count_noun(surplus, 'row')} more than its loads wrote"
+        )
     if unknown:
-        yield TableDifference("unknown", unknown, f"{unknown} rows are of no load")
+        yield TableDifference(
+            "unknown",
+            unknown,
+            f"{count_subject(unknown, 'row', 'is', 'are')} of no load",
+        )
 
 
 def _list_places(places: Sequence[RecordPlace]) -> str:

@@ -320,7 +320,11 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
         if status.error is not None and status.source_id in names:
             yield findings.judge_table(
                 findings.FailedTable(
-                    names[status.source_id], status.table_name, status.error, status.stopped
+                    names[status.source_id],
+                    status.table_name,
+                    status.error,
+                    status.stopped,
+                    status.denied,
                 )
             )
         elif status.trouble is not None and status.source_id in names:

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Final, Literal
 
 from treadle.config import Config, OperatorWarning, is_loopback
-from treadle.counting import count_noun
+from treadle.counting import count_noun, count_subject
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
@@ -625,11 +625,11 @@ def judge_certificate(found: CertificateMeasurement, now: int) -> Finding:
         return Finding(
             "certificate",
             "odd",
-            f"{said} expires in {days} days.",
+            f"{said} expires in {count_noun(days, 'day')}.",
             "Clients will refuse it.",
             remedy,
         )
-    return Finding("certificate", "good", f"{said} is valid for {days} days.")
+    return Finding("certificate", "good", f"{said} is valid for {count_noun(days, 'day')}.")
 
 
 # --- store, key, log ------------------------------------------------------------------------------
@@ -864,17 +864,17 @@ def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
     elif found.sound is not None:
         yield Finding("log", "good", f"All entries of the log are sound: {found.sound:,}.")
     age = 0 if found.oldest is None else now - found.oldest
-    who, waits = count_noun(found.waiting, "record"), "waits" if found.waiting == 1 else "wait"
+    waiting = count_subject(found.waiting, "record", "waits", "wait")
     if found.waiting and age > WAITING_AGE_MAX_US:
         yield Finding(
             "log",
             "odd",
-            f"{who} {waits}, the oldest for {age / 3.6e9:.1f} hours.",
+            f"{waiting}, the oldest for {age / 3.6e9:.1f} hours.",
             "They are safe, and are not in their tables.",
             "See the findings about destinations and tables.",
         )
     else:
-        yield Finding("log", "good", f"{who} {waits} to be loaded.")
+        yield Finding("log", "good", f"{waiting} to be loaded.")
 
 
 # --- destinations and tables ----------------------------------------------------------------------
@@ -936,12 +936,21 @@ def judge_missing_query_role(name: str, fault: str) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class FailedTable:
-    """A table whose last load failed."""
+    """A table whose last load failed.
+
+    Attributes:
+        source: its name.
+        table: as named in pushes.
+        error: of the load.
+        stopped: nothing is loaded until its keys, or its table, are changed.
+        denied: a right is missing; the error says which statement gives it.
+    """
 
     source: str
     table: str
     error: str
     stopped: bool
+    denied: bool = False
 
 
 def _suggest_remedy(error: str) -> str:
@@ -963,15 +972,19 @@ def _suggest_remedy(error: str) -> str:
 
 def judge_table(found: FailedTable) -> Finding:
     """Judge a table whose last load failed."""
+    if found.stopped:
+        remedy = _suggest_remedy(found.error)
+    elif found.denied:
+        remedy = "Give treadle's user the right that it lacks; the load is tried again by itself."
+    else:
+        remedy = "It is tried again by itself; act if this stays."
     return Finding(
         "table",
-        "bad" if found.stopped else "odd",
+        "bad" if found.stopped or found.denied else "odd",
         f"{found.table} of {found.source} {'is stopped' if found.stopped else 'failed to load'}: "
         f"{found.error}",
         "Its records wait, those of other tables load.",
-        _suggest_remedy(found.error)
-        if found.stopped
-        else "It is tried again by itself; act if this stays.",
+        remedy,
     )
 
 
@@ -1001,7 +1014,8 @@ def judge_mails(found: MailMeasurement, smtp_url: str | None) -> Iterator[Findin
         yield Finding(
             "mail",
             "odd",
-            f"{found.recipients} recipients are stored, and nothing is sent to them: no smtp_url.",
+            f"{count_subject(found.recipients, 'recipient', 'is', 'are')} stored, and nothing is "
+            "sent: no smtp_url.",
             "Nobody is told of problems by mail.",
             "Set smtp_url, or remove the recipients.",
         )
@@ -1010,13 +1024,15 @@ def judge_mails(found: MailMeasurement, smtp_url: str | None) -> Iterator[Findin
             "mail",
             "odd",
             end_sentence(
-                f"{found.waiting} mails wait and {found.failed} were given up: {found.why}"
+                f"{count_subject(found.waiting, 'mail', 'waits', 'wait')} and {found.failed} "
+                f"{'was' if found.failed == 1 else 'were'} given up: {found.why}"
             ),
             "Recipients are told of problems late or not at all.",
             "Mend smtp_url, or the addresses that `treadle recipient list` shows.",
         )
     elif found.recipients:
-        yield Finding("mail", "good", f"{found.recipients} recipients are told of problems.")
+        told = count_subject(found.recipients, "recipient", "is", "are")
+        yield Finding("mail", "good", f"{told} told of problems.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -1127,7 +1143,7 @@ def judge_rejections(found: Sequence[RejectionCount]) -> Finding:
     records = sum(one.records for one in found)
     most = sorted(found, key=lambda one: (-one.records, one.source, one.table))
     tables = [f"{one.table} of {one.source} ({one.records:,})" for one in most]
-    what = "1 record was" if records == 1 else f"{records:,} records were"
+    what = count_subject(records, "record", "was", "were")
     return Finding(
         "rejects",
         "odd",

@@ -652,7 +652,10 @@ def test_a_refusal_is_an_answer_and_the_sender_gets_to_read_it(
 ) -> None:
     async def test(rig: Rig) -> None:
         before = len(rig.wire.sent)
-        for at in range(0, len(received), size):
+        # What is far below every bound comes at once: 20,000 pieces take longer than a head may.
+        begin = max(0, min(len(received), 16_000) - 2_000)
+        await rig.feed(received[:begin])
+        for at in range(begin, len(received), size):
             await rig.feed(received[at : at + size])
         answer = rig.wire.sent[before:]
         assert answer.startswith(b"HTTP/1.1 " + status)

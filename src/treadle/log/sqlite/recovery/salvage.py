@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from treadle.errors import OperatorError
 from treadle.files import sync_folder
+from treadle.log.codec import checksum_entry
 from treadle.log.salvage_report import KnownLog, SalvagedTable, SalvageReport
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.codec import checksum_entry
 from treadle.log.sqlite.log_file import (
     FileConnector,
     LogWriteLock,

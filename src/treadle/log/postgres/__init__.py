@@ -1,0 +1,1 @@
+"""The log on PostgreSQL: several gates on several machines append to it."""

@@ -1,0 +1,187 @@
+"""Keeps the segments of a log: makes the next one, seals those that ended, and drops old ones.
+
+One process keeps a log at a time; a second one does no harm, since each step is a transaction.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from typing import Final
+
+import psycopg
+from psycopg import Connection
+
+from treadle import failpoint
+from treadle.clock import read_clock
+from treadle.errors import OperatorError
+from treadle.log.postgres import statements
+from treadle.log.postgres.connection import (
+    Row,
+    connect_reader,
+    make_member,
+    make_parameters,
+    translate_errors,
+)
+from treadle.log.postgres.installation import make_segment
+from treadle.log.postgres.reading import ReaderConnection
+from treadle.log.postgres.schema import name_segment
+from treadle.log.postgres.segment_choice import (
+    LogSegment,
+    list_overdue,
+    list_unfrozen,
+    list_unsealed,
+    should_rescue,
+    should_switch,
+)
+
+logger = logging.getLogger("treadle.log")
+
+KEEP_SECONDS: Final = 10.0
+"""How often a log is to be kept."""
+
+_DROP_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '1s'"
+
+
+class LogKeeper:
+    """Keeps one log; blocking, for one thread.
+
+    Args:
+        url: of the database; see `connection.make_parameters`.
+        number: the log's.
+        retention_us: how long entries are kept after they were loaded, microseconds.
+        member: who connects, as the database shows it.
+        clock: microseconds since 1970.
+        should_switch_segment: decides when the log goes on in a new segment.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        number: int,
+        retention_us: int,
+        *,
+        member: str | None = None,
+        clock: Callable[[], int] = read_clock,
+        should_switch_segment: Callable[..., bool] = should_switch,
+    ) -> None:
+        self._parameters = make_parameters(url, make_member() if member is None else member)
+        self._log = number
+        self._retention_us = retention_us
+        self._clock = clock
+        self._should_switch = should_switch_segment
+
+    def keep(self) -> None:
+        """Do what is due.
+
+        Raises:
+            OperatorError: there is no such log, or the database refuses.
+            RetriableError: the database is not available now; it is tried again the next time.
+        """
+        with translate_errors(), closing(connect_reader(self._parameters)) as connection:
+            connection.execute(b"SET lock_timeout = '5s'")
+            connection.execute(b"SET idle_in_transaction_session_timeout = '60s'")
+            # Nobody appends to a segment whose making could be lost: its switch is replicated.
+            connection.execute(b"SET synchronous_commit = on")
+            current = self._read_current(connection)
+            make_segment(connection, self._log, current + 1, None, self._clock())
+            if self._is_switch_due(connection, current):
+                self._switch(connection, current)
+                current += 1
+                make_segment(connection, self._log, current + 1, None, self._clock())
+            segments = self._list_segments(connection)
+            for segment in list_unsealed(segments, current):
+                self._seal(connection, segment)
+            for segment in list_unfrozen(segments, self._clock()):
+                self._freeze(connection, segment)
+            for segment in list_overdue(segments, self._clock(), self._retention_us):
+                self._rescue(connection, segment)
+
+    def _read_current(self, connection: Connection[Row]) -> int:
+        row = connection.execute(statements.READ_LOG.encode(), (self._log,)).fetchone()
+        if row is None:
+            raise OperatorError(f"the log's database has no log {self._log}")
+        return int(row[2])
+
+    def _list_segments(self, connection: Connection[Row]) -> list[LogSegment]:
+        rows = connection.execute(statements.LIST_SEGMENTS.encode(), (self._log,)).fetchall()
+        return [LogSegment(*row) for row in rows]
+
+    def _is_switch_due(self, connection: Connection[Row], current: int) -> bool:
+        table = name_segment(self._log, current)
+        row = connection.execute(statements.SEGMENT_BYTES.encode(), (table,)).fetchone()
+        used = int(row[0]) if row and row[0] else 0
+        has = connection.execute(f"SELECT 1 FROM {table} LIMIT 1".encode()).fetchone()  # noqa: S608
+        made_at = next(
+            (one.made_at for one in self._list_segments(connection) if one.number == current), 0
+        )
+        return self._should_switch(used, made_at, self._clock(), has_entries=has is not None)
+
+    def _switch(self, connection: Connection[Row], current: int) -> None:
+        """Let the log go on in its next segment."""
+        with connection.transaction():
+            row = connection.execute(
+                statements.SWITCH_SEGMENT.encode(), (self._log, current)
+            ).fetchone()
+            if row is None:  # another keeper did
+                return
+            last = int(row[0])
+            connection.execute(statements.END_SEGMENT.encode(), (self._log, current, last))
+            connection.execute(
+                statements.BEGIN_SEGMENT.encode(),
+                (self._log, current + 1, last + 1, self._clock()),
+            )
+            failpoint.reach("keeper.switch")
+
+    def _seal(self, connection: Connection[Row], segment: int) -> None:
+        """Note what an ended segment holds, which changes no more."""
+        with connection.transaction():
+            connection.execute(statements.make_note_tables(self._log, segment).encode())
+            connection.execute(
+                statements.make_seal_segment(self._log, segment).encode(), (self._clock(),)
+            )
+        connection.execute(f"ANALYZE {name_segment(self._log, segment)}".encode())
+
+    def _freeze(self, connection: Connection[Row], segment: int) -> None:
+        """Freeze the rows of a segment that is kept for long, before the server has to."""
+        connection.execute(f"VACUUM (FREEZE) {name_segment(self._log, segment)}".encode())
+        connection.execute(statements.NOTE_FROZEN.encode(), (self._log, segment, self._clock()))
+
+    def _rescue(self, connection: Connection[Row], segment: int) -> None:
+        """Copy the few entries that cannot be loaded out of an old segment, and drop the rest."""
+        try:
+            with connection.transaction():
+                counting = statements.make_count_stuck(self._log, segment).encode()
+                row = connection.execute(counting).fetchone()
+                if row is None or not should_rescue(int(row[0]), int(row[1])):
+                    return
+                connection.execute(_DROP_LOCK_TIMEOUT.encode())
+                connection.execute(statements.make_rescue(self._log, segment).encode())
+                for statement in (statements.FORGET_SEGMENT_TABLES, statements.FORGET_SEGMENT):
+                    connection.execute(statement.encode(), (self._log, segment))
+                connection.execute(statements.make_drop_segment(self._log, segment).encode())
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable):
+            logger.info("segment %d of log %d is read; it is dropped later", segment, self._log)
+
+
+def drop_segments(connection: ReaderConnection) -> int:
+    """Drop the segments whose tables may all be trimmed; return how many entries went.
+
+    A segment that somebody reads stays until the next time.
+    """
+    removed = 0
+    log = connection.log
+    for segment, entries in connection.execute(statements.DROPPABLE_SEGMENTS, log):
+
+        def drop(segment: int = int(segment)) -> None:
+            connection.change(_DROP_LOCK_TIMEOUT)
+            connection.change(statements.FORGET_SEGMENT_TABLES, log, segment)
+            connection.change(statements.FORGET_SEGMENT, log, segment)
+            connection.change(statements.make_drop_segment(log, segment))
+            failpoint.reach("keeper.drop")
+
+        try:
+            connection.run_in_transaction(drop)
+        except psycopg.errors.LockNotAvailable:
+            continue
+        removed += int(entries)
+    return removed + connection.change(statements.make_trim_rescued(log))

@@ -1,0 +1,87 @@
+"""When a log goes on in a new segment, and which old ones go. All of it judges values."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from treadle.log.postgres.schema import RESCUE_SEGMENT
+
+SEGMENT_BYTES_MAX: Final = 1 << 30
+SEGMENT_AGE_US: Final = 3_600_000_000
+
+FREEZE_AGE_US: Final = 86_400_000_000
+"""A sealed segment that is older is frozen once, so that the server need not do so later."""
+
+RESCUED_PART_MAX: Final = 0.1
+"""The most of a segment that is copied out of it, so that the rest can go."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSegment:
+    """A segment as `treadle_log.segments` has it; times in microseconds since 1970.
+
+    Attributes:
+        first: where it begins; None until the log goes on in it.
+        last: where it ends; None until then.
+        stored_bytes: None until it is sealed.
+        entries: None until it is sealed.
+    """
+
+    number: int
+    first: int | None
+    last: int | None
+    stored_bytes: int | None
+    entries: int | None
+    made_at: int
+    sealed_at: int | None
+    frozen_at: int | None
+
+
+def should_switch(used_bytes: int, made_at: int, now: int, *, has_entries: bool) -> bool:
+    """Return whether the log goes on in a new segment: the open one is large, or old.
+
+    Args:
+        used_bytes: of the open segment.
+        made_at: when the log went on in it.
+        now: microseconds since 1970.
+        has_entries: whether something was appended to it.
+    """
+    return has_entries and (used_bytes >= SEGMENT_BYTES_MAX or now - made_at >= SEGMENT_AGE_US)
+
+
+def list_unsealed(segments: list[LogSegment], open_segment: int) -> list[int]:
+    """Return the segments that are ended and not sealed yet."""
+    return [
+        one.number
+        for one in segments
+        if one.number != RESCUE_SEGMENT and one.number < open_segment and one.sealed_at is None
+    ]
+
+
+def list_unfrozen(segments: list[LogSegment], now: int) -> list[int]:
+    """Return the sealed segments that are to be frozen now."""
+    return [
+        one.number
+        for one in segments
+        if one.sealed_at is not None
+        and one.frozen_at is None
+        and now - one.sealed_at >= FREEZE_AGE_US
+    ]
+
+
+def list_overdue(segments: list[LogSegment], now: int, retention_us: int) -> list[int]:
+    """Return the sealed segments that should have gone: older than twice the retention."""
+    return [
+        one.number
+        for one in segments
+        if one.number != RESCUE_SEGMENT
+        and one.sealed_at is not None
+        and now - one.sealed_at > 2 * retention_us
+    ]
+
+
+def should_rescue(waiting_entries: int, entries: int) -> bool:
+    """Return whether what waits in an overdue segment is copied out of it.
+
+    Where much of it waits its destination is away: then it is kept as it is.
+    """
+    return waiting_entries <= RESCUED_PART_MAX * entries

@@ -1,0 +1,567 @@
+"""The log on PostgreSQL when connections, commits, pages and servers fail."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+from tests.faults.proxy import Cut, Proxy, before
+from tests.integration.log.kinds import PostgresKind
+from tests.servers.postgres import NoServerError, PostgresServer
+
+from treadle.errors import OperatorError, RetriableError
+from treadle.log import remote_registry
+from treadle.log.postgres import appender as appending
+from treadle.log.postgres import lane
+from treadle.log.postgres.appender import PostgresAppender
+from treadle.log.postgres.installation import (
+    look_at_server,
+    make_log,
+)
+from treadle.log.postgres.statements import POSITION_JUMP
+from treadle.log.protocol import (
+    AppendResult,
+    AppendUnknownError,
+    DamagedEntry,
+    IdempotencyKey,
+    LogEntry,
+    NewEntry,
+    TrimPoint,
+)
+from treadle.log.quota import LogQuota
+from treadle.log.slots import compute_slot
+
+AT = 1_700_000_000_000_000
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A server that these tests may stop, kill and damage."""
+    try:
+        made = PostgresServer()
+    except NoServerError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must have a PostgreSQL server: {error}")
+        pytest.skip(str(error))
+    with made as running:
+        yield running
+
+
+@pytest.fixture
+def kind(server: PostgresServer) -> Iterator[PostgresKind]:
+    server.start()
+    url = server.lend_database()
+    yield PostgresKind(url)
+    server.start()
+    server.take_back(url)
+
+
+@pytest.fixture
+def proxy(server: PostgresServer) -> Iterator[Proxy]:
+    with before("127.0.0.1", server.port) as proxy:
+        yield proxy
+
+
+def entry(payload: bytes = b"[1]", table: str = "orders") -> NewEntry:
+    return NewEntry(1, table, AT, 1, payload)
+
+
+def once(name: str) -> IdempotencyKey:
+    return IdempotencyKey(name.encode().ljust(32), b"d" * 32)
+
+
+def through(kind: PostgresKind, server: PostgresServer, proxy: Proxy) -> PostgresAppender:
+    """An appender that reaches the server by a proxy."""
+    url = kind.url.replace(f":{server.port}/", f":{proxy.port}/")
+    return PostgresAppender(url, kind.number)
+
+
+def payloads(kind: PostgresKind) -> list[tuple[int, bytes]]:
+    with closing(kind.open_reader()) as reader:
+        found = reader.find_entries(1, 10**7)
+    assert all(isinstance(one, LogEntry) for one in found)
+    return [(one.position, one.payload) for one in found if isinstance(one, LogEntry)]
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 60
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+# Answers that do not come
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("cut", ["before", "sent", "answered"])
+def test_a_cut_connection_loses_and_doubles_nothing(
+    kind: PostgresKind, server: PostgresServer, proxy: Proxy, cut: Cut, keyed: bool
+) -> None:
+    async def run() -> tuple[list[AppendResult | int], dict[str, int]]:
+        appender = through(kind, server, proxy)
+        await appender.append([entry(b"first")])
+        proxy.mark, proxy.cut = b"cut here", cut
+
+        async def one(number: int) -> AppendResult | int:
+            given = [entry(b"cut here %d %d" % (number, part)) for part in (0, 1)]
+            if keyed:
+                return await appender.append_once(given, once(f"key {number}"))
+            return await appender.append(given)
+
+        found = await asyncio.gather(*[one(number) for number in range(5)])
+        await appender.append([entry(b"last")])
+        await appender.aclose()
+        return found, appender.resolved
+
+    found, resolved = asyncio.run(run())
+    assert proxy.cuts == 1
+    there = dict(payloads(kind))
+    assert sorted(there) == list(range(1, 13))
+    for number, one in enumerate(found):
+        first = one.first if isinstance(one, AppendResult) else one
+        assert not isinstance(one, AppendResult) or not one.duplicate
+        assert [there[first], there[first + 1]] == [
+            b"cut here %d 0" % number,
+            b"cut here %d 1" % number,
+        ]
+    assert resolved["unknown"] == 0
+    assert sum(resolved.values()) == 1
+    if cut == "before":
+        assert resolved["not stored"] == 1
+    if cut == "answered":
+        assert resolved["stored"] == 1
+
+
+@contextlib.contextmanager
+def without_standby(server: PostgresServer) -> Iterator[Callable[[], None]]:
+    """Let commits wait for a standby that is not there; gives what ends that."""
+
+    def set_names(names: str) -> None:
+        server.execute(
+            psycopg.sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(names)
+        )
+        server.execute(psycopg.sql.SQL("SELECT pg_reload_conf()"))
+
+    set_names("nobody")
+    try:
+        yield lambda: set_names("")
+    finally:
+        set_names("")
+
+
+def end_waits(server: PostgresServer, how: str) -> int:
+    """End the statements that wait for a standby; returns how many did."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        rows = connection.execute(
+            f"SELECT {how}(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'".encode()
+        ).fetchall()
+    return len(rows)
+
+
+def count_waits(server: PostgresServer) -> int:
+    """How many statements wait for a standby."""
+    return end_waits(server, "abs")
+
+
+@pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_a_commit_whose_wait_for_a_standby_was_ended_is_not_answered_before_it_is_confirmed(
+    kind: PostgresKind, server: PostgresServer, how: str
+) -> None:
+    """A cancelled wait answers success, though no standby has the rows."""
+
+    async def run() -> tuple[int, int, dict[str, int]]:
+        appender = kind.open_appender()
+        done = await appender.append([entry(b"0")])  # which adds the table
+        with without_standby(server) as finish:
+            while True:  # until the server knows its setting
+                asked = asyncio.ensure_future(appender.append([entry(b"%d" % done)]))
+                await until(lambda asked=asked: asked.done() or count_waits(server))  # type: ignore[misc]  # bound now
+                if not asked.done():
+                    break
+                done = await asked
+            assert await asyncio.to_thread(end_waits, server, how) == 1
+            # The rows are visible now, and a write that waits makes sure of them.
+            await until(lambda: len(payloads(kind)) == done + 1)
+            await until(lambda: count_waits(server))
+            assert not asked.done()
+            finish()
+            found = await asked
+        await appender.aclose()
+        return done, found, appender.resolved
+
+    done, found, resolved = asyncio.run(run())
+    assert found == done + 1
+    assert resolved == {"stored": 1, "not stored": 0, "unknown": 0}
+    assert payloads(kind) == [(position + 1, b"%d" % position) for position in range(found)]
+
+
+def test_a_killed_server_is_waited_for(kind: PostgresKind, server: PostgresServer) -> None:
+    async def run() -> list[int]:
+        appender = kind.open_appender()
+        done: list[int] = []
+
+        async def push(number: int) -> None:
+            for turn in range(20):
+                position = await appender.append([entry(b"%d %d" % (number, turn))])
+                done.append(position)  # at once: others look at it
+
+        pushing = asyncio.gather(*[push(number) for number in range(8)])
+        await until(lambda: len(done) > 20)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        await pushing
+        await appender.aclose()
+        return done
+
+    done = asyncio.run(run())
+    there = payloads(kind)
+    assert len(done) == len(set(done)) == len(there) == 160
+    assert {position for position, _ in there} == set(done)
+    assert len({payload for _, payload in there}) == 160
+
+
+def test_what_was_sent_is_unknown_and_what_was_not_is_refused(
+    kind: PostgresKind,
+    server: PostgresServer,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lane, "APPEND_SECONDS_MAX", 2.0)
+    monkeypatch.setattr(appending, "SILENCE_SECONDS_MAX", 0.5)
+
+    async def run() -> tuple[Any, Any, int]:
+        appender = through(kind, server, proxy)
+        await appender.append([entry(b"first")])
+        proxy.mark, proxy.cut = b"cut here", "answered"
+        sent = asyncio.ensure_future(appender.append([entry(b"cut here")]))
+        await until(lambda: proxy.cuts)
+        server.kill()
+        waiting = asyncio.ensure_future(appender.append([entry(b"waits")]))
+        await asyncio.sleep(0.6)
+        with pytest.raises(RetriableError, match="has not answered for"):
+            await appender.append([entry(b"turned away")])
+        found = await asyncio.gather(sent, waiting, return_exceptions=True)
+        server.start()
+        await until(lambda: appender._find_refusal() is None)
+        last = await appender.append([entry(b"last")])
+        await appender.aclose()
+        return found[0], found[1], last
+
+    sent, waiting, last = asyncio.run(run())
+    # Between the cut and the kill the lane may have found it out.
+    assert isinstance(sent, AppendUnknownError | int)
+    assert isinstance(waiting, RetriableError)
+    assert payloads(kind)[-1] == (last, b"last")
+    assert b"waits" not in {payload for _, payload in payloads(kind)}
+
+
+def test_too_much_waiting_is_turned_away(kind: PostgresKind) -> None:
+    async def run() -> None:
+        appender = PostgresAppender(kind.url, kind.number, pending_bytes_max=10_000)
+        await appender.append([entry()])
+        with psycopg.connect(kind.url) as connection:
+            connection.execute("SELECT 1 FROM treadle_log.logs FOR UPDATE")
+            first = asyncio.ensure_future(appender.append([entry(b"x" * 8_900)]))
+            await asyncio.sleep(0)
+            with pytest.raises(RetriableError, match="bytes wait for the log's database"):
+                await appender.append([entry(b"x" * 1_000)])
+        assert await first == 2
+        assert await appender.append([entry(b"x" * 20_000)]) == 3
+        await appender.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_full_log_refuses_until_some_is_removed(
+    kind: PostgresKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appending, "MEASURE_SECONDS", 0.0)
+    monkeypatch.setattr(appending, "RECOVER_SECONDS", 0.05)
+
+    async def run() -> int:
+        appender = PostgresAppender(kind.url, kind.number, quota=LogQuota(bytes_max=600_000))
+        accepted, said = 0, ""
+        while not said:
+            try:
+                await appender.append([entry(os.urandom(50_000))])
+                accepted += 1
+            except RetriableError as error:
+                said = str(error)
+        assert said.startswith("the log holds ")
+        kind.roll()
+        with closing(kind.open_reader()) as reader:
+            assert reader.trim([TrimPoint(1, "orders", accepted)]) == accepted
+        await until(lambda: appender._find_refusal() is None)
+        assert await appender.append([entry()]) == accepted + 1
+        await appender.aclose()
+        return accepted
+
+    assert 3 < asyncio.run(run()) < 15
+
+
+# Another server, another log
+
+
+def change(kind: PostgresKind, statement: str) -> None:
+    with psycopg.connect(kind.url, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def test_positions_jump_on_another_timeline(kind: PostgresKind) -> None:
+    """A lost end of the log may have been loaded, so none of its positions is given again."""
+
+    async def run() -> list[int]:
+        found = []
+        for _ in range(2):
+            appender = kind.open_appender()
+            found += [await appender.append([entry()] * 2), await appender.append([entry()])]
+            await appender.aclose()
+            change(kind, "UPDATE treadle_log.logs SET timeline = timeline - 1")
+        return found
+
+    reader = kind.open_reader()
+    first = asyncio.run(run())
+    assert first == [1, 3, POSITION_JUMP + 4, POSITION_JUMP + 6]
+    assert [one.entries for one in reader.list_backlogs()] == [6]
+    reader.close()
+    with closing(kind.open_reader()) as reader:  # which sees that the server is another one, too
+        reader.mark_loaded(1, "orders", 2 * POSITION_JUMP)
+        assert reader.list_backlogs() == []
+
+
+def test_a_lane_appends_to_no_other_log(
+    kind: PostgresKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry()])
+        change(kind, "UPDATE treadle_log.logs SET log_id = 'another'")
+        change(
+            kind,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE application_name LIKE 'treadle %' AND pid <> pg_backend_pid()",
+        )
+        with pytest.raises((RetriableError, AppendUnknownError), match="another log has taken"):
+            await appender.append([entry()])
+        await appender.aclose()
+
+    asyncio.run(run())
+    assert len(payloads(kind)) == 1
+
+
+def test_a_closed_log_takes_nothing(kind: PostgresKind) -> None:
+    change(kind, "UPDATE treadle_log.logs SET state = 'closed'")
+
+    async def run() -> None:
+        appender = kind.open_appender()
+        for appended in (appender.append([entry()]), appender.append_once([entry()], once("a"))):
+            with pytest.raises(RetriableError, match="log 1 is closed"):
+                await appended
+        await appender.aclose()
+
+    asyncio.run(run())
+    assert payloads(kind) == []
+    with closing(kind.open_reader()) as reader:
+        assert reader.statistics.find_keys([once("a").name]) == {}
+
+
+def test_a_reader_goes_on_after_its_connection_was_lost(
+    kind: PostgresKind, server: PostgresServer
+) -> None:
+    async def run() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(b"a"), entry(b"b")])
+        await appender.aclose()
+
+    asyncio.run(run())
+    with closing(kind.open_reader()) as reader:
+        assert [one.entries for one in reader.list_backlogs()] == [2]
+        server.kill()
+        with pytest.raises(RetriableError, match="not available now"):
+            reader.list_backlogs()
+        server.start()
+        assert [one.entries for one in reader.list_backlogs()] == [2]
+        assert len(reader.read(1, "orders", 0, 10, 10)) == 2
+
+
+def test_what_cannot_be_opened_says_why(kind: PostgresKind, server: PostgresServer) -> None:
+    with pytest.raises(OperatorError, match="has no log 9"):
+        PostgresAppender(kind.url, 9)
+    with pytest.raises(OperatorError, match="has no log 9"):
+        remote_registry.open_remote_reader(kind.url, 9)
+    wrong = server.url(password="secret-word")
+    every: tuple[Callable[[str, int], object], ...] = (
+        PostgresAppender,
+        remote_registry.open_remote_reader,
+        make_log,
+    )
+    for opens in every:
+        with pytest.raises((OperatorError, RetriableError)) as found:
+            opens(wrong, 1)
+        assert "password authentication failed" in str(found.value)
+        assert "secret-word" not in str(found.value)
+    for url in ("nats://h/x?token=secret-word", "secret-word"):
+        with pytest.raises(OperatorError, match=r"begins with postgresql://") as refused:
+            remote_registry.make_remote_log(url, 1)
+        assert "secret-word" not in str(refused.value)
+    with pytest.raises(OperatorError, match="is not a PostgreSQL URL") as refused:
+        remote_registry.open_remote_reader("postgresql://u:secret@word@h/d", 1)
+    assert "secret" not in str(refused.value)
+    change(kind, "UPDATE treadle_log.logs SET form = 99")
+    for opens in every:
+        with pytest.raises(OperatorError, match=r"made by a newer treadle \(its form is 99"):
+            opens(kind.url, kind.number)
+
+
+# Segments
+
+
+def test_segments_go_when_all_of_their_tables_may(kind: PostgresKind) -> None:
+    async def fill(*tables: str) -> None:
+        appender = kind.open_appender()
+        for table in tables:
+            await appender.append([entry(table=table)])
+        await appender.aclose()
+
+    asyncio.run(fill("a", "b", "a"))
+    kind.roll()
+    asyncio.run(fill("a", "b"))
+    kind.roll()
+    asyncio.run(fill("a"))
+    with closing(kind.open_reader()) as reader:
+        assert [one.entries for one in reader.list_backlogs()] == [4, 2]
+        assert reader.trim([TrimPoint(1, "a", 6)]) == 0
+        assert reader.trim([TrimPoint(1, "b", 2)]) == 3
+        assert [one.position for one in reader.find_entries(1, 10)] == [4, 5, 6]
+        assert [(one.table_name, one.entries) for one in reader.list_backlogs()] == [("b", 1)]
+        # A reader in a look keeps a segment, for now.
+        with psycopg.connect(kind.url) as connection:
+            connection.execute("SELECT 1 FROM treadle_log.e_1_2")
+            assert reader.trim([TrimPoint(1, "b", 6)]) == 0
+        assert reader.trim([]) == 2
+        assert [one.position for one in reader.find_entries(1, 10)] == [6]
+
+
+def test_what_cannot_be_loaded_is_copied_out_of_an_old_segment(kind: PostgresKind) -> None:
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(b"%d" % n, "stuck" if n == 7 else "a") for n in range(30)])
+        await appender.aclose()
+
+    for _ in range(2):
+        asyncio.run(fill())
+        kind.roll()
+    with closing(kind.open_reader()) as reader:
+        reader.mark_loaded(1, "a", 60)
+        waiting = reader.list_backlogs()
+        assert [(one.table_name, one.entries) for one in waiting] == [("stuck", 2)]
+        kind.keep(retention_us=10, now=100)
+        assert [one.position for one in reader.find_entries(1, 100)] == [8, 38]
+        assert reader.list_backlogs() == waiting
+        assert [one.position for one in reader.read(1, "stuck", 0, 10, 100)] == [8, 38]
+        with closing(kind.open_reader()) as other:
+            assert other.list_backlogs() == waiting
+        assert [one.position for one in reader.statistics.list_entries_below(None, 1)] == [38]
+        assert reader.trim([TrimPoint(1, "stuck", 8)]) == 1
+        assert [one.position for one in reader.read(1, "stuck", 0, 10, 100)] == [38]
+
+
+def test_an_append_goes_on_in_the_next_segment(kind: PostgresKind) -> None:
+    async def run() -> list[int]:
+        appender = kind.open_appender()
+        found = []
+        for number in range(4):
+            found.append(await appender.append([entry(b"%d" % number)]))
+            await asyncio.to_thread(kind.roll)
+            key = once(f"key {number}")
+            found.append((await appender.append_once([entry(b"keyed")], key)).first)
+            await asyncio.to_thread(kind.roll)
+        await appender.aclose()
+        return found
+
+    assert asyncio.run(run()) == list(range(1, 9))
+    assert [position for position, _ in payloads(kind)] == list(range(1, 9))
+    change(kind, "ANALYZE treadle_log.e_1_1")  # it is there
+
+
+def test_a_reader_counts_the_tables_of_its_slots(kind: PostgresKind) -> None:
+    tables = [f"t{n}" for n in range(12)]
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        for _ in range(2):
+            await appender.append([entry(table=table) for table in tables])
+        await appender.aclose()
+
+    slots = frozenset(compute_slot(1, table) for table in tables[:4])
+    mine = {table for table in tables if compute_slot(1, table) in slots}
+    asyncio.run(fill())
+    with closing(kind.open_reader()) as reader:
+        assert {one.table_name for one in reader.list_backlogs()} == set(tables)
+        reader.share_tables(slots, {(1, "t0"): 1, (1, "t1"): 14, (1, "t11"): 3})
+        found = {one.table_name: one.entries for one in reader.list_backlogs()}
+        assert found == dict.fromkeys(mine - {"t0", "t1"}, 2) | {"t0": 1}
+
+
+# Damage
+
+
+def test_a_damaged_page_hides_only_its_own_entries(
+    kind: PostgresKind, server: PostgresServer
+) -> None:
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(b"%d" % n * 40, "ab"[n % 3 == 0]) for n in range(300)])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    with psycopg.connect(kind.url, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+        row = connection.execute("SELECT pg_relation_filepath('treadle_log.e_1_1')").fetchone()
+        lost = connection.execute(
+            "SELECT position FROM treadle_log.e_1_1 WHERE (ctid::text::point)[0] = 2"
+        ).fetchall()
+    assert row is not None
+    server.stop()
+    with (server._root / "data" / row[0]).open("r+b") as file:
+        file.seek(2 * 8192 + 4000)
+        [byte] = file.read(1)
+        file.seek(2 * 8192 + 4000)
+        file.write(bytes([byte ^ 1]))
+    server.start()
+    damaged = sorted(position for (position,) in lost)
+    assert 10 < len(damaged) < 100
+    with closing(kind.open_reader()) as reader:
+        assert sum(one.entries for one in reader.list_backlogs()) == 300
+        assert reader.list_backlogs() != []
+        found = reader.find_entries(1, 300)
+        assert [one.position for one in found] == list(range(1, 301))
+        assert [one.position for one in found if isinstance(one, DamagedEntry)] == damaged
+        assert any("invalid page" in one.why for one in found if isinstance(one, DamagedEntry))
+        both = [reader.read(1, table, 0, 10**6, 10**9) for table in "ab"]
+        assert sorted(one.position for its in both for one in its) == list(range(1, 301))
+        for its in both:
+            assert [one.position for one in its] == sorted(one.position for one in its)
+        assert (
+            sorted(one.position for its in both for one in its if isinstance(one, DamagedEntry))
+            == damaged
+        )
+        assert reader.get_anchor(damaged[0]) is None
+        assert reader.get_anchor(1) is not None
+
+
+# Checks
+
+
+def test_a_server_is_looked_at(server: PostgresServer, kind: PostgresKind) -> None:
+    found = look_at_server(kind.url)
+    assert (found.fsync, found.data_checksums, found.standbys) == (False, True, 0)
+    assert found.sees_standbys
+    with pytest.raises(OperatorError, match="fsync is off"):
+        remote_registry.check_remote_log(kind.url, "single")

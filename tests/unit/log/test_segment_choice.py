@@ -1,0 +1,45 @@
+"""When a log on PostgreSQL goes on in a new segment, and which old ones go."""
+
+from treadle.log.postgres.segment_choice import (
+    FREEZE_AGE_US,
+    SEGMENT_AGE_US,
+    SEGMENT_BYTES_MAX,
+    LogSegment,
+    list_overdue,
+    list_unfrozen,
+    list_unsealed,
+    should_rescue,
+    should_switch,
+)
+
+
+def segment(number: int, sealed_at: int | None = None, frozen_at: int | None = None) -> LogSegment:
+    return LogSegment(number, 1, 2, 3, 4, 0, sealed_at, frozen_at)
+
+
+def test_a_segment_ends_when_it_is_large_or_old_and_not_empty() -> None:
+    assert should_switch(SEGMENT_BYTES_MAX, 0, 1, has_entries=True)
+    assert should_switch(1, 0, SEGMENT_AGE_US, has_entries=True)
+    assert not should_switch(SEGMENT_BYTES_MAX - 1, 0, SEGMENT_AGE_US - 1, has_entries=True)
+    assert not should_switch(SEGMENT_BYTES_MAX, 0, SEGMENT_AGE_US, has_entries=False)
+
+
+def test_what_is_done_with_segments_that_ended() -> None:
+    day, now = FREEZE_AGE_US, 10 * FREEZE_AGE_US
+    segments = [
+        segment(0, sealed_at=1),
+        segment(1, sealed_at=now - 5 * day, frozen_at=now),
+        segment(2, sealed_at=now - day),
+        segment(3, sealed_at=now - day + 1),
+        segment(4),
+        segment(5),
+    ]
+    assert list_unsealed(segments, open_segment=5) == [4]
+    assert list_unfrozen(segments[1:], now) == [2]
+    assert list_overdue(segments, now, retention_us=2 * day) == [1]
+
+
+def test_little_is_copied_out_of_an_old_segment_and_much_is_not() -> None:
+    assert should_rescue(0, 100)
+    assert should_rescue(10, 100)
+    assert not should_rescue(11, 100)
