@@ -494,6 +494,18 @@ def test_a_commit_that_did_not_wait_counts_as_not_done(postgres_database: str) -
     engine.dispose()
 
 
+def test_a_server_that_became_a_standby_is_left(postgres_database: str) -> None:
+    store = Store.open(postgres_database, SecretCipher(KEY))
+    with store._database.engine.connect() as connection:  # the only one of its pool
+        refuse = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+        connection.execute(text(refuse))
+        connection.commit()
+    with pytest.raises(RetriableError, match="read-only transaction"):
+        store.accounts.create_account("a")
+    store.accounts.create_account("a")
+    store.close()
+
+
 def test_no_more_connections_are_open_than_allowed(postgres_database: str) -> None:
     engine = create_store_engine(postgres_database, 2)
     engine.pool._timeout = 0.05  # type: ignore[attr-defined]
