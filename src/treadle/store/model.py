@@ -572,6 +572,31 @@ class TableLoadStatus:
     trouble_since: int | None = None
 
 
+class TableCondition(NamedTuple):
+    """The totals of a table and what is wrong with it, for whoever reads all tables.
+
+    Attributes:
+        position: greatest position of the present log whose load was recorded.
+        received: records that loads took; `TableTotals` has more of them.
+        loaded_at: the end of the last load; None before the first one.
+        stopped: the table is not tried again until somebody acts.
+        error: why the last try failed; None when it did not.
+        trouble: what somebody should know of its last load; None for nothing.
+    """
+
+    source_id: int
+    table_name: str
+    position: int
+    received: int
+    loaded: int
+    superseded: int
+    rejected: int
+    loaded_at: int | None
+    stopped: bool
+    error: str | None
+    trouble: str | None
+
+
 class TableOverview(NamedTuple):
     """What lists of many tables need of each.
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.loads import load as plain
 
+from treadle.store import tables as store_tables
 from treadle.store.model import (
     EntryOutcome,
     KeptColumn,
@@ -13,6 +14,7 @@ from treadle.store.model import (
     LoadReport,
     PushedTable,
     RecordRejection,
+    TableCondition,
     TableLoadStatus,
     TableTotals,
 )
@@ -172,6 +174,45 @@ def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
     store.loads.record_load(load(source, 6, 7), [])
     assert store.tables.list_statuses(source) == [replace(at_five, loaded=7, loaded_at=75)]
     assert store.tables.list_statuses(source + 1) == []
+
+
+def test_all_tables_are_read_some_at_a_time(store: Store) -> None:
+    shop, crm = make_source(store), make_source(store, "crm")
+    for source in (shop, crm):
+        for name in ODD_NAMES:
+            store.loads.record_load(load(source, 1, 5, table=name), [])
+    store.loads.record_failure(load(crm, 6, 9, error="the key differs"), stopped=True)
+    [account] = store.accounts.list_accounts()
+    conditions = [*store.tables.read_conditions()]
+    keys = {(one.source_id, one.table_name) for one in conditions}
+    assert keys == {(source, name) for source in (shop, crm) for name in ODD_NAMES}
+    assert len(conditions) == len(keys)
+    [failing] = [one for one in conditions if one.error is not None]
+    assert failing == TableCondition(
+        crm, "orders", 5, 10, 7, 2, 1, 55, stopped=True, error="the key differs", trouble=None
+    )
+    overviews = {
+        source: [*found] for source, found in store.tables.read_account_overviews(account.id)
+    }
+    assert {key: sorted(found) for key, found in overviews.items()} == {
+        source: sorted(store.tables.list_overviews(source)) for source in (shop, crm)
+    }
+    assert [*store.tables.read_account_overviews(account.id + 1)] == []
+
+
+def test_tables_that_are_not_well_or_wait_are_found_among_many(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source(store)
+    for name in ODD_NAMES:
+        store.loads.record_load(load(source, 1, 5, table=name), [])
+    assert store.tables.list_noted_statuses([]) == []
+    store.loads.record_failure(load(source, 6, 9, error="the key differs"), stopped=False)
+    every = store.tables.list_statuses()
+    noted = store.tables.list_noted_statuses([(source, "a\0b"), (source, "new")])
+    assert noted == [one for one in every if one.table_name in ("orders", "a\0b")]
+    monkeypatch.setattr(store_tables, "NOTED_MAX", 1)
+    assert store.tables.list_noted_statuses([(source, "a\0b"), (source, "new")]) == every
 
 
 def test_of_tries_from_one_position_the_last_is_kept(store: Store) -> None:
