@@ -19,7 +19,7 @@ FUZZ_RUNS ?= 20000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run wheel test browser-test pictures release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: run wheel test browser-test pictures store-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -39,6 +39,9 @@ browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browse
 
 pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from a running server; needs Chromium
 	$(BIN)/python -m tests.browser.pictures $(ARGS)
+
+store-test: $(VENV)/test.stamp ## The acceptance tests once more, with every store on PostgreSQL; before a release
+	STORE_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance $(ARGS)
 
 release-test: $(VENV)/test.stamp $(VENV)/browser.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)

@@ -1,10 +1,58 @@
-"""A treadle server per test, loading into each kind of destination."""
+"""A treadle server per test, loading into each kind of destination.
 
+With STORE_TESTS=postgres in the environment each of them keeps its store on PostgreSQL.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import WITHOUT_VACUUM
+from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer
+
+from treadle.config import Config
+from treadle.store.key_files import load_cipher
+from treadle.store.store import Store
+
+STORES_VARIABLE = "STORE_TESTS"
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[PostgresServer]:
+    """PostgreSQL for the stores, with connections for several servers at once."""
+    with PostgresServer(settings={**WITHOUT_VACUUM, "max_connections": "200"}) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the stores of this test where the environment says."""
+    if os.environ.get(STORES_VARIABLE) != "postgres":
+        yield
+        return
+    if request.node.get_closest_marker("file_store"):
+        pytest.skip("this is about the file of a store")
+    server: PostgresServer = request.getfixturevalue("store_server")
+    made: list[str] = []
+
+    def make_store(data: Path) -> None:
+        path = data / "treadle.toml"
+        if (data / "secret.key").exists() or (path.exists() and "store =" in path.read_text()):
+            return
+        config = Config(data=data)
+        config.make_data_folder()
+        made.append(server.create_database())
+        there = path.read_text() if path.exists() else ""
+        path.write_text(f'store = "{made[-1]}"\nstore_durability = "none"\n{there}')
+        path.chmod(0o600)
+        Store.open(made[-1], load_cipher(config.key_path)).close()
+
+    monkeypatch.setattr(TreadleServer, "make_store", staticmethod(make_store))
+    yield
+    for url in made:
+        server.drop_database(url)
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

@@ -3,10 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from tests.servers.keyless_sender import BATCH, KeylessSender, count_ids
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 SETTINGS = {"load_age_seconds": "0.1", "load_rows": "200"}
+
+pytestmark = pytest.mark.file_store
 
 
 def test_a_server_under_load_is_restored_into_an_empty_folder(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.processes import runs
 from tests.servers.treadle import Client, TreadleServer, eventually
 
+from treadle.config import Config
 from treadle.destinations.registry import make_destination
 from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
@@ -37,7 +38,7 @@ def server(tmp_path: Path) -> Iterator[TreadleServer]:
 def store(server: TreadleServer) -> Iterator[Store]:
     """The store of the running server."""
     cipher = load_cipher(server.data / "secret.key", None, None)
-    opened = Store.open(f"sqlite:///{server.data / 'store.sqlite'}", cipher)
+    opened = Store.open(Config.read({"data": str(server.data)}, {}).store_url, cipher)
     yield opened
     opened.close()
 
@@ -222,7 +223,7 @@ def test_a_check_without_a_server_is_done_by_the_command(tmp_path: Path) -> None
     with server:
         client_id, _ = server.account()
     cipher = load_cipher(server.data / "secret.key", None, None)
-    store = Store.open(f"sqlite:///{server.data / 'store.sqlite'}", cipher)
+    store = Store.open(Config.read({"data": str(server.data)}, {}).store_url, cipher)
     (tmp_path / "wrong.duckdb").write_bytes(b"no database" * 1000)
     check = add_destination(store, client_id, f"duckdb://{tmp_path / 'wrong.duckdb'}")
     words = ("destination", "check", str(check.destination_id))

@@ -314,6 +314,7 @@ def open_to_others(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if stat.S_IMODE(path.lstat().st_mode) & 0o077]
 
 
+@pytest.mark.file_store
 def test_nothing_in_a_folder_that_was_there_is_open_to_others(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

@@ -6,15 +6,20 @@ the way of the tutorial in a browser and takes a picture of each page on the way
 
 import argparse
 import contextlib
+import math
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.browser.conftest import FLAGS
 from tests.browser.watched import PATIENCE_MS, WatchedPage, watch
 from tests.servers.treadle import Client, TreadleServer, eventually
+
+from treadle.traces.series_file import SeriesWriter
+from treadle.traces.series_layout import SERVER_FIGURES, SeriesStep
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -26,6 +31,43 @@ CUSTOMERS: Final = [
     {"id": 2, "name": "Bo", "city": "Lagos"},
     {"id": 3, "name": "Chidi", "city": "Lima"},
 ]
+
+
+STEP_SECONDS: Final = 10
+HOUR_STEPS: Final = 360
+
+
+def make_steps(now: int) -> list[SeriesStep]:
+    """Return made-up figures of the hour before a time; a destination was down for a while.
+
+    A server that runs for a minute has no hour to show.
+    """
+    steps = []
+    waiting = oldest = 0.0
+    present = now // STEP_SECONDS * STEP_SECONDS
+    for number in range(HOUR_STEPS):
+        rate = 420 + 160 * math.sin(number / 41) + 40 * math.sin(number / 3)
+        is_down = 150 <= number < 186
+        backlog = waiting + rate * STEP_SECONDS
+        loaded = 0.0 if is_down else min(backlog, 9_000.0)
+        waiting = backlog - loaded
+        oldest = oldest + STEP_SECONDS if is_down else max(0.0, oldest - 2 * STEP_SECONDS)
+        figures: dict[str, float | None] = dict.fromkeys(SERVER_FIGURES, 0.0)
+        figures |= {
+            "accepted": rate * STEP_SECONDS,
+            "loaded": loaded,
+            "rejected": 3.0 if number % 60 == 0 else 0.0,
+            "waiting": waiting,
+            "freshness_p50_seconds": None if is_down else 0.6 + oldest / 2,
+            "freshness_p99_seconds": None if is_down else 1.1 + oldest,
+            "requests_2xx": rate / 2,
+            "requests_4xx": 4.0 if number % 45 < 3 else 0.0,
+            "log_bytes": 41e6 + 9e4 * number,
+            "disk_free_bytes": 64e9,
+        }
+        at = present - (HOUR_STEPS - number) * STEP_SECONDS
+        steps.append(SeriesStep(at, tuple(figures[name] for name in SERVER_FIGURES)))
+    return steps
 
 
 class PictureWalk:
@@ -62,7 +104,7 @@ class PictureWalk:
         client.push(token, CUSTOMERS, table="customers", keys=["id"])
         eventually(lambda: "customers" in server.treadle("loads", "--json"))
         odd: list[dict[str, Any]] = [
-            {"id": 2, "name": "Bo", "city": 5, "tags": ["new", "vip"]},
+            {"id": 5, "name": "Eli", "city": 5, "tags": ["new", "vip"]},
             {"id": 4, "name": "Dee", "visits": 10**40},
         ]
         client.push(token, odd, table="customers", keys=["id"])
@@ -78,12 +120,27 @@ class PictureWalk:
         page.locator("[data-number=freshness]", has_text="s").wait_for(timeout=PATIENCE_MS)
         page.locator(".plots path.series").first.wait_for(timeout=PATIENCE_MS)
         self.take("overview", height=900)
+        self.take_plots()
         self.seen.open(f"/sources/{self.source}/tables/customers")
         self.take("table", height=900)
         self.seen.open("/rejects")
         self.take("rejected")
         self.seen.open(f"/sources/{self.source}/tokens")
         self.take("tokens", height=880)
+
+    def take_plots(self) -> None:
+        """Take a picture of the plots, with figures of an hour."""
+        writer = SeriesWriter(self.server.data / "series")
+        for step in make_steps(int(time.time())):
+            writer.write(step)
+        writer.close()
+        self.seen.open("/?range=1h")
+        plots = self.seen.page.locator(".plots")
+        self.seen.page.wait_for_function(
+            "() => document.querySelector('.plots path.series').getAttribute('d').length > 500",
+            timeout=PATIENCE_MS,
+        )
+        plots.screenshot(path=self.folder / "plots.png", animations="disabled")
 
 
 def make_pictures(browser: "Browser", folder: Path) -> None:

@@ -155,7 +155,7 @@ class Scene:
             closing(open_store(config)) as store,
             closing(SqliteReader(config.log_path)) as reader,
         ):
-            return compute_ledger(store, reader.statistics)
+            return compute_ledger(store, reader)
 
     def balance(self) -> list[str]:
         """What the ledger says with everything loaded, when it is wrong."""

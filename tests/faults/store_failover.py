@@ -53,6 +53,8 @@ class Revocations(threading.Thread):
     def __post_init__(self) -> None:
         """Become a thread."""
         threading.Thread.__init__(self, daemon=True)
+        # One client for each thread: to make one takes longer than a request.
+        self._asking = httpx.Client(base_url=self.rig.server.url, timeout=ANSWER_SECONDS_MAX)
         self._http = httpx.Client(base_url=self.rig.server.url, timeout=ANSWER_SECONDS_MAX)
 
     __hash__ = threading.Thread.__hash__
@@ -107,11 +109,10 @@ class Revocations(threading.Thread):
         found, self.found = self.found, []
         for token, at in self.gone:
             time.sleep(max(0.0, at + REVOKED_SECONDS_MAX - time.monotonic()))
-            answer = httpx.post(
-                f"{self.rig.server.url}/v2/import/push",
+            answer = self._asking.post(
+                "/v2/import/push",
                 json=[self._make_record()],
                 headers={"Authorization": f"Bearer {token}"},
-                timeout=ANSWER_SECONDS_MAX,
             )
             if answer.status_code != 401:
                 found.append(f"a token that was revoked is answered {answer.status_code}")
@@ -135,7 +136,7 @@ class StoreScene:
             closing(open_store(config)) as store,
             closing(SqliteReader(config.log_path)) as reader,
         ):
-            return compute_ledger(store, reader.statistics)
+            return compute_ledger(store, reader)
 
     def balance(self) -> list[str]:
         """What is wrong in the ledger with everything loaded."""

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 
@@ -35,7 +35,12 @@ class TreadleServer:
         settings: further settings by name, for example {"load_age_seconds": "0.2"}.
         environment: further environment variables.
         program: the module to serve with.
+
+    Attributes:
+        make_store: makes a store for a data folder before its first use; None for the file in it.
     """
+
+    make_store: ClassVar[Callable[[Path], None] | None] = None
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class TreadleServer:
 
     def start(self) -> Self:
         """Start and wait until it listens; a port once chosen is kept over restarts."""
+        self._make_store()
         command = [sys.executable, "-m", self.program, "serve", "--data", str(self.data)]
         command += ["--port", str(self.port)]
         for name, value in self.settings.items():
@@ -84,6 +90,11 @@ class TreadleServer:
         assert found, self.said
         self.port = int(found[2] or 0)
         return self
+
+    def _make_store(self) -> None:
+        make = type(self).make_store
+        if make is not None:
+            make(self.data)
 
     def _name_destination(self) -> dict[str, str]:
         """The destination as a variable: other users can read a password in a flag."""
@@ -146,6 +157,7 @@ class TreadleServer:
         One that only looks runs in this process: to start another takes ten times as long as to
         look, and tests that wait look often.
         """
+        self._make_store()
         if arguments[:1] in LOOKING or arguments[:2] in LOOKING:
             code, out, err = self._look(*arguments)
             assert code == 0 or not check, err

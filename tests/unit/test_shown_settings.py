@@ -14,6 +14,7 @@ def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
         {"data": str(tmp_path), "workers": "2"},
         {
             "TREADLE_DESTINATION": f"postgresql://treadle:{secret}@db/shop",
+            "TREADLE_STORE": f"postgresql://treadle:{secret}@db1,db2/treadle",
             "TREADLE_METRICS_TOKEN": secret,
             "TREADLE_SMTP_URL": f"smtps://me:{secret}@mail.example.com",
         },
@@ -26,6 +27,7 @@ def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
     assert (shown["log_level"].value, shown["log_level"].origin) == ("info", "default")
     assert (shown["metrics_token"].value, shown["metrics_token"].origin) == ("set", "environment")
     assert shown["destination"].value == "postgresql://treadle:***@db/shop"
+    assert shown["store"].value == "postgresql://treadle:***@db1,db2/treadle"
     assert shown["data"].value == str(tmp_path)
     assert b'"origins":{' in encode_orders(config)
     assert Config.read({"data": str(tmp_path)}, {}).origins == {"data": "flag", "load_rows": "file"}

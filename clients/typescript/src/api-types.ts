@@ -1153,6 +1153,8 @@ export interface RebuildResult {
   doubts: string[];
   /** the table now holds the rebuilt rows */
   swapped: boolean;
+  /** the schema where what was built stays */
+  built_in: string | null;
 }
 
 /** What became of an accepted request. */
@@ -2811,7 +2813,7 @@ export interface Operations {
   list_audit_events: {
     query?: {
       /** only of this action */
-      action?: "create_account" | "rename_account" | "delete_account" | "create_account_token" | "revoke_account_token" | "create_source" | "change_source" | "pause_source" | "unpause_source" | "move_source" | "set_options" | "set_quotas" | "delete_source" | "create_import_token" | "take_over_import_token" | "revoke_import_token" | "create_webhook_token" | "take_over_webhook_token" | "revoke_webhook_token" | "create_metrics_token" | "revoke_metrics_token" | "create_token" | "revoke_token" | "expire_token" | "describe_token" | "disable_token" | "enable_token" | "replace_token" | "create_ephemeral_token" | "open_session" | "end_session" | "leave_guide" | "rotate_key" | "set_destination" | "check_destination" | "create_destination" | "change_destination" | "delete_destination" | "adopt_tables" | "set_table_schema" | "remove_table_schema" | "replay_table" | "load_table" | "retry_table" | "copy_history" | "resend_records" | "cancel_operation" | "salvage_log" | "make_backup" | "restore_backup" | "add_recipient" | "change_recipient" | "disable_recipient" | "enable_recipient" | "remove_recipient" | "create_hook" | "change_hook" | "delete_hook" | "send_again" | "snooze_problem" | "add_user" | "invite_user" | "accept_invite" | "set_password" | "change_role" | "disable_user" | "enable_user" | "delete_user" | "switch_account" | "test_hook" | "test_recipient";
+      action?: "create_account" | "rename_account" | "delete_account" | "create_account_token" | "revoke_account_token" | "create_source" | "change_source" | "pause_source" | "unpause_source" | "move_source" | "set_options" | "set_quotas" | "delete_source" | "create_import_token" | "take_over_import_token" | "revoke_import_token" | "create_webhook_token" | "take_over_webhook_token" | "revoke_webhook_token" | "create_metrics_token" | "revoke_metrics_token" | "create_token" | "revoke_token" | "expire_token" | "describe_token" | "disable_token" | "enable_token" | "replace_token" | "create_ephemeral_token" | "open_session" | "end_session" | "leave_guide" | "rotate_key" | "set_destination" | "check_destination" | "create_destination" | "change_destination" | "delete_destination" | "adopt_tables" | "set_table_schema" | "remove_table_schema" | "replay_table" | "load_table" | "retry_table" | "copy_history" | "resend_records" | "cancel_operation" | "add_log" | "salvage_log" | "replace_log" | "make_backup" | "restore_backup" | "add_recipient" | "change_recipient" | "disable_recipient" | "enable_recipient" | "remove_recipient" | "create_hook" | "change_hook" | "delete_hook" | "send_again" | "snooze_problem" | "add_user" | "invite_user" | "accept_invite" | "set_password" | "change_role" | "disable_user" | "enable_user" | "delete_user" | "switch_account" | "test_hook" | "test_recipient";
       /** only with this outcome */
       outcome?: "begun" | "done" | "refused" | "failed";
       /** only of actors of this kind, or of one of them: `person 3` */
@@ -3066,7 +3068,7 @@ export interface Operations {
   list_trail_events: {
     query?: {
       /** only of this action */
-      action?: "create_account" | "rename_account" | "delete_account" | "create_account_token" | "revoke_account_token" | "create_source" | "change_source" | "pause_source" | "unpause_source" | "move_source" | "set_options" | "set_quotas" | "delete_source" | "create_import_token" | "take_over_import_token" | "revoke_import_token" | "create_webhook_token" | "take_over_webhook_token" | "revoke_webhook_token" | "create_metrics_token" | "revoke_metrics_token" | "create_token" | "revoke_token" | "expire_token" | "describe_token" | "disable_token" | "enable_token" | "replace_token" | "create_ephemeral_token" | "open_session" | "end_session" | "leave_guide" | "rotate_key" | "set_destination" | "check_destination" | "create_destination" | "change_destination" | "delete_destination" | "adopt_tables" | "set_table_schema" | "remove_table_schema" | "replay_table" | "load_table" | "retry_table" | "copy_history" | "resend_records" | "cancel_operation" | "salvage_log" | "make_backup" | "restore_backup" | "add_recipient" | "change_recipient" | "disable_recipient" | "enable_recipient" | "remove_recipient" | "create_hook" | "change_hook" | "delete_hook" | "send_again" | "snooze_problem" | "add_user" | "invite_user" | "accept_invite" | "set_password" | "change_role" | "disable_user" | "enable_user" | "delete_user" | "switch_account" | "test_hook" | "test_recipient";
+      action?: "create_account" | "rename_account" | "delete_account" | "create_account_token" | "revoke_account_token" | "create_source" | "change_source" | "pause_source" | "unpause_source" | "move_source" | "set_options" | "set_quotas" | "delete_source" | "create_import_token" | "take_over_import_token" | "revoke_import_token" | "create_webhook_token" | "take_over_webhook_token" | "revoke_webhook_token" | "create_metrics_token" | "revoke_metrics_token" | "create_token" | "revoke_token" | "expire_token" | "describe_token" | "disable_token" | "enable_token" | "replace_token" | "create_ephemeral_token" | "open_session" | "end_session" | "leave_guide" | "rotate_key" | "set_destination" | "check_destination" | "create_destination" | "change_destination" | "delete_destination" | "adopt_tables" | "set_table_schema" | "remove_table_schema" | "replay_table" | "load_table" | "retry_table" | "copy_history" | "resend_records" | "cancel_operation" | "add_log" | "salvage_log" | "replace_log" | "make_backup" | "restore_backup" | "add_recipient" | "change_recipient" | "disable_recipient" | "enable_recipient" | "remove_recipient" | "create_hook" | "change_hook" | "delete_hook" | "send_again" | "snooze_problem" | "add_user" | "invite_user" | "accept_invite" | "set_password" | "change_role" | "disable_user" | "enable_user" | "delete_user" | "switch_account" | "test_hook" | "test_recipient";
       /** only with this outcome */
       outcome?: "begun" | "done" | "refused" | "failed";
       /** only events before the one with this id */
@@ -3132,6 +3134,12 @@ export interface Operations {
       dry_run?: "true" | "false";
       /** true: swap even if rows may be lost */
       force?: "true" | "false";
+      /** build in this schema, keep it, and swap nothing; SOURCE__NAME */
+      into?: string | null;
+      /** only what was accepted at or after this time */
+      from?: string | null;
+      /** only what was accepted before this time */
+      to?: string | null;
     };
     answer: Operation;
   };

@@ -44,14 +44,17 @@ def run_audit(config: Config, arguments: Arguments) -> int:
     rows: list[tuple[object, ...]] = []
     told: list[str] = []
     differs = False
-    with open_existing_store(config) as store, closing(open_reader(config)) as reader:
+    with (
+        open_existing_store(config) as store,
+        closing(open_reader(config, store.logs)) as reader,
+    ):
         if arguments.source is not None:
             sources = [find_source(store, None, arguments.source)]
         else:
             sources = [
                 source for source in store.sources.list_sources() if source.deleted_at is None
             ]
-        lines = compute_ledger(store, reader.statistics, [source.id for source in sources])
+        lines = compute_ledger(store, reader, [source.id for source in sources])
         for found in gather_evidence(
             store,
             reader,

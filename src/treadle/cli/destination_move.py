@@ -200,14 +200,15 @@ def _copy_history(
 ) -> "HistoryCopy":
     """Copy what the log holds of a source into its new destination."""
     from treadle.destinations.registry import make_destination
+    from treadle.log.joined import choose_reader
     from treadle.log.protocol import ReadLimits
     from treadle.maintenance.history import HistoryCopy
 
     require_log(config)
-    with _lock_copies(config), open_existing_log(config) as reader:
+    with _lock_copies(config), open_existing_log(config, store) as reader:
         copy = HistoryCopy(
             store=store,
-            reader=reader,
+            reader=choose_reader(reader, source.id),
             destination=make_destination(chosen.url),
             source=source,
             schema=store.moves.find_schema(source, chosen.id),
@@ -256,8 +257,8 @@ def _count_waiting(config: Config, store: "Store", source: "Source") -> int:
 
     if not has_log(config):
         return 0
-    with open_existing_log(config) as reader:
-        lines = compute_ledger(store, reader.statistics, (source.id,))
+    with open_existing_log(config, store) as reader:
+        lines = compute_ledger(store, reader, (source.id,))
     return sum(line.waiting for line in lines)
 
 

@@ -1,6 +1,7 @@
 """`treadle doctor`: finds what is wrong around treadle, and says what to do."""
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from treadle.cli.command import Arguments, CliCommand
@@ -23,7 +24,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def run_doctor(config: Config, arguments: Arguments) -> int:
     """Print every finding; return 1 if one of them is bad."""
     from treadle.http.address_policy import AddressPolicy
-    from treadle.log.registry import find_damage, open_reader
+    from treadle.log.registry import find_damage, open_file
     from treadle.log.salvage_report import KnownLog
     from treadle.maintenance.doctor.checks import examine
     from treadle.maintenance.doctor.findings import is_healthy
@@ -31,8 +32,8 @@ def run_doctor(config: Config, arguments: Arguments) -> int:
     found: list[Finding] = []
     findings = examine(
         config,
-        lambda: open_reader(config),
-        lambda: find_damage(config, KnownLog()),
+        partial(open_file, config),
+        partial(find_damage, config, KnownLog()),
         whole=not arguments.quick,
         warnings=arguments.warnings,
         check_address=AddressPolicy(allows_loopback=config.destinations_local).check,

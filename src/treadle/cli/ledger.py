@@ -35,9 +35,9 @@ def print_ledger(config: Config, arguments: Arguments) -> int:
         if arguments.source is not None:
             chosen = [find_source(store, None, arguments.source).id]
         names = {source.id: source.name for source in store.sources.list_sources()}
-        reader = open_reader(config)
+        reader = open_reader(config, store.logs)
         try:
-            lines = compute_ledger(store, reader.statistics, chosen)
+            lines = compute_ledger(store, reader, chosen)
         finally:
             reader.close()
     rows = [

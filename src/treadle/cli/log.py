@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, CliCommand
@@ -11,15 +11,15 @@ from treadle.cli.output import print_json, print_line, print_objects, print_tabl
 from treadle.cli.result_text import to_json_value
 from treadle.cli.store_access import (
     find_source,
-    open_existing_log,
     open_existing_store,
     require_log,
 )
 from treadle.config import Config
 from treadle.counting import count_noun
 from treadle.errors import OperatorError, TreadleError
+from treadle.log.joined import join_spaces
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
-from treadle.log.registry import find_damage
+from treadle.log.registry import find_damage, list_log_files, open_folder
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.text import format_bytes
 from treadle.timestamps import to_datetime
@@ -41,7 +41,7 @@ def _stats_arguments(parser: argparse.ArgumentParser) -> None:
 def print_log_stats(config: Config, arguments: Arguments) -> int:
     """Print what waits in the log, by table."""
     names = _read_source_names(config)
-    with open_existing_log(config) as reader:
+    with _open_logs(config) as readers:
         rows = [
             (
                 names.get(one.source_id, one.source_id),
@@ -52,10 +52,11 @@ def print_log_stats(config: Config, arguments: Arguments) -> int:
                 one.loaded,
             )
             for one in sorted(
-                reader.list_backlogs(), key=lambda one: (one.source_id, one.table_name)
+                (one for reader in readers.values() for one in reader.list_backlogs()),
+                key=lambda one: (one.source_id, one.table_name),
             )
         ]
-        space = reader.statistics.measure_space()
+        space = join_spaces([reader.statistics.measure_space() for reader in readers.values()])
     if arguments.json:
         print_objects(COLUMNS, rows)
         return 0
@@ -71,27 +72,32 @@ def verify_log(config: Config, arguments: Arguments) -> int:
     from treadle.log.verification import verify_log as verdict_on
 
     require_log(config)
-    why = find_damage(config, KnownLog(), whole=True)
-    if why is not None:
-        raise OperatorError(
-            f"the log {config.log_path} is damaged ({why}); stop treadle and run `treadle log "
-            "salvage`, or start treadle again: both put it aside and go on with what can be read"
-        )
-    with open_existing_log(config) as reader:
-        found = verdict_on(reader)
+    for number, path in list_log_files(config).items():
+        why = find_damage(config, KnownLog(), number, whole=True)
+        if why is not None:
+            raise OperatorError(
+                f"the log {path} is damaged ({why}); stop treadle and run `treadle log salvage`, "
+                "or start treadle again: both put it aside and go on with what can be read"
+            )
+    with _open_logs(config) as readers:
+        verdicts = {number: verdict_on(reader) for number, reader in readers.items()}
     names = _read_source_names(config)
-    for one in found.damaged_entries:
-        source = names.get(one.source_id, one.source_id)
-        print_line(
-            f"entry {one.position} of {one.table_name!r}, source {source}, is damaged and "
-            f"will be left out: {one.why}"
-        )
+    sound = damaged = 0
+    for number, found in verdicts.items():
+        sound += found.sound_entries
+        damaged += len(found.damaged_entries)
+        for one in found.damaged_entries:
+            source = names.get(one.source_id, one.source_id)
+            log = f" of log {number}" if number else ""
+            print_line(
+                f"entry {one.position}{log} of {one.table_name!r}, source {source}, is damaged and "
+                f"will be left out: {one.why}"
+            )
     print_line(
-        f"{count_noun(found.sound_entries, 'entry', 'entries')} "
-        f"{'is' if found.sound_entries == 1 else 'are'} sound, {len(found.damaged_entries):,} "
-        f"{'is' if len(found.damaged_entries) == 1 else 'are'} damaged."
+        f"{count_noun(sound, 'entry', 'entries')} {'is' if sound == 1 else 'are'} sound, "
+        f"{damaged:,} {'is' if damaged == 1 else 'are'} damaged."
     )
-    return 2 if found.damaged_entries else 0
+    return 2 if damaged else 0
 
 
 def _cat_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,26 +123,39 @@ def print_entries(config: Config, arguments: Arguments) -> int:
     names = _read_source_names(config)
     wanted = None if arguments.source is None else _find_source_id(config, arguments.source)
     damaged = False
-    with open_existing_log(config) as reader:
-        waits_after = {(b.source_id, b.table_name): b.loaded for b in reader.list_backlogs()}
-        for source_id, table_name in sorted(reader.statistics.list_tables()):
-            if wanted not in (None, source_id) or arguments.table not in (None, table_name):
-                continue
-            loaded = waits_after.get((source_id, table_name))
-            for one in _read_between(reader, source_id, table_name, first, last):
-                waiting = loaded is not None and one.position > loaded
-                if arguments.waiting and not waiting:
+    with _open_logs(config) as readers:
+        for number, reader in readers.items():
+            log = {"log": number} if number else {}
+            waits_after = {(b.source_id, b.table_name): b.loaded for b in reader.list_backlogs()}
+            for source_id, table_name in sorted(reader.statistics.list_tables()):
+                if wanted not in (None, source_id) or arguments.table not in (None, table_name):
                     continue
-                head = {"position": one.position, "source": names.get(source_id, source_id)}
-                damaged = damaged or isinstance(one, DamagedEntry)
-                lines = (
-                    _describe_records(one)
-                    if arguments.records
-                    else [_describe_entry(one, waiting=waiting)]
-                )
-                for line in lines:
-                    print_json(head | {"table": table_name} | line)
+                loaded = waits_after.get((source_id, table_name))
+                for one in _read_between(reader, source_id, table_name, first, last):
+                    waiting = loaded is not None and one.position > loaded
+                    if arguments.waiting and not waiting:
+                        continue
+                    head = {"position": one.position, "source": names.get(source_id, source_id)}
+                    damaged = damaged or isinstance(one, DamagedEntry)
+                    lines = (
+                        _describe_records(one)
+                        if arguments.records
+                        else [_describe_entry(one, waiting=waiting)]
+                    )
+                    for line in lines:
+                        print_json(log | head | {"table": table_name} | line)
     return 2 if damaged else 0
+
+
+@contextmanager
+def _open_logs(config: Config) -> Iterator[dict[int, LogReader]]:
+    """Open the logs of the data folder by number; the store may be lost."""
+    require_log(config)
+    readers = open_folder(config)
+    with ExitStack() as stack:
+        for reader in readers.values():
+            stack.callback(reader.close)
+        yield readers
 
 
 def _read_between(
@@ -203,25 +222,30 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
     from treadle.data_lock import take_lock
     from treadle.log import registry
     from treadle.log.salvage_report import KnownLog
-    from treadle.server.startup import read_known_log
+    from treadle.server.startup import read_known_logs
 
     require_log(config)
     lock = take_lock(config.lock_path, 0.0)
     try:
-        # Without a store, what the log itself says of loaded positions is all there is.
-        known = read_known_log(config) if config.has_store() else KnownLog()
-        why = find_damage(config, known, whole=True)
-        if why is None and not arguments.anyway:
-            print_line(
-                "The log's structure is sound; nothing was done. `treadle log verify` reads it."
-            )
-            return 0
-        with _record_salvage(config):
-            found = registry.salvage_log(config, known, why or "")
+        # Without a store, what the logs themselves say of loaded positions is all there is.
+        known = read_known_logs(config) if config.has_store() else {}
+        files = list_log_files(config)
+        reasons = {
+            number: find_damage(config, known.get(number, KnownLog()), number, whole=True)
+            for number in files
+        }
+        chosen = [number for number in files if arguments.anyway or reasons[number] is not None]
+        for number in chosen:
+            with _record_salvage(config):
+                found = registry.salvage_log(
+                    config, known.get(number, KnownLog()), reasons[number] or "", number
+                )
+            text = found.describe()
+            print_line(f"{text[0].upper()}{text[1:]}.")
     finally:
         os.close(lock)
-    text = found.describe()
-    print_line(f"{text[0].upper()}{text[1:]}.")
+    if not chosen:
+        print_line("The log's structure is sound; nothing was done. `treadle log verify` reads it.")
     return 0
 
 

@@ -32,7 +32,7 @@ def find_all_problems(config: Config, store: "Store") -> "list[FoundProblem]":
     if not has_log(config):
         return []  # no server was started yet
     now = read_clock()
-    with open_existing_log(config) as reader:
+    with open_existing_log(config, store) as reader:
         found = find_shown_problems(
             store,
             reader,

@@ -260,8 +260,11 @@ def count_waiting(config: Config) -> int:
 
     if not config.has_store() or not has_log(config):
         return 0
-    with open_existing_store(config) as store, closing(open_reader(config)) as reader:
-        return sum(line.waiting for line in compute_ledger(store, reader.statistics, None))
+    with (
+        open_existing_store(config) as store,
+        closing(open_reader(config, store.logs)) as reader,
+    ):
+        return sum(line.waiting for line in compute_ledger(store, reader, None))
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def list_source_quotas(
     waiting, _, above = found[:3]
     used["waiting_bytes"] = waiting
     if has_log(config):
-        reader = open_reader(config)
+        reader = open_reader(config, store.logs)
         try:
             tables = reader.statistics.list_tables()
         finally:

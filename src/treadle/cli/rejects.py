@@ -98,7 +98,7 @@ def _causes_arguments(parser: argparse.ArgumentParser) -> None:
 def list_causes(config: Config, arguments: Arguments) -> int:
     """List why records were rejected, that with the newest record first."""
     from treadle.store.rejects import RejectQuery
-    from treadle.tracking.rejects import format_reject_id
+    from treadle.tracking.rejects import RejectPlace, format_reject_id
 
     limit = parse_positive("--limit", arguments.limit)
     with open_existing_store(config) as store:
@@ -120,7 +120,7 @@ def list_causes(config: Config, arguments: Arguments) -> int:
             cause.records - cause.resent,
             to_whole_second(cause.first_at or None),
             to_whole_second(cause.last_at or None),
-            format_reject_id(cause.example_position, cause.example_index),
+            format_reject_id(RejectPlace(cause.log, cause.example_position, cause.example_index)),
             cause.example,
         )
         for cause in found
@@ -141,13 +141,13 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def list_rejects(config: Config, arguments: Arguments) -> int:
     """List rejected records, newest first."""
-    from treadle.tracking.receipts import Receipt, ReceiptCodec
+    from treadle.tracking.receipts import Receipt, make_receipt_codec
     from treadle.tracking.rejects import list_rejects
 
     limit = parse_positive("--limit", arguments.limit)
-    with open_existing_store(config) as store, open_existing_log(config) as reader:
+    with open_existing_store(config) as store, open_existing_log(config, store) as reader:
         names = {each.id: each.name for each in store.sources.list_sources()}
-        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        codec = make_receipt_codec(store.installation_id, reader)
         chosen = list(islice(list_rejects(store, _make_filter(store, arguments)), limit))
     rows = [
         (
@@ -180,18 +180,18 @@ def show_reject(config: Config, arguments: Arguments) -> int:
     """Print one rejected record as it was sent."""
     import msgspec
 
+    from treadle.log.joined import choose_reader
     from treadle.records.record_reader import extract_texts
-    from treadle.tracking.receipts import ReceiptCodec
+    from treadle.tracking.receipts import make_receipt_codec
     from treadle.tracking.rejects import find_resent_receipts, get_reject, read_batch
 
-    with open_existing_store(config) as store, open_existing_log(config) as reader:
+    with open_existing_store(config) as store, open_existing_log(config, store) as reader:
         reject = get_reject(store, arguments.id)
-        entries = reader.find_entries(reject.position, 1)
+        its = choose_reader(reader, reject.source_id)
+        entries = its.find_entries(reject.position, 1)
         batch = read_batch(reject, entries)
-        codec = ReceiptCodec(store.installation_id, reader.log_id)
-        found = find_resent_receipts(
-            reader.statistics.find_keys, codec, reject.source_id, [reject.id]
-        )
+        codec = make_receipt_codec(store.installation_id, reader)
+        found = find_resent_receipts(its.statistics.find_keys, codec, reject.source_id, [reject.id])
         source = store.sources.get_source(None, reject.source_id)
     version = batch.versions
     told: dict[str, Any] = {
@@ -250,7 +250,7 @@ def _resend_arguments(parser: argparse.ArgumentParser) -> None:
 
 def resend_rejects(config: Config, arguments: Arguments) -> int:
     """Send rejected records again, edited or as they are; return 2 if some cannot be sent."""
-    from treadle.tracking.receipts import ReceiptCodec
+    from treadle.tracking.receipts import make_receipt_codec
     from treadle.tracking.rejects import get_reject, list_rejects
 
     edit = _make_edit(arguments)
@@ -265,7 +265,7 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
         )
     with (
         open_existing_store(config) as store,
-        open_existing_log(config) as reader,
+        open_existing_log(config, store) as reader,
         _keep_server_from_starting(config.lock_path),
     ):
         if arguments.ids:
@@ -280,7 +280,7 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
         with _record_resend(store, sources, chosen) as noted:
             results = asyncio.run(_resend_chosen(config, store, chosen, edit))
             _count_results(noted, results)
-        receipts = ReceiptCodec(store.installation_id, reader.log_id)
+        receipts = make_receipt_codec(store.installation_id, reader)
     told: list[tuple[str, str, str | None, str | None]] = []
     for reject, result in results.items():
         if isinstance(result, Exception):
@@ -306,8 +306,8 @@ async def _resend_chosen(
     from treadle.tracking.load_progress import LoadProgress
     from treadle.tracking.rejects import RejectResender
 
-    log = open_appender(config)
-    progress = LoadProgress(store, lambda: open_reader(config))
+    log = open_appender(config, store.logs)
+    progress = LoadProgress(store, lambda: open_reader(config, store.logs))
     try:
         resender = RejectResender(log, progress, read_clock)
         return await resender.resend_all(chosen, edit)

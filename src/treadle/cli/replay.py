@@ -51,6 +51,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def run_replay(config: Config, arguments: Arguments) -> int:
     """Build, compare and swap; return 1 if the table differs and nothing was to be swapped."""
     from treadle.destinations.registry import make_destination
+    from treadle.log.joined import choose_reader
     from treadle.log.protocol import ReadLimits
     from treadle.maintenance.rebuild import TableRebuild, TimeWindow
 
@@ -64,7 +65,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
     with (
         open_existing_store(config) as store,
         _lock_replays(config),
-        open_existing_log(config) as reader,
+        open_existing_log(config, store) as reader,
     ):
         source = find_source(store, None, arguments.source)
         url = find_url_of_source(store, config, source)
@@ -80,7 +81,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
             )
         replay = TableRebuild(
             store=store,
-            reader=reader,
+            reader=choose_reader(reader, source.id),
             destination=make_destination(url),
             source=source,
             table_name=arguments.table,

@@ -52,24 +52,31 @@ def print_requests(config: Config, arguments: Arguments) -> int:
         return _print_refusals(config, arguments, limit)
     import time
 
+    from treadle.log.joined import list_readers
     from treadle.traces.refusal_file import read_refusals
-    from treadle.tracking.receipts import Receipt, ReceiptCodec
+    from treadle.tracking.receipts import Receipt, make_receipt_codec
     from treadle.tracking.request_tail import judge_requests, read_tail
 
-    with open_existing_store(config) as store, open_existing_log(config) as reader:
+    with open_existing_store(config) as store, open_existing_log(config, store) as reader:
         chosen = None if arguments.source is None else find_source(store, None, arguments.source).id
         names = {source.id: source.name for source in store.sources.list_sources()}
-        tail = read_tail(
-            reader.statistics,
-            None,
-            limit,
-            lambda entry: (
-                chosen in (None, entry.source_id) and arguments.table in (None, entry.table_name)
-            ),
-            time.monotonic,
-        )
-        accepted = judge_requests(store, tail.requests)
-        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        found = [
+            one
+            for log, its in list_readers(reader).items()
+            for one in read_tail(
+                its.statistics,
+                None,
+                limit,
+                lambda entry: (
+                    chosen in (None, entry.source_id)
+                    and arguments.table in (None, entry.table_name)
+                ),
+                time.monotonic,
+                number=log,
+            ).requests
+        ]
+        accepted = judge_requests(store, found)
+        codec = make_receipt_codec(store.installation_id, reader)
     refused: Sequence[KeptRefusal] = []
     if arguments.table is None:
         refused = [
@@ -123,19 +130,21 @@ def print_requests(config: Config, arguments: Arguments) -> int:
 
 
 def _print_receipt(config: Config, arguments: Arguments) -> int:
+    from treadle.log.joined import choose_reader
     from treadle.tracking.receipt_status import read_receipt_status
-    from treadle.tracking.receipts import ReceiptCodec
+    from treadle.tracking.receipts import make_receipt_codec
     from treadle.tracking.request_tail import list_table_statuses
 
-    with open_existing_store(config) as store, open_existing_log(config) as reader:
-        codec = ReceiptCodec(store.installation_id, reader.log_id)
+    with open_existing_store(config) as store, open_existing_log(config, store) as reader:
+        codec = make_receipt_codec(store.installation_id, reader)
         receipt = codec.decode(arguments.receipt)
         if receipt is None:
             raise OperatorError(
                 "this is no receipt of this server; a receipt is the whole text of the header "
                 "Treadle-Receipt of an answer"
             )
-        entries = reader.find_entries(receipt.first, receipt.entries)
+        its = choose_reader(reader, receipt.source_id)
+        entries = its.find_entries(receipt.first, receipt.entries)
         if not entries:
             raise OperatorError("all of this was loaded, and details are no longer kept")
         told = read_receipt_status(
@@ -144,7 +153,7 @@ def _print_receipt(config: Config, arguments: Arguments) -> int:
             entries,
             list_table_statuses(store, receipt.source_id, {one.table_name for one in entries}),
             store=store,
-            find_keys=reader.statistics.find_keys,
+            find_keys=its.statistics.find_keys,
             codec=codec,
         )
     rows = [

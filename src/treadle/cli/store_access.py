@@ -87,8 +87,8 @@ def require_log(config: Config) -> None:
 
 
 @contextmanager
-def open_existing_log(config: Config) -> Iterator["LogReader"]:
-    """Open the log to read it, and close it at the end of the block.
+def open_existing_log(config: Config, store: "Store") -> Iterator["LogReader"]:
+    """Open the logs to read them, and close them at the end of the block.
 
     Raises:
         OperatorError: there is no log, or it cannot be read.
@@ -96,7 +96,7 @@ def open_existing_log(config: Config) -> Iterator["LogReader"]:
     from treadle.log.registry import open_reader
 
     require_log(config)
-    with closing(open_reader(config)) as reader:
+    with closing(open_reader(config, store.logs)) as reader:
         yield reader
 
 

@@ -120,7 +120,7 @@ class Config(CheckedSettings):
         False,
         SwitchKind(),
         "true allows an address that other machines reach without TLS: tokens and records cross "
-        "the network in clear",
+        "the network unencrypted",
         shown="false",
     )
     socket_mode: str = define_setting(
@@ -131,8 +131,8 @@ class Config(CheckedSettings):
     trusted_proxies: tuple[str, ...] = define_setting(
         (),
         NetworksKind(),
-        "proxies that are believed about whom a request comes from, by X-Forwarded-For, "
-        "X-Forwarded-Proto and Forwarded; unix trusts whoever connects to the socket",
+        "proxies whose headers X-Forwarded-For, X-Forwarded-Proto and Forwarded are trusted; "
+        "unix trusts every connection to the socket",
         shown="none",
     )
     destination: str | None = define_setting(
@@ -185,8 +185,8 @@ class Config(CheckedSettings):
     destinations_local: bool = define_setting(
         False,
         SwitchKind(),
-        "true lets the server connect to databases of this machine that an account names; "
-        "addresses of a link are always refused",
+        "true lets the server connect to databases on this machine that an account names; "
+        "link-local addresses are always refused",
         shown="false",
     )
     duckdb_folder: Path | None = define_setting(  # noqa: RUF009 - a field, as above
@@ -198,8 +198,8 @@ class Config(CheckedSettings):
     publish: Path | None = define_setting(  # noqa: RUF009 - a field, as above
         None,
         FileKind(),
-        "DuckDB file for readers, who may hold it open: a copy of the one that rows are loaded "
-        "into, made anew after loads and readable for its group",
+        "DuckDB file for readers, who may keep it open: a copy of the file that rows are loaded "
+        "into, replaced after loads and readable for its group",
         shown="none",
     )
     publish_seconds: float = define_setting(
@@ -210,8 +210,8 @@ class Config(CheckedSettings):
     held_seconds: float = define_setting(
         60.0,
         NumberKind(0, 86_400, whole=False, unit="seconds"),
-        "when a reader holds the DuckDB file that rows are loaded into for this long, loading goes "
-        "on in a copy under its name, and the reader keeps what it has open; 0 waits for ever",
+        "if a reader holds the DuckDB file that rows are loaded into for so long, loading goes "
+        "on in a copy under its name, and the reader keeps the old file; 0 waits for ever",
     )
     allowed_hosts: str | None = define_setting(
         None,
@@ -219,8 +219,8 @@ class Config(CheckedSettings):
             "host names with commas between them, such as treadle.example.com",
             pattern=r"[A-Za-z0-9_.:\[\]-]+( *, *[A-Za-z0-9_.:\[\]-]+)*",
         ),
-        "further names under which /docs, /metrics and the console are served; others are refused, "
-        "so that no page of another server can be led here",
+        "further host names under which /docs, /metrics and the console are served; others are "
+        "refused, which prevents DNS rebinding",
         shown="the listen address, localhost and the name in public_url",
     )
     docs_page: str = define_setting(
@@ -248,8 +248,8 @@ class Config(CheckedSettings):
             "a URL such as https://data.example.com or https://example.com/treadle",
             pattern=r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~-]+){0,5}/?",
         ),
-        "URL under which people and senders reach the server, where a proxy gives it another one; "
-        "links and examples are made with it",
+        "URL under which people and senders reach the server, if a proxy gives it another one; "
+        "links and examples use it",
         shown="the address that a request was sent to",
     )
     workers: int = define_setting(1, NumberKind(1, 64), "processes that answer requests")
@@ -277,14 +277,14 @@ class Config(CheckedSettings):
     audit_days: float = define_setting(
         400.0,
         NumberKind(1, 36_500, whole=False, unit="days"),
-        "keep the audit trail, which tells who changed what, this long",
+        "keep the audit trail, which says who changed what, this long",
     )
     report_days: float = define_setting(
         60.0,
         NumberKind(1, 36_500, whole=False, unit="days"),
-        "keep reports of loads this long, but the newest of each table; those older than a day are "
-        "summed by table and hour, unless they tell of a failure, rejected records or a change of "
-        "the table",
+        "keep reports of loads this long, and the newest of each table for ever; those older "
+        "than a day are summed by table and hour, but for those with a failure, rejected records "
+        "or a change of the table",
     )
     log_bytes: int = define_setting(
         0,
@@ -361,20 +361,21 @@ class Config(CheckedSettings):
     console_query: str = define_setting(
         "on",
         ChoiceKind(("on", "off")),
-        "off runs no statements of holders of account tokens in a destination, by POST /v1/query "
-        "and on the page of the console for them",
+        "off forbids SQL statements of account tokens, by POST /v1/query and on the page Query "
+        "of the console",
     )
     console_payloads: str = define_setting(
         "operators",
         ChoiceKind(("operators", "all", "off")),
-        "who sees values of records in the console, and answers to refused requests, which may "
-        "repeat them: operators and admins, all sessions, or nobody",
+        "who sees values of records in the console: operators and admins, all sessions, or "
+        "nobody; answers to refused requests and reasons of rejections may repeat values, and "
+        "count as such",
     )
     query_seconds: float = define_setting(
         10.0,
         NumberKind(1, 60, whole=False, unit="seconds"),
-        "end a statement that is run for the holder of an account token after this time; loading "
-        "into a DuckDB file waits as long at most",
+        "end a statement of an account token after this time; loading into a DuckDB file waits "
+        "at most as long",
     )
     query_url: str | None = define_setting(
         None,
@@ -382,8 +383,8 @@ class Config(CheckedSettings):
             "a URL such as postgresql://reader@db.example.com/warehouse",
             ("postgresql", "postgres"),
         ),
-        "PostgreSQL with a role that only reads, to run the statements of holders of account "
-        "tokens in, in place of the role that loads; for the database of the setting destination",
+        "URL of the database of the setting destination with a role that only reads, for "
+        "statements of account tokens; without it, they run with the role that loads",
         shown="none: with the role that loads, and nothing but SELECT",
     )
     query_url_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
@@ -403,8 +404,8 @@ class Config(CheckedSettings):
     fast_path: str = define_setting(
         "on",
         ChoiceKind(("on", "off")),
-        "off reads every request anew, in place of a shorter way for requests like those before "
-        "them on the same connection; the answers are the same",
+        "off switches off the shorter way for requests that are like the one before them on the "
+        "same connection; the answers are the same",
     )
     token_list: str = define_setting(
         "objects",
@@ -414,7 +415,7 @@ class Config(CheckedSettings):
     list_streams: str = define_setting(
         "on",
         ChoiceKind(("on", "off")),
-        "off has the Connect API list no tables as the streams of a source",
+        "off lets the Connect API list no tables as streams of a source",
     )
     hook_urls: str = define_setting(
         "https",
@@ -478,13 +479,13 @@ class Config(CheckedSettings):
     otel_endpoint: str | None = define_setting(
         None,
         UrlKind("a URL such as http://127.0.0.1:4318", ("http", "https")),
-        "collector of OpenTelemetry that is told of pushes, loads and hooks by OTLP over HTTP",
+        "collector of OpenTelemetry that gets spans of pushes, loads and hooks by OTLP over HTTP",
         shown="none",
     )
     otel_percent: float = define_setting(
         100.0,
         NumberKind(0, 100, whole=False, unit="percent"),
-        "of what is pushed, that the collector is told of",
+        "part of the pushes that the collector gets",
     )
     smtp_url: str | None = define_setting(
         None,

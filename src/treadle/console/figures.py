@@ -8,14 +8,15 @@ loaded, and a page would show a load twice for that time.
 """
 
 import time
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from treadle.log.protocol import LogReader, TableBacklog
-from treadle.store.model import ConfiguredDestination, Source, TableLoadStatus, TableTotals
+from treadle.store.model import ConfiguredDestination, Source, TableCondition
 from treadle.store.store import Store
 
 FRESH_SECONDS: Final = 1.0
@@ -25,9 +26,11 @@ FRESH_FACTOR: Final = 10
 """They are kept this many times as long as taking them took, so that it takes at most a tenth of a
 processor with any number of tables."""
 
+BUSIEST_MAX: Final = 20
+"""Tables of a source that pages show with their numbers."""
 
-@dataclass(frozen=True, slots=True)
-class TableFigures:
+
+class TableFigures(NamedTuple):
     """The numbers of one table since the store was made.
 
     Attributes:
@@ -45,7 +48,61 @@ class TableFigures:
     rejected: int
     waiting: int
     oldest: int | None
-    status: TableLoadStatus | None
+    status: TableCondition | None
+
+
+@dataclass(slots=True)
+class SourceFigures:
+    """The numbers of a source: sums, and what pages show of single tables.
+
+    The tables themselves are not kept: those of 10,000 take 5 MB, and their names 0.6.
+
+    Attributes:
+        tables: how many there are.
+        untried: names of those that no load has tried yet.
+        busiest: the tables that accepted most, BUSIEST_MAX at most, the first of them first.
+        most_loaded: the table that has most rows loaded; None where none was loaded.
+    """
+
+    source: Source
+    tables: int = 0
+    untried: list[str] = field(default_factory=list)
+    busiest: list[TableFigures] = field(default_factory=list)
+    most_loaded: TableFigures | None = None
+    accepted: int = 0
+    loaded: int = 0
+    superseded: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    oldest: int | None = None
+
+    def add(self, one: TableFigures) -> None:
+        """Add a table that was not added yet."""
+        self.tables += 1
+        if one.status is None:
+            self.untried.append(one.table_name)
+        self.accepted += one.accepted
+        self.loaded += one.loaded
+        self.superseded += one.superseded
+        self.rejected += one.rejected
+        self.waiting += one.waiting
+        if one.oldest is not None:
+            self.oldest = one.oldest if self.oldest is None else min(self.oldest, one.oldest)
+        if len(self.busiest) < BUSIEST_MAX or _rank_busy(one) < _rank_busy(self.busiest[-1]):
+            insort(self.busiest, one, key=_rank_busy)
+            del self.busiest[BUSIEST_MAX:]
+        if one.loaded and (
+            self.most_loaded is None or _rank_loaded(one) < _rank_loaded(self.most_loaded)
+        ):
+            self.most_loaded = one
+
+
+def _rank_busy(one: TableFigures) -> tuple[int, str, str]:
+    return -one.accepted, one.source.name, one.table_name
+
+
+def _rank_loaded(one: TableFigures) -> tuple[int, str]:
+    return -one.loaded, one.table_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +111,12 @@ class AccountFigures:
 
     Attributes:
         sources: those that are not deleted, by id.
-        tables: of these sources, by source and name.
+        by_source: the numbers of each of them, by id.
         destinations: those that are not deleted, by id.
     """
 
     sources: Mapping[int, Source] = field(default_factory=dict)
-    tables: Sequence[TableFigures] = ()
+    by_source: Mapping[int, SourceFigures] = field(default_factory=dict)
     destinations: Sequence[ConfiguredDestination] = ()
     accepted: int = 0
     loaded: int = 0
@@ -67,6 +124,12 @@ class AccountFigures:
     rejected: int = 0
     waiting: int = 0
     oldest: int | None = None
+
+    @property
+    def busiest(self) -> list[TableFigures]:
+        """Return the tables that accepted most, BUSIEST_MAX at most, the first of them first."""
+        found = [one for source in self.by_source.values() for one in source.busiest]
+        return sorted(found, key=_rank_busy)[:BUSIEST_MAX]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,75 +156,77 @@ def take_figures(store: Store, reader: LogReader, now: int) -> ServerFigures:
     counted once.
     """
     backlogs = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
-    known = {(one[0].source_id, one[0].table_name): one for one in store.tables.list_conditions()}
-    sources = {one.id: one for one in store.sources.list_sources() if one.deleted_at is None}
-    tables: dict[int, list[TableFigures]] = defaultdict(list)
-    for key in sorted(backlogs.keys() | known.keys()):
-        source = sources.get(key[0])
-        if source is not None:
-            total, status = known.get(key, (None, None))
-            made = _join(source, key[1], total, backlogs.get(key), status, reader)
-            tables[source.account_id].append(made)
+    sources = {
+        one.id: SourceFigures(one) for one in store.sources.list_sources() if one.deleted_at is None
+    }
+    for status in store.tables.read_conditions():
+        backlog = backlogs.pop((status.source_id, status.table_name), None)
+        its = sources.get(status.source_id)
+        if its is not None:
+            its.add(_join(its.source, status, backlog, reader))
+    for backlog in backlogs.values():  # of tables that no load has tried yet
+        its = sources.get(backlog.source_id)
+        if its is not None:
+            its.add(_count_waiting(its.source, backlog))
     destinations: dict[int, list[ConfiguredDestination]] = defaultdict(list)
     for row in store.destinations.list_destinations():
         if row.deleted_at is None:
             destinations[row.account_id].append(row)
-    of_account: dict[int, dict[int, Source]] = defaultdict(dict)
-    for source in sources.values():
-        of_account[source.account_id][source.id] = source
+    of_account: dict[int, dict[int, SourceFigures]] = defaultdict(dict)
+    for source_id, its in sources.items():
+        of_account[its.source.account_id][source_id] = its
     return ServerFigures(
         now,
         {
-            account_id: _sum(of_account[account_id], tables[account_id], destinations[account_id])
+            account_id: _sum(of_account[account_id], destinations[account_id])
             for account_id in {*of_account, *destinations}
         },
     )
 
 
 def _join(
-    source: Source,
-    name: str,
-    total: TableTotals | None,
-    backlog: TableBacklog | None,
-    status: TableLoadStatus | None,
-    reader: LogReader,
+    source: Source, status: TableCondition, backlog: TableBacklog | None, reader: LogReader
 ) -> TableFigures:
     waiting, oldest = 0, None
-    position = 0 if total is None else total.position
-    if backlog is not None and position < backlog.last:
+    if backlog is not None and status.position < backlog.last:
         waiting, oldest = backlog.records, backlog.oldest
-        if backlog.loaded < position:
-            waiting = reader.statistics.count_records_above(source.id, name, position)
-    if total is None:
-        return TableFigures(source, name, waiting, 0, 0, 0, waiting, oldest, status)
+        if backlog.loaded < status.position:
+            waiting = reader.statistics.count_records_above(
+                source.id, status.table_name, status.position
+            )
     return TableFigures(
         source,
-        name,
-        total.received + waiting,
-        total.loaded,
-        total.superseded,
-        total.rejected,
+        status.table_name,
+        status.received + waiting,
+        status.loaded,
+        status.superseded,
+        status.rejected,
         waiting,
         oldest,
         status,
     )
 
 
+def _count_waiting(source: Source, backlog: TableBacklog) -> TableFigures:
+    """Return the numbers of a table that no load has tried yet."""
+    waiting = backlog.records
+    return TableFigures(source, backlog.table_name, waiting, 0, 0, 0, waiting, backlog.oldest, None)
+
+
 def _sum(
-    sources: Mapping[int, Source],
-    tables: Sequence[TableFigures],
-    destinations: Sequence[ConfiguredDestination],
+    sources: Mapping[int, SourceFigures], destinations: Sequence[ConfiguredDestination]
 ) -> AccountFigures:
+    figures = sources.values()
     return AccountFigures(
-        sources=sources,
-        tables=tables,
+        sources={source_id: one.source for source_id, one in sources.items()},
+        by_source=sources,
         destinations=destinations,
-        accepted=sum(one.accepted for one in tables),
-        loaded=sum(one.loaded for one in tables),
-        superseded=sum(one.superseded for one in tables),
-        rejected=sum(one.rejected for one in tables),
-        waiting=sum(one.waiting for one in tables),
-        oldest=min((one.oldest for one in tables if one.oldest is not None), default=None),
+        accepted=sum(one.accepted for one in figures),
+        loaded=sum(one.loaded for one in figures),
+        superseded=sum(one.superseded for one in figures),
+        rejected=sum(one.rejected for one in figures),
+        waiting=sum(one.waiting for one in figures),
+        oldest=min((one.oldest for one in figures if one.oldest is not None), default=None),
     )
 
 
@@ -218,7 +283,6 @@ class FigureSampler:
         if self._taken is None or began >= self._fresh_until:
             if self._reader is None:
                 self._reader = self._open_reader()
-            self._taken = None  # not beside the next ones: they take some megabytes
             self._taken = take_figures(self._store, self._reader, self._clock())
             ended = self._monotonic()
             self._fresh_until = ended + max(FRESH_SECONDS * 0.9, FRESH_FACTOR * (ended - began))

@@ -111,7 +111,7 @@ FORMS: Final = (
     ),
     PlotForm(
         "requests",
-        "Answers a second by status, pages included",
+        "Answers a second by status",
         "a second",
         "rate",
         tuple(PlotLine(one, f"requests_{one}") for one in ("2xx", "3xx", "4xx", "5xx")),

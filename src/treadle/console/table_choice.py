@@ -1,7 +1,8 @@
 """The list of all tables of an account, page by page. Pure; made for 10,000 tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Final, NamedTuple
 
 from treadle.store.model import Source
@@ -60,40 +61,49 @@ class NumberedPage:
 
 
 def choose_tables(
-    tables: Mapping[int, Sequence[ListedTable]], sources: Iterable[Source], choice: TableChoice
+    tables: Iterable[tuple[Source, Iterable[ListedTable]]],
+    choice: TableChoice,
+    source_id: int | None = None,
 ) -> NumberedPage:
-    """Return the page that is asked for.
+    """Return the page that is asked for. Only the tables up to that page are in memory at once.
 
     Args:
-        tables: by the id of their source, ranked by the order of the choice.
-        sources: whose tables are listed.
+        tables: by their source, ranked by the order of the choice.
         choice: which of them.
+        source_id: only those of this source; None for all.
     """
     wanted = choice.search.casefold()
     chosen_states = tuple(choice.states)  # a tuple of few compares faster than a set hashes
-    total = 0
-    every: list[LoadingState] = []
-    found: list[tuple[int, str, str, ListedTable, Source]] = []
-    for source in sources:
-        own = tables.get(source.id, ())
-        total += len(own)
-        if wanted:
+    states = dict.fromkeys(LoadingState, 0)
+    total = found = 0
+
+    def select() -> Iterator[tuple[int, str, str, ListedTable, Source]]:
+        nonlocal total, found
+        for source, own in tables:
+            if source_id not in (None, source.id):
+                total += sum(1 for _ in own)
+                continue
             prefix = f"{source.name.casefold()}."
-            own = [table for table in own if wanted in prefix + table.name.casefold()]
-        every += [table.state for table in own]
-        if chosen_states:
-            own = [table for table in own if table.state in chosen_states]
-        found += [(table.rank, source.name, table.name, table, source) for table in own]
+            for table in own:
+                total += 1
+                if wanted and wanted not in prefix + table.name.casefold():
+                    continue
+                state = table.state
+                states[state] += 1
+                if not chosen_states or state in chosen_states:
+                    found += 1
+                    yield table.rank, source.name, table.name, table, source
+
     # No two tables have the same source and name, so nothing behind these is compared.
-    found.sort(key=lambda one: one[:3])
-    pages = max(1, -(-len(found) // PAGE_SIZE))
+    first = nsmallest(max(1, choice.number) * PAGE_SIZE, select())
+    pages = max(1, -(-found // PAGE_SIZE))
     number = min(max(1, choice.number), pages)
-    shown = found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+    shown = first[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
     return NumberedPage(
         [ChosenTable(source, table) for *_, table, source in shown],
         number,
         pages,
-        len(found),
+        found,
         total,
-        {state: every.count(state) for state in LoadingState},
+        states,
     )

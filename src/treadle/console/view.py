@@ -12,6 +12,7 @@ from treadle.store.model import (
     DestinationSetter,
     PostLoadHook,
     Source,
+    TableCondition,
     TableLoadStatus,
 )
 from treadle.text import escape_unprintable, shorten_line
@@ -166,7 +167,7 @@ def describe_source(source: Source) -> StateWord:
     return StateWord("active", "good")
 
 
-def describe_table(status: TableLoadStatus | None, waiting: int) -> StateWord:
+def describe_table(status: TableLoadStatus | TableCondition | None, waiting: int) -> StateWord:
     """Return the state of a table.
 
     Args:

@@ -3,6 +3,7 @@
 Everything here blocks, and is called in one thread.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -12,12 +13,13 @@ from treadle.control.refusal_operations import render_refused_request
 from treadle.control.request_operations import render_accepted_request
 from treadle.control.status_operations import show_status
 from treadle.control.traces import TraceFiles, sees_installation
+from treadle.log.joined import list_readers
 from treadle.log.protocol import LogReader
 from treadle.store.model import Account, LoadReport
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
 from treadle.traces.refusal_file import read_refusals
-from treadle.tracking.receipts import ReceiptCodec
+from treadle.tracking.receipts import ReceiptCodec, make_receipt_codec
 from treadle.tracking.request_tail import AcceptedRequest, group_entries
 
 TOPICS: Final = ("status", "load", "reject", "request", "refusal", "problem")
@@ -31,6 +33,10 @@ ENTRIES_MAX: Final = 500
 SHOWN_MAX: Final = 50
 """Requests or refusals of one event; it says how many more there were."""
 
+_CURSOR: Final = re.compile(
+    r"([0-9]{1,18})-([0-9]{1,18})-([0-9]{1,18})((?:-[0-9]{1,4}:[0-9]{1,18}){0,99})"
+)
+
 AccountEvents = dict[int, list[tuple[str, dict[str, Any]]]]
 """Account id -> topic and data of each event, in order."""
 
@@ -41,27 +47,46 @@ class EventCursor:
 
     Attributes:
         load: number of the last load report.
-        position: of the last entry of the log.
+        position: of the last entry of the first log.
         refused_at: time of the last refusal, microseconds since 1970.
+        others: number and position of the last entry of each further log.
     """
 
     load: int
     position: int
     refused_at: int
+    others: tuple[tuple[int, int], ...] = ()
 
     def encode(self) -> str:
         """Return the id of an event."""
-        return f"{self.load}-{self.position}-{self.refused_at}"
+        others = "".join(f"-{log}:{position}" for log, position in self.others)
+        return f"{self.load}-{self.position}-{self.refused_at}{others}"
+
+    def get_position(self, log: int) -> int:
+        """Return the position of the last entry of a log."""
+        return dict(self.others).get(log, 0) if log else self.position
+
+    def at_position(self, log: int, position: int) -> "EventCursor":
+        """Return the same moment with another last entry of a log."""
+        if not log:
+            return replace(self, position=position)
+        others = dict(self.others) | {log: position}
+        return replace(self, others=tuple(sorted(others.items())))
 
 
 def decode_cursor(text: str) -> EventCursor | None:
     """Return the cursor of the id of an event; None for another text."""
-    parts = text.split("-")
-    if len(parts) != 3 or not all(
-        part.isascii() and part.isdigit() and len(part) < 19 for part in parts
-    ):
+    found = _CURSOR.fullmatch(text)
+    if found is None:
         return None
-    return EventCursor(*map(int, parts))
+    load, position, refused_at, others = found.groups()
+    pairs = [pair.split(":") for pair in others.split("-")[1:]]
+    return EventCursor(
+        int(load),
+        int(position),
+        int(refused_at),
+        tuple((int(log), int(at)) for log, at in pairs),
+    )
 
 
 @dataclass(slots=True)
@@ -85,13 +110,12 @@ class EventReadings:
 
     def begin(self) -> EventCursor:
         """Return the present moment."""
-        newest = self._open().statistics.list_entries_below(None, 1)
         refused = read_refusals(self.files.refusals)
-        return EventCursor(
-            self.store.loads.get_last_number(),
-            newest[0].position if newest else 0,
-            refused[0].at if refused else 0,
-        )
+        cursor = EventCursor(self.store.loads.get_last_number(), 0, refused[0].at if refused else 0)
+        for log, reader in list_readers(self._open()).items():
+            newest = reader.statistics.list_entries_below(None, 1)
+            cursor = cursor.at_position(log, newest[0].position if newest else 0)
+        return cursor
 
     def read(
         self,
@@ -118,7 +142,10 @@ class EventReadings:
             cursor = self._read_loads(cursor, events, owners, until)
         else:
             cursor = replace(cursor, load=self.store.loads.get_last_number())
-        cursor = self._read_requests(cursor, events, owners, until)
+        reader = self._open()
+        codec = make_receipt_codec(self.store.installation_id, reader)
+        for log, its in list_readers(reader).items():
+            cursor = self._read_requests(log, its, codec, cursor, events, owners, until)
         cursor = self._read_refusals(cursor, events, listening, until)
         return {
             account_id: [one for one in found if one[0] in listening[account_id][1]]
@@ -198,23 +225,25 @@ class EventReadings:
 
     def _read_requests(
         self,
+        log: int,
+        reader: LogReader,
+        codec: ReceiptCodec,
         cursor: EventCursor,
         events: AccountEvents,
         owners: Mapping[int, int],
         until: EventCursor | None,
     ) -> EventCursor:
-        reader = self._open()
-        below = None if until is None else until.position + 1
+        told_to = cursor.get_position(log)
+        below = None if until is None else until.get_position(log) + 1
         page = reader.statistics.list_entries_below(below, ENTRIES_MAX)
-        fresh = [entry for entry in page if entry.position > cursor.position]
+        fresh = [entry for entry in page if entry.position > told_to]
         if not fresh:
             return cursor
-        requests = list(group_entries(fresh))
+        requests = list(group_entries(fresh, log))
         missed = 0
         if len(fresh) == ENTRIES_MAX:
-            missed = fresh[-1].position - cursor.position - 1
+            missed = fresh[-1].position - told_to - 1
             requests.pop()  # the beginning of it may not have been read
-        codec = ReceiptCodec(self.store.installation_id, reader.log_id)
         of_accounts: dict[int, list[AcceptedRequest]] = {}
         for one in reversed(requests):
             of_accounts.setdefault(owners.get(one.source_id, 0), []).append(one)
@@ -226,7 +255,7 @@ class EventReadings:
                 told.append(
                     ("request", {"requests": shown, "skipped": skipped, "entries_missed": missed})
                 )
-        return replace(cursor, position=fresh[0].position)
+        return cursor.at_position(log, fresh[0].position)
 
     def _read_refusals(
         self,

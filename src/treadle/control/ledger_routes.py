@@ -83,7 +83,7 @@ def read_ledger(
     begin = None if after is None else parse_table(after)
     reader = open_reader()
     try:
-        page = compute_page(store, reader.statistics, wanted, begin, TABLES_MAX)
+        page = compute_page(store, reader, wanted, begin, TABLES_MAX)
     finally:
         reader.close()
     return {

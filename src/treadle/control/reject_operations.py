@@ -5,7 +5,7 @@ As in `operations`, everything here blocks, and `reject_routes` runs it in threa
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -31,13 +31,14 @@ from treadle.errors import OperatorError
 from treadle.log.protocol import LogReader
 from treadle.store.model import Account
 from treadle.store.store import Store
-from treadle.tracking.receipts import ReceiptCodec
+from treadle.tracking.receipts import ReceiptCodec, make_receipt_codec
 from treadle.tracking.rejected_records import read_sent_record, read_sent_records
 from treadle.tracking.rejects import (
     RecordGoneError,
     RejectedRecord,
     RejectFilter,
     find_rejects,
+    format_reject_id,
     get_reject,
 )
 from treadle.tracking.resend_orders import ResendOrder
@@ -83,7 +84,7 @@ class RejectOperations:
             sent = read_sent_records(reader, page.rejects)
         return {
             "rejects": [render_reject(reject, codec, sent) for reject in page.rejects],
-            "next": None if page.next is None else "{}.{}".format(*page.next),
+            "next": None if page.next is None else format_reject_id(page.next),
         }
 
     def get_reject(self, account: Account, reject_id: str) -> object:
@@ -124,13 +125,15 @@ class RejectOperations:
         with self._open_log() as (reader, _codec):
             return sum(counts.values()), edit_records(reader, chosen, asked.edit)
 
-    def _measure(self, account: Account, asked: ResendRequest) -> tuple[dict[int, int], int]:
-        """Return source id -> open records that are meant, and the newest position of any."""
+    def _measure(
+        self, account: Account, asked: ResendRequest
+    ) -> tuple[dict[int, int], Mapping[int, int]]:
+        """Return source id -> open records that are meant, and by log the newest position."""
         if asked.query is not None:
             measure = self.store.rejects.get_measure(asked.query)
             return dict(measure.records), measure.newest
         found = [self.find_reject(account, one) for one in asked.ids]
-        return dict(Counter(one.source_id for one in found if one.resent is None)), 0
+        return dict(Counter(one.source_id for one in found if one.resent is None)), {}
 
     def _require_open_source(self, source_id: int) -> None:
         source = self.store.sources.get_source(None, source_id)
@@ -178,7 +181,7 @@ class RejectOperations:
     def _open_log(self) -> Iterator[tuple[LogReader, ReceiptCodec]]:
         reader = self.open_reader()
         try:
-            yield reader, ReceiptCodec(self.store.installation_id, reader.log_id)
+            yield reader, make_receipt_codec(self.store.installation_id, reader)
         finally:
             reader.close()
 

@@ -12,7 +12,7 @@ from treadle.errors import OperatorError
 from treadle.records.edit import RecordEdit
 from treadle.store.rejects import RejectQuery
 from treadle.tables.rejection_reason import RejectionCode
-from treadle.tracking.rejects import parse_reject_id
+from treadle.tracking.rejects import RejectPlace, parse_reject_id
 
 PAGE_ROWS_MAX: Final = 100
 
@@ -174,7 +174,7 @@ def parse_limit(limit: str | None) -> int:
     return count
 
 
-def parse_place(before: str | None) -> tuple[int, int] | None:
+def parse_place(before: str | None) -> RejectPlace | None:
     """Return the place that a page of rejected records begins behind.
 
     Raises:

@@ -13,7 +13,7 @@ from treadle.store.rejects import RejectCause
 from treadle.timestamps import format_microseconds
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 from treadle.tracking.rejected_records import SentRecord
-from treadle.tracking.rejects import RejectedRecord, format_reject_id
+from treadle.tracking.rejects import RejectedRecord, RejectPlace, format_reject_id
 
 _Count = Annotated[int, Field(ge=0)]
 _Time = Annotated[str | None, Field(description="RFC 3339, UTC, microseconds; null if unknown")]
@@ -281,7 +281,9 @@ def render_cause(cause: RejectCause) -> dict[str, Any]:
         "first_at": _format_time(cause.first_at),
         "newest_at": _format_time(cause.last_at),
         "example": {
-            "reject_id": format_reject_id(cause.example_position, cause.example_index),
+            "reject_id": format_reject_id(
+                RejectPlace(cause.log, cause.example_position, cause.example_index)
+            ),
             "reason": cause.example,
         },
     }

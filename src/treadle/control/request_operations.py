@@ -1,7 +1,7 @@
 """What is told of requests: accepted and refused ones together, the newest first."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,14 @@ from treadle.control.refusal_operations import (
 from treadle.control.times import instant
 from treadle.control.traces import TraceFiles, sees_installation
 from treadle.errors import RequestRefusedError
-from treadle.log.protocol import DamagedEntry, EntryNote, LogEntry, LogReader
+from treadle.log.joined import choose_reader, list_readers
+from treadle.log.protocol import (
+    DamagedEntry,
+    EntryNote,
+    LogEntry,
+    LogReader,
+    LogStatistics,
+)
 from treadle.records.message_batch import decode_batch
 from treadle.records.record_reader import extract_texts
 from treadle.store.model import Account
@@ -27,7 +34,7 @@ from treadle.timestamps import format_microseconds
 from treadle.traces.refusal_file import read_refusals
 from treadle.traces.refusals import KeptRefusal
 from treadle.tracking.receipt_status import read_receipt_status
-from treadle.tracking.receipts import Receipt, ReceiptCodec
+from treadle.tracking.receipts import Receipt, ReceiptCodec, make_receipt_codec
 from treadle.tracking.request_tail import (
     AcceptedRequest,
     RequestTail,
@@ -95,17 +102,22 @@ class RequestPlace:
     """The place in the list of requests where a page begins.
 
     Attributes:
-        below: only accepted requests below this position; None for the end of the log, 0 for none.
+        below: log number -> only accepted requests below this position, 0 for none; a log that is
+            missing is read from its end.
         refusal: only refused requests before this one, its time and id.
     """
 
-    below: int | None = None
+    below: Mapping[int, int] = field(default_factory=dict)
     refusal: tuple[int, str] | None = None
 
     def encode(self) -> str:
-        """Return the text of `next`."""
+        """Return the text of `next`, such as `1042,`, or `1042_1-77,` with a second log."""
+        below = "_".join(
+            f"{log}-{position}" if log else str(position)
+            for log, position in sorted(self.below.items())
+        )
         refusal = "" if self.refusal is None else f"{self.refusal[0]}.{self.refusal[1]}"
-        return f"{'' if self.below is None else self.below},{refusal}"
+        return f"{below},{refusal}"
 
 
 def parse_request_place(text: str) -> RequestPlace:
@@ -115,14 +127,19 @@ def parse_request_place(text: str) -> RequestPlace:
         RequestRefusedError: 400, it is none.
     """
     below, comma, refusal = text.partition(",")
-    number = None
-    if below:
-        number = 0 if below == "0" else parse_id(below)
-        if number is None:
-            raise invalid_parameter("before", "`next` of an answer")
-    if not comma:
+    parts = [_parse_below(part) for part in below.split("_")] if below else []
+    found = {part[0]: part[1] for part in parts if part is not None}
+    if not comma or len(found) != len(parts):
         raise invalid_parameter("before", "`next` of an answer")
-    return RequestPlace(number, parse_place(refusal) if refusal else None)
+    return RequestPlace(found, parse_place(refusal) if refusal else None)
+
+
+def _parse_below(text: str) -> tuple[int, int] | None:
+    """Return log number and position of a part of `next`; None for another text."""
+    log, dash, position = text.rpartition("-")
+    number = parse_id(log) if dash else 0
+    place = 0 if position == "0" else parse_id(position)
+    return None if number is None or place is None else (number, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,22 +219,27 @@ def find_requests(
             and (place.refusal is None or (one.at, one.id) < place.refusal)
         ]
     reader = open_reader()
+    tails: dict[int, RequestTail] = {}
     try:
-        tail = RequestTail((), None, None)
-        if wanted.has_accepted and place.below != 0:
-            tail = _read_accepted(store, reader, account, wanted, place, monotonic)
-        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        for log, its in list_readers(reader).items():
+            if wanted.has_accepted and place.below.get(log) != 0:
+                below = place.below.get(log)
+                tails[log] = _read_accepted(
+                    store, its.statistics, log, account, wanted, below, monotonic
+                )
+        codec = make_receipt_codec(store.installation_id, reader)
     finally:
         reader.close()
-    return _merge_pages(tail, refused, place, codec)
+    return _merge_pages(tails, refused, place, codec)
 
 
 def _read_accepted(
     store: Store,
-    reader: LogReader,
+    statistics: LogStatistics,
+    log: int,
     account: Account,
     wanted: RequestFilter,
-    place: RequestPlace,
+    below: int | None,
     monotonic: Callable[[], float],
 ) -> RequestTail:
     own = {one.id for one in store.sources.list_sources(account.id)}
@@ -227,36 +249,42 @@ def _read_accepted(
     def matches(entry: EntryNote) -> bool:
         return entry.source_id in own and wanted.table in (None, entry.table_name)
 
-    tail = read_tail(reader.statistics, place.below, REQUESTS_MAX, matches, monotonic, wanted.since)
+    tail = read_tail(statistics, below, REQUESTS_MAX, matches, monotonic, wanted.since, log)
     judged = judge_requests(store, tail.requests)
     chosen = [one for one in judged if wanted.state in (None, one.state)]
     return RequestTail(chosen, tail.end, tail.end_at)
 
 
 def _merge_pages(
-    tail: RequestTail,
+    tails: Mapping[int, RequestTail],
     refused: Sequence[KeptRefusal],
     place: RequestPlace,
     codec: ReceiptCodec,
 ) -> FoundRequests:
-    """Return the page of both lists together."""
-    # What was refused before the part of the log that was looked at is for a later page.
-    reached = 0 if tail.end is None else tail.end_at or 0
+    """Return the page of all lists together: those of the logs, and that of refused requests."""
+    # What came before the part of a log that was looked at is for a later page.
+    reached = {log: tail.end_at or 0 for log, tail in tails.items() if tail.end is not None}
     both: list[tuple[int, AcceptedRequest | KeptRefusal]] = [
-        *((one.received_at, one) for one in tail.requests),
-        *((one.at, one) for one in refused if one.at >= reached),
+        *(
+            (one.received_at, one)
+            for log, tail in tails.items()
+            for one in tail.requests
+            if one.received_at >= max((at for of, at in reached.items() if of != log), default=0)
+        ),
+        *((one.at, one) for one in refused if one.at >= max(reached.values(), default=0)),
     ]
     both.sort(key=lambda pair: pair[0], reverse=True)
     shown = [one for _, one in both[:REQUESTS_MAX]]
-    is_cut = len(both) > REQUESTS_MAX
-    accepted = [one for one in shown if isinstance(one, AcceptedRequest)]
-    if is_cut and len(accepted) < len(tail.requests):
-        below = accepted[-1].first if accepted else place.below
-    else:
-        below = 0 if tail.end is None else tail.end
+    below = dict(place.below)
+    for log, tail in tails.items():
+        accepted = [one for one in shown if isinstance(one, AcceptedRequest) and one.log == log]
+        if len(accepted) == len(tail.requests):
+            below[log] = 0 if tail.end is None else tail.end
+        elif accepted:
+            below[log] = accepted[-1].first
     told = [one for one in shown if isinstance(one, KeptRefusal)]
     last = (told[-1].at, told[-1].id) if told else place.refusal
-    rest = is_cut or tail.end is not None or len(told) < len(refused)
+    rest = any(below.get(log) != 0 for log in tails) or len(told) < len(refused)
     return FoundRequests(shown, RequestPlace(below, last) if rest else None, codec)
 
 
@@ -352,9 +380,10 @@ def read_request(
     """
     reader = open_reader()
     try:
-        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        codec = make_receipt_codec(store.installation_id, reader)
         found = _decode_receipt(store, codec, account, receipt)
-        entries = reader.find_entries(found.first, found.entries)
+        its = choose_reader(reader, found.source_id)
+        entries = its.find_entries(found.first, found.entries)
         if not entries:
             raise RequestRefusedError(410, {"message": NO_LONGER_KEPT})
         told = read_receipt_status(
@@ -363,7 +392,7 @@ def read_request(
             entries,
             list_table_statuses(store, found.source_id, {entry.table_name for entry in entries}),
             store=store,
-            find_keys=reader.statistics.find_keys,
+            find_keys=its.statistics.find_keys,
             codec=codec,
             tables_max=tables_max,
         )
@@ -408,9 +437,10 @@ def list_request_records(
     """
     reader = open_reader()
     try:
-        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        codec = make_receipt_codec(store.installation_id, reader)
         found = _decode_receipt(store, codec, account, receipt)
-        entries = reader.find_entries(found.first, min(found.entries, RECORDS_MAX))
+        its = choose_reader(reader, found.source_id)
+        entries = its.find_entries(found.first, min(found.entries, RECORDS_MAX))
     finally:
         reader.close()
     if not entries:

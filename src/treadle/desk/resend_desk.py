@@ -11,12 +11,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 from treadle.errors import OperatorError, RetriableError
 from treadle.log.protocol import LogAppender, LogReader
+from treadle.store.logs import FIRST_LOG
 from treadle.store.operations import ResendProgress, ServerOperation
 from treadle.store.rejects import ResentRecord
 from treadle.store.store import Store
@@ -24,6 +25,7 @@ from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.rejects import (
     RejectedRecord,
     RejectFilter,
+    RejectPlace,
     RejectResender,
     ResendResult,
     find_rejects,
@@ -175,10 +177,9 @@ class ResendDesk:
             after: dict[str, Any] = {"ids": place, "finished": place >= len(order.ids)}
             found = [reject for reject in found if reject.resent is None]
         else:
-            before = at.get("before", [order.newest + 1, 0])
-            page = find_rejects(
-                self.store, RejectFilter(order.query), (before[0], before[1]), RECORDS_PER_STEP
-            )
+            query = replace(order.query, newest=order.newest)
+            before = _decode_place(at.get("before"))
+            page = find_rejects(self.store, RejectFilter(query), before, RECORDS_PER_STEP)
             found = list(page.rejects)
             after = {"before": page.next, "finished": page.next is None}
         closed = self._find_closed_sources({reject.source_id for reject in found})
@@ -253,6 +254,13 @@ class ResendDesk:
             self._wake.wait(seconds)
 
 
+def _decode_place(before: Sequence[int] | None) -> RejectPlace | None:
+    """Return the place that a step begins behind; one of an earlier release is in the first log."""
+    if before is None:
+        return None
+    return RejectPlace(*((FIRST_LOG, *before) if len(before) == 2 else before))
+
+
 def _sort_results(
     results: Mapping[RejectedRecord, ResendResult],
     resent: list[ResentRecord],
@@ -266,5 +274,5 @@ def _sort_results(
         elif isinstance(result, OperatorError):
             failed.append((reject.id, str(result)))
         else:
-            resent.append(ResentRecord(reject.position, reject.index, result[0].first))
+            resent.append(ResentRecord(reject.position, reject.index, result[0].first, reject.log))
     return waiting

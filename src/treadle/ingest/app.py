@@ -31,11 +31,12 @@ from treadle.ingest.store_watch import StoreWatch
 from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
 from treadle.ingest.work_turns import WorkTurns
+from treadle.log.joined import make_source_check
 from treadle.log.protocol import LogAppender, LogReader
 from treadle.store.model import ConfiguredDestination
 from treadle.store.store import Store
 from treadle.tracking.load_progress import LoadProgress
-from treadle.tracking.receipts import ReceiptCodec
+from treadle.tracking.receipts import make_receipt_codec
 
 
 class IngestService:
@@ -91,7 +92,9 @@ class IngestService:
             note_push: see `BatchAcceptor`.
             stale_seconds: see `TokenCache`.
         """
-        self.token_cache = TokenCache(store, clock, stale_seconds=stale_seconds)
+        self.token_cache = TokenCache(
+            store, clock, stale_seconds=stale_seconds, is_open=make_source_check(log)
+        )
         self._health = health = IngestHealth(
             store.destinations,
             store.tables,
@@ -103,7 +106,7 @@ class IngestService:
         self._readiness = readiness = ReadinessEndpoint(
             health, store, metrics_token, self.token_cache.add_use
         )
-        receipts = ReceiptCodec(store.installation_id, log.log_id)
+        receipts = make_receipt_codec(store.installation_id, log)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         self._quotas = quotas or SourceQuotas(store)
         self._watch = StoreWatch(store.get_revision)

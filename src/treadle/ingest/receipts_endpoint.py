@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -46,7 +47,9 @@ class ReceiptsEndpoint:
         seconds = parse_wait_seconds(request.query_params.get("wait", "0"))
         if seconds is None:
             raise RequestRefusedError(400, INVALID_WAIT)
-        entries = await self.progress.read_entries(receipt.first, receipt.entries)
+        entries = await self.progress.read_entries(
+            receipt.source_id, receipt.first, receipt.entries
+        )
         if not entries:
             raise RequestRefusedError(410, DETAILS_GONE)
         # A damaged entry may have lost the name of its table: nothing tells when it is loaded.
@@ -60,7 +63,7 @@ class ReceiptsEndpoint:
                 entries,
                 statuses,
                 store=self.progress.store,
-                find_keys=self.progress.find_keys,
+                find_keys=partial(self.progress.find_keys, receipt.source_id),
                 codec=self.receipts,
             )
         )

@@ -64,6 +64,7 @@ class TokenCache:
         flush_seconds: float = FLUSH_SECONDS,
         stale_seconds: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
+        is_open: Callable[[int, int], bool] = lambda source_id, number: True,
     ) -> None:
         """Read nothing before `start`.
 
@@ -73,10 +74,13 @@ class TokenCache:
             flush_seconds: how often uses are written.
             stale_seconds: how long tokens stay valid while the store cannot be asked; 0 for ever.
             monotonic: seconds.
+            is_open: called with the source and the log number of each owner that is read; returns
+                whether this process can append to that log.
         """
         self._store = store
         self._clock = clock
         self._flush_seconds = flush_seconds
+        self._is_open = is_open
         # Following has a thread of its own, so that no flood of unknown tokens, which are looked up
         # in the others, delays a revocation.
         self._following = ThreadPoolExecutor(1, thread_name_prefix="tokens")
@@ -148,6 +152,11 @@ class TokenCache:
             return None
         generation = self._generation
         found = await self._run(self._asking, self._store.tokens.find_sender, sha256)
+        if found is not None and not self._is_open(found.source_id, found.log):
+            raise RetriableError(
+                f"source {found.source_id} is on log {found.log}, which this server has not "
+                "opened: start it again"
+            )
         if generation == self._generation:
             if found is not None:
                 kept = self._owners if found.webhook is None else self._webhook_owners
@@ -311,6 +320,8 @@ class TokenCache:
             self._fresh_at = asked_at
             return
         known = await self._run(self._following, self._store.tokens.list_senders)
+        # Who pushes to a log that is not open here is looked up, and told so.
+        known = {sha: one for sha, one in known.items() if self._is_open(one.source_id, one.log)}
         if generation == self._generation:
             self._generation += 1
             self._owners = {sha: one for sha, one in known.items() if one.webhook is None}

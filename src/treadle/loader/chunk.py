@@ -1,6 +1,6 @@
 """The entries that one load takes from the log."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from treadle.loader.schedule import TableKey
@@ -16,12 +16,14 @@ class EntryChunk:
         after: the offset that the destination has committed before; -1 when there is none.
         entries: sound entries, in order of position.
         damaged: entries that failed their checksum, in order of position.
+        anchor: of the last entry (`LogReader.get_anchor`); None where the log has none.
     """
 
     key: TableKey
     after: int
     entries: tuple[LogEntry, ...]
     damaged: tuple[DamagedEntry, ...]
+    anchor: bytes | None = None
 
     def without_payloads(self) -> "EntryChunk":
         """Return the chunk without the payloads of its entries."""
@@ -49,7 +51,10 @@ class EntryChunk:
 
 
 def build_chunk(
-    key: TableKey, after: int, items: Sequence[LogEntry | DamagedEntry]
+    key: TableKey,
+    after: int,
+    items: Sequence[LogEntry | DamagedEntry],
+    get_anchor: Callable[[int], bytes | None] = lambda position: None,
 ) -> EntryChunk | None:
     """Build the chunk of what was read from the log; None when nothing was.
 
@@ -57,6 +62,7 @@ def build_chunk(
         key: the table.
         after: the offset that the destination has committed before; -1 when there is none.
         items: in order of position.
+        get_anchor: of the log that they are from.
     """
     if not items:
         return None
@@ -65,4 +71,5 @@ def build_chunk(
         after,
         tuple(item for item in items if isinstance(item, LogEntry)),
         tuple(item for item in items if isinstance(item, DamagedEntry)),
+        get_anchor(items[-1].position),
     )

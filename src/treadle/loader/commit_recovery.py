@@ -3,6 +3,10 @@
 The destination commits an offset with the rows of each load, and beside it the report as it was
 planned. So whatever breaks, the destination is asked which offsets it has committed: loads go on
 from there, and a load that was committed and not recorded is recorded then (loading.md 1.2).
+
+An older copy of the log may have been brought back, and may have given positions again that are
+loaded already. The anchor of the last loaded entry, which the destination keeps, shows that, and
+the table stops.
 """
 
 import logging
@@ -13,9 +17,11 @@ from typing import Final, NamedTuple
 
 from treadle import failpoint
 from treadle.destinations.protocol import CommittedOffset
+from treadle.errors import TableStoppedError
 from treadle.loader.load_report import PlannedReport, complete_report, decode_planned_report
 from treadle.loader.reporting import LoadReporting
 from treadle.loader.schedule import TableKey
+from treadle.log.joined import choose_reader
 from treadle.log.protocol import LogEntry, LogReader, ReadLimits
 from treadle.store.store import Store
 
@@ -50,9 +56,12 @@ class CommitRecovery:
     clock: Callable[[], int]
     offsets: dict[TableKey, int] | None = None
     """The offset the destination has committed for each table; None: ask it."""
+    foreign: Mapping[TableKey, str] = field(default_factory=dict)
+    """The tables whose log is not the one that was loaded, and why nothing of them is loaded."""
     uncertain: Mapping[TableKey, UncertainCommit] = field(default_factory=dict)
     """The tables whose last load may have been committed. Replaced as a whole, because the
     supervisor's thread reads it."""
+    _compared: set[TableKey] = field(default_factory=set)
 
     def forget_offsets(self) -> None:
         """Have the destination asked before the next load."""
@@ -62,6 +71,15 @@ class CommitRecovery:
         """Note that a load was committed up to this position."""
         if self.offsets is not None:
             self.offsets[key] = last
+
+    def refuse_foreign(self, key: TableKey) -> None:
+        """Refuse to load a table of another log than the one that was loaded.
+
+        Raises:
+            TableStoppedError: it is one.
+        """
+        if key in self.foreign:
+            raise TableStoppedError(self.foreign[key])
 
     def add_uncertain(self, key: TableKey, last: int) -> None:
         """Keep a table until the destination has said whether it committed this load of it."""
@@ -115,6 +133,7 @@ class CommitRecovery:
                     kept, held.result, self.clock(), partial(self._read_positions, kept, reader)
                 )
                 self.reporting.record_recovered(load, outcomes)
+            self._compare_anchor(key, held, reader)
             # Where a table stands is said by the destination that its source loads into now, and
             # where that begins by what the former one did last.
             commit = self.uncertain.get(key)
@@ -123,6 +142,25 @@ class CommitRecovery:
                 self.reporting.report_position(key, held.position)
         self.uncertain = {}
         self.offsets = {key: held.position for key, held in found.items()}
+
+    def _compare_anchor(self, key: TableKey, held: CommittedOffset, reader: LogReader) -> None:
+        """Compare the entry that was loaded last with the one that the log has at its position."""
+        if not held.report or key in self._compared:
+            return
+        self._compared.add(key)  # this reader's log is the same for as long as it is open
+        kept = decode_planned_report(held.report)
+        its = choose_reader(reader, key[0])
+        if kept.anchor is None or its.get_anchor(kept.last) in (None, kept.anchor):
+            return
+        if not any(isinstance(one, LogEntry) for one in its.find_entries(kept.last, 1)):
+            return  # it is damaged, and says nothing
+        why = (
+            f"entry {kept.last} of the log is another one than the one that was loaded: an older "
+            "copy of the log was brought back, and gave positions again; put the newer one in its "
+            "place, or start with a new log file"
+        )
+        logger.error("%s stops: %s", self.reporting.describe(key), why)
+        self.foreign = {**self.foreign, key: why}
 
     def _read_positions(self, kept: PlannedReport, reader: LogReader) -> list[int]:
         """Return the positions of the sound entries that a load took, read again from the log."""

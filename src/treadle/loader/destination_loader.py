@@ -19,12 +19,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from treadle.clock import read_monotonic
 from treadle.destinations.file_check import check_file
 from treadle.destinations.priority import LoaderPriority
-from treadle.destinations.protocol import Destination, DestinationUnavailableError, Session
+from treadle.destinations.protocol import (
+    CommittedOffset,
+    Destination,
+    DestinationUnavailableError,
+    Session,
+)
 from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
@@ -62,6 +69,7 @@ from treadle.loader.schedule import (
 )
 from treadle.loader.step_loader import StepLoader
 from treadle.loader.table_claims import TableClaims
+from treadle.log.joined import get_log_id, list_readers
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.quotas import SourceQuota
 from treadle.store.model import LoadReport, Source
@@ -316,6 +324,7 @@ class DestinationLoader:
                         self._parts.steps.history,
                         self._dependencies.flush_policy,
                         now,
+                        monotonic=read_monotonic(),
                         hurried=self._hurried,
                     )
                     for backlog in chosen:
@@ -404,7 +413,13 @@ class DestinationLoader:
             its.store.installation_id,
         )
         steps = StepLoader(
-            LoadExecutor(reader.log_id, its.lease, its.clock, its.new_id, self._reporting.describe),
+            LoadExecutor(
+                partial(get_log_id, reader),
+                its.lease,
+                its.clock,
+                its.new_id,
+                self._reporting.describe,
+            ),
             self._claims,
             self._wait,
             self._recovery,
@@ -415,7 +430,10 @@ class DestinationLoader:
         )
         if (note := its.note_entries) is not None:
             steps.note_load = lambda chunk, load: note(
-                reader.log_id, name_source(self._sources, load.source_id), chunk, load
+                get_log_id(reader, load.source_id),
+                name_source(self._sources, load.source_id),
+                chunk,
+                load,
             )
         self._parts = _OpenParts(destination, reader, pipeline, steps)
         place = its.place or self.identity
@@ -547,7 +565,9 @@ class DestinationLoader:
         asked = self._asked
         if self._recovery.offsets is not None and asked <= self.answered_moves:
             return
-        found = session.committed(parts.reader.log_id)
+        found: dict[TableKey, CommittedOffset] = {}
+        for reader in list_readers(parts.reader).values():
+            found |= session.committed(reader.log_id)
         # What is recorded below must not come after what another loader records (see
         # `TableClaims.claim`).
         try:

@@ -27,17 +27,17 @@ logger = logging.getLogger("treadle.loader")
 
 @dataclass(frozen=True, slots=True)
 class LoadExecutor:
-    """Loads prepared steps of one log into one destination.
+    """Loads prepared steps into one destination.
 
     Attributes:
-        log_id: of the log that the steps are from.
+        find_log_id: source id -> the id of the log that its steps are from.
         lease: of the destination.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
         describe: names a table to the operator.
     """
 
-    log_id: str
+    find_log_id: Callable[[int], str]
     lease: DestinationLease
     clock: Callable[[], int]
     new_id: Callable[[], str]
@@ -131,7 +131,8 @@ class LoadExecutor:
         return PendingReport(chunk.key, chunk.last, load, outcomes)
 
     def _make_offset(self, chunk: EntryChunk) -> OffsetCommit:
-        return OffsetCommit(self.log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())
+        log_id = self.find_log_id(chunk.key[0])
+        return OffsetCommit(log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())
 
     def _plan_report(
         self,

@@ -37,6 +37,8 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
         columns: of the table after the load, where the store may not have them.
         received: when the first of the records was accepted, and the median one; None where no
             sound entry says so.
+        anchor: of the entry at `last`, by which a log that was brought back to an earlier state is
+            told from the one that was loaded; None where it is not known.
     """
 
     load_id: str
@@ -51,6 +53,7 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
     details: dict[str, Any]
     columns: KeptColumns | None = None
     received: tuple[int, int] | None = None
+    anchor: bytes | None = None
 
     def encode(self) -> str:
         """Return the text that the destination keeps."""
@@ -116,6 +119,7 @@ def plan_report(
         details=details,
         columns=columns,
         received=received,
+        anchor=chunk.anchor,
     )
 
 

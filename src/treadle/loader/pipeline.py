@@ -13,10 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from treadle.clock import read_monotonic
 from treadle.loader.chunk import EntryChunk, build_chunk
 from treadle.loader.commands import POLL_SECONDS, AssignSources, CommandQueue, SetBacklog
 from treadle.loader.schedule import FlushPolicy, LoadHistory, RoundProgress, TableKey, select_due
 from treadle.loader.turns import SourceTurns
+from treadle.log.joined import choose_reader
 from treadle.log.protocol import READ_BYTES_MAX, LogReader, ReadLimits, TableBacklog
 from treadle.quotas import SourceQuota
 from treadle.records.message_batch import decode_batch
@@ -268,6 +270,7 @@ class LoadPipeline:
             load_round.history,
             self.policy,
             now,
+            monotonic=read_monotonic(),
             progress=progress,
             skipped=self._skipped,
         )
@@ -313,7 +316,8 @@ class LoadPipeline:
         if source is None or key in self._skipped:
             return None
         items = self.reader.read(*key, begin, self.limits.records, self.limits.size)
-        chunk = build_chunk(key, after, items)
+        its = choose_reader(self.reader, backlog.source_id)
+        chunk = build_chunk(key, after, items, its.get_anchor)
         if chunk is None:
             return None
         # Only this list keeps the payloads, so that each is released when it is decoded: half of a

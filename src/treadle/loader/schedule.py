@@ -31,7 +31,7 @@ class FlushPolicy:
     One of three is enough.
 
     Attributes:
-        age_us: the oldest waiting record is this old, microseconds.
+        age_us: the oldest waiting record was first seen so long ago, microseconds.
         records: this many records wait.
         size: this many payload bytes wait.
     """
@@ -40,15 +40,14 @@ class FlushPolicy:
     records: int = 100_000
     size: int = 50_000_000
 
-    def closes_load(self, backlog: TableBacklog, now: int) -> bool:
-        """Return whether the open load of this backlog closes at `now` (microseconds)."""
+    def closes_load(self, backlog: TableBacklog, age: int) -> bool:
+        """Return whether the open load of this backlog closes at an age, microseconds."""
         full = backlog.records >= self.records or backlog.size >= self.size
-        old = now - backlog.oldest >= self.age_us
-        return full or old
+        return full or age >= self.age_us
 
-    def closes_tail(self, backlog: TableBacklog, now: int) -> bool:
-        """Return whether the tail of a burst closes at `now` (microseconds)."""
-        return now - backlog.oldest >= self.age_us // TAIL_AGE_FRACTION
+    def closes_tail(self, age: int) -> bool:
+        """Return whether the tail of a burst closes at an age, microseconds."""
+        return age >= self.age_us // TAIL_AGE_FRACTION
 
     def allows_early_load(self, records: int, size: int) -> bool:
         """Return whether so much waits that a load may begin before it closes."""
@@ -108,6 +107,7 @@ class RoundProgress:
             records=max(0, backlog.records - sum(records for _, records, _ in counted)),
             size=max(0, backlog.size - sum(size for _, _, size in counted)),
             oldest=max(backlog.oldest, self.received_at),
+            sights=tuple(sight for sight in backlog.sights if sight.last > self.last),
         )
 
 
@@ -162,6 +162,7 @@ def select_backlogs(
     policy: FlushPolicy,
     retries: RetrySchedule,
     *,
+    monotonic: int = 0,
     ended: Mapping[TableKey, int] | None = None,
     progress: Mapping[TableKey, RoundProgress] | None = None,
     hurried: Container[TableKey] = (),
@@ -182,6 +183,7 @@ def select_backlogs(
     Args:
         backlogs: all that could be loaded.
         now: microseconds since 1970.
+        monotonic: microseconds of the clock by which readers say what they saw.
         policy: when loads close.
         retries: when tables that failed may be tried again.
         ended: when the last load of a table ended; a table that is not in it had none.
@@ -200,11 +202,10 @@ def select_backlogs(
         if not retries.may_retry(key, now):
             continue
         much = policy.allows_early_load(backlog.records, backlog.size)
-        closes = key in hurried or policy.closes_load(backlog, now)
+        age = backlog.measure_age(now, monotonic)
+        closes = key in hurried or policy.closes_load(backlog, age)
         its = progress.get(key)
-        is_tail = (
-            its is not None and its.ends_with_much(policy) and policy.closes_tail(backlog, now)
-        )
+        is_tail = its is not None and its.ends_with_much(policy) and policy.closes_tail(age)
         if closes or is_tail or (much and (its is not None or rested(key))):
             chosen.append(backlog)
         elif not much and its is None and rested(key):
@@ -259,6 +260,7 @@ def select_due(
     policy: FlushPolicy,
     now: int,
     *,
+    monotonic: int = 0,
     progress: Mapping[TableKey, RoundProgress] | None = None,
     skipped: Container[TableKey] = (),
     hurried: Container[TableKey] = (),
@@ -271,6 +273,7 @@ def select_due(
         history: of earlier loads, those of the round that lasts left out.
         policy: when loads close.
         now: microseconds since 1970.
+        monotonic: microseconds of the clock by which readers say what they saw.
         progress: what the round that lasts took of each table; only more than that is due.
         skipped: tables that are not loaded further in the round.
         hurried: tables that somebody wants loaded.
@@ -292,6 +295,7 @@ def select_due(
         now,
         policy,
         history.retries,
+        monotonic=monotonic,
         ended=history.ended,
         progress=progress,
         hurried=hurried,

@@ -76,6 +76,8 @@ class StepLoader:
         Raises:
             RetriableError: the destination or the store cannot be used.
         """
+        if any(step.chunk.key in self.recovery.foreign for step in group):
+            return False
         if not self.claims.claim(step.chunk.key for step in group):
             return False
         self.wait.begin()
@@ -129,6 +131,7 @@ class StepLoader:
             return False
         self.wait.begin()
         try:
+            self.recovery.refuse_foreign(chunk.key)
             report = self.executor.load(session, step)
             # Before the report: whatever becomes of that, the load is committed.
             self.recovery.advance_offset(chunk.key, chunk.last)

@@ -33,6 +33,7 @@ from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
+from treadle.log.joined import list_readers
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog, TrimPoint
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
@@ -152,8 +153,7 @@ class LoaderSupervisor:
         gc.disable()
         # Arrow's own allocator keeps what was freed, about 40 MB after a load of 100,000 records.
         pa.set_memory_pool(pa.system_memory_pool())
-        reader = self.open_reader()
-        self.store.use_log(reader.log_id)
+        reader = self._open_logs()
         try:
             self._refresh()
             ready()
@@ -164,6 +164,13 @@ class LoaderSupervisor:
             self.close()
             self._mark_loaded(reader)
             reader.close()
+
+    def _open_logs(self) -> LogReader:
+        """Open the logs, and tell the store which they are."""
+        reader = self.open_reader()
+        for number, its in list_readers(reader).items():
+            self.store.use_log(its.log_id, number)
+        return reader
 
     def _rest(self, reader: LogReader, stop: threading.Event) -> None:
         """Wait until the next look; while nothing waits, at most until something is appended.
@@ -267,8 +274,7 @@ class LoaderSupervisor:
         Failures are recorded as in `run`: in the store, and in the log lines.
         """
         self._refresh(start=False)
-        reader = self.open_reader()
-        self.store.use_log(reader.log_id)
+        reader = self._open_logs()
         try:
             if self._moves.open_moves:
                 for _ in range(2):  # the former destinations, then the new ones

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from treadle.log.protocol import TableBacklog
+from treadle.log.protocol import BacklogSight, TableBacklog
 
 # Smaller: more memory for a long backlog. Greater: more to count again after a partial load.
 SEGMENT_ENTRIES: Final = 1024
+
+
+SIGHTS_MAX: Final = 32
+"""Sights that are kept of a table. Of more, neighbours are joined, and count as old as the older
+one. A table that is loaded each second has twenty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,13 @@ class SegmentQueue:
         for segment in segments:
             self.append(segment)
 
-    def sum_backlog(self, source_id: int, table_name: str, loaded: int) -> TableBacklog | None:
+    def sum_backlog(
+        self,
+        source_id: int,
+        table_name: str,
+        loaded: int,
+        sights: tuple[BacklogSight, ...] = (),
+    ) -> TableBacklog | None:
         """Return the sums of all segments as the table's backlog; None when there are none."""
         if not self._segments:
             return None
@@ -94,4 +105,23 @@ class SegmentQueue:
             size=sum(segment.size for segment in self._segments),
             oldest=min(segment.oldest for segment in self._segments),
             loaded=loaded,
+            sights=sights,
         )
+
+
+def add_sight(sights: tuple[BacklogSight, ...], last: int, seen: int) -> tuple[BacklogSight, ...]:
+    """Return sights with one more, of entries up to `last`."""
+    if sights and sights[-1].seen == seen:
+        return (*sights[:-1], BacklogSight(last, seen))
+    if len(sights) >= SIGHTS_MAX:
+        # The newer of a pair knows how far both reach, the older one since when.
+        sights = tuple(
+            BacklogSight(newer.last, older.seen)
+            for older, newer in zip(sights[::2], sights[1::2], strict=True)
+        )
+    return (*sights, BacklogSight(last, seen))
+
+
+def drop_sights(sights: tuple[BacklogSight, ...], loaded: int) -> tuple[BacklogSight, ...]:
+    """Return the sights of what lies above a position."""
+    return sights[bisect_right(sights, loaded, key=attrgetter("last")) :]

@@ -176,6 +176,21 @@ class DamagedEntry:
     why: str
 
 
+class BacklogSight(NamedTuple):
+    """When a reader first saw entries of a table up to a position.
+
+    The clock of who accepted them says nothing reliable about how long they wait, where that is
+    another machine.
+
+    Attributes:
+        seen: microseconds of this machine's monotonic clock; 0 for what was there at the first
+            look, which counts as old.
+    """
+
+    last: int
+    seen: int
+
+
 @dataclass(frozen=True, slots=True)
 class TableBacklog:
     """The entries of one table above its loaded position.
@@ -187,6 +202,8 @@ class TableBacklog:
         size: their payload bytes, uncompressed.
         oldest: `received_at` of the oldest of them, microseconds since 1970.
         loaded: the position last given to `LogReader.mark_loaded`, 0 for none.
+        sights: when the entries were first seen, in order of position; the last one reaches
+            `last`. Empty where the reader does not say: then `oldest` tells the age.
     """
 
     source_id: int
@@ -197,6 +214,16 @@ class TableBacklog:
     size: int
     oldest: int
     loaded: int = 0
+    sights: tuple[BacklogSight, ...] = field(default=(), compare=False, repr=False)
+
+    def measure_age(self, now: int, monotonic: int) -> int:
+        """Return for how long the oldest entry waits, microseconds.
+
+        Args:
+            now: microseconds since 1970.
+            monotonic: microseconds of the clock of `sights`.
+        """
+        return monotonic - self.sights[0].seen if self.sights else now - self.oldest
 
 
 class EntryNote(NamedTuple):

@@ -3,14 +3,26 @@
 Back-ends are imported when they are asked for, so that a command that reads no log does not pay.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from treadle.log.protocol import LogAppender, LogReader, LogSnapshot
+from treadle.errors import OperatorError
+from treadle.log.joined import JoinedAppender, JoinedReader, SourceNumbers, join_spaces
+from treadle.log.protocol import (
+    FIRST_LOG,
+    LogAppender,
+    LogInfo,
+    LogReader,
+    LogSnapshot,
+    LogState,
+)
 from treadle.log.quota import LogLook, LogQuota
 from treadle.log.salvage_report import KnownLog, SalvageReport
+
+SQLITE: Final = "sqlite"
+"""The kind of a log that is a file in the data folder."""
 
 
 class LogSettings(Protocol):
@@ -29,8 +41,59 @@ class LogSettings(Protocol):
         """Bytes of the log's disk that are left for loading."""
 
 
+class KnownInfo(Protocol):
+    """What the store has of a log."""
+
+    @property
+    def number(self) -> int:
+        """The log number."""
+
+    @property
+    def log_id(self) -> str:
+        """The log's name."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of its back-end."""
+
+    @property
+    def url(self) -> str:
+        """Where it is; empty for the data folder."""
+
+    @property
+    def state(self) -> str:
+        """A value of `LogState`."""
+
+
+class LogBook(Protocol):
+    """Knows the logs of an installation and those of sources, as the store does."""
+
+    def list_logs(self) -> Sequence[KnownInfo]:
+        """Return all logs that a server has opened, by number."""
+
+    def get_number(self, source_id: int) -> int:
+        """Return the number of a source's log."""
+
+
+def name_log_file(settings: LogSettings, number: int) -> Path:
+    """Return the file of a log in the data folder."""
+    path = settings.log_path
+    return path if number == FIRST_LOG else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def list_log_files(settings: LogSettings) -> dict[int, Path]:
+    """Return log number -> file, of the logs that are in the data folder; no store is asked."""
+    first = settings.log_path
+    found = {FIRST_LOG: first} if first.exists() else {}
+    for path in first.parent.glob(f"{first.stem}-*{first.suffix}"):
+        number = path.stem.removeprefix(f"{first.stem}-")
+        if number.isascii() and number.isdigit() and name_log_file(settings, int(number)) == path:
+            found[int(number)] = path
+    return dict(sorted(found.items()))
+
+
 def has_log(settings: LogSettings) -> bool:
-    """Return whether a log is there; opening one that is not makes it."""
+    """Return whether the first log is there; opening one that is not makes it."""
     return settings.log_path.exists()
 
 
@@ -41,77 +104,223 @@ def make_quota(settings: LogSettings) -> LogQuota:
 
 def open_appender(
     settings: LogSettings,
+    book: LogBook | None = None,
     report_failure: Callable[[], None] = lambda: None,
     get_tables_max: Callable[[int], int] = lambda source_id: 0,
     report_commit: Callable[[int], None] = lambda microseconds: None,
+    numbers: SourceNumbers | None = None,
 ) -> LogAppender:
-    """Open the log for writing; blocks for a moment.
+    """Open the logs for writing; blocks for a moment.
 
     Args:
-        settings: name the log.
+        settings: name the first log, and bound all.
+        book: knows the logs; None for the first one alone.
         report_failure: called for each group of requests that the disk did not take.
         get_tables_max: source id -> how many tables it may have, 0 for any. The thread that writes
             calls it.
         report_commit: called with the microseconds of each commit, by the same thread.
+        numbers: of the logs of sources; None to ask the book.
 
     Raises:
-        OperatorError: it cannot be opened, is no log, or is a newer treadle's.
+        OperatorError: a log cannot be opened, is no log, or is a newer treadle's.
         RetriableError: the disk failed.
     """
     from treadle.log.sqlite.log import SqliteAppender
 
     quota = make_quota(settings)
-    return SqliteAppender(
-        settings.log_path,
-        quota=quota,
-        report_failure=report_failure,
-        get_tables_max=get_tables_max,
-        report_commit=report_commit,
-    )
+
+    def open_file(path: Path) -> LogAppender:
+        return SqliteAppender(
+            path,
+            quota=quota,
+            report_failure=report_failure,
+            get_tables_max=get_tables_max,
+            report_commit=report_commit,
+        )
+
+    directory = FileDirectory(settings, book, open_file, _open_file_reader, numbers)
+    return directory.open_appenders()
 
 
-def open_reader(settings: LogSettings) -> LogReader:
-    """Open the log for reading; raises like `open_appender`."""
-    from treadle.log.sqlite.log import SqliteReader
-
-    return SqliteReader(settings.log_path)
+def open_reader(settings: LogSettings, book: LogBook | None = None) -> LogReader:
+    """Open the logs for reading; raises like `open_appender`."""
+    return FileDirectory(settings, book).open_readers()
 
 
-def open_glance(settings: LogSettings) -> LogReader:
-    """Open the log for somebody who looks at it now and then: the reader keeps little in memory."""
+def open_glance(settings: LogSettings, book: LogBook | None = None) -> LogReader:
+    """Open the logs for somebody who looks now and then: the readers keep little in memory."""
     from treadle.log.sqlite.log import SqliteReader
     from treadle.log.sqlite.log_file import GLANCE_CACHE_KIB
 
-    return SqliteReader(settings.log_path, cache_kib=GLANCE_CACHE_KIB)
+    def open_file(path: Path) -> LogReader:
+        return SqliteReader(path, cache_kib=GLANCE_CACHE_KIB)
+
+    return FileDirectory(settings, book, open_reader=open_file).open_readers()
+
+
+def open_file(settings: LogSettings, number: int) -> LogReader:
+    """Open one log of the data folder for reading; raises like `open_appender`."""
+    return _open_file_reader(name_log_file(settings, number))
+
+
+def open_folder(settings: LogSettings) -> dict[int, LogReader]:
+    """Open the logs of the data folder by number, also where the store is lost."""
+    with ExitStack() as stack:
+        opened: dict[int, LogReader] = {}
+        for number in list_log_files(settings):
+            opened[number] = open_file(settings, number)
+            stack.callback(opened[number].close)
+        stack.pop_all()
+    return opened
+
+
+def _open_file_appender(path: Path) -> LogAppender:
+    from treadle.log.sqlite.log import SqliteAppender
+
+    return SqliteAppender(path)
+
+
+def _open_file_reader(path: Path) -> LogReader:
+    from treadle.log.sqlite.log import SqliteReader
+
+    return SqliteReader(path)
+
+
+class FileDirectory:
+    """The logs of an installation as the settings and the store name them (`LogDirectory`).
+
+    Args:
+        settings: name the first log.
+        book: knows the logs; None for the first one alone.
+        open_appender: opens a file for writing.
+        open_reader: opens a file for reading.
+        numbers: of the logs of sources; None to ask the book.
+    """
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        book: LogBook | None,
+        open_appender: Callable[[Path], LogAppender] = _open_file_appender,
+        open_reader: Callable[[Path], LogReader] = _open_file_reader,
+        numbers: SourceNumbers | None = None,
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._open_appender = open_appender
+        self._open_reader = open_reader
+        self._numbers = numbers or SourceNumbers(self._ask_number)
+
+    def _ask_number(self, source_id: int) -> int:
+        return FIRST_LOG if self._book is None else self._book.get_number(source_id)
+
+    def list_logs(self) -> Sequence[LogInfo]:
+        """Return all logs, by number; the first one is among them before it was opened, too."""
+        known = [] if self._book is None else self._book.list_logs()
+        found = [
+            LogInfo(one.number, one.log_id, one.kind, one.url, LogState(one.state)) for one in known
+        ]
+        return found or [LogInfo(FIRST_LOG, "", SQLITE)]
+
+    def find_log(self, source_id: int) -> LogInfo:
+        """Return the log of a source; see `protocol.LogDirectory.find_log`."""
+        return self._get_log(self._numbers.get_number(source_id))
+
+    def open_appender(self, number: int) -> LogAppender:
+        """Open a log for writing; see `protocol.LogDirectory.open_appender`."""
+        return self._open_appender(self._find_file(self._get_log(number)))
+
+    def open_reader(self, number: int) -> LogReader:
+        """Open a log for reading; see `protocol.LogDirectory.open_reader`."""
+        return self._open_reader(self._find_file(self._get_log(number)))
+
+    def open_appenders(self) -> LogAppender:
+        """Open all logs for writing: the first one as it is where there is no other."""
+        wanted = [one for one in self.list_logs() if one.state != LogState.CLOSED]
+        if [one.number for one in wanted] == [FIRST_LOG]:
+            return self._open_appender(self._settings.log_path)
+        opened: dict[int, LogAppender] = {}
+        for one in wanted:
+            opened[one.number] = self._open_appender(self._find_file(one))
+        return JoinedAppender(opened, self._numbers)
+
+    def open_readers(self) -> LogReader:
+        """Open all logs for reading: the first one as it is where there is no other."""
+        wanted = self.list_logs()
+        if [one.number for one in wanted] == [FIRST_LOG]:
+            return self._open_reader(self._settings.log_path)
+        with ExitStack() as stack:
+            opened: dict[int, LogReader] = {}
+            for one in wanted:
+                opened[one.number] = self._open_reader(self._find_file(one))
+                stack.callback(opened[one.number].close)
+            stack.pop_all()
+        return JoinedReader(opened, self._numbers)
+
+    def _get_log(self, number: int) -> LogInfo:
+        for one in self.list_logs():
+            if one.number == number:
+                return one
+        raise OperatorError(f"there is no log {number}")
+
+    def _find_file(self, log: LogInfo) -> Path:
+        if log.kind != SQLITE:
+            raise OperatorError(
+                f"log {log.number} is a log of kind {log.kind}, which this treadle does not know: "
+                "install the one that added it"
+            )
+        return name_log_file(self._settings, log.number)
 
 
 def look_at_log(settings: LogSettings) -> LogLook | None:
-    """Return how full the log is, and how old; None where there is none. A server may be using it.
+    """Return how full the logs are, and how old; None where there is none.
+
+    A server may be using them.
 
     Raises:
-        OperatorError, RetriableError: the log cannot be read.
+        OperatorError, RetriableError: a log cannot be read.
     """
+    looks = [look for path in list_log_files(settings).values() if (look := _look_at_file(path))]
+    oldest = [look.oldest for look in looks if look.oldest is not None]
+    if not looks:
+        return None
+    return LogLook(join_spaces([look.space for look in looks]), min(oldest, default=None))
+
+
+def _look_at_file(path: Path) -> LogLook | None:
     from treadle.log.sqlite import statistics
 
-    return statistics.look_at_log(settings.log_path)
+    return statistics.look_at_log(path)
 
 
 def find_log_shortage(settings: LogSettings) -> str | None:
-    """Return why the log takes no more; None when it does. A server may be using it.
+    """Return why one of the logs takes no more; None when all do. A server may be using them.
 
     Raises:
-        OperatorError, RetriableError: the log cannot be read.
+        OperatorError, RetriableError: a log cannot be read.
     """
-    look = look_at_log(settings)
-    if look is None:
-        return f"the log {settings.log_path} is gone"
-    return make_quota(settings).find_shortage(look.space)
+    quota = make_quota(settings)
+    for path in (list_log_files(settings) or {FIRST_LOG: settings.log_path}).values():
+        look = _look_at_file(path)
+        if look is None:
+            return f"the log {path} is gone"
+        shortage = quota.find_shortage(look.space)
+        if shortage is not None:
+            return shortage
+    return None
 
 
-def repair_log(settings: LogSettings, known: KnownLog) -> SalvageReport | None:
+def repair_log(
+    settings: LogSettings, known: KnownLog, number: int = FIRST_LOG
+) -> SalvageReport | None:
     """Replace a log that cannot be used; return None when it is well, or is not there.
 
     Only while no other process has the log open.
+
+    Args:
+        settings: name the first log.
+        known: what others remember of the log.
+        number: of the log.
 
     Raises:
         OperatorError: the log cannot be read or replaced, or is a newer treadle's.
@@ -119,15 +328,18 @@ def repair_log(settings: LogSettings, known: KnownLog) -> SalvageReport | None:
     """
     from treadle.log.sqlite.recovery import salvage
 
-    return salvage.repair_log(settings.log_path, known)
+    return salvage.repair_log(name_log_file(settings, number), known)
 
 
-def find_damage(settings: LogSettings, known: KnownLog, *, whole: bool = False) -> str | None:
+def find_damage(
+    settings: LogSettings, known: KnownLog, number: int = FIRST_LOG, *, whole: bool = False
+) -> str | None:
     """Return why a log cannot be used; None when it can. A server may be using it.
 
     Args:
-        settings: name the log.
-        known: what others remember of it.
+        settings: name the first log.
+        known: what others remember of the log.
+        number: of the log.
         whole: look at all of it, however long it is.
 
     Raises:
@@ -135,18 +347,22 @@ def find_damage(settings: LogSettings, known: KnownLog, *, whole: bool = False) 
     """
     from treadle.log.sqlite.recovery import salvage
 
-    return salvage.find_damage(settings.log_path, known, whole=whole)
+    return salvage.find_damage(name_log_file(settings, number), known, whole=whole)
 
 
-def salvage_log(settings: LogSettings, known: KnownLog, reason: str) -> SalvageReport:
+def salvage_log(
+    settings: LogSettings, known: KnownLog, reason: str, number: int = FIRST_LOG
+) -> SalvageReport:
     """Move a log aside and make a new one of what can be read; see `repair_log`."""
     from treadle.log.sqlite.recovery import salvage
 
-    return salvage.salvage_log(settings.log_path, known, reason)
+    return salvage.salvage_log(name_log_file(settings, number), known, reason)
 
 
-def open_log_snapshot(settings: LogSettings) -> AbstractContextManager[LogSnapshot]:
-    """Open the log to copy it, also while a server uses it.
+def open_log_snapshot(
+    settings: LogSettings, number: int = FIRST_LOG
+) -> AbstractContextManager[LogSnapshot]:
+    """Open a log to copy it, also while a server uses it.
 
     Raises:
         OperatorError: it cannot be opened, is damaged, or is a newer treadle's.
@@ -154,7 +370,7 @@ def open_log_snapshot(settings: LogSettings) -> AbstractContextManager[LogSnapsh
     """
     from treadle.log.sqlite import snapshot
 
-    return snapshot.open_log_snapshot(settings.log_path)
+    return snapshot.open_log_snapshot(name_log_file(settings, number))
 
 
 def check_copy(path: Path) -> str | None:

@@ -67,7 +67,7 @@ class HistoryCopy:
     """The copy of one source.
 
     Attributes:
-        reader: of the log.
+        reader: of the source's log.
         destination: that the source is to load into.
         source: as it is.
         schema: that it is to fill there.
@@ -230,7 +230,7 @@ class HistoryCopy:
         """Return the records that were rejected when they were loaded, with the reasons."""
         places = {entry.position: index for index, entry in enumerate(entries)}
         found = self.store.outcomes.find_rejected_records(
-            {entry.position: entry.records for entry in entries}
+            self.source.log, {entry.position: entry.records for entry in entries}
         )
         return {
             RecordRef(places[position], index): reason

@@ -242,7 +242,7 @@ class TableRebuild:
     """The rebuild of one table.
 
     Attributes:
-        reader: of the log.
+        reader: of the source's log.
         destination: that the source is loaded into.
         table_name: as clients send it.
         schema: to build in; not the schema of a source.
@@ -405,7 +405,7 @@ class TableRebuild:
         """Return the records that were rejected when they were loaded, with the reasons."""
         places = {entry.position: index for index, entry in enumerate(entries)}
         found = self.store.outcomes.find_rejected_records(
-            {entry.position: entry.records for entry in entries}
+            self.source.log, {entry.position: entry.records for entry in entries}
         )
         return {
             RecordRef(places[position], index): reason

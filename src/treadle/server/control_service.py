@@ -119,7 +119,7 @@ def make_control_service(
     """
 
     def read_log() -> LogReader:
-        return open_glance(config)
+        return open_glance(config, store.logs)
 
     traces = make_trace_files(config)
     problems = ProblemWatch(

@@ -64,8 +64,8 @@ def make_resend_desk(config: Config, store: Store) -> ResendDesk:
     """Make the part of the desk that sends rejected records again."""
     return ResendDesk(
         store=store,
-        open_log=lambda: open_appender(config),
-        open_reader=lambda: open_reader(config),
+        open_log=lambda: open_appender(config, store.logs),
+        open_reader=lambda: open_reader(config, store.logs),
         place=f"{socket.gethostname()}:{config.data}",
         clock=clock.read_clock,
     )

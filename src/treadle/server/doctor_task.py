@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
 from treadle.http.responses import encode_json
-from treadle.log.registry import find_damage, open_reader
+from treadle.log.registry import find_damage, open_file, open_reader
 from treadle.log.salvage_report import KnownLog
 from treadle.maintenance.audit.differences import TableEvidence, find_differences
 from treadle.maintenance.audit.evidence import gather_evidence
@@ -135,8 +136,8 @@ def _examine(payload: bytes, *, whole: bool) -> bytes:
     names = [check.name for check in CHECKS]
     for finding in examine(
         config,
-        lambda: open_reader(config),
-        lambda: find_damage(config, KnownLog()),
+        partial(open_file, config),
+        partial(find_damage, config, KnownLog()),
         whole=whole,
         check_address=AddressPolicy(allows_loopback=config.destinations_local).check,
         report_check=lambda name: run.tell(step=name, done=names.index(name)),
@@ -160,7 +161,10 @@ def audit_counts(payload: bytes) -> bytes:
     task = decode_value(payload, TaskOrder)
     config = decode_orders(task.order)
     began = time.monotonic()
-    with closing(open_store(config, actor=None)) as store, closing(open_reader(config)) as reader:
+    with (
+        closing(open_store(config, actor=None)) as store,
+        closing(open_reader(config, store.logs)) as reader,
+    ):
         sources = [one for one in store.sources.list_sources() if one.deleted_at is None]
         run = begin_run(config, ExaminationKind.COUNTS, whole=False, total=0)
         evidence = gather_evidence(

@@ -71,7 +71,7 @@ def make_loader(
     """
     return LoaderSupervisor(
         store=store,
-        open_reader=lambda: open_reader(config),
+        open_reader=lambda: open_reader(config, store.logs),
         open_destination=make_destination,
         open_checked=partial(
             make_destination, check_address=AddressPolicy(config.destinations_local).check
@@ -110,7 +110,7 @@ def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
 
     def find(now: int) -> Sequence[FoundProblem]:
         if not opened:
-            opened.append(open_reader(config))
+            opened.append(open_reader(config, store.logs))
         return find_shown_problems(
             store,
             opened[0],

@@ -16,7 +16,7 @@ def make_mail_carrier(config: Config, store: Store) -> MailCarrier:
     """Make the mail carrier of a server; without `smtp_url` it does nothing."""
     return MailCarrier(
         store,
-        lambda: open_reader(config),
+        lambda: open_reader(config, store.logs),
         make_mail_relay(config, store.installation_id),
         MailStyle(config.mail_subject_prefix, config.mail_plain_errors),
         make_quota(config),

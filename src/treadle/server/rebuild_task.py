@@ -13,6 +13,7 @@ from treadle.data_lock import take_lock
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError
 from treadle.http.address_policy import AddressPolicy
+from treadle.log.joined import choose_reader
 from treadle.log.protocol import LogReader, ReadLimits
 from treadle.log.registry import open_reader
 from treadle.maintenance.rebuild import (
@@ -66,7 +67,7 @@ def rebuild_table(payload: bytes) -> bytes:
         taken=f"Another replay is at work in {config.data}; wait for its end.",
     )
     store = open_store(config)
-    reader = open_reader(config)
+    reader = open_reader(config, store.logs)
     try:
         replay = _make_rebuild(config, store, reader, task.order, _make_teller(store, task))
         order = task.order
@@ -123,7 +124,7 @@ def _make_rebuild(
     policy = AddressPolicy(allows_loopback=config.destinations_local)
     return TableRebuild(
         store=store,
-        reader=reader,
+        reader=choose_reader(reader, source.id),
         destination=make_destination(row.url, policy.check if row.is_named_by_account else None),
         source=source,
         table_name=order.table,

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from treadle.destinations.registry import make_destination
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError
 from treadle.files import write_private_file
-from treadle.log.registry import open_reader, repair_log
+from treadle.log.protocol import FIRST_LOG
+from treadle.log.registry import name_log_file, open_file, repair_log
 from treadle.log.salvage_report import KnownLog
 from treadle.server.factories import open_store
 from treadle.store.model import Account, DestinationSetter
@@ -244,28 +246,30 @@ def _identify_destination(url: str) -> str:
 
 
 def repair_log_at_start(config: Config) -> None:
-    """Replace a damaged log by what can be read of it, before any process opens it."""
-    known = read_known_log(config)
-    path = config.log_path
-    is_gone = not (path.exists() and path.stat().st_size)
-    if config.store is not None and known.log_id is not None:
-        require_log_of_store(config, known.log_id, is_gone=is_gone)
-    if known.log_id is not None and is_gone:
-        logger.error(
-            "the log %s is gone; what was accepted and not loaded is lost with it, unless you stop "
-            "treadle and bring it back; a new one is begun",
-            path,
-        )
-    salvaged = repair_log(config, known)
-    if salvaged is not None:
-        logger.error("%s", salvaged.describe())
-        with contextlib.closing(open_store(config)) as store:
-            store.trail.record_event(
-                TrailAction.SALVAGE_LOG, TrailTarget(TargetKind.LOG), TrailOutcome.DONE
+    """Replace damaged logs by what can be read of them, before any process opens them."""
+    for number, known in read_known_logs(config).items():
+        path = name_log_file(config, number)
+        is_gone = not (path.exists() and path.stat().st_size)
+        if config.store is not None and known.log_id is not None:
+            require_log_of_store(config, number, known.log_id, is_gone=is_gone)
+        if known.log_id is not None and is_gone:
+            logger.error(
+                "the log %s is gone; what was accepted and not loaded is lost with it, unless you "
+                "stop treadle and bring it back; a new one is begun",
+                path,
             )
+        salvaged = repair_log(config, known, number)
+        if salvaged is not None:
+            logger.error("%s", salvaged.describe())
+            with contextlib.closing(open_store(config)) as store:
+                store.trail.record_event(
+                    TrailAction.SALVAGE_LOG,
+                    TrailTarget(TargetKind.LOG, number or None),
+                    TrailOutcome.DONE,
+                )
 
 
-def require_log_of_store(config: Config, log_id: str, *, is_gone: bool) -> None:
+def require_log_of_store(config: Config, number: int, log_id: str, *, is_gone: bool) -> None:
     """Refuse a data folder whose log is not the one that a store on PostgreSQL belongs to.
 
     Two servers with one store would take the positions of each other's logs for their own. A file
@@ -273,28 +277,43 @@ def require_log_of_store(config: Config, log_id: str, *, is_gone: bool) -> None:
 
     Args:
         config: the settings.
-        log_id: of the log that the store belongs to.
-        is_gone: the data folder has no log.
+        number: of the log.
+        log_id: of the log that has this number in the store.
+        is_gone: the data folder has no log of this number.
 
     Raises:
         OperatorError: it is another one, or is gone.
     """
     found = None
     if not is_gone:
-        with contextlib.suppress(OperatorError), contextlib.closing(open_reader(config)) as reader:
+        with (
+            contextlib.suppress(OperatorError),
+            contextlib.closing(open_file(config, number)) as reader,
+        ):
             found = reader.log_id
         if found in (None, log_id):  # one that is damaged is repaired
             return
     raise OperatorError(
-        f"the store belongs to the log {log_id}, and {config.log_path} is "
+        f"the store belongs to the log {log_id}, and {name_log_file(config, number)} is "
         + ("not there" if is_gone else "another one")
         + ": start the server with the data folder that has that log; where it is lost for good, "
         "with what was accepted and not loaded, run `treadle init --replace-log` and start again"
     )
 
 
-def read_known_log(config: Config) -> KnownLog:
-    """Return what the store knows of the log: its id, and the loaded position of each table."""
+def read_known_logs(config: Config) -> dict[int, KnownLog]:
+    """Return log number -> what the store knows of it, of all logs of the data folder.
+
+    That is its id, and the loaded position of each of its tables.
+    """
     with contextlib.closing(open_store(config)) as store:
-        loaded = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}
-        return KnownLog(store.get_log_id(), loaded)
+        log_ids = {one.number: one.log_id for one in store.logs.list_logs() if not one.url}
+        loaded: dict[int, dict[tuple[int, str], int]] = defaultdict(dict)
+        numbers = {source.id: source.log for source in store.sources.list_sources()}
+        for status in store.tables.list_statuses():
+            key = status.source_id, status.table_name
+            loaded[numbers.get(status.source_id, FIRST_LOG)][key] = status.loaded
+    return {
+        number: KnownLog(log_ids.get(number), loaded[number])
+        for number in sorted({FIRST_LOG, *log_ids})
+    }

@@ -23,13 +23,22 @@ def start_exporter(config: Config, process: str) -> SpanExporter:
 
 
 def make_push_teller(
-    exporter: SpanExporter, traces: EntryTraces, clock: Callable[[], int]
+    exporter: SpanExporter,
+    choose_traces: Callable[[int], EntryTraces],
+    clock: Callable[[], int],
 ) -> Callable[[int, int, int, float], None]:
-    """Make what tells of accepted requests: source, first position, entries, seconds."""
+    """Make what tells of accepted requests: source, first position, entries, seconds.
+
+    Args:
+        exporter: of the spans.
+        choose_traces: source id -> the traces of its log.
+        clock: microseconds since 1970.
+    """
 
     def tell(source_id: int, first: int, entries: int, seconds: float) -> None:
         now = clock()
         began = now - int(seconds * 1_000_000)
+        traces = choose_traces(source_id)
         exporter.add(traces.make_push_spans(first, entries, source_id, began, now))
 
     return tell

@@ -37,6 +37,7 @@ from treadle.ingest.fastpath.connection_table import (
 )
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.quotas import SourceQuotas
+from treadle.log.joined import get_appender_id
 from treadle.log.registry import find_log_shortage, open_appender, open_glance
 from treadle.logging_setup import reopen_log_file
 from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
@@ -305,19 +306,24 @@ def make_worker_app(
         board.counts[found[0]] += 1
         durations.note(found[1], seconds)
 
-    log = open_appender(config, note_failure, quotas.get_tables_max, appends.note_commit)
+    log = open_appender(
+        config, store.logs, note_failure, quotas.get_tables_max, appends.note_commit
+    )
     exporter = note_push = None
     if config.otel_endpoint is not None:
         from treadle.server.telemetry import make_push_teller, start_exporter
         from treadle.telemetry.span import EntryTraces
 
         exporter = start_exporter(config, "worker")
-        traced = EntryTraces(log.log_id, config.otel_percent / 100)
-        note_push = make_push_teller(exporter, traced, clock.read_clock)
+
+        def choose_traces(source_id: int) -> EntryTraces:
+            return EntryTraces(get_appender_id(log, source_id), config.otel_percent / 100)
+
+        note_push = make_push_teller(exporter, choose_traces, clock.read_clock)
     ingest = IngestService(
         store,
         log,
-        open_reader=lambda: open_glance(config),
+        open_reader=lambda: open_glance(config, store.logs),
         count_answer=count_answer,
         keep_refusal=lambda path, status, body, source_id: keeper.keep_of_source(
             name_endpoint(path), status, body, quotas.gates[source_id].account_id, source_id
@@ -367,7 +373,7 @@ def make_worker_app(
     )
     metrics = MetricsEndpoint(
         store,
-        lambda: open_glance(config),
+        lambda: open_glance(config, store.logs),
         lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         usage=QuotaUsage(
             lambda: quotas.table,
@@ -395,7 +401,7 @@ def make_worker_app(
     console = ConsoleMaker(
         config,
         control.get_service,
-        lambda: open_glance(config),
+        lambda: open_glance(config, store.logs),
         ingest.endpoints[PUSH_PATH],
         hosts,
         stop_notice or StopNotice(),

@@ -5,6 +5,7 @@ from sqlalchemy import or_, select, update
 from treadle.store.database import StoreRepository
 from treadle.store.destinations import seal_destinations_anew
 from treadle.store.hooks import seal_hooks_anew
+from treadle.store.logs import seal_logs_anew
 from treadle.store.schema import access_tokens, meta
 from treadle.store.token_rows import seal_rows_anew
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
@@ -46,6 +47,7 @@ class KeyRepository(StoreRepository):
                 )
             ).all()
             count = seal_rows_anew(tx, rows) + seal_destinations_anew(tx) + seal_hooks_anew(tx)
+            count += seal_logs_anew(tx)
             target = TrailTarget(TargetKind.KEY, check_value[:8])
             tx.record(TrailAction.ROTATE_KEY, target, account_id=None, detail={"secrets": count})
             return count

@@ -1,6 +1,6 @@
 """The repository of load reports: committed loads and failed tries."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from itertools import groupby
@@ -29,18 +29,19 @@ from treadle.store.column_history import keep_columns
 from treadle.store.database import StoreRepository, StoreTransaction, make_insert
 from treadle.store.deliveries import add_deliveries, has_enabled_hooks, list_enabled_hooks
 from treadle.store.load_folding import HOUR_US, choose_folds
+from treadle.store.logs import present_logs, select_log_of_source
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
 from treadle.store.rejects import add_rejects, forget_rejects
-from treadle.store.schema import accounts, loads, meta, outcomes, sources, tables
+from treadle.store.schema import accounts, loads, logs, meta, outcomes, sources, tables
 from treadle.store.schema_event import SchemaChangeKind, SchemaEventKind
 from treadle.store.schema_events import add_event, choose_event_kind
-from treadle.store.tables import lock_table, present_log
+from treadle.store.tables import lock_table
 from treadle.text import digest_text
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
-_LOG_ID: Final = select(meta.c.log_id)
-_LOG_AND_HOOKS: Final = select(meta.c.log_id, has_enabled_hooks.label("has_hooks"))
+_LOG_ID: Final = select_log_of_source(bindparam("at_source_id", type_=BigInteger))
+_LOGS_AND_HOOKS: Final = select(logs.c.number, logs.c.log_id, has_enabled_hooks.label("has_hooks"))
 _LOADED: Final = (
     update(tables)
     .where(tables.c.id == bindparam("at_id"))
@@ -142,12 +143,13 @@ class LoadRepository(StoreRepository):
         """
         with self._database.write() as tx:
             asked = {"at_destination_id": destination_id}
-            log_id, has_hooks = tx.connection.execute(_LOG_AND_HOOKS, asked).one()
+            found = tx.connection.execute(_LOGS_AND_HOOKS, asked).all()
             hooks: Sequence[int] = ()
-            if has_hooks and destination_id is not None:
+            if found[0].has_hooks and destination_id is not None:
                 hooks = list_enabled_hooks(tx, destination_id)
+            log_ids = _find_log_ids(tx, found, {load.source_id for load, _ in committed})
             for load, outcomes in committed:
-                _record_load(tx, log_id, load, outcomes, hooks)
+                _record_load(tx, log_ids[load.source_id], load, outcomes, hooks)
 
     def record_failure(self, load: LoadReport, *, stopped: bool, denied: bool = False) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
@@ -158,7 +160,8 @@ class LoadRepository(StoreRepository):
             denied: a right is missing in the destination.
         """
         with self._database.write() as tx:
-            log_id = tx.connection.execute(_LOG_ID).scalar_one()
+            asked = {"at_source_id": load.source_id}
+            log_id: str = tx.connection.execute(select(_LOG_ID), asked).scalar_one()
             table = lock_table(tx, load.source_id, load.table_name, log_id)
             tx.connection.execute(
                 update(tables)
@@ -398,7 +401,7 @@ class LoadRepository(StoreRepository):
             _loads.where(
                 tables.c.source_id == source_id,
                 tables.c.name_sha256 == digest_text(table_name),
-                loads.c.log_id == present_log,
+                loads.c.log_id == select_log_of_source(source_id),
                 loads.c.error.is_(None),
                 loads.c.first <= position,
                 loads.c.last >= position,
@@ -421,7 +424,7 @@ class LoadRepository(StoreRepository):
                 select(tables.c.source_id, tables.c.name, func.max(loads.c.last).label("last"))
                 .join(loads, loads.c.table_id == tables.c.id)
                 .where(
-                    loads.c.log_id == present_log,
+                    loads.c.log_id.in_(present_logs),
                     loads.c.error.is_(None),
                     loads.c.finished_at <= at,
                 )
@@ -562,6 +565,19 @@ def _write_folds(tx: StoreTransaction, rows: Sequence[Row[Any]]) -> None:
             .values({name: bindparam(name) for name in _FOLDED_COLUMNS}),
             changed,
         )
+
+
+def _find_log_ids(
+    tx: StoreTransaction, known: Sequence[Row[Any]], source_ids: Collection[int]
+) -> Mapping[int, str]:
+    """Return source id -> the id of its log; nothing is asked where there is one log."""
+    if len(known) == 1:
+        return dict.fromkeys(source_ids, known[0].log_id)
+    log_ids = {row.number: row.log_id for row in known}
+    rows = tx.connection.execute(
+        select(sources.c.id, sources.c.log).where(sources.c.id.in_(source_ids))
+    )
+    return {row.id: log_ids[row.log] for row in rows}
 
 
 def _record_load(

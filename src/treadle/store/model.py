@@ -43,6 +43,7 @@ class Source:
 
     Attributes:
         schema_name: of the schema, where that is not the source's name.
+        log: the number of the log that has all its entries.
     """
 
     id: int
@@ -58,6 +59,7 @@ class Source:
     deleted_at: int | None
     settings: dict[str, Any]
     schema_name: str | None = None
+    log: int = 0
 
     @property
     def schema(self) -> str:
@@ -258,6 +260,7 @@ class TokenOwner:
         expires_at: the time from which the token is refused; None for never.
         webhook: what a webhook token may do; None for an import token.
         has_schemas: some table of the source has a schema that its records must fit.
+        log: the number of the source's log.
     """
 
     token_id: int
@@ -268,6 +271,7 @@ class TokenOwner:
     expires_at: int | None = None
     webhook: WebhookScope | None = None
     has_schemas: bool = False
+    log: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,6 +499,32 @@ class RecordRejection(NamedTuple):
     field: str | None = None
 
 
+class EntryPlace(NamedTuple):
+    """The place of an entry: the number of its log, and its position there."""
+
+    log: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """One of the logs of the installation, as the store knows it.
+
+    Attributes:
+        number: the log number, from 0; never used for another log.
+        log_id: the log's name, a UUID made with it.
+        kind: of the back-end, as in `sqlite`.
+        url: where it is, which may hold a password; empty for a log in the data folder.
+        state: `open`, `draining` or `closed`.
+    """
+
+    number: int
+    log_id: str
+    kind: str
+    url: str = field(repr=False)
+    state: str
+
+
 @dataclass(frozen=True, slots=True)
 class EntryOutcome:
     """The superseded and rejected records of an entry; an entry with none has no outcome.
@@ -540,6 +570,31 @@ class TableLoadStatus:
     denied: bool = False
     trouble: str | None = None
     trouble_since: int | None = None
+
+
+class TableCondition(NamedTuple):
+    """The totals of a table and what is wrong with it, for whoever reads all tables.
+
+    Attributes:
+        position: greatest position of the present log whose load was recorded.
+        received: records that loads took; `TableTotals` has more of them.
+        loaded_at: the end of the last load; None before the first one.
+        stopped: the table is not tried again until somebody acts.
+        error: why the last try failed; None when it did not.
+        trouble: what somebody should know of its last load; None for nothing.
+    """
+
+    source_id: int
+    table_name: str
+    position: int
+    received: int
+    loaded: int
+    superseded: int
+    rejected: int
+    loaded_at: int | None
+    stopped: bool
+    error: str | None
+    trouble: str | None
 
 
 class TableOverview(NamedTuple):

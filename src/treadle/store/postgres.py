@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 
 from treadle.errors import OperatorError
 
@@ -132,7 +132,14 @@ def create_postgres_engine(url: str, connections: int, mark: str) -> Engine:
         pool_use_lifo=True,  # so that a connection that nobody needs now is not kept alive
     )
     event.listen(engine, "connect", partial(_prepare_session, mark))
+    event.listen(engine, "handle_error", _leave_standby)
     return engine
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    """Connect anew after a server refused to write; it answers, and would keep its connections."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY_STATE:
+        context.is_disconnect = True
 
 
 def _prepare_session(mark: str, connection: "psycopg.Connection[Any]", record: Any) -> None:
@@ -230,9 +237,13 @@ def read_server_time(connection: Connection) -> int:
 
 # Errors ------------------------------------------------------------------------------------------
 
+READ_ONLY_STATE: Final = "25006"
+"""Of a standby."""
+
 _PASSING_STATES: Final = (
     "08",  # connection lost
-    "25006",  # a standby
+    READ_ONLY_STATE,
+    "25P03",  # this process was stopped in the middle of a transaction
     "40",  # deadlock, serialisation
     "53",  # disk full, memory, too many connections
     "55P03",  # lock not available

@@ -23,8 +23,10 @@ from sqlalchemy import (
 )
 
 from treadle.store.database import StoreRepository, StoreTransaction
-from treadle.store.model import EntryOutcome, RecordRejection
+from treadle.store.logs import list_log_ids, present_logs, select_log_id
+from treadle.store.model import EntryOutcome, EntryPlace, RecordRejection
 from treadle.store.schema import (
+    logs,
     outcomes,
     reject_causes,
     reject_entries,
@@ -32,7 +34,6 @@ from treadle.store.schema import (
     sources,
     tables,
 )
-from treadle.store.tables import present_log
 from treadle.tables.rejection_reason import RejectionCode, read_code
 from treadle.text import digest_text
 
@@ -54,7 +55,8 @@ class RejectCause:
         resent: those of them that were sent again.
         first_at, last_at: of the first and the newest load that rejected one; 0 where that is not
             known.
-        example: the reason of the newest one, cut; `example_position`, `example_index`: its place.
+        example: the reason of the newest one, cut; `log`, `example_position`, `example_index`: its
+            place.
     """
 
     id: int
@@ -69,6 +71,7 @@ class RejectCause:
     example: str
     example_position: int
     example_index: int
+    log: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class RejectQuery:
         since: rejected at this time or later.
         until: rejected earlier.
         open_only: without those that were sent again.
+        newest: the number of a log -> the greatest position there; a log that is missing has none.
     """
 
     account_id: int | None = None
@@ -91,6 +95,7 @@ class RejectQuery:
     since: int | None = None
     until: int | None = None
     open_only: bool = False
+    newest: Mapping[int, int] | None = None
 
 
 class RejectGroup(NamedTuple):
@@ -105,15 +110,15 @@ class RejectGroup(NamedTuple):
 class RejectPosition(NamedTuple):
     """An entry with records that were asked for, and how many they are."""
 
-    position: int
+    place: EntryPlace
     records: int
 
 
 class RejectMeasure(NamedTuple):
-    """How many records a choice has, by source, and the position of the newest one's entry."""
+    """How many records a choice has, by source, and by log the position of the newest one."""
 
     records: Mapping[int, int]
-    newest: int
+    newest: Mapping[int, int]
 
     @property
     def total(self) -> int:
@@ -122,17 +127,23 @@ class RejectMeasure(NamedTuple):
 
 
 class ResentRecord(NamedTuple):
-    """A rejected record that was sent again, and the position of the entry that was made then."""
+    """A rejected record that was sent again, and the position of the entry that was made then.
+
+    Both entries are in one log.
+    """
 
     position: int
     record: int
     first: int
+    log: int = 0
 
+
+_log_number = select(logs.c.number).where(logs.c.log_id == reject_causes.c.log_id).scalar_subquery()
 
 _causes = (
-    select(reject_causes, tables.c.name.label("table_name"))
+    select(reject_causes, tables.c.name.label("table_name"), _log_number.label("log"))
     .join(tables, tables.c.id == reject_causes.c.table_id)
-    .where(reject_causes.c.log_id == present_log)
+    .where(reject_causes.c.log_id.in_(present_logs))
 )
 
 
@@ -175,7 +186,7 @@ class RejectRepository(StoreRepository):
         """Return how many rejected records of an account were not sent again."""
         known = reject_causes.c
         query = select(func.coalesce(func.sum(known.records - known.resent), 0)).where(
-            known.log_id == present_log, known.account_id == account_id
+            known.log_id.in_(present_logs), known.account_id == account_id
         )
         with self._database.read() as tx:
             return int(tx.connection.execute(query).scalar_one())
@@ -190,13 +201,13 @@ class RejectRepository(StoreRepository):
         return found
 
     def list_positions(
-        self, wanted: RejectQuery, *, before: int | None = None, limit: int = 100
+        self, wanted: RejectQuery, *, before: EntryPlace | None = None, limit: int = 100
     ) -> list[RejectPosition]:
-        """Return the entries with records that are asked for, newest first.
+        """Return the entries with records that are asked for, newest first, log after log.
 
         Args:
             wanted: the choice.
-            before: only entries below this position.
+            before: only entries before this place.
             limit: how many entries at most.
         """
         entries = reject_entries.c
@@ -205,18 +216,26 @@ class RejectRepository(StoreRepository):
             _choose(select(entries.position, func.sum(count).label("records")), wanted)
             .group_by(entries.position)
             .order_by(entries.position.desc())
-            .limit(limit)
         )
-        if before is not None:
-            query = query.where(entries.position < before)
+        found: list[RejectPosition] = []
         with self._database.read() as tx:
-            return [
-                RejectPosition(row.position, int(row.records))
-                for row in tx.connection.execute(query)
-            ]
+            # One question a log: its index has them in order.
+            for log, log_id in reversed(list_log_ids(tx)):
+                if before is not None and log > before.log:
+                    continue
+                of_log = _choose_log(query, wanted, log, log_id).limit(limit - len(found))
+                if before is not None and log == before.log:
+                    of_log = of_log.where(entries.position < before.position)
+                found += [
+                    RejectPosition(EntryPlace(log, row.position), int(row.records))
+                    for row in tx.connection.execute(of_log)
+                ]
+                if len(found) >= limit:
+                    break
+        return found
 
     def get_measure(self, wanted: RejectQuery) -> RejectMeasure:
-        """Return how many records are asked for, of which sources, and where the newest one is."""
+        """Return how many records are asked for, of which sources, and where the newest are."""
         entries = reject_entries.c
         count = entries.records - entries.resent if wanted.open_only else entries.records
         query = _choose(
@@ -227,37 +246,55 @@ class RejectRepository(StoreRepository):
             ),
             wanted,
         ).group_by(entries.source_id)
+        records: dict[int, int] = {}
+        newest: dict[int, int] = {}
         with self._database.read() as tx:
-            rows = tx.connection.execute(query).all()
-        return RejectMeasure(
-            {row.source_id: int(row.records) for row in rows},
-            max((row.newest for row in rows), default=0),
-        )
+            for log, log_id in list_log_ids(tx):
+                rows = tx.connection.execute(_choose_log(query, wanted, log, log_id)).all()
+                records |= {row.source_id: int(row.records) for row in rows}
+                if rows:
+                    newest[log] = max(row.newest for row in rows)
+        return RejectMeasure(records, newest)
 
-    def list_groups(self, wanted: RejectQuery, positions: Sequence[int]) -> list[RejectGroup]:
+    def list_groups(
+        self, wanted: RejectQuery, log: int, positions: Sequence[int]
+    ) -> list[RejectGroup]:
         """Return the records of some entries that are asked for, newest entry first.
 
         Those that were sent again are among them even if only open ones are asked for.
+
+        Args:
+            wanted: the choice.
+            log: the number of the log.
+            positions: of the entries in it.
         """
         entries = reject_entries.c
         found: list[RejectGroup] = []
         with self._database.read() as tx:
             for some in _cut(sorted(set(positions), reverse=True)):
-                query = _choose(select(reject_entries), wanted).where(entries.position.in_(some))
+                query = _choose(select(reject_entries), wanted).where(
+                    entries.log_id == select_log_id(log), entries.position.in_(some)
+                )
                 found += [
                     RejectGroup(row.position, row.cause_id, row.rejected_at, tuple(row.indexes))
                     for row in tx.connection.execute(query.order_by(entries.position.desc()))
                 ]
         return found
 
-    def find_resent(self, positions: Sequence[int]) -> dict[tuple[int, int], int]:
-        """Return (position, index) -> position of the new entry, for records sent again."""
+    def find_resent(self, log: int, positions: Sequence[int]) -> dict[tuple[int, int], int]:
+        """Return (position, index) -> position of the new entry, for records sent again.
+
+        Args:
+            log: the number of the log, which has both entries.
+            positions: of the rejected records.
+        """
         found: dict[tuple[int, int], int] = {}
         with self._database.read() as tx:
             for some in _cut(sorted(set(positions))):
                 rows = tx.connection.execute(
                     select(resent_records).where(
-                        resent_records.c.log_id == present_log, resent_records.c.position.in_(some)
+                        resent_records.c.log_id == select_log_id(log),
+                        resent_records.c.position.in_(some),
                     )
                 )
                 found |= {(row.position, row.record): row.first for row in rows}
@@ -271,18 +308,24 @@ class RejectRepository(StoreRepository):
 
 def note_resent(tx: StoreTransaction, resent: Sequence[ResentRecord]) -> None:
     """Note that rejected records were sent again; one that is noted already stays so."""
-    log_id = tx.connection.execute(select(present_log)).scalar_one()
-    added: dict[int, set[int]] = defaultdict(set)
+    log_ids = dict(list_log_ids(tx))
+    added: dict[int, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     for one in resent:
         made = tx.connection.execute(
             tx.insert(resent_records)
-            .values(log_id=log_id, resent_at=tx.now, **one._asdict())
+            .values(
+                log_id=log_ids[one.log],
+                position=one.position,
+                record=one.record,
+                first=one.first,
+                resent_at=tx.now,
+            )
             .on_conflict_do_nothing()
         )
         if made.rowcount:
-            added[one.position].add(one.record)
-    if added:
-        _count_resent(tx, log_id, added)
+            added[one.log][one.position].add(one.record)
+    for log, records in added.items():
+        _count_resent(tx, log_ids[log], records)
 
 
 def add_rejects(
@@ -520,10 +563,9 @@ def _choose(query: Select[Any], wanted: RejectQuery) -> Select[Any]:
 
     The narrowest index serves: that of the cause, of the table, of the source or of the account.
     What remains is compared row by row; `+ 0` keeps the database from another index, by which the
-    rows would not come in order.
+    rows would not come in order. The caller chooses the log (`_choose_log`).
     """
     entries = reject_entries.c
-    query = query.where(entries.log_id == present_log)
     by_table: Select[Any] | None = None
     if wanted.table_name is not None:
         by_table = select(tables.c.id).where(tables.c.name_sha256 == digest_text(wanted.table_name))
@@ -554,6 +596,15 @@ def _choose(query: Select[Any], wanted: RejectQuery) -> Select[Any]:
     if wanted.open_only:
         query = query.where(entries.records > entries.resent)
     return query
+
+
+def _choose_log(query: Select[Any], wanted: RejectQuery, log: int, log_id: str) -> Select[Any]:
+    """Add the conditions of one log to a choice of entries."""
+    entries = reject_entries.c
+    query = query.where(entries.log_id == log_id)
+    if wanted.newest is None:
+        return query
+    return query.where(entries.position <= wanted.newest.get(log, 0))
 
 
 def _list_cause_conditions(wanted: RejectQuery) -> list[ColumnElement[bool]]:

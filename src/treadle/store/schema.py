@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -86,11 +87,25 @@ meta: Final = Table(
     Column("installation_id", String(36), nullable=False),
     Column("key_check", String(64), nullable=False),
     Column("revision", BigInteger, nullable=False),
+    # Not read any more: `logs` has it. It goes with a later release.
     Column("log_id", String(64), nullable=False, server_default=""),
     # The reports of loads that finished before are folded (load_folding.py).
     _total_column("folded_until"),
     # The newest schema revision that a treadle has to know to open the store (migration.py).
     Column("least_version", String(32), nullable=False, server_default=""),
+)
+
+# The logs of the installation (logs.py). Log 0 is the file in the data folder; its id is empty
+# until a server has opened it. `url` is encrypted, and NULL for a log in the data folder.
+logs: Final = Table(
+    "logs",
+    metadata,
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("log_id", String(64), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("url", LargeBinary),
+    Column("state", String(8), nullable=False),
+    _time_column("made_at"),
 )
 
 # Sources and destinations share one sequence of ids, the "connections" of connect-api.md 4.7.
@@ -193,6 +208,8 @@ sources: Final = Table(
     Column("settings", JSON, nullable=False),
     # NULL where it is the name of the source (schema_ownership.py).
     Column("schema_name", String(63)),
+    # The number of the log that has all its entries; it stays.
+    Column("log", SmallInteger, nullable=False, server_default="0"),
     Index(
         "uq_sources_account_id_name",
         "account_id",

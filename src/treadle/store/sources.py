@@ -8,6 +8,7 @@ from sqlalchemy import insert, select
 from treadle.store.accounts import require_account
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import create_connection_id, require_destination
+from treadle.store.logs import choose_log
 from treadle.store.merge_patch import apply_merge_patch
 from treadle.store.model import Source
 from treadle.store.moves import place_source
@@ -87,6 +88,7 @@ class SourceRepository(StoreRepository):
                     updated_at=tx.now,
                     settings={},
                     schema_name=choose_schema_name(tx, account_id, name, destination_id),
+                    log=choose_log(tx),
                 )
                 .returning(sources)
             ).one()

@@ -28,6 +28,7 @@ from treadle.store.keys import KeyRepository
 from treadle.store.leases import LeaseRepository
 from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
+from treadle.store.logs import FIRST_LOG, LogRepository, make_first_log, name_log
 from treadle.store.migration import LEAST_VERSION, has_schema, migrate_schema
 from treadle.store.moves import MoveRepository
 from treadle.store.notices import NoticeRepository
@@ -36,14 +37,7 @@ from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
 from treadle.store.recipients import RecipientRepository
 from treadle.store.rejects import RejectRepository
-from treadle.store.schema import (
-    loads,
-    meta,
-    outcomes,
-    reject_causes,
-    reject_entries,
-    tables,
-)
+from treadle.store.schema import logs, meta
 from treadle.store.schema_events import SchemaEventRepository
 from treadle.store.secrets import SecretCipher
 from treadle.store.sessions import SessionRepository
@@ -75,6 +69,7 @@ class Store:
         installation_id: a UUID, made with the store.
         tokens: access tokens of all kinds.
         sessions: of the console, and what opens them.
+        logs: the logs of the installation.
         users: people who sign in to the console with a password.
         keys: the secret key in force.
     """
@@ -94,6 +89,7 @@ class Store:
         self.leases = LeaseRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)
+        self.logs = LogRepository(database)
         self.outcomes = OutcomeRepository(database)
         self.schema_events = SchemaEventRepository(database)
         self.load_requests = LoadRequestRepository(database)
@@ -213,22 +209,17 @@ class Store:
         [revision] = self._database.ask_often(_REVISION)
         return revision
 
-    def use_log(self, log_id: str) -> None:
-        """Name the log whose positions are meant from now on; called at every start.
+    def use_log(self, log_id: str, number: int = FIRST_LOG) -> None:
+        """Name the log that has a number, whose positions are meant from now on.
 
-        With another log than before, the recorded positions count for nothing: the new log gives
-        the same positions to other entries.
+        It is called at every start, for each log. With another log than before, the recorded
+        positions count for nothing: the new log gives the same positions to other entries.
+
+        Raises:
+            OperatorError: the store knows no log of that number.
         """
         with self._database.write() as tx:
-            present = tx.connection.execute(select(meta.c.log_id).with_for_update()).scalar_one()
-            if present == log_id:
-                return
-            tx.connection.execute(update(meta).values(log_id=log_id))
-            if present == "":  # before the first log had its name here
-                for table in (tables, loads, outcomes, reject_causes, reject_entries):
-                    tx.connection.execute(
-                        update(table).where(table.c.log_id == "").values(log_id=log_id)
-                    )
+            name_log(tx, number, log_id)
 
     def forget_log(self) -> None:
         """Let the next log that `use_log` names be the first one, since the present one is lost.
@@ -236,13 +227,14 @@ class Store:
         Positions that were recorded count for nothing with it.
         """
         with self._database.change() as tx:
-            tx.connection.execute(update(meta).values(log_id=""))
+            tx.connection.execute(update(logs).where(logs.c.number == FIRST_LOG).values(log_id=""))
             tx.record(TrailAction.REPLACE_LOG, TrailTarget(TargetKind.LOG), account_id=None)
 
-    def get_log_id(self) -> str | None:
+    def get_log_id(self, number: int = FIRST_LOG) -> str | None:
         """Return the id that `use_log` named last; None when it never did."""
         with self._database.read() as tx:
-            found: str = tx.connection.execute(select(meta.c.log_id)).scalar_one()
+            query = select(logs.c.log_id).where(logs.c.number == number)
+            found: str | None = tx.connection.execute(query).scalar_one_or_none()
         return found or None
 
 
@@ -288,6 +280,7 @@ def _read_installation_id(database: StoreDatabase) -> str:
                 )
                 .on_conflict_do_nothing()  # another process may have been first
             )
+            make_first_log(tx)
             row = tx.connection.execute(select(meta)).one()
     if not tx.cipher.is_key_of(row.key_check):
         raise OperatorError(

@@ -1,13 +1,14 @@
 """The repository of tables: their load status, and the totals of their records.
 
 Positions belong to one log, and a new log begins again with 1. So the statements here and in
-`loads` and `outcomes` look only at the log that `Store.use_log` named last. Reports of earlier logs
-stay as history.
+`loads` and `outcomes` look only at the logs that the installation has now (`logs`). Reports of
+earlier logs stay as history.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,10 +29,12 @@ from sqlalchemy import (
 
 from treadle.store.column_history import TableCatalogue, read_catalogue, read_columns
 from treadle.store.database import StoreRepository, StoreTransaction, make_insert
+from treadle.store.logs import present_logs
 from treadle.store.model import (
     KeptColumns,
     PushedTable,
     SourceTotals,
+    TableCondition,
     TableEntry,
     TableLoadStatus,
     TableOverview,
@@ -39,7 +42,7 @@ from treadle.store.model import (
     TroubledTable,
     TroubledTables,
 )
-from treadle.store.schema import kept_columns, meta, restore_text, sources, tables
+from treadle.store.schema import kept_columns, restore_text, sources, tables
 from treadle.store.schema_event import SchemaEventKind
 from treadle.store.schema_events import add_event
 from treadle.text import digest_text
@@ -47,9 +50,10 @@ from treadle.text import digest_text
 ROWS_AT_ONCE: Final = 1_000
 """Rows that are fetched at once where all tables are read: the rows of 10,000 tables take 16 MB."""
 
-present_log = select(meta.c.log_id).scalar_subquery()
+NOTED_MAX: Final = 500
+"""Most tables that a statement names one by one."""
 
-_tables = select(tables, (tables.c.log_id == present_log).label("present"))
+_tables = select(tables, tables.c.log_id.in_(present_logs).label("present"))
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
 _NAMED_TABLE: Final = (
@@ -84,11 +88,24 @@ _pushed_tables = select(tables.c.id, tables.c.name, kept_columns.c.key_fields).o
 _OVERVIEW_COLUMNS: Final = (
     tables.c.id,
     type_coerce(tables.c.name, Text),
-    case((tables.c.log_id == present_log, tables.c.loaded), else_=0),
+    case((tables.c.log_id.in_(present_logs), tables.c.loaded), else_=0),
     tables.c.loaded_at,
     tables.c.rejected,
     type_coerce(tables.c.error.is_not(None), Integer),
     type_coerce(tables.c.stopped, Integer),
+)
+_CONDITIONS: Final = select(
+    tables.c.source_id,
+    type_coerce(tables.c.name, Text),
+    case((tables.c.log_id.in_(present_logs), tables.c.loaded), else_=0),
+    tables.c.received,
+    tables.c.written,
+    tables.c.discarded,
+    tables.c.rejected,
+    tables.c.loaded_at,
+    type_coerce(tables.c.stopped, Integer),
+    type_coerce(tables.c.error, Text),
+    type_coerce(tables.c.trouble, Text),
 )
 _OVERVIEWS: Final = select(*_OVERVIEW_COLUMNS).where(
     tables.c.source_id == bindparam("at_source_id")
@@ -97,6 +114,7 @@ _ACCOUNT_OVERVIEWS: Final = (
     select(tables.c.source_id, *_OVERVIEW_COLUMNS)
     .join(sources, sources.c.id == tables.c.source_id)
     .where(sources.c.account_id == bindparam("at_account_id"), sources.c.deleted_at.is_(None))
+    .order_by(tables.c.source_id)
 )
 
 _SUMS: Final = select(
@@ -127,6 +145,30 @@ class TableRepository(StoreRepository):
         with self._database.read() as tx:
             found = [_read_status(row) for row in tx.connection.execute(query)]
         # Sorted here: the two databases do not agree on the order of texts.
+        return sorted(found, key=lambda status: (status.source_id, status.table_name))
+
+    def list_noted_statuses(self, waiting: Collection[tuple[int, str]]) -> list[TableLoadStatus]:
+        """Return the load status of tables that are not well or of which something waits.
+
+        Others may be among them. Made for 10,000 tables, hardly any of which is of interest.
+
+        Args:
+            waiting: source id and name of the tables of which something waits.
+        """
+        if len(waiting) > NOTED_MAX:
+            return self.list_statuses()
+        digests = [digest_text(name) for _, name in waiting]
+        query = _tables.where(
+            or_(
+                tables.c.stopped,
+                tables.c.denied,
+                tables.c.error.is_not(None),
+                tables.c.trouble.is_not(None),
+                tables.c.name_sha256.in_(digests),
+            )
+        )
+        with self._database.read() as tx:
+            found = [_read_status(row) for row in tx.connection.execute(query)]
         return sorted(found, key=lambda status: (status.source_id, status.table_name))
 
     def get_troubled_numbers(self) -> TroubledTables:
@@ -174,11 +216,26 @@ class TableRepository(StoreRepository):
         with self._database.read() as tx:
             return [_read_totals(row) for row in tx.connection.execute(_tables)]
 
-    def list_conditions(self) -> list[tuple[TableTotals, TableLoadStatus]]:
-        """Return totals and status of each table that was tried, read once for both."""
+    def read_conditions(self) -> Iterator[TableCondition]:
+        """Yield the condition of each table that was tried, in any order.
+
+        Only some of them are in memory at a time: made for 10,000 tables. The transaction lasts
+        until the last one was taken.
+        """
         with self._database.read() as tx:
-            rows = tx.connection.execute(_tables).yield_per(ROWS_AT_ONCE)
-            return [(_read_totals(row), _read_status(row)) for row in rows]
+            rows = tx.connection.execute(_CONDITIONS).yield_per(ROWS_AT_ONCE)
+            for source_id, name, *numbers in rows:
+                *totals, stopped, error, trouble = numbers
+                yield TableCondition._make(
+                    (
+                        source_id,
+                        restore_text(name),
+                        *totals,
+                        bool(stopped),
+                        None if error is None else restore_text(error),
+                        None if trouble is None else restore_text(trouble),
+                    )
+                )
 
     def list_source_totals(self) -> list[SourceTotals]:
         """Return the totals of the tables of each source; the database sums them."""
@@ -223,17 +280,24 @@ class TableRepository(StoreRepository):
                 TableOverview(number, restore_text(name), *more) for number, name, *more in rows
             ]
 
-    def list_account_overviews(self, account_id: int) -> dict[int, list[TableOverview]]:
-        """Return the tables that were tried, by the id of their source, of those of an account.
+    def read_account_overviews(
+        self, account_id: int
+    ) -> Iterator[tuple[int, Iterator[TableOverview]]]:
+        """Yield the sources of an account that have tables that were tried, each with its tables.
 
-        Sources that are deleted or have no such table are left out. Made for 10,000 tables.
+        Deleted sources are left out. The tables of a source are taken before the next source; only
+        some are in memory at a time. Made for 10,000 tables.
         """
-        found: dict[int, list[TableOverview]] = defaultdict(list)
         with self._database.read() as tx:
             rows = tx.connection.execute(_ACCOUNT_OVERVIEWS, {"at_account_id": account_id})
-            for source_id, number, name, *more in rows.yield_per(ROWS_AT_ONCE):
-                found[source_id].append(TableOverview(number, restore_text(name), *more))
-        return found
+            for source_id, own in groupby(rows.yield_per(ROWS_AT_ONCE), key=itemgetter(0)):
+                yield (
+                    source_id,
+                    (
+                        TableOverview(number, restore_text(name), *more)
+                        for _, number, name, *more in own
+                    ),
+                )
 
     def list_entries(self, table_ids: Sequence[int]) -> list[TableEntry]:
         """Return what the store has of some tables, in any order."""

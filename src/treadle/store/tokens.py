@@ -91,6 +91,7 @@ _senders = (
         access_tokens.c.first_used_at,
         access_tokens.c.expires_at,
         sources.c.account_id,
+        sources.c.log,
         sources.c.paused_at,
         sources.c.system_paused_at,
         sources.c.deleted_at,
@@ -724,4 +725,5 @@ def _read_owner(tx: StoreTransaction, row: Any) -> TokenOwner:
         expires_at=row.expires_at,
         webhook=scope,
         has_schemas=row.has_schemas,
+        log=row.log,
     )

@@ -78,6 +78,7 @@ class TrailAction(StrEnum):
     COPY_HISTORY = "copy_history"
     RESEND_RECORDS = "resend_records"
     CANCEL_OPERATION = "cancel_operation"
+    ADD_LOG = "add_log"
     SALVAGE_LOG = "salvage_log"
     REPLACE_LOG = "replace_log"
     MAKE_BACKUP = "make_backup"

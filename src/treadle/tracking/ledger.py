@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from treadle.log.protocol import HourlyRecords, LogStatistics
+from treadle.log.joined import choose_reader
+from treadle.log.protocol import HourlyRecords, LogReader
 from treadle.store.model import EntryOutcome
 from treadle.store.store import Store
 
@@ -51,7 +52,7 @@ class LedgerPage:
 
 def compute_page(
     store: Store,
-    log: LogStatistics,
+    log: LogReader,
     source_ids: Iterable[int],
     after: tuple[int, str] | None,
     tables_max: int,
@@ -67,7 +68,9 @@ def compute_page(
     """
     wanted = set(source_ids)
     rest = sorted(
-        key for key in log.list_tables() if key[0] in wanted and (after is None or key > after)
+        key
+        for key in log.statistics.list_tables()
+        if key[0] in wanted and (after is None or key > after)
     )
     chosen = rest[:tables_max]
     lines = _compute_lines(store, log, chosen)
@@ -75,7 +78,7 @@ def compute_page(
 
 
 def compute_ledger(
-    store: Store, log: LogStatistics, source_ids: Iterable[int] | None = None
+    store: Store, log: LogReader, source_ids: Iterable[int] | None = None
 ) -> list[LedgerLine]:
     """Return the lines of the ledger, by source, table and hour.
 
@@ -86,20 +89,21 @@ def compute_ledger(
         source_ids: only these sources; None for all.
     """
     wanted = None if source_ids is None else set(source_ids)
-    tables = [key for key in log.list_tables() if wanted is None or key[0] in wanted]
+    tables = [key for key in log.statistics.list_tables() if wanted is None or key[0] in wanted]
     return _compute_lines(store, log, sorted(tables))
 
 
 def _compute_lines(
-    store: Store, log: LogStatistics, tables: Iterable[tuple[int, str]]
+    store: Store, log: LogReader, tables: Iterable[tuple[int, str]]
 ) -> list[LedgerLine]:
     statuses = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}
     lines: list[LedgerLine] = []
     for source_id, name in tables:
         loaded = statuses.get((source_id, name), 0)
         outcomes = store.outcomes.list_outcomes_of_table(source_id, name)
-        hours = log.count_by_hour(source_id, name, loaded)
-        times = log.get_received_times([outcome.position for outcome in outcomes])
+        its = choose_reader(log, source_id).statistics
+        hours = its.count_by_hour(source_id, name, loaded)
+        times = its.get_received_times([outcome.position for outcome in outcomes])
         lines += _make_lines(source_id, name, hours, outcomes, times)
     return lines
 

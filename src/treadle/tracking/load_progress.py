@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from treadle.log.joined import choose_reader
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 from treadle.store.model import TableLoadStatus
 from treadle.store.store import Store
@@ -60,13 +61,23 @@ class LoadProgress:
         """Run a function in the thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, do)
 
-    async def read_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
-        """Return the entries at `count` positions from `first` on that the log still keeps."""
-        return await self.run_in_thread(lambda: self._open_once().find_entries(first, count))
+    async def read_entries(
+        self, source_id: int, first: int, count: int
+    ) -> list[LogEntry | DamagedEntry]:
+        """Return entries that the log of a source still keeps.
 
-    def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
-        """Find idempotency keys in the log (`LogStatistics`); called inside `run_in_thread`."""
-        return self._open_once().statistics.find_keys(names)
+        Args:
+            source_id: the source.
+            first: the first position.
+            count: of positions.
+        """
+        return await self.run_in_thread(
+            lambda: choose_reader(self._open_once(), source_id).find_entries(first, count)
+        )
+
+    def find_keys(self, source_id: int, names: Sequence[bytes]) -> dict[bytes, int]:
+        """Find idempotency keys in the log of a source; called inside `run_in_thread`."""
+        return choose_reader(self._open_once(), source_id).statistics.find_keys(names)
 
     def _open_once(self) -> LogReader:
         if self._reader is None:

@@ -303,7 +303,7 @@ def judge_failing(
     """Return the problems of tables whose last load failed, for a reason of their own.
 
     Args:
-        statuses: of all tables.
+        statuses: of tables that are not well; others may be among them.
         sources: by id, without deleted ones.
         troubled: ids of sources whose destination has a problem of its own.
     """
@@ -398,7 +398,7 @@ class ProblemReadings:
 
     Attributes:
         now: microseconds since 1970.
-        statuses: of all tables.
+        statuses: of tables that are not well, and of those of which something waits.
         of_source: source id -> its destination.
         sources: by id, without deleted ones.
     """
@@ -450,7 +450,9 @@ def _read(store: Store, reader: LogReader, watch: RejectionWatch, now: int) -> P
     # The log before the store, which knows of more loads then: nothing loaded counts as waiting.
     backlogs = reader.list_backlogs()
     space = reader.statistics.measure_space()
-    statuses = store.tables.list_statuses()
+    statuses = store.tables.list_noted_statuses(
+        [(one.source_id, one.table_name) for one in backlogs]
+    )
     destinations = store.destinations.list_destinations()
     of_source = store.destinations.list_ids_by_source()
     sources = {one.id: one for one in store.sources.list_sources() if one.deleted_at is None}

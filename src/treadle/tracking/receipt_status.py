@@ -17,7 +17,7 @@ from treadle.timestamps import format_microseconds
 from treadle.tracking.field_notes import render_left_out, render_rounded, select_notes
 from treadle.tracking.load_progress import is_stopped
 from treadle.tracking.receipts import Receipt, ReceiptCodec
-from treadle.tracking.rejects import find_resent_receipts, format_reject_id
+from treadle.tracking.rejects import RejectPlace, find_resent_receipts, format_reject_id
 
 TABLES_MAX = 1000
 """Entries described in one answer; a push may hold 20,000."""
@@ -42,13 +42,15 @@ def read_receipt_status(
         entries: those of its entries that the log still keeps.
         statuses: of the tables of its source, by name; read after the entries.
         store: has the outcomes and the load reports.
-        find_keys: of the log (`LogStatistics`); finds rejected records that were sent again.
+        find_keys: of the log of the source (`LogStatistics`); finds rejected records that were sent
+            again.
         codec: encodes the receipts of these.
         tables_max: entries that are described at most.
     """
     shown = entries[:tables_max]
     loaded = [entry for entry in shown if is_loaded(entry, statuses)]
-    outcomes = store.outcomes.list_outcomes([entry.position for entry in loaded])
+    log = store.logs.get_number(receipt.source_id)
+    outcomes = store.outcomes.list_outcomes(log, [entry.position for entry in loaded])
     loads = {
         entry.position: store.loads.find_covering_load(
             receipt.source_id, entry.table_name, entry.position
@@ -56,14 +58,16 @@ def read_receipt_status(
         for entry in loaded
     }
     names = [
-        format_reject_id(each.position, one.record) for each in outcomes for one in each.rejected
+        format_reject_id(RejectPlace(log, each.position, one.record))
+        for each in outcomes
+        for one in each.rejected
     ]
     resent = find_resent_receipts(find_keys, codec, receipt.source_id, names) if names else {}
     by_position = {outcome.position: outcome for outcome in outcomes}
     status = _summarize(entries, statuses)
     all_rejected = all(is_rejected(entry, by_position.get(entry.position)) for entry in shown)
     if status == "loaded" and shown and all_rejected:
-        status = _check_rest(entries[tables_max:], store)
+        status = _check_rest(entries[tables_max:], store, log)
     obstacle = None if len(loaded) == len(shown) else _find_obstacle(store, receipt.source_id)
     return {
         "id": text,
@@ -77,6 +81,7 @@ def read_receipt_status(
                 loads.get(entry.position),
                 resent,
                 obstacle,
+                log,
                 loaded=is_loaded(entry, statuses),
             )
             for entry in shown
@@ -96,9 +101,9 @@ def is_rejected(entry: LogEntry | DamagedEntry, outcome: EntryOutcome | None) ->
     return outcome is not None and 0 < entry.records == len(outcome.rejected)
 
 
-def _check_rest(entries: Sequence[LogEntry | DamagedEntry], store: Store) -> str:
+def _check_rest(entries: Sequence[LogEntry | DamagedEntry], store: Store, log: int) -> str:
     """Return the status of a request of which all shown entries were rejected."""
-    found = store.outcomes.list_outcomes([entry.position for entry in entries])
+    found = store.outcomes.list_outcomes(log, [entry.position for entry in entries])
     outcomes = {outcome.position: outcome for outcome in found}
     rejected = all(is_rejected(entry, outcomes.get(entry.position)) for entry in entries)
     return "rejected" if rejected else "loaded"
@@ -122,6 +127,7 @@ def _describe_entry(
     load: LoadReport | None,
     resent: Mapping[str, str],
     obstacle: str | None,
+    log: int,
     *,
     loaded: bool,
 ) -> dict[str, Any]:
@@ -139,7 +145,9 @@ def _describe_entry(
         "loaded": entry.records - superseded - len(rejected) if loaded else 0,
         "superseded": superseded,
         "rejected": [
-            _describe_rejected(one, resent.get(format_reject_id(entry.position, one.record)))
+            _describe_rejected(
+                one, resent.get(format_reject_id(RejectPlace(log, entry.position, one.record)))
+            )
             for one in rejected
         ],
         "load": None if load is None else {"id": load.id, "finished_at": finished_at},

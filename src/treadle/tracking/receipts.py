@@ -4,9 +4,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
+
+from treadle.log.joined import JoinedAppender, JoinedReader
+from treadle.log.protocol import LogAppender, LogReader
 
 RECEIPT_HEADER = "Treadle-Receipt"
 RECEIPT_PREFIX = "rc_"
@@ -34,25 +38,44 @@ class Receipt:
 class ReceiptCodec:
     """Encodes receipts as texts and decodes them.
 
-    Attributes:
-        log_id: the log whose entries they name.
+    The text of a receipt does not name the log: that is the log of its source.
     """
 
-    def __init__(self, installation_id: str, log_id: str) -> None:
-        """Sign for one installation and one log, so that positions of another are not believed.
+    def __init__(
+        self,
+        installation_id: str,
+        log_id: str,
+        other_ids: Iterable[str] = (),
+        find_log_id: Callable[[int], str] | None = None,
+    ) -> None:
+        """Sign for one installation and the log of a source, so that others are not believed.
 
         The signature keeps typing errors and guesses from being looked up. It guards no secret:
         whoever asks for a receipt shows a token of the source or of its account too. So 8 bytes
         are enough.
+
+        Args:
+            installation_id: of the store.
+            log_id: the log whose entries the receipts name.
+            other_ids: further logs, where there are several.
+            find_log_id: source id -> the id of its log; None where there is one log.
         """
-        self.log_id = log_id
-        key = hashlib.sha256(f"treadle receipt {installation_id} {log_id}".encode()).digest()
-        self._keyed = hashlib.blake2b(digest_size=MAC_BYTES, key=key)
+        self._log_id = log_id
+        self._find_log_id = find_log_id
+        self._keyed = _make_keyed(installation_id, log_id)
+        self._others = {one: _make_keyed(installation_id, one) for one in other_ids}
+
+    def get_log_id(self, source_id: int) -> str:
+        """Return the id of the log that has the entries of a source."""
+        return self._log_id if self._find_log_id is None else self._find_log_id(source_id)
 
     def encode(self, receipt: Receipt) -> str:
         """Return the text of a receipt: `rc_` and URL-safe characters, about 25 in all."""
         body = _encoder.encode((receipt.source_id, receipt.first, receipt.entries))
-        text = base64.urlsafe_b64encode(body + self._sign(body)).rstrip(b"=")
+        keyed = self._keyed
+        if self._find_log_id is not None:
+            keyed = self._others.get(self._find_log_id(receipt.source_id), keyed)
+        text = base64.urlsafe_b64encode(body + _sign(keyed, body)).rstrip(b"=")
         return RECEIPT_PREFIX + text.decode("ascii")
 
     def decode(self, text: str) -> Receipt | None:
@@ -63,13 +86,29 @@ class ReceiptCodec:
         try:
             signed = base64.b64decode(encoded + "=" * (-len(encoded) % 4), b"-_", validate=True)
             body, mac = signed[:-MAC_BYTES], signed[-MAC_BYTES:]
-            if not hmac.compare_digest(mac, self._sign(body)):
+            keys = (self._keyed, *self._others.values())
+            # The keys of logs differ, so one of them at most fits: that of the source's log.
+            if not any(hmac.compare_digest(mac, _sign(keyed, body)) for keyed in keys):
                 return None
             return Receipt(*_decoder.decode(body))
         except (binascii.Error, msgspec.MsgspecError):
             return None
 
-    def _sign(self, body: bytes) -> bytes:
-        mac = self._keyed.copy()
-        mac.update(body)
-        return mac.digest()
+
+def make_receipt_codec(installation_id: str, log: LogReader | LogAppender) -> ReceiptCodec:
+    """Return the codec of the receipts of a log, or of several that are open as one."""
+    if isinstance(log, JoinedReader | JoinedAppender):
+        first, *others = log.log_ids
+        return ReceiptCodec(installation_id, first, others, log.find_log_id)
+    return ReceiptCodec(installation_id, log.log_id)
+
+
+def _make_keyed(installation_id: str, log_id: str) -> "hashlib.blake2b":
+    key = hashlib.sha256(f"treadle receipt {installation_id} {log_id}".encode()).digest()
+    return hashlib.blake2b(digest_size=MAC_BYTES, key=key)
+
+
+def _sign(keyed: "hashlib.blake2b", body: bytes) -> bytes:
+    mac = keyed.copy()
+    mac.update(body)
+    return mac.digest()

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from treadle.log.joined import choose_reader
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 from treadle.records.json_decoder import decode_members, repair_json
 from treadle.records.message_batch import MessageBatch, decode_batch
@@ -46,7 +47,7 @@ def read_sent_record(reader: LogReader, reject: RejectedRecord) -> SentRecord:
     Raises:
         RecordGoneError: the log does not keep it any more, or its entry is damaged.
     """
-    entries = reader.find_entries(reject.position, 1)
+    entries = choose_reader(reader, reject.source_id).find_entries(reject.position, 1)
     batch = read_batch(reject, entries)
     [text] = extract_texts(batch, [reject.index])
     return _describe(batch, reject.index, text, entries[0].received_at)
@@ -66,11 +67,12 @@ def read_sent_records(
     """
     found: dict[str, SentRecord | None] = {}
     left = PAGE_BYTES_MAX
-    for position, several in groupby(rejects, attrgetter("position")):
+    for (source_id, position), several in groupby(rejects, attrgetter("source_id", "position")):
         if left <= 0:
             break
         together = list(several)
-        entry: LogEntry | DamagedEntry | None = next(iter(reader.find_entries(position, 1)), None)
+        kept = choose_reader(reader, source_id).find_entries(position, 1)
+        entry: LogEntry | DamagedEntry | None = next(iter(kept), None)
         if not isinstance(entry, LogEntry):
             found |= dict.fromkeys((reject.id for reject in together), None)
             continue

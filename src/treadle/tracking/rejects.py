@@ -1,6 +1,7 @@
 """Rejected records: the list of them, each as it was sent, and the resend of one.
 
-The id of a reject is its place: the position of its log entry and its index in the entry. A resend
+The id of a reject is its place: the log, the position of its entry and its index in the entry. The
+number of the log is left out for the first one, which most installations have alone. A resend
 appends it to the log like any accepted record, with its sequence, table version and key names. The
 log stores a resend under a name made of the id, so that it happens once, also over a crash
 (`log.protocol`). A record that is rejected again is a new reject with another place.
@@ -11,10 +12,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import itemgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple
 
 from treadle.errors import OperatorError, RetriableError
+from treadle.log.joined import get_appender_id
 from treadle.log.protocol import (
     AppendUnknownError,
     DamagedEntry,
@@ -25,6 +28,7 @@ from treadle.log.protocol import (
 )
 from treadle.records.edit import RecordEdit, apply_edit
 from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
+from treadle.store.model import EntryPlace
 from treadle.store.rejects import RejectPosition, RejectQuery, ResentRecord
 from treadle.store.store import Store
 from treadle.tables.rejection_reason import RejectionCode
@@ -34,7 +38,7 @@ from treadle.tracking.receipts import Receipt, ReceiptCodec
 
 RESEND_SCOPE: Final = "resend"
 
-_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_ID: Final = re.compile(r"(?:([1-9][0-9]{0,3})-)?([0-9]{1,18})\.([0-9]{1,18})")
 
 ENTRIES_PER_PAGE: Final = 200
 """Entries with rejected records that are looked up at a time."""
@@ -53,6 +57,19 @@ class RecordGoneError(OperatorError):
     """The log does not have a rejected record any more, or its entry is damaged."""
 
 
+class RejectPlace(NamedTuple):
+    """The place of a rejected record; `record` is its index in the entry."""
+
+    log: int
+    position: int
+    record: int
+
+    @property
+    def entry(self) -> EntryPlace:
+        """Return the place of its entry."""
+        return EntryPlace(self.log, self.position)
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:
     """A record that was accepted and could not be loaded.
@@ -66,6 +83,7 @@ class RejectedRecord:
         code, field: of the cause, as in `_sdc_rejected`.
         cause_id: of the cause; 0 where it is not known.
         resent: position of the entry that it was sent again with; None while it is open.
+        log: the number of the log that has both entries.
     """
 
     position: int
@@ -78,11 +96,17 @@ class RejectedRecord:
     field: str | None = None
     cause_id: int = 0
     resent: int | None = None
+    log: int = 0
+
+    @property
+    def place(self) -> RejectPlace:
+        """Return where it is."""
+        return RejectPlace(self.log, self.position, self.index)
 
     @property
     def id(self) -> str:
-        """Position and index as a text, for example `1042.0`."""
-        return format_reject_id(self.position, self.index)
+        """The place as a text, for example `1042.0`."""
+        return format_reject_id(self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +132,32 @@ class RejectPage(NamedTuple):
     """Some rejects, and the place to go on from: None where there are no more."""
 
     rejects: tuple[RejectedRecord, ...]
-    next: tuple[int, int] | None
+    next: RejectPlace | None
 
 
-def format_reject_id(position: int, index: int) -> str:
-    """Return the id of a reject, for example `1042.0`."""
-    return f"{position}.{index}"
+def format_reject_id(place: RejectPlace) -> str:
+    """Return the id of a reject, for example `1042.0`, or `3-1042.0` in log 3."""
+    log = f"{place.log}-" if place.log else ""
+    return f"{log}{place.position}.{place.record}"
 
 
-def parse_reject_id(name: str) -> tuple[int, int]:
-    """Return position and index of a reject's id.
+def parse_reject_id(name: str) -> RejectPlace:
+    """Return the place that a reject's id names.
 
     Raises:
         OperatorError: the text is no such id.
     """
-    position, dot, index = name.partition(".")
-    if not (dot and all(_NUMBER.fullmatch(part) for part in (position, index))):
+    found = _ID.fullmatch(name)
+    if found is None:
         raise OperatorError(
             f"{name!r} names no rejected record; expected the id that `treadle rejects list` "
             "prints, such as 1042.0"
         )
-    return int(position), int(index)
+    return RejectPlace(*map(int, found.groups(default="0")))
 
 
 def find_rejects(
-    store: Store, wanted: RejectFilter, before: tuple[int, int] | None = None, limit: int = 100
+    store: Store, wanted: RejectFilter, before: RejectPlace | None = None, limit: int = 100
 ) -> RejectPage:
     """Return a page of rejected records, newest first, in bounded time.
 
@@ -142,24 +167,23 @@ def find_rejects(
     Args:
         store: has the outcomes.
         wanted: the choice.
-        before: only records before this (position, index): `next` of the page before.
+        before: only records before this place: `next` of the page before.
         limit: how many at most.
     """
     found: list[RejectedRecord] = []
     examined = 0
     at = before
-    below = None if before is None else before[0] + 1
+    below = None if before is None else EntryPlace(before.log, before.position + 1)
     while True:
         places = store.rejects.list_positions(wanted.query, before=below, limit=ENTRIES_PER_PAGE)
         chosen = _take_places(places, limit + 1)
         for reject in _read_rejects(store, wanted.query, chosen):
-            place = (reject.position, reject.index)
-            if at is not None and place >= at:
+            if at is not None and reject.place >= at:
                 continue
             if len(found) == limit or examined >= RECORDS_EXAMINED_MAX:
                 return RejectPage(tuple(found), at)
             examined += 1
-            at = place
+            at = reject.place
             if wanted.matches(reject):
                 found.append(reject)
         if len(chosen) == len(places) < ENTRIES_PER_PAGE:
@@ -167,25 +191,38 @@ def find_rejects(
         below = chosen[-1]
 
 
-def _take_places(places: Sequence[RejectPosition], records: int) -> list[int]:
+def _take_places(places: Sequence[RejectPosition], records: int) -> list[EntryPlace]:
     """Return the first entries that hold so many records together, one at least."""
-    taken: list[int] = []
+    taken: list[EntryPlace] = []
     count = 0
-    for place in places:
+    for one in places:
         if count >= records:
             break
-        taken.append(place.position)
-        count += place.records
+        taken.append(one.place)
+        count += one.records
     return taken
 
 
 def _read_rejects(
-    store: Store, query: RejectQuery, positions: Sequence[int]
+    store: Store, query: RejectQuery, places: Sequence[EntryPlace]
 ) -> Iterator[RejectedRecord]:
-    """Yield the rejects of some entries, newest first."""
-    groups = store.rejects.list_groups(query, positions)
-    outcomes = {each.position: each for each in store.outcomes.list_outcomes(positions)}
-    resent = store.rejects.find_resent(positions)
+    """Yield the rejects of some entries, newest first.
+
+    Args:
+        store: has them.
+        query: the choice.
+        places: of the entries, newest first.
+    """
+    for log, several in groupby(places, attrgetter("log")):
+        yield from _read_rejects_of_log(store, query, log, [one.position for one in several])
+
+
+def _read_rejects_of_log(
+    store: Store, query: RejectQuery, log: int, positions: Sequence[int]
+) -> Iterator[RejectedRecord]:
+    groups = store.rejects.list_groups(query, log, positions)
+    outcomes = {each.position: each for each in store.outcomes.list_outcomes(log, positions)}
+    resent = store.rejects.find_resent(log, positions)
     places = sorted(
         ((group.position, index, group) for group in groups for index in group.indexes),
         key=itemgetter(0, 1),
@@ -210,6 +247,7 @@ def _read_rejects(
             one.field,
             group.cause_id,
             resent.get((position, index)),
+            log,
         )
 
 
@@ -238,9 +276,9 @@ def get_reject(store: Store, name: str, account_id: int | None = None) -> Reject
     Raises:
         OperatorError: there is none with it.
     """
-    position, index = parse_reject_id(name)
-    for reject in _read_rejects(store, RejectQuery(account_id=account_id), [position]):
-        if reject.index == index:
+    place = parse_reject_id(name)
+    for reject in _read_rejects(store, RejectQuery(account_id=account_id), [place.entry]):
+        if reject.index == place.record:
             return reject
     raise OperatorError(f"there is no rejected record {name}; `treadle rejects list` names them")
 
@@ -254,12 +292,14 @@ def find_resent_receipts(
     """Return id -> receipt of the resend, for those rejects of a source that were sent again.
 
     Args:
-        find_keys: of the log (`LogStatistics.find_keys`).
+        find_keys: of the log of the source (`LogStatistics.find_keys`).
         receipts: encodes the receipts.
         source_id: the source.
         names: ids of rejects.
     """
-    keys = {_make_resend_key(receipts.log_id, source_id, name): name for name in names}
+    keys = {
+        _make_resend_key(receipts.get_log_id(source_id), source_id, name): name for name in names
+    }
     return {
         keys[key]: receipts.encode(Receipt(source_id, first, 1))
         for key, first in find_keys(list(keys)).items()
@@ -318,10 +358,13 @@ class RejectResender:
                 treadle accepts.
             RetriableError: the log cannot store it now.
         """
-        batch = read_batch(reject, await self._progress.read_entries(reject.position, 1))
+        found = await self._progress.read_entries(reject.source_id, reject.position, 1)
+        batch = read_batch(reject, found)
         payload = encode_batch(apply_edit(batch, reject.index, edit))
         entry = NewEntry(reject.source_id, reject.table_name, self._clock(), 1, payload)
-        key = _make_resend_key(self._log.log_id, reject.source_id, reject.id)
+        key = _make_resend_key(
+            get_appender_id(self._log, reject.source_id), reject.source_id, reject.id
+        )
         # The digest is the name too: with another edit it is still the same resend.
         try:
             stored = await self._log.append_once([entry], IdempotencyKey(key, key))
@@ -340,13 +383,13 @@ class RejectResender:
         Raises:
             RetriableError: the store cannot note them now.
         """
-        order = sorted(chosen, key=lambda reject: (reject.position, reject.index))
+        order = sorted(chosen, key=lambda reject: reject.place)
         results: dict[RejectedRecord, ResendResult] = {}
         for start in range(0, len(order), NOTED_TOGETHER):
             some = order[start : start + NOTED_TOGETHER]
             found = await self.resend_together(some, edit, together)
             sent = [
-                ResentRecord(reject.position, reject.index, result[0].first)
+                ResentRecord(reject.position, reject.index, result[0].first, reject.log)
                 for reject, result in found.items()
                 if isinstance(result, tuple)
             ]

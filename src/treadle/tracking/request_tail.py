@@ -38,6 +38,7 @@ class AcceptedRequest:
         size: payload bytes, uncompressed.
         state: what became of its records; "rejected" where all were.
         rejected: records that were.
+        log: the number of the log that has it.
     """
 
     first: int
@@ -49,6 +50,7 @@ class AcceptedRequest:
     size: int
     state: RequestState = "waiting"
     rejected: int = 0
+    log: int = 0
 
     @property
     def positions(self) -> range:
@@ -71,20 +73,21 @@ class RequestTail:
     end_at: int | None
 
 
-def group_entries(entries: Iterable[EntryNote]) -> Iterator[AcceptedRequest]:
+def group_entries(entries: Iterable[EntryNote], log: int = 0) -> Iterator[AcceptedRequest]:
     """Yield the requests of entries.
 
     Args:
         entries: the newest first.
+        log: the number of their log.
     """
     group: list[EntryNote] = []
     for entry in entries:
         if group and not _belongs(entry, group[-1]):
-            yield _join(group)
+            yield _join(group, log)
             group = []
         group.append(entry)
     if group:
-        yield _join(group)
+        yield _join(group, log)
 
 
 def _belongs(entry: EntryNote, later: EntryNote) -> bool:
@@ -95,7 +98,7 @@ def _belongs(entry: EntryNote, later: EntryNote) -> bool:
     )
 
 
-def _join(group: Sequence[EntryNote]) -> AcceptedRequest:
+def _join(group: Sequence[EntryNote], log: int) -> AcceptedRequest:
     oldest = group[-1]
     tables: dict[str, int] = {}
     for entry in reversed(group):
@@ -109,6 +112,7 @@ def _join(group: Sequence[EntryNote]) -> AcceptedRequest:
         tables,
         sum(entry.records for entry in group),
         sum(entry.size for entry in group),
+        log=log,
     )
 
 
@@ -119,6 +123,7 @@ def read_tail(
     matches: Callable[[EntryNote], bool],
     monotonic: Callable[[], float],
     since: int = 0,
+    number: int = 0,
 ) -> RequestTail:
     """Return the latest requests that have an entry which matches; each with all of its entries.
 
@@ -132,6 +137,7 @@ def read_tail(
         matches: whether an entry is among those asked for.
         monotonic: seconds.
         since: entries that were accepted before this time are not looked at, microseconds.
+        number: of the log.
     """
     until = monotonic() + SCAN_SECONDS_MAX
     found: list[AcceptedRequest] = []
@@ -140,7 +146,7 @@ def read_tail(
 
     def close_group() -> None:
         if group and any(map(matches, group)):
-            found.append(_join(group))
+            found.append(_join(group, number))
         group.clear()
 
     while True:
@@ -187,18 +193,19 @@ def judge_requests(store: Store, requests: Sequence[AcceptedRequest]) -> list[Ac
     judged = [
         replace(one, state=judge_state(one, statuses.get(one.source_id, {}))) for one in requests
     ]
-    positions = [
-        position
-        for one in judged
-        if one.state == "loaded"
-        for position in one.positions[:REQUEST_TABLES_MAX]
-    ]
+    positions: dict[int, list[int]] = {}
+    for one in judged:
+        if one.state == "loaded":
+            positions.setdefault(one.log, []).extend(one.positions[:REQUEST_TABLES_MAX])
     rejected = {
-        outcome.position: len(outcome.rejected)
-        for begin in range(0, len(positions), PAGE_ENTRIES)
-        for outcome in store.outcomes.list_outcomes(positions[begin : begin + PAGE_ENTRIES])
+        log: {
+            outcome.position: len(outcome.rejected)
+            for begin in range(0, len(some), PAGE_ENTRIES)
+            for outcome in store.outcomes.list_outcomes(log, some[begin : begin + PAGE_ENTRIES])
+        }
+        for log, some in positions.items()
     }
-    return [_count_rejected(one, rejected) for one in judged]
+    return [_count_rejected(one, rejected.get(one.log, {})) for one in judged]
 
 
 def list_table_statuses(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from treadle.errors import OperatorError
+from treadle.log.joined import choose_reader
 from treadle.log.protocol import LogReader
 from treadle.records.edit import RecordEdit, apply_edit
 from treadle.records.message_batch import MessageBatch
@@ -45,7 +46,8 @@ def edit_records(
     for reject in rejects:
         before = None
         try:
-            batch = read_batch(reject, reader.find_entries(reject.position, 1))
+            kept = choose_reader(reader, reject.source_id).find_entries(reject.position, 1)
+            batch = read_batch(reject, kept)
             [before] = extract_texts(batch, [reject.index])
             made = apply_edit(batch, reject.index, edit)
         except OperatorError as error:

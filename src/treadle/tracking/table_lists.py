@@ -4,7 +4,7 @@ Pure functions of values: what the store has, what waits in the log, and whether
 be used. They are made for 10,000 tables.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import nsmallest
@@ -137,7 +137,18 @@ def list_tables(
     can_load: bool,
     order: TableOrder = TableOrder.NAME,
 ) -> list[ListedTable]:
-    """Return the tables of a source that were loaded, tried, or wait for that, in any order.
+    """Return the tables of a source as a list; see `read_tables`."""
+    return [*read_tables(overviews, backlogs, can_load=can_load, order=order)]
+
+
+def read_tables(
+    overviews: Iterable[TableOverview],
+    backlogs: Mapping[str, TableBacklog],
+    *,
+    can_load: bool,
+    order: TableOrder = TableOrder.NAME,
+) -> Iterator[ListedTable]:
+    """Yield the tables of a source that were loaded, tried, or wait for that, in any order.
 
     Args:
         overviews: of the source's tables, from the store.
@@ -152,50 +163,33 @@ def list_tables(
         LoadingState.STOPPED,
     )
     waits_state = LoadingState.LOADING if can_load else LoadingState.WAITING
-    found: list[ListedTable] = []
-    known = 0
+    left = dict(backlogs)
     # Written out, and not as calls of `decide_state`: of 10,000 tables each call costs 2 ms.
     for table_id, name, position, loaded_at, rejected, failing, stopped in overviews:
-        backlog = backlogs.get(name)
+        backlog = left.pop(name, None)
         waiting = size = 0
         oldest = None
         state = idle
-        if backlog is not None:
-            known += 1
-            if backlog.last > position:
-                waiting, size, oldest = backlog.records, backlog.size, backlog.oldest
-                state = waits_state
+        if backlog is not None and backlog.last > position:
+            waiting, size, oldest = backlog.records, backlog.size, backlog.oldest
+            state = waits_state
         if stopped:
             state = stopped_state
         elif failing:
             state = failing_state
-        found.append(
-            ListedTable(
-                rank(waiting, oldest, loaded_at, rejected),
-                name,
-                state,
-                waiting,
-                size,
-                oldest,
-                table_id,
-            )
+        yield ListedTable(
+            rank(waiting, oldest, loaded_at, rejected), name, state, waiting, size, oldest, table_id
         )
-    if known < len(backlogs):
-        names = {table.name for table in found}
-        found += [
-            ListedTable(
-                rank(new.records, new.oldest, None, 0),
-                name,
-                waits_state,
-                new.records,
-                new.size,
-                new.oldest,
-                None,
-            )
-            for name, new in backlogs.items()
-            if name not in names
-        ]
-    return found
+    for name, new in left.items():
+        yield ListedTable(
+            rank(new.records, new.oldest, None, 0),
+            name,
+            waits_state,
+            new.records,
+            new.size,
+            new.oldest,
+            None,
+        )
 
 
 _RANKS: Final[Mapping[TableOrder, Callable[[int, int | None, int | None, int], int]]] = {

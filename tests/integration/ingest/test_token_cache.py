@@ -294,7 +294,14 @@ def test_no_token_is_good_when_the_store_was_away_for_too_long(world: World) -> 
         found = await directory.find_owner(world.token)
         assert found is not None
         assert await directory.record_use(found)
+        await directory.refresh()
+        found = await directory.find_owner(world.token)
+        assert found is not None
         sha256 = digest_text(world.token)
+        now[0] += 3600.0
+        assert not directory.is_outdated(ask(), now[0])  # the watch asked; nothing has changed
+        directory.judge_age()
+        assert directory.find_staleness() is None
         world.store.get_revision = refuse  # type: ignore[method-assign]
         now[0] += 59.0
         directory.judge_age()

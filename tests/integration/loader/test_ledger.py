@@ -17,11 +17,11 @@ def test_the_ledger_agrees_with_the_rows(tmp_path: Path) -> None:
     loader.load_once()
     asyncio.run(stage.append(3))
     reader = SqliteReader(tmp_path / "log.sqlite")
-    [line] = compute_ledger(stage.store, reader.statistics)
+    [line] = compute_ledger(stage.store, reader)
     assert (line.accepted, line.loaded, line.waiting) == (15, 10, 5)
     assert len(stage.entries()) == line.loaded
     loader.load_once()
-    sums = sum_lines(compute_ledger(stage.store, reader.statistics))
+    sums = sum_lines(compute_ledger(stage.store, reader))
     assert (sums.accepted, sums.loaded, sums.waiting) == (15, 15, 0)
     assert len(stage.entries()) == 15
     reader.close()

@@ -38,8 +38,26 @@ def load(stage: Stage, *entries: tuple[str, int]) -> None:
 def accounted(stage: Stage) -> tuple[int, int, int]:
     """Records accepted, loaded and waiting, by the ledger."""
     with closing(SqliteReader(stage.folder / "log.sqlite")) as reader:
-        found = sum_lines(compute_ledger(stage.store, reader.statistics))
+        found = sum_lines(compute_ledger(stage.store, reader))
     return found.accepted, found.loaded, found.waiting
+
+
+def test_a_table_stops_when_an_older_log_has_given_its_positions_again(stage: Stage) -> None:
+    log, older, newer = (stage.folder / name for name in ("log.sqlite", "older", "newer"))
+    load(stage, ("events", 0))
+    shutil.copy(log, older)
+    load(stage, ("events", 1))
+    shutil.copy(log, newer)
+    shutil.copy(older, log)
+    load(stage, ("events", 7), ("events", 8))
+    expected = [0] * 5 + [1] * 5
+    assert stage.entries(stage.url, "web", "events") == expected
+    [events] = stage.store.tables.list_statuses(stage.sources[0])
+    assert events.stopped
+    assert "entry 2 of the log is another one than the one that was loaded" in str(events.error)
+    shutil.copy(newer, log)
+    load(stage, ("events", 2))
+    assert stage.entries(stage.url, "web", "events") == [*expected, *[2] * 5]
 
 
 def test_a_source_that_comes_back_brings_what_it_loaded_elsewhere(stage: Stage) -> None:

@@ -194,7 +194,7 @@ def test_a_load_does_what_was_forecast(rig: Rig, case: str) -> None:
     for key in SAME:
         assert found[key] == told[key], key
     assert found["new_version"] == load.details["new_version"]
-    outcomes = rig.store.outcomes.list_outcomes(range(load.first, load.last + 1))
+    outcomes = rig.store.outcomes.list_outcomes(0, range(load.first, load.last + 1))
     assert found["rejected"] == [
         {"record": one.record, "reason": one.reason}
         for outcome in outcomes

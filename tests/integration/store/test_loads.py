@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.loads import load as plain
 
+from treadle.store import tables as store_tables
 from treadle.store.model import (
     EntryOutcome,
     KeptColumn,
@@ -13,6 +14,7 @@ from treadle.store.model import (
     LoadReport,
     PushedTable,
     RecordRejection,
+    TableCondition,
     TableLoadStatus,
     TableTotals,
 )
@@ -80,7 +82,7 @@ def test_a_load_is_kept_as_it_was_reported(store: Store) -> None:
         store.loads.record_load(report, found)
         assert store.loads.list_loads(table_name=name) == [report]
         assert store.loads.find_covering_load(source, name, number * 10 + 1) == report
-        assert store.outcomes.list_outcomes([number * 10, number * 10 + 3]) == found[::-1]
+        assert store.outcomes.list_outcomes(0, [number * 10, number * 10 + 3]) == found[::-1]
     assert {status.table_name for status in store.tables.list_statuses(source)} == set(ODD_NAMES)
     assert len(store.loads.list_loads()) == len(ODD_NAMES)
 
@@ -93,10 +95,10 @@ def test_a_load_reported_again_stands_as_it_was(store: Store) -> None:
     again = replace(report, id="another", rows_loaded=0, finished_at=999)
     store.loads.record_load(again, [outcome(source, 3)])
     assert store.loads.list_loads() == [report]
-    assert store.outcomes.list_outcomes([1, 2, 3]) == [outcome(source, 2)]
+    assert store.outcomes.list_outcomes(0, [1, 2, 3]) == [outcome(source, 2)]
     # Only of records that the entry has.
-    assert store.outcomes.find_rejected_records({1: 9, 2: 7}) == {(2, 0): NO_KEY[1:]}
-    assert store.outcomes.find_rejected_records({2: 8}) == {
+    assert store.outcomes.find_rejected_records(0, {1: 9, 2: 7}) == {(2, 0): NO_KEY[1:]}
+    assert store.outcomes.find_rejected_records(0, {2: 8}) == {
         (2, 0): NO_KEY[1:],
         (2, 7): TOO_BIG[1:],
     }
@@ -122,7 +124,7 @@ def test_loads_of_many_tables_are_kept(store: Store) -> None:
         load(one, 6, 9, table="c", error="no rights").id,
     }
     assert [
-        (each.position, each.table_name) for each in store.outcomes.list_outcomes([3, 7, 10])
+        (each.position, each.table_name) for each in store.outcomes.list_outcomes(0, [3, 7, 10])
     ] == [
         (7, "c"),
         (10, ODD_NAMES[0]),
@@ -172,6 +174,45 @@ def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
     store.loads.record_load(load(source, 6, 7), [])
     assert store.tables.list_statuses(source) == [replace(at_five, loaded=7, loaded_at=75)]
     assert store.tables.list_statuses(source + 1) == []
+
+
+def test_all_tables_are_read_some_at_a_time(store: Store) -> None:
+    shop, crm = make_source(store), make_source(store, "crm")
+    for source in (shop, crm):
+        for name in ODD_NAMES:
+            store.loads.record_load(load(source, 1, 5, table=name), [])
+    store.loads.record_failure(load(crm, 6, 9, error="the key differs"), stopped=True)
+    [account] = store.accounts.list_accounts()
+    conditions = [*store.tables.read_conditions()]
+    keys = {(one.source_id, one.table_name) for one in conditions}
+    assert keys == {(source, name) for source in (shop, crm) for name in ODD_NAMES}
+    assert len(conditions) == len(keys)
+    [failing] = [one for one in conditions if one.error is not None]
+    assert failing == TableCondition(
+        crm, "orders", 5, 10, 7, 2, 1, 55, stopped=True, error="the key differs", trouble=None
+    )
+    overviews = {
+        source: [*found] for source, found in store.tables.read_account_overviews(account.id)
+    }
+    assert {key: sorted(found) for key, found in overviews.items()} == {
+        source: sorted(store.tables.list_overviews(source)) for source in (shop, crm)
+    }
+    assert [*store.tables.read_account_overviews(account.id + 1)] == []
+
+
+def test_tables_that_are_not_well_or_wait_are_found_among_many(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source(store)
+    for name in ODD_NAMES:
+        store.loads.record_load(load(source, 1, 5, table=name), [])
+    assert store.tables.list_noted_statuses([]) == []
+    store.loads.record_failure(load(source, 6, 9, error="the key differs"), stopped=False)
+    every = store.tables.list_statuses()
+    noted = store.tables.list_noted_statuses([(source, "a\0b"), (source, "new")])
+    assert noted == [one for one in every if one.table_name in ("orders", "a\0b")]
+    monkeypatch.setattr(store_tables, "NOTED_MAX", 1)
+    assert store.tables.list_noted_statuses([(source, "a\0b"), (source, "new")]) == every
 
 
 def test_of_tries_from_one_position_the_last_is_kept(store: Store) -> None:
@@ -242,7 +283,7 @@ def test_old_loads_are_forgotten_but_the_newest_of_each_table(store: Store) -> N
     assert store.loads.delete_loads_before(36) == 1
     assert store.loads.delete_loads_before(10**9) == 1
     assert [report.last for report in store.loads.list_loads()] == [12, 6]
-    assert [o.position for o in store.outcomes.list_outcomes(range(20))] == [4, 11]
+    assert [o.position for o in store.outcomes.list_outcomes(0, range(20))] == [4, 11]
 
 
 def test_many_outcomes_at_once(store: Store) -> None:
@@ -250,9 +291,9 @@ def test_many_outcomes_at_once(store: Store) -> None:
     store.loads.record_load(
         load(source, 1, 25_000), [outcome(source, n) for n in range(1, 25_001, 5)]
     )
-    found = store.outcomes.list_outcomes(range(1, 25_001))
+    found = store.outcomes.list_outcomes(0, range(1, 25_001))
     assert [o.position for o in found] == list(range(1, 25_001, 5))
-    assert store.outcomes.list_outcomes([]) == []
+    assert store.outcomes.list_outcomes(0, []) == []
 
 
 def test_positions_of_an_earlier_log_count_for_nothing(store: Store) -> None:
@@ -263,13 +304,13 @@ def test_positions_of_an_earlier_log_count_for_nothing(store: Store) -> None:
     assert store.loads.find_covering_load(source, "orders", 3) == old
     store.use_log("second")
     assert store.loads.find_covering_load(source, "orders", 3) is None
-    assert store.outcomes.list_outcomes([3]) == []
+    assert store.outcomes.list_outcomes(0, [3]) == []
     assert store.loads.list_loaded_before(10**9) == []
     assert [status.loaded for status in store.tables.list_statuses()] == [0]
     new = replace(load(source, 1, 50), id="new")
     store.loads.record_load(new, [outcome(source, 4)])
     assert store.loads.find_covering_load(source, "orders", 3) == new
-    assert [o.position for o in store.outcomes.list_outcomes(range(10))] == [4]
+    assert [o.position for o in store.outcomes.list_outcomes(0, range(10))] == [4]
     assert [status.loaded for status in store.tables.list_statuses()] == [50]
     assert store.loads.list_loads() == [new, old]
 
@@ -334,26 +375,6 @@ def test_loads_of_several_processes_at_once(open_store: OpenStore, tables: int) 
     assert sorted(report.last for report in stores[0].loads.list_loads()) == list(range(1, 41))
     assert max(status.loaded for status in stores[0].tables.list_statuses()) == 40
     assert len(stores[0].tables.list_statuses()) == tables
-
-
-def test_entries_with_rejected_records_are_found_newest_first(store: Store) -> None:
-    one, two = make_source(store), make_source(store, "other")
-    superseded = EntryOutcome(3, one, "orders", 2, ())
-    store.loads.record_load(load(one, 1, 5), [outcome(one, 2), superseded])
-    store.loads.record_load(load(one, 6, 9), [outcome(one, 7)])
-    store.loads.record_load(load(two, 10, 12, table="people"), [outcome(two, 11, "people")])
-    store.loads.record_failure(load(one, 13, 20, error="down"), stopped=False)
-    expected = [
-        (outcome(two, 11, "people"), 120),
-        (outcome(one, 7), 90),
-        (outcome(one, 2), 50),
-    ]
-    assert store.outcomes.list_rejections() == expected
-    assert store.outcomes.list_rejections(limit=2) == expected[:2]
-    assert store.outcomes.list_rejections(before=11) == expected[1:]
-    assert store.outcomes.list_rejections(source_id=two) == expected[:1]
-    assert store.outcomes.list_rejections(table_name="orders") == expected[1:]
-    assert store.outcomes.list_rejections(source_id=two, table_name="orders") == []
 
 
 def test_what_became_of_records_is_counted_for_ever(store: Store, open_store: OpenStore) -> None:
@@ -486,7 +507,7 @@ def test_the_reports_of_an_hour_are_folded(store: Store, loads_max: int) -> None
         found = store.loads.find_covering_load(source, "orders", position)
         assert found is not None
         assert found.first <= position <= found.last
-    assert [o.position for o in store.outcomes.list_outcomes(range(10))] == [5]
+    assert [o.position for o in store.outcomes.list_outcomes(0, range(10))] == [5]
     # The last report may come again, after a loader died before it told the log.
     record(9, 3 * HOUR + 9)
     assert fold_all(store, 3 * HOUR, loads_max) == 0

@@ -30,7 +30,7 @@ from treadle.store.migration import (
     migrate_schema,
     run_migrations,
 )
-from treadle.store.model import EntryOutcome, RecordRejection
+from treadle.store.model import EntryOutcome, RecordRejection, Source, StoredLog
 from treadle.store.rejects import RejectQuery
 from treadle.store.schema import metadata
 from treadle.store.secrets import SecretCipher
@@ -135,6 +135,63 @@ ONE_SOURCE = (
         "settings) VALUES (2, 7, 'import_api', 's', 's', 1, 1, '{}')"
     ),
 )
+
+
+def test_the_log_of_an_earlier_release_is_the_first_of_several(store_url: str) -> None:
+    key_check = SecretCipher(KEY).check_value
+    make_earlier_store(
+        store_url,
+        "0026",
+        *ONE_SOURCE,
+        "INSERT INTO meta (id, installation_id, key_check, revision, log_id) VALUES "
+        f"(1, 'installed', '{key_check}', 5, 'log')",
+        text(
+            "INSERT INTO tables (id, source_id, name, name_sha256, log_id, loaded, stopped) VALUES "
+            "(5, 2, 'orders', :digest, 'log', 9, false), (6, 2, 'old', :old, 'before', 9, false)"
+        ).bindparams(digest=digest_text("orders"), old=digest_text("old")),
+    )
+    store = Store.open(store_url, SecretCipher(KEY))
+    assert store.logs.list_logs() == [StoredLog(0, "log", "sqlite", "", "open")]
+    assert (store.get_log_id(), store.get_log_id(1)) == ("log", None)
+    [source] = store.sources.list_sources()
+    assert (source.log, store.logs.get_number(2), store.logs.get_number(99)) == (0, 0, 0)
+    loaded = {one.table_name: one.loaded for one in store.tables.list_statuses()}
+    assert loaded == {"orders": 9, "old": 0}
+    secret = "postgresql://user:password@host/logs"
+    added = store.logs.add_log("second", "postgresql", secret)
+    assert added == StoredLog(1, "second", "postgresql", secret, "open")
+    assert store.logs.list_logs()[1] == added
+    assert "password" not in repr(added)
+    with pytest.raises(OperatorError, match="the store knows no log 2"):
+        store.use_log("third", 2)
+    store.use_log("another", 1)
+    assert store.get_log_id(1) == "another"
+    store.close()
+
+
+def test_new_sources_are_shared_out_among_the_logs(store_url: str) -> None:
+    store = Store.open(store_url, SecretCipher(KEY))
+    account, _ = store.accounts.create_account("a")
+
+    def create(name: str) -> Source:
+        return store.sources.create_source(
+            account.id, type="import_api", display_name=name, name=name, bootstrap_token=True
+        )
+
+    assert [create(f"s{n}").log for n in range(2)] == [0, 0]
+    store.use_log("first")
+    store.logs.add_log("second", "sqlite")
+    made = [create(f"s{n}") for n in range(2, 6)]
+    assert [one.log for one in made] == [1, 1, 0, 1]
+    store.sources.delete_source(account.id, made[0].id)
+    assert create("s6").log == 1
+    owners = store.tokens.list_senders().values()
+    assert {one.source_id: one.log for one in owners}[made[1].id] == 1
+    with begin_write(create_store_engine(store_url)) as connection:
+        connection.execute(text("UPDATE logs SET state = 'closed'"))
+    with pytest.raises(OperatorError, match="no log takes new sources"):
+        create("s7")
+    store.close()
 
 
 def test_rejected_records_of_an_earlier_release_are_counted(store_url: str) -> None:
@@ -435,6 +492,18 @@ def test_a_commit_that_did_not_wait_counts_as_not_done(postgres_database: str) -
     with begin_write(engine) as connection:  # the next one is another
         connection.execute(text("SELECT 1"))
     engine.dispose()
+
+
+def test_a_server_that_became_a_standby_is_left(postgres_database: str) -> None:
+    store = Store.open(postgres_database, SecretCipher(KEY))
+    with store._database.engine.connect() as connection:  # the only one of its pool
+        refuse = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+        connection.execute(text(refuse))
+        connection.commit()
+    with pytest.raises(RetriableError, match="read-only transaction"):
+        store.accounts.create_account("a")
+    store.accounts.create_account("a")
+    store.close()
 
 
 def test_no_more_connections_are_open_than_allowed(postgres_database: str) -> None:

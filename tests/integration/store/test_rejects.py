@@ -13,6 +13,7 @@ from treadle.store.store import Store
 from treadle.tables.rejection_reason import RejectionCode
 from treadle.tracking.rejects import (
     RejectFilter,
+    RejectPlace,
     find_rejects,
     get_reject,
     list_rejects,
@@ -169,7 +170,7 @@ def test_a_page_ends_after_many_records_that_do_not_match(
 ) -> None:
     monkeypatch.setattr("treadle.tracking.rejects.RECORDS_EXAMINED_MAX", 3)
     page = find_rejects(shop.store, RejectFilter(reason="on 7"))
-    assert (page.rejects, page.next) == ((), (12, 1))
+    assert (page.rejects, page.next) == ((), (0, 12, 1))
     page = find_rejects(shop.store, RejectFilter(reason="on 7"), page.next)
     assert [each.id for each in page.rejects] == ["4.7"]
     assert page.next is None
@@ -187,10 +188,10 @@ def test_what_was_sent_again_is_not_open(shop: Shop) -> None:
     ]
     assert shop.store.rejects.get_measure(RejectQuery(open_only=True)) == (
         {shop.a: 2, shop.b: 1, shop.c: 1},
-        13,
+        {0: 13},
     )
     assert shop.store.rejects.get_measure(RejectQuery()).total == 6
-    assert shop.store.rejects.get_measure(RejectQuery(table_name="none")) == ({}, 0)
+    assert shop.store.rejects.get_measure(RejectQuery(table_name="none")) == ({}, {})
 
 
 def test_a_report_that_comes_again_counts_once(shop: Shop) -> None:
@@ -272,7 +273,9 @@ def test_a_page_of_many_takes_no_longer(shop: Shop) -> None:
     assert shop.ids(source_id=shop.b) == ["9.2"]
     page = find_rejects(shop.store, RejectFilter(RejectQuery(source_id=shop.a, open_only=True)))
     assert len(page.rejects) == 100
-    middle = find_rejects(shop.store, RejectFilter(RejectQuery(source_id=shop.a)), (202_000, 5))
+    middle = find_rejects(
+        shop.store, RejectFilter(RejectQuery(source_id=shop.a)), RejectPlace(0, 202_000, 5)
+    )
     assert middle.rejects[0].id == "202000.4"
     [cause] = shop.causes(source_id=shop.a, table_name="many")
     assert cause.records == 40_000

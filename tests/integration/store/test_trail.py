@@ -298,6 +298,10 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
             world.source, "orders", TrailAction.LOAD_TABLE
         ),
     ),
+    "logs.add_log": (
+        TrailAction.ADD_LOG,
+        lambda store, world: store.logs.add_log("a new log", "sqlite"),
+    ),
     "recipients.add_recipient": (
         TrailAction.ADD_RECIPIENT,
         lambda store, world: store.recipients.add_recipient(world.account.id, "b@example.com"),

@@ -5,11 +5,10 @@ from dataclasses import replace
 from tests.unit.console.test_view import DAY, NOW, make_token
 
 from treadle.console import view
-from treadle.console.figures import TableFigures
 from treadle.console.pages.audit import COLUMNS, describe_detail, part_detail, write_csv
 from treadle.console.pages.tables import select_tables
 from treadle.console.pages.tokens import find_step, list_token_lines, sum_days
-from treadle.store.model import AccessToken, Source, TableLoadStatus
+from treadle.store.model import AccessToken, Source
 from treadle.store.trail_event import (
     ActorKind,
     StoreActor,
@@ -21,13 +20,6 @@ from treadle.store.trail_event import (
 
 SOURCE = Source(2, 1, "import_api", "Shop", "shop", None, NOW, NOW, None, None, None, {})
 OTHER = replace(SOURCE, id=3, name="crm")
-
-
-def make_table(name: str, source: Source = SOURCE, **status: object) -> TableFigures:
-    found = TableLoadStatus(source.id, name, 5, NOW, None, None, stopped=False)
-    return TableFigures(
-        source, name, 10, 8, 1, 1, 0, None, replace(found, **status)  # type: ignore[arg-type]
-    )  # fmt: skip
 
 
 def test_a_rotation_has_three_steps() -> None:
@@ -62,13 +54,12 @@ def test_uses_of_a_week_are_summed_by_days() -> None:
     assert sum_days([1] * 24 + [2] * 24) == [("0 to 24 hours ago", 48), ("24 to 48 hours ago", 24)]
 
 
-def test_tables_are_chosen_by_name_state_and_source() -> None:
-    tables = [make_table("Orders"), make_table("orders", OTHER), make_table("x", error="e")]
-    assert len(select_tables(tables, "", "", None)) == 3
-    assert len(select_tables(tables, "ORDERS", "", None)) == 2
-    assert select_tables(tables, "crm.", "", None) == [tables[1]]
-    assert select_tables(tables, "", "failing", None) == [tables[2]]
-    assert select_tables(tables, "", "", 3) == [tables[1]]
+def test_tables_are_chosen_by_the_names_of_table_and_source() -> None:
+    tables = [(SOURCE, "Orders"), (OTHER, "orders"), (SOURCE, "x")]
+    assert select_tables(tables, "", 9) == ([tables[1], tables[0], tables[2]], 3)
+    assert select_tables(tables, "", 1) == ([tables[1]], 3)
+    assert select_tables(tables, "ORDERS", 9) == ([tables[1], tables[0]], 2)
+    assert select_tables(tables, "crm.", 9) == ([tables[1]], 1)
 
 
 def test_the_detail_of_an_event_is_text() -> None:

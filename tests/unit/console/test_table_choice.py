@@ -23,14 +23,14 @@ def make_table(
     return ListedTable(rank, name, state, waiting, 0, None, None)
 
 
-TABLES = {
-    SOURCE.id: [make_table("Orders"), make_table("lines", LoadingState.STOPPED)],
-    OTHER.id: [make_table("orders"), make_table("notes", LoadingState.FAILING)],
-}
+TABLES = [
+    (SOURCE, [make_table("Orders"), make_table("lines", LoadingState.STOPPED)]),
+    (OTHER, [make_table("orders"), make_table("notes", LoadingState.FAILING)]),
+]
 
 
-def names(choice: TableChoice, *sources: object) -> list[str]:
-    page = choose_tables(TABLES, sources or (SOURCE, OTHER), choice)  # type: ignore[arg-type]
+def names(choice: TableChoice, source_id: int | None = None) -> list[str]:
+    page = choose_tables(TABLES, choice, source_id)
     return [f"{one.source.name}.{one.table.name}" for one in page.tables]
 
 
@@ -39,24 +39,24 @@ def test_tables_are_chosen_by_name_state_and_source() -> None:
     assert names(TableChoice("ORDERS")) == ["crm.orders", "shop.Orders"]
     assert names(TableChoice("crm.")) == ["crm.notes", "crm.orders"]
     assert names(TableChoice(states=frozenset({LoadingState.STOPPED}))) == ["shop.lines"]
-    assert names(TableChoice(), OTHER) == ["crm.notes", "crm.orders"]
-    page = choose_tables(TABLES, [SOURCE, OTHER], TableChoice("o", frozenset({LoadingState.IDLE})))
+    assert names(TableChoice(), OTHER.id) == ["crm.notes", "crm.orders"]
+    page = choose_tables(TABLES, TableChoice("o", frozenset({LoadingState.IDLE})))
     assert (page.found, page.total, page.states[LoadingState.FAILING]) == (2, 4, 1)
 
 
 def test_ranks_decide_before_names() -> None:
-    tables = {SOURCE.id: [make_table("b", rank=-5), make_table("a", rank=0)]}
-    page = choose_tables(tables, [SOURCE], TableChoice(order=TableOrder.WAITING))
+    tables = [(SOURCE, [make_table("b", rank=-5), make_table("a", rank=0)])]
+    page = choose_tables(tables, TableChoice(order=TableOrder.WAITING))
     assert [one.table.name for one in page.tables] == ["b", "a"]
 
 
 def test_ten_thousand_tables_have_a_hundred_pages() -> None:
-    tables = {SOURCE.id: [make_table(f"t{number:05}") for number in range(10_000)]}
-    page = choose_tables(tables, [SOURCE], TableChoice(number=50))
+    tables = [(SOURCE, [make_table(f"t{number:05}") for number in range(10_000)])]
+    page = choose_tables(tables, TableChoice(number=50))
     assert (page.number, page.pages, len(page.tables)) == (50, 100, PAGE_SIZE)
     assert page.tables[0].table.name == "t04900"
-    assert choose_tables(tables, [SOURCE], TableChoice(number=5_000)).number == 100
-    assert choose_tables({}, [SOURCE], TableChoice(number=3)).pages == 1
+    assert choose_tables(tables, TableChoice(number=5_000)).number == 100
+    assert choose_tables([], TableChoice(number=3)).pages == 1
 
 
 def test_a_url_names_a_choice() -> None:

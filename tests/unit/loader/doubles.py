@@ -72,6 +72,12 @@ class MemoryReader:
                 found.append(one)
         return found
 
+    def get_anchor(self, position: int) -> bytes | None:
+        return b"%d" % position
+
+    def find_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
+        return [one for one in self.entries if first <= one.position < first + count]
+
     def close(self) -> None:
         self.closed = True
 

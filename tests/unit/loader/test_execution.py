@@ -46,7 +46,7 @@ def step(prepared: PreparedLoad | Exception, *damaged: DamagedEntry) -> Prepared
 
 
 def executor() -> LoadExecutor:
-    return LoadExecutor(LOG_ID, lease(MemoryStore()), lambda: NOW, lambda: "load-1")
+    return LoadExecutor(lambda _: LOG_ID, lease(MemoryStore()), lambda: NOW, lambda: "load-1")
 
 
 def test_a_step_is_loaded_with_its_offset_and_its_report() -> None:

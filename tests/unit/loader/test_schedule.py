@@ -15,7 +15,7 @@ from treadle.loader.schedule import (
     select_backlogs,
     select_due,
 )
-from treadle.log.protocol import READ_BYTES_MAX, ReadLimits, TableBacklog
+from treadle.log.protocol import READ_BYTES_MAX, BacklogSight, ReadLimits, TableBacklog
 
 SECOND = 1_000_000
 
@@ -28,12 +28,41 @@ def backlog(
 
 def test_an_open_load_closes_by_age_by_records_or_by_size() -> None:
     trigger = FlushPolicy(age_us=SECOND, records=10, size=1000)
-    assert not trigger.closes_load(backlog(), now=SECOND - 1)
-    assert trigger.closes_load(backlog(), now=SECOND)
-    assert not trigger.closes_load(backlog(records=9), now=0)
-    assert trigger.closes_load(backlog(records=10), now=0)
-    assert not trigger.closes_load(backlog(size=999), now=0)
-    assert trigger.closes_load(backlog(size=1000), now=0)
+    assert not trigger.closes_load(backlog(), SECOND - 1)
+    assert trigger.closes_load(backlog(), SECOND)
+    assert not trigger.closes_load(backlog(records=9), 0)
+    assert trigger.closes_load(backlog(records=10), 0)
+    assert not trigger.closes_load(backlog(size=999), 0)
+    assert trigger.closes_load(backlog(size=1000), 0)
+
+
+def test_the_age_is_that_of_the_first_sight() -> None:
+    """Whatever the clock of the machine says that accepted the records."""
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    sights = (BacklogSight(4, 5 * SECOND), BacklogSight(9, 6 * SECOND))
+    ahead = replace(backlog(oldest=10**15), last=9, sights=sights)
+    behind = replace(ahead, table_name="behind", oldest=0)
+
+    def select(monotonic: int, **progress: RoundProgress) -> list[str]:
+        chosen = select_backlogs(
+            [ahead, behind],
+            100 * SECOND,
+            trigger,
+            RetrySchedule(),
+            monotonic=monotonic,
+            progress={(1, name): its for name, its in progress.items()},
+        )
+        return sorted(one.table_name for one in chosen)
+
+    assert select(6 * SECOND - 1) == []
+    assert select(6 * SECOND) == ["behind", "t"]
+    taken = RoundProgress(last=4, received_at=1, chunks=[(4, 1, 1)])
+    rest = taken.subtract_from(ahead)
+    assert rest is not None
+    assert rest.sights == sights[1:]
+    assert rest.measure_age(0, 7 * SECOND) == SECOND
+    found_at_start = replace(ahead, sights=(BacklogSight(9, 0),))
+    assert found_at_start.measure_age(0, 100 * SECOND) >= trigger.age_us
 
 
 def test_the_table_that_waits_longest_comes_first() -> None:

@@ -3,8 +3,15 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.log.backlog_segments import SEGMENT_ENTRIES, BacklogSegment, SegmentQueue
-from treadle.log.protocol import TableBacklog
+from treadle.log.backlog_segments import (
+    SEGMENT_ENTRIES,
+    SIGHTS_MAX,
+    BacklogSegment,
+    SegmentQueue,
+    add_sight,
+    drop_sights,
+)
+from treadle.log.protocol import BacklogSight, TableBacklog
 
 Row = tuple[int, int, int, int]  # position, records, size, received_at
 
@@ -74,3 +81,22 @@ def test_a_long_backlog_takes_few_segments() -> None:
     for position in range(1, 100_001):
         waiting.append(BacklogSegment(position, 1, 1, 1, 1))
     assert len(waiting) <= 2 * 100_000 / SEGMENT_ENTRIES
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), max_size=120), st.integers(0, 400))
+def test_sights_are_few_and_never_too_young(steps: list[tuple[int, int]], loaded: int) -> None:
+    sights: tuple[BacklogSight, ...] = ()
+    known: list[tuple[int, int]] = []
+    last = seen = 0
+    for entries, later in steps:
+        last, seen = last + entries, seen + later
+        known.append((last, seen))
+        sights = add_sight(sights, last, seen)
+    left = drop_sights(sights, loaded)
+    assert len(sights) <= SIGHTS_MAX
+    assert [one.last for one in sights] == sorted({one.last for one in sights})
+    expected = [at for until, at in known if until > loaded]
+    assert bool(left) == bool(expected)
+    if expected:
+        assert left[0].seen <= expected[0]
+        assert left[-1].last == last

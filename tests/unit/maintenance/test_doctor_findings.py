@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -239,6 +240,46 @@ def test_the_key(found: findings.KeyMeasurement, level: str) -> None:
 )
 def test_the_store(found: findings.StoreMeasurement, level: str) -> None:
     assert findings.judge_store(found).level == level
+
+
+PLACE = "postgresql://db1,db2/treadle"
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "told"),
+    [
+        ({"form": "0002"}, "good", f"The store in {PLACE} can be used."),
+        ({"form": "0001"}, "good", "The store has the form 0001; the next start brings it to 0002"),
+        ({"form": "0003"}, "good", f"The store in {PLACE} can be used."),  # it allows this release
+        ({"form": "0003", "newer": True}, "bad", "The store has the form 0003"),
+        ({"exists": False}, "bad", f"There is no store in {PLACE}."),
+        ({"obstacle": "it is away"}, "bad", f"The store in {PLACE} cannot be asked: it is away."),
+        ({"form": "0002", "weakness": "fsync is off"}, "bad", "weaker than store_durability asks"),
+    ],
+)
+def test_a_store_on_a_server(found: dict[str, Any], level: str, told: str) -> None:
+    measured = {"exists": True, "known": "0002", "server": PLACE, **found}
+    judged = findings.judge_store(findings.StoreMeasurement(**measured))
+    assert judged.level == level
+    assert told in judged.found
+    assert "backup" not in judged.remedy
+
+
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [
+        (None, []),
+        (999_000, []),
+        (-1_000_000, []),
+        (3_600_000_000, ["-3600.0 s off that of the store's server"]),
+        (-1_500_000, ["+1.5 s off that of the store's server"]),
+    ],
+)
+def test_a_clock_that_is_off_the_stores_is_named(ahead: int | None, told: list[str]) -> None:
+    judged = list(findings.judge_store_clock(ahead))
+    assert len(judged) == len(told)
+    for finding, text in zip(judged, told, strict=True):
+        assert (finding.level, text in finding.found) == ("odd", True)
 
 
 @pytest.mark.parametrize(

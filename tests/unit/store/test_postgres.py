@@ -122,6 +122,7 @@ def test_a_commit_that_did_not_wait_is_known_by_its_warning(
     [
         (psycopg.errors.ReadOnlySqlTransaction(), True),
         (psycopg.errors.AdminShutdown(), True),
+        (psycopg.errors.IdleInTransactionSessionTimeout(), True),
         (psycopg.errors.DeadlockDetected(), True),
         (psycopg.errors.DiskFull(), True),
         (psycopg.errors.UniqueViolation(), False),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import cast
 
-from treadle.log.protocol import HourlyRecords, LogStatistics
+from treadle.log.protocol import HourlyRecords, LogReader
 from treadle.store.model import EntryOutcome, RecordRejection, TableLoadStatus
 from treadle.store.store import Store
 from treadle.tracking.ledger import HOUR_US, LedgerLine, compute_ledger, sum_lines
@@ -44,7 +44,7 @@ class Outcomes:
 
 
 STORE = cast(Store, SimpleNamespace(tables=Statuses(), outcomes=Outcomes()))
-LOG = cast(LogStatistics, Log())
+LOG = cast(LogReader, SimpleNamespace(statistics=Log()))
 
 
 def test_every_accepted_record_is_counted_once() -> None:

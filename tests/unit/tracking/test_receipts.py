@@ -23,6 +23,34 @@ def test_a_receipt_is_read_back(source: int, first: int, entries: int) -> None:
     assert OURS.decode(text) == receipt
 
 
+def test_receipts_of_earlier_releases_are_good() -> None:
+    """Made by the release before installations could have several logs."""
+    long = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
+    for codec, receipt, text in (
+        (ReceiptCodec("0" * 36, "a log"), Receipt(7, 1042, 2), "rc_kwfNBBICoo7ctTLY-v4"),
+        (
+            ReceiptCodec(*long),
+            Receipt(123_456, 2**40, 20_000),
+            "rc_k84AAeJAzwAAAQAAAAAAzU4g7f1aXWH6te8",
+        ),
+    ):
+        assert codec.decode(text) == receipt
+        assert codec.encode(receipt) == text
+
+
+def test_a_receipt_is_of_the_log_of_its_source() -> None:
+    ids = {7: "log", 8: "second"}
+    several = ReceiptCodec("installation", "log", ["second"], lambda source_id: ids[source_id])
+    second = ReceiptCodec("installation", "second")
+    for source, alone in ((7, OURS), (8, second)):
+        receipt = Receipt(source, 1042, 2)
+        assert several.encode(receipt) == alone.encode(receipt)
+        assert several.decode(alone.encode(receipt)) == receipt
+        assert several.get_log_id(source) == ids[source]
+    assert OURS.decode(second.encode(Receipt(8, 1042, 2))) is None
+    assert several.decode(ReceiptCodec("installation", "third").encode(Receipt(7, 1, 1))) is None
+
+
 @given(st.integers(0, 24), st.integers(1, 255))
 def test_a_changed_receipt_is_none(place: int, change: int) -> None:
     text = OURS.encode(Receipt(7, 123_456, 2))

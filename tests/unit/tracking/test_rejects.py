@@ -12,6 +12,7 @@ from treadle.tracking.receipts import Receipt, ReceiptCodec
 from treadle.tracking.rejects import (
     RejectedRecord,
     find_resent_receipts,
+    format_reject_id,
     parse_reject_id,
     read_batch,
 )
@@ -20,11 +21,24 @@ RANGE = "integer out of range for PostgreSQL on 9"
 
 
 @pytest.mark.parametrize(
-    "name", ["", "4", "4.", ".1", "4.1.2", "a.b", "-4.1", "4.-1", "\u0664.1", f"{10**18}.0"]
+    "name",
+    [
+        *("", "4", "4.", ".1", "4.1.2", "a.b", "-4.1", "4.-1", "\u0664.1", f"{10**18}.0"),
+        *("0-4.1", "01-4.1", "1--4.1", "99999-4.1", "1-4", "1-2-4.1"),
+    ],
 )
 def test_a_name_that_is_none(name: str) -> None:
     with pytest.raises(OperatorError, match="names no rejected record"):
         parse_reject_id(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("1042.0", (0, 1042, 0)), ("3-1042.7", (3, 1042, 7)), ("12-1.0", (12, 1, 0))],
+)
+def test_a_name_is_a_place(name: str, place: tuple[int, int, int]) -> None:
+    assert parse_reject_id(name) == place
+    assert format_reject_id(parse_reject_id(name)) == name
 
 
 def batch(data: bytes) -> MessageBatch:

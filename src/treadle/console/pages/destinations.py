@@ -51,13 +51,13 @@ def list_destinations(services: ConsoleServices, request: PageRequest) -> PageAn
     lines, checks = [], []
     for row in _list_rows(services, request):
         checks.append(services.store.checks.find_last_check(row.id))
-        of_row = [one for one in seen.tables if destination_of.get(one.source.id) == row.id]
+        of_row = [one for key, one in seen.by_source.items() if destination_of.get(key) == row.id]
         lines.append(
             {
                 "row": row,
                 "state": view.describe_destination(row),
                 "place": row.identity,
-                "tables": len(of_row),
+                "tables": sum(one.tables for one in of_row),
                 "waiting": sum(one.waiting for one in of_row),
                 "is_default": request.account.destination_id == row.id,
                 "loads": _count_loads(services, request, row, destination_of),
@@ -304,7 +304,7 @@ def _render(
     check = services.store.checks.find_last_check(row.id)
     destination_of = services.store.destinations.list_ids_by_source()
     seen = services.sampler.read().get_account(request.account.id)
-    of_row = [one for one in seen.tables if destination_of.get(one.source.id) == row.id]
+    of_row = [one for key, one in seen.by_source.items() if destination_of.get(key) == row.id]
     return PageAnswer(
         template,
         {

@@ -132,7 +132,6 @@ def get_lists(services: ConsoleServices, account: Account, _: ServerFigures) -> 
     """Return the values of the region with busy tables and schema events."""
     counted = _read_figures(services)
     seen = (counted.value or NO_FIGURES).get_account(account.id)
-    busiest = sorted(seen.tables, key=lambda one: -one.accepted)[:TABLES_SHOWN]
     events = services.parts.read(
         ("events", account.id),
         lambda: services.store.schema_events.list_events(account_id=account.id, limit=EVENTS_SHOWN),
@@ -142,7 +141,7 @@ def get_lists(services: ConsoleServices, account: Account, _: ServerFigures) -> 
         "counted": counted,
         "tables": [
             (one, view.describe_table(one.status, one.waiting), make_table_path(one))
-            for one in busiest
+            for one in seen.busiest[:TABLES_SHOWN]
         ],
         "events": events,
         "event_lines": [

@@ -18,9 +18,8 @@ from treadle.console.answer_table import (
     describe_fault,
     read_answer,
 )
-from treadle.console.figures import TableFigures
 from treadle.console.page_request import ConsoleServices, PageAnswer, PageRequest, PageRoute
-from treadle.console.pages.tables import select_tables
+from treadle.console.pages.tables import read_names, select_tables
 from treadle.control.query_operations import QueryOperations
 from treadle.control.query_requests import (
     STATEMENT_LIMIT_MAX,
@@ -34,7 +33,7 @@ from treadle.http.responses import encode_json
 from treadle.questions import refusals
 from treadle.questions.column_order import order_columns
 from treadle.questions.orders import ANSWER_BYTES_MAX, AnswerFormat
-from treadle.store.model import ConfiguredDestination, ConsoleRole
+from treadle.store.model import ConfiguredDestination, ConsoleRole, Source
 
 ROWS_SHOWN: Final = 1_000
 PAGE_BYTES_MAX: Final = 512 * 1024
@@ -288,26 +287,26 @@ def list_tables_beside(
 ) -> tuple[list[TableBeside], int]:
     """Return the tables of a search with their columns, and how many more there are."""
     seen = services.sampler.read().get_account(request.account.id)
-    found = select_tables(seen.tables, typed.search, "", None)
+    tables = read_names(services, request.account, seen)
     if typed.destination and len(destinations) > 1:
         places = services.store.destinations.list_ids_by_source()
-        found = [one for one in found if str(places.get(one.source.id)) == typed.destination]
-    found.sort(key=lambda one: (one.source.name, one.table_name))
+        tables = (one for one in tables if str(places.get(one[0].id)) == typed.destination)
+    first, found = select_tables(tables, typed.search, TABLES_BESIDE_MAX)
     shown: list[TableBeside] = []
     left = COLUMNS_BESIDE_MAX
-    for one in found[:TABLES_BESIDE_MAX]:
-        made = _describe_table(services, one, left)
+    for source, name in first:
+        made = _describe_table(services, source, name, left)
         left -= len(made.columns)
         shown.append(made)
-    return shown, len(found) - len(shown)
+    return shown, found - len(shown)
 
 
-def _describe_table(services: ConsoleServices, one: TableFigures, most: int) -> TableBeside:
-    entry = services.store.tables.find_entry(one.source.id, one.table_name)
+def _describe_table(services: ConsoleServices, source: Source, name: str, most: int) -> TableBeside:
+    entry = services.store.tables.find_entry(source.id, name)
     kept = None if entry is None else services.store.tables.get_kept_columns(entry.id)
     relation = kept.relations[0] if kept is not None and kept.relations else None
     if relation is None:
-        return TableBeside(f"{quote_name(one.source.schema)}.{quote_name(one.table_name)}", (), 0)
+        return TableBeside(f"{quote_name(source.schema)}.{quote_name(name)}", (), 0)
     found = relation.columns
     fields = () if kept is None else kept.key_fields
     keys = {column.name for column in found if column.field in fields}
@@ -316,7 +315,7 @@ def _describe_table(services: ConsoleServices, one: TableFigures, most: int) -> 
         for place in order_columns([column.name for column in found], keys)
     ]
     return TableBeside(
-        f"{quote_name(one.source.schema)}.{quote_name(relation.name)}",
+        f"{quote_name(source.schema)}.{quote_name(relation.name)}",
         tuple(columns[:most]),
         len(columns) - len(columns[:most]),
     )

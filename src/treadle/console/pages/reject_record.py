@@ -41,9 +41,15 @@ from treadle.store.model import (
 )
 from treadle.store.operations import OPEN_STATES, ServerOperation
 from treadle.timestamps import format_seconds
-from treadle.tracking.receipts import Receipt, ReceiptCodec
+from treadle.tracking.receipts import Receipt, make_receipt_codec
 from treadle.tracking.rejected_records import SentRecord, read_sent_record
-from treadle.tracking.rejects import RecordGoneError, RejectedRecord, format_reject_id, get_reject
+from treadle.tracking.rejects import (
+    RecordGoneError,
+    RejectedRecord,
+    RejectPlace,
+    format_reject_id,
+    get_reject,
+)
 
 EDITED_CHARACTERS_MAX: Final = 6_000
 """Longest record that is edited on the page: it is on it twice, with its marks escaped."""
@@ -176,7 +182,7 @@ def decide_fate(
         return ResentFate(
             view.StateWord("rejected again", "bad", tell_why(again, may_see=may_see)),
             receipt,
-            format_reject_id(reject.resent, again.record),
+            format_reject_id(RejectPlace(reject.log, reject.resent, again.record)),
             is_settled=True,
         )
     if outcome is not None and outcome.superseded:
@@ -204,7 +210,8 @@ def _follow(
     entry = services.store.tables.find_entry(reject.source_id, reject.table_name)
     outcome = None
     if reject.resent is not None:
-        outcome = next(iter(services.store.outcomes.list_outcomes([reject.resent])), None)
+        found = services.store.outcomes.list_outcomes(reject.log, [reject.resent])
+        outcome = next(iter(found), None)
     fate = None
     may_see = sees_records(services, request)
     if reject.resent is not None or operation is not None:
@@ -225,7 +232,7 @@ def _encode_receipt(services: ConsoleServices, reject: RejectedRecord) -> str | 
         return None
     try:
         with open_log(services) as reader:
-            codec = ReceiptCodec(services.store.installation_id, reader.log_id)
+            codec = make_receipt_codec(services.store.installation_id, reader)
             return codec.encode(Receipt(reject.source_id, reject.resent, 1))
     except (RetriableError, OperatorError):
         return None

@@ -45,6 +45,7 @@ from treadle.tracking.rejected_records import SentRecord, read_sent_records
 from treadle.tracking.rejects import (
     RejectedRecord,
     RejectFilter,
+    RejectPlace,
     find_rejects,
     format_reject_id,
     parse_reject_id,
@@ -107,7 +108,9 @@ def show_causes(services: ConsoleServices, request: PageRequest) -> PageAnswer:
                     "source": sources[one.source_id],
                     "table_path": make_path(one.source_id, one.table_name),
                     "example": describe_example(one, may_see=may_see),
-                    "example_id": format_reject_id(one.example_position, one.example_index),
+                    "example_id": format_reject_id(
+                        RejectPlace(one.log, one.example_position, one.example_index)
+                    ),
                 }
                 for one in shown
                 if one.source_id in sources
@@ -212,7 +215,7 @@ def _render_records(
             "sources_choices": [
                 (one.id, one.name) for one in sources.values() if one.deleted_at is None
             ],
-            "older": None if found.next is None else format_reject_id(*found.next),
+            "older": None if found.next is None else format_reject_id(found.next),
             "before": before,
             "filter": chosen,
             "kept": keep_chosen(chosen),
@@ -535,8 +538,8 @@ def read_sent(
         return {}
 
 
-def _parse_place(text: str) -> tuple[int, int] | None:
-    """Return position and index of the record that a page follows; None for the newest page."""
+def _parse_place(text: str) -> RejectPlace | None:
+    """Return the place of the record that a page follows; None for the newest page."""
     try:
         return parse_reject_id(text)
     except OperatorError:

@@ -30,6 +30,8 @@ def write_value(one: ShownSetting) -> str:
     """Return the value of a setting as it is written in a file of settings; "none" for none."""
     if one.value is None:
         return "none"
+    if isinstance(one.value, float):
+        return f"{one.value:g}"
     return str(one.value).lower() if isinstance(one.value, bool) else str(one.value)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from treadle.console import view
-from treadle.console.figures import TableFigures
+from treadle.console.figures import SourceFigures
 from treadle.console.page_request import (
     ConsoleServices,
     PageAnswer,
@@ -56,15 +56,15 @@ def list_sources(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     destination_of = services.store.destinations.list_ids_by_source()
     lines = []
     for row in shown:
-        of_source = [one for one in figures.tables if one.source.id == row.id]
+        its = figures.by_source.get(row.id, SourceFigures(row))
         lines.append(
             {
                 "source": row,
                 "state": view.describe_source(row),
-                "tables": len(of_source),
-                "accepted": sum(one.accepted for one in of_source),
-                "rejected": sum(one.rejected for one in of_source),
-                "waiting": sum(one.waiting for one in of_source),
+                "tables": its.tables,
+                "accepted": its.accepted,
+                "rejected": its.rejected,
+                "waiting": its.waiting,
                 "tokens": len(tokens[row.id]),
                 "used": max((t.last_used_at or 0 for t in tokens[row.id]), default=0) or None,
                 "destination": places.get(destination_of.get(row.id, 0), "none"),
@@ -138,7 +138,7 @@ def judge_name(
 def show_source(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show one source: its numbers and its tables."""
     row = require_source(services, request)
-    tables = _list_tables(services, row)
+    its = _read_figures(services, row)
     return _render_tab(
         services,
         request,
@@ -148,15 +148,15 @@ def show_source(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "command": f"treadle source show {row.name}{services.data_flag}",
             "tables": [
                 (one, view.describe_table(one.status, one.waiting), make_table_path(one))
-                for one in sorted(tables, key=lambda one: -one.accepted)[:20]
+                for one in its.busiest
             ],
-            "table_count": len(tables),
-            "accepted": sum(one.accepted for one in tables),
-            "loaded": sum(one.loaded for one in tables),
-            "rejected": sum(one.rejected for one in tables),
-            "superseded": sum(one.superseded for one in tables),
-            "waiting": sum(one.waiting for one in tables),
-            "oldest": min((one.oldest for one in tables if one.oldest is not None), default=None),
+            "table_count": its.tables,
+            "accepted": its.accepted,
+            "loaded": its.loaded,
+            "rejected": its.rejected,
+            "superseded": its.superseded,
+            "waiting": its.waiting,
+            "oldest": its.oldest,
         },
     )
 
@@ -254,9 +254,9 @@ def _change(services: ConsoleServices, request: PageRequest, row: Source, **valu
     services.change(request, TrailAction.SET_OPTIONS, target, run)
 
 
-def _list_tables(services: ConsoleServices, row: Source) -> list[TableFigures]:
+def _read_figures(services: ConsoleServices, row: Source) -> SourceFigures:
     figures = services.sampler.read().get_account(row.account_id)
-    return [one for one in figures.tables if one.source.id == row.id]
+    return figures.by_source.get(row.id, SourceFigures(row))
 
 
 def _render_new(
@@ -308,7 +308,7 @@ def _render_options(
                 }
                 for name, value, origin in options
             ],
-            "table_count": len(_list_tables(services, row)),
+            "table_count": _read_figures(services, row).tables,
             "error": error or problem,
         },
         400 if error else 200,
@@ -346,7 +346,7 @@ def _render_settings(
 def _render_deletion(
     services: ConsoleServices, request: PageRequest, row: Source, error: str | None
 ) -> PageAnswer:
-    tables = _list_tables(services, row)
+    its = _read_figures(services, row)
     return _render_tab(
         services,
         request,
@@ -354,8 +354,8 @@ def _render_deletion(
         "settings",
         {
             "command": f"treadle source delete {row.name}{services.data_flag}",
-            "waiting": sum(one.waiting for one in tables),
-            "table_count": len(tables),
+            "waiting": its.waiting,
+            "table_count": its.tables,
             "error": error,
         },
         400 if error else 200,

@@ -94,7 +94,7 @@ def get_start(
     """
     seen = figures.get_account(account.id)
     source = find_guide_source(seen)
-    loaded = [one for one in seen.tables if one.loaded]
+    loaded = [one.most_loaded for one in seen.by_source.values() if one.most_loaded is not None]
     of_source = [one for one in loaded if source is not None and one.source.id == source.id]
     first = max(of_source or loaded, key=lambda one: one.loaded, default=None)
     bad = [row for row in seen.destinations if view.describe_destination(row).tone == "bad"]

@@ -53,6 +53,7 @@ from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.tables.options import OptionError, parse_option
 from treadle.text import end_sentence
 from treadle.timestamps import format_seconds
+from treadle.tracking.rejects import RejectPlace, format_reject_id
 from treadle.tracking.table_lists import LoadingState
 
 COLUMNS_SHOWN: Final = 120
@@ -711,7 +712,7 @@ def _read_waiting(
             texts = extract_texts(batch, list(range(count)))
             lines += [
                 {
-                    "id": f"{item.position}.{index}",
+                    "id": format_reject_id(RejectPlace(page.source.log, item.position, index)),
                     "at": item.received_at,
                     "sequence": batch.sequences[index],
                     "key": ", ".join(batch.key_names),

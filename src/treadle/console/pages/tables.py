@@ -4,11 +4,12 @@ It opens no destination: what is said of a table is what the store has, and what
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from typing import Any, Final
 
 from treadle.console import view
-from treadle.console.figures import TableFigures
+from treadle.console.figures import AccountFigures
 from treadle.console.page_request import (
     ConsoleServices,
     PageAnswer,
@@ -24,13 +25,13 @@ from treadle.console.table_choice import (
     choose_tables,
 )
 from treadle.control.lookups import parse_id
-from treadle.store.model import Account, ConfiguredDestination, Source, TableEntry
+from treadle.store.model import Account, ConfiguredDestination, Source, TableEntry, TableOverview
 from treadle.tracking.table_lists import (
     ListedTable,
     LoadingState,
     TableOrder,
     can_load_into,
-    list_tables,
+    read_tables,
 )
 
 SORT_LABELS: Final = {
@@ -66,8 +67,8 @@ def show_tables(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     source_id = parse_id(query.get("source", ""))
     asked = [one for one in every if source_id in (None, one.id)]
     choice = parse_choice(query)
-    found = _list_tables(services, request.account, every, choice.order)
-    page = choose_tables(found, asked, choice)
+    read = _read_tables(services, request.account, every, choice.order)
+    page = choose_tables(read, choice, source_id)
     may_see = sees_records(services, request)
     ids = [one.table.table_id for one in page.tables if one.table.table_id is not None]
     entries = {entry.id: entry for entry in services.store.tables.list_entries(ids)}
@@ -90,7 +91,7 @@ def show_tables(services: ConsoleServices, request: PageRequest) -> PageAnswer:
                 for one in page.tables
             ],
             "page": page,
-            "total": sum(map(len, found.values())),
+            "total": page.total,
             "choice": choice,
             "state_choices": [
                 *((one.value, f"{one.value} ({page.states[one]:,})") for one in LoadingState),
@@ -117,25 +118,42 @@ def parse_choice(query: Mapping[str, str]) -> TableChoice:
     )
 
 
+def read_names(
+    services: ConsoleServices, account: Account, figures: AccountFigures
+) -> Iterator[tuple[Source, str]]:
+    """Yield all tables of an account, each as its source and its name, in any order."""
+    for source_id, overviews in services.store.tables.read_account_overviews(account.id):
+        source = figures.sources.get(source_id)
+        if source is not None:
+            for one in overviews:
+                yield source, one.name
+    for its in figures.by_source.values():
+        for name in its.untried:
+            yield its.source, name
+
+
 def select_tables(
-    tables: Sequence[TableFigures], search: str, state: str, source_id: int | None
-) -> list[TableFigures]:
-    """Return the tables of a filter, by their present numbers. Pure.
+    tables: Iterable[tuple[Source, str]], search: str, most: int
+) -> tuple[list[tuple[Source, str]], int]:
+    """Return the first tables of a search, by source and name, and how many fit. Pure.
 
     Args:
-        tables: all of them.
+        tables: all of them, each as its source and its name.
         search: a part of the name of the source or the table, in upper or lower case.
-        state: a word of `view.describe_table`; empty for all.
-        source_id: None for all.
+        most: so many at most.
     """
     part = search.casefold()
-    return [
-        one
-        for one in tables
-        if (source_id is None or one.source.id == source_id)
-        and (not part or part in f"{one.source.name}.{one.table_name}".casefold())
-        and (not state or view.describe_table(one.status, one.waiting).word == state)
-    ]
+    found = 0
+
+    def select() -> Iterator[tuple[str, str, int, Source]]:
+        nonlocal found
+        for source, name in tables:
+            if not part or part in f"{source.name}.{name}".casefold():
+                found += 1
+                yield source.name, name, source.id, source
+
+    first = nsmallest(most, select())
+    return [(source, name) for _, name, _, source in first], found
 
 
 def keep_chosen(chosen: Mapping[str, str]) -> dict[str, str]:
@@ -166,23 +184,28 @@ def make_path(source_id: int, table_name: str) -> str:
     return f"/sources/{source_id}/tables/{name_table_part(table_name)}"
 
 
-def _list_tables(
+def _read_tables(
     services: ConsoleServices, account: Account, sources: Sequence[Source], order: TableOrder
-) -> dict[int, list[ListedTable]]:
+) -> Iterator[tuple[Source, Iterator[ListedTable]]]:
+    """Yield the sources with their tables; those of one source are taken before the next one."""
     # The log before the store, which says more of what was loaded in between.
     backlogs = {one.id: services.reach.waiting.list_backlogs(one.id) for one in sources}
-    overviews = services.store.tables.list_account_overviews(account.id)
     destinations = services.store.destinations.list_destinations(account.id)
     usable = find_usable(destinations)
-    return {
-        one.id: list_tables(
-            overviews.get(one.id, ()),
-            backlogs[one.id],
-            can_load=(one.destination_id or account.destination_id) in usable,
-            order=order,
-        )
-        for one in sources
-    }
+    left = {one.id: one for one in sources}
+
+    def read(
+        source: Source, overviews: Iterable[TableOverview]
+    ) -> tuple[Source, Iterator[ListedTable]]:
+        can_load = (source.destination_id or account.destination_id) in usable
+        return source, read_tables(overviews, backlogs[source.id], can_load=can_load, order=order)
+
+    for source_id, overviews in services.store.tables.read_account_overviews(account.id):
+        source = left.pop(source_id, None)
+        if source is not None:
+            yield read(source, overviews)
+    for source in left.values():  # no load has tried a table of it yet
+        yield read(source, ())
 
 
 def find_usable(destinations: Sequence[ConfiguredDestination]) -> set[int | None]:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from heapq import nsmallest
 from typing import Any, Final
 
 import anyio.to_thread
@@ -13,6 +14,7 @@ from starlette.requests import Request
 
 from treadle.console import view
 from treadle.console.page_request import ConsoleServices, PageAnswer, PageRequest, PageRoute
+from treadle.console.pages.tables import read_names
 from treadle.console.pasted_text import (
     PastedBody,
     PasteKind,
@@ -291,8 +293,9 @@ def render_trial(
 def list_table_names(services: ConsoleServices, request: PageRequest) -> list[str]:
     """Return names of tables that are there, for the field to offer: short ones, 100 at most."""
     seen = services.sampler.read().get_account(request.account.id)
-    names = {one.table_name for one in seen.tables if len(one.table_name) <= OFFERED_CHARACTERS_MAX}
-    return sorted(names)[:OFFERED_MAX]
+    tables = read_names(services, request.account, seen)
+    names = {name for _, name in tables if len(name) <= OFFERED_CHARACTERS_MAX}
+    return nsmallest(OFFERED_MAX, names)
 
 
 def format_document(tables: Sequence[Mapping[str, Any]]) -> str:

@@ -5,11 +5,12 @@ hardly any waits. A damaged row is counted like the others, and stops nothing.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from treadle.log.backlog_segments import BacklogSegment, SegmentQueue
-from treadle.log.protocol import TableBacklog
+from treadle.clock import read_monotonic
+from treadle.log.backlog_segments import BacklogSegment, SegmentQueue, add_sight, drop_sights
+from treadle.log.protocol import BacklogSight, TableBacklog
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.log_file import integer_or_zero, is_damage, read_end_position
 
@@ -22,6 +23,7 @@ class _CountedTable:
     table_name: str
     loaded_position: int
     segments: SegmentQueue = field(default_factory=SegmentQueue)
+    sights: tuple[BacklogSight, ...] = ()
 
 
 class BacklogCounter:
@@ -29,17 +31,23 @@ class BacklogCounter:
 
     Args:
         connection: the reader's, outside any transaction.
+        monotonic: microseconds of this machine's monotonic clock.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, monotonic: Callable[[], int] = read_monotonic
+    ) -> None:
         self._connection = connection
+        self._monotonic = monotonic
         self._reset()
 
     def _reset(self) -> None:
+        # What is found by the next look counts as old: nobody knows since when it is there.
         self._tables: dict[int, _CountedTable] = {}  # by id
         self._backlogs: dict[int, TableBacklog] = {}
         self._counted_position = 0  # entries up to here are counted
         self._last_mark = 0  # marks up to this number are known
+        self._has_looked = False
 
     def refresh(self) -> list[TableBacklog]:
         """Count what changed since the last call; return the backlogs of all tables."""
@@ -55,7 +63,7 @@ class BacklogCounter:
         for table_id in changed:
             table = self._tables[table_id]
             backlog = table.segments.sum_backlog(
-                table.source_id, table.table_name, table.loaded_position
+                table.source_id, table.table_name, table.loaded_position, table.sights
             )
             if backlog is None:
                 del self._tables[table_id]
@@ -69,6 +77,7 @@ class BacklogCounter:
         changed = self._apply_marks()
         end = read_end_position(self._connection)
         if end > self._counted_position:
+            seen = self._monotonic() if self._has_looked else 0
             for table_id, segment in sum_waiting_above(
                 self._connection, self._counted_position, end
             ):
@@ -76,8 +85,10 @@ class BacklogCounter:
                 if table is not None:  # a damaged row may name a table there never was
                     self._tables[table_id] = table
                     table.segments.append(segment)
+                    table.sights = add_sight(table.sights, segment.last, seen)
                     changed.add(table_id)
             self._counted_position = end
+        self._has_looked = True
         return changed
 
     def _find_table(self, table_id: int) -> _CountedTable | None:
@@ -100,15 +111,18 @@ class BacklogCounter:
                 if table is None:
                     continue
                 table.segments.replace(segments)
+                table.sights = (BacklogSight(self._counted_position, 0),)
                 self._tables[table_id] = table
             elif loaded > table.loaded_position:
                 last = table.segments.drop_through(loaded)
                 if last is not None:
                     table.segments.prepend(sum_range(self._connection, table_id, loaded, last))
+                table.sights = drop_sights(table.sights, loaded)
             elif loaded < table.loaded_position:
                 table.segments.replace(
                     sum_range(self._connection, table_id, loaded, self._counted_position)
                 )
+                table.sights = (BacklogSight(self._counted_position, 0),)
             else:
                 continue
             table.loaded_position = loaded

@@ -26,7 +26,7 @@ BUSY_TIMEOUT_S: Final = 30.0
 
 PAGE_SIZE: Final = 4096
 CACHE_KIB: Final = 16_384
-GLANCE_CACHE_KIB: Final = 1_024
+GLANCE_CACHE_KIB: Final = 128
 """The cache of a reader that looks now and then. A worker has several of these, and with 10,000
 tables each of them filled its cache."""
 

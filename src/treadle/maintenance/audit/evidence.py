@@ -16,6 +16,7 @@ from treadle.destinations.planning import plan_with_session
 from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import TableStoppedError, TreadleError
+from treadle.log.joined import get_log_id
 from treadle.log.protocol import LogEntry, LogReader
 from treadle.maintenance.audit.differences import RecordPlace, TableEvidence
 from treadle.records.message_batch import decode_batch
@@ -201,15 +202,19 @@ def _look_up_records(
             profile=destination.profile,
             options=make_options(source.settings, name),
         )
-        prepared = prepared.reject_records(_find_rejected(store, entries))
+        prepared = prepared.reject_records(_find_rejected(store, source.log, entries))
         with open_with_retry(destination.preview) as session:
-            _compare_entries(found, session, prepared, reader.log_id, source, entries, now)
+            _compare_entries(
+                found, session, prepared, get_log_id(reader, source.id), source, entries, now
+            )
 
 
-def _find_rejected(store: Store, entries: Sequence[LogEntry]) -> dict[RecordRef, RejectionReason]:
+def _find_rejected(
+    store: Store, log: int, entries: Sequence[LogEntry]
+) -> dict[RecordRef, RejectionReason]:
     places = {entry.position: index for index, entry in enumerate(entries)}
     found = store.outcomes.find_rejected_records(
-        {entry.position: entry.records for entry in entries}
+        log, {entry.position: entry.records for entry in entries}
     )
     return {
         RecordRef(places[position], index): reason for (position, index), reason in found.items()

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,18 +25,19 @@ from treadle.destinations.registry import make_destination
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.files import give_to_owner, make_private_folder, sync_folder, write_private_file
-from treadle.log.protocol import LogSnapshot
-from treadle.log.registry import has_log, open_log_snapshot
+from treadle.log.protocol import FIRST_LOG, LogSnapshot
+from treadle.log.registry import list_log_files, open_log_snapshot
 from treadle.maintenance.backup.manifest import (
     DESTINATIONS_FOLDER,
     KEY_NAME,
-    LOG_NAME,
     MANIFEST_FORM,
     MANIFEST_NAME,
     SETTINGS_NAME,
     STORE_NAME,
     BackupFile,
     BackupManifest,
+    CopiedLog,
+    is_log_name,
     render_manifest,
 )
 from treadle.sqlite_snapshot import SqliteSnapshot, find_fault, open_snapshot
@@ -94,7 +95,8 @@ def make_backup(
     require_file_store(config)
     with _make_folder(order.folder), _translate_errors(order.folder):
         head = _copy_state(config, order, report)
-        names = [name for name in (STORE_NAME, LOG_NAME) if (order.folder / name).exists()]
+        logs = sorted(one.name for one in order.folder.iterdir() if is_log_name(one.name))
+        names = [name for name in (STORE_NAME, *logs) if (order.folder / name).exists()]
         for name in names:
             fault = find_fault(order.folder / name)
             if fault is not None:
@@ -185,16 +187,19 @@ def _translate_errors(folder: Path) -> Iterator[None]:
 
 
 def _copy_state(config: Config, order: BackupOrder, report: Report) -> dict[str, Any]:
-    """Copy store and log of one moment; return what the manifest says of them."""
-    with open_snapshot(config.store_path) as store:
-        if not has_log(config):
-            store.begin()
-            log_head: dict[str, Any] = {"log_id": None, "log_form": None, "log_end": 0}
-        else:
-            with open_log_snapshot(config) as log:
-                log.begin(alongside=store.begin)
-                log.copy(order.folder / LOG_NAME, partial(report, LOG_NAME))
-                log_head = _describe_log(log)
+    """Copy the store and all logs of one moment; return what the manifest says of them."""
+    with open_snapshot(config.store_path) as store, ExitStack() as opened:
+        logs = {
+            number: (path.name, opened.enter_context(open_log_snapshot(config, number)))
+            for number, path in list_log_files(config).items()
+        }
+        begin = store.begin
+        for _, log in logs.values():  # nothing can be appended to one while the next one begins
+            begin = partial(log.begin, alongside=begin)
+        begin()
+        for name, log in logs.values():
+            log.copy(order.folder / name, partial(report, name))
+        log_head = _describe_logs({number: log for number, (_, log) in logs.items()})
         store.copy(order.folder / STORE_NAME, partial(report, STORE_NAME))
         return {
             "form": MANIFEST_FORM,
@@ -206,8 +211,18 @@ def _copy_state(config: Config, order: BackupOrder, report: Report) -> dict[str,
         }
 
 
-def _describe_log(log: LogSnapshot) -> dict[str, Any]:
-    return {"log_id": log.log_id, "log_form": log.form, "log_end": log.end_position}
+def _describe_logs(logs: Mapping[int, LogSnapshot]) -> dict[str, Any]:
+    first = logs.get(FIRST_LOG)
+    return {
+        "log_id": None if first is None else first.log_id,
+        "log_form": None if first is None else first.form,
+        "log_end": 0 if first is None else first.end_position,
+        "other_logs": tuple(
+            CopiedLog(number, log.log_id, log.form, log.end_position)
+            for number, log in logs.items()
+            if number != FIRST_LOG
+        ),
+    }
 
 
 def _describe_store(store: SqliteSnapshot) -> dict[str, Any]:

@@ -45,6 +45,23 @@ class BackupFile:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiedLog:
+    """A further log of a backup, of an installation with several.
+
+    Attributes:
+        number: of the log.
+        log_id: its name.
+        form: the form that it is written in.
+        end: the greatest position that was given until the moment of the backup.
+    """
+
+    number: int
+    log_id: str
+    form: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class BackupManifest:
     """What a backup holds.
 
@@ -56,11 +73,12 @@ class BackupManifest:
         installation_id: of the store.
         store_revision: the schema revision of the store.
         key_check: the check value of the key that the secrets of the store are encrypted with.
-        log_id: the name of the log; None where there was none.
-        log_form: the form of the log; None where there was none.
-        log_end: the greatest position that was given until that moment.
+        log_id: the name of the first log; None where there was none.
+        log_form: the form of that log; None where there was none.
+        log_end: the greatest position that was given in it until that moment.
         left_out: DuckDB files of destinations that were not copied.
         files: all files but the manifest.
+        other_logs: all logs but the first.
     """
 
     form: int
@@ -75,6 +93,7 @@ class BackupManifest:
     log_end: int
     left_out: tuple[str, ...]
     files: tuple[BackupFile, ...]
+    other_logs: tuple[CopiedLog, ...] = ()
 
     @property
     def size(self) -> int:
@@ -85,6 +104,15 @@ class BackupManifest:
     def has_key(self) -> bool:
         """Whether the secret key is in the backup."""
         return any(file.name == KEY_NAME for file in self.files)
+
+
+def is_log_name(name: str) -> bool:
+    """Return whether a file of a backup is a log: the first one, or one with a number."""
+    stem, _, suffix = LOG_NAME.partition(".")
+    rest = name.removeprefix(stem).removesuffix(f".{suffix}")
+    return name == LOG_NAME or (
+        name == f"{stem}{rest}.{suffix}" and rest.startswith("-") and rest[1:].isdecimal()
+    )
 
 
 def render_manifest(manifest: BackupManifest) -> str:

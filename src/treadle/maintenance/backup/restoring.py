@@ -25,6 +25,7 @@ from treadle.maintenance.backup.manifest import (
     BackupFile,
     BackupManifest,
     find_obstacles,
+    is_log_name,
     judge_manifest,
     parse_manifest,
 )
@@ -46,7 +47,7 @@ class RestoreResult:
 
     Attributes:
         manifest: of the backup.
-        begins_after: the position behind which new entries of the log begin; None without a log.
+        begins_after: the position behind which new entries of the first log begin; None without it.
         left: files that stay in the backup, because something is at their place already.
     """
 
@@ -202,8 +203,9 @@ def _restore_files(
                 path.unlink(missing_ok=True)
             shutil.copyfile(folder / file.name, draft)
             draft.chmod(0o600)
-            if file.name == LOG_NAME:
-                begins_after = _prepare_log(draft)
+            if is_log_name(file.name):
+                end = _prepare_log(draft)
+                begins_after = end if file.name == LOG_NAME else begins_after
             elif file.name == STORE_NAME:
                 _prepare_store(draft)
             _sync_file(draft)

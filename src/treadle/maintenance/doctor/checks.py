@@ -6,7 +6,7 @@ row in `CHECKS` that puts the two together.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -17,7 +17,8 @@ from treadle.destinations.registry import make_destination
 from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import TreadleError
-from treadle.log.protocol import LogReader
+from treadle.log.protocol import FIRST_LOG, LogReader
+from treadle.log.registry import list_log_files, name_log_file
 from treadle.maintenance.doctor import findings, measurements
 from treadle.maintenance.doctor.findings import Finding
 from treadle.store.key_files import load_cipher
@@ -33,8 +34,8 @@ class Examination:
 
     Attributes:
         config: the settings of the server, which may run or not.
-        open_reader: opens the log; called only if it exists.
-        find_log_damage: says what is wrong with the log's structure; None for nothing.
+        open_reader: opens a log of the data folder by its number; called only if it exists.
+        find_log_damage: says what is wrong with the structure of a log; None for nothing.
         whole: read every entry of the log.
         now: microseconds since 1970.
         warnings: found while the settings were read.
@@ -44,8 +45,8 @@ class Examination:
     """
 
     config: Config
-    open_reader: Callable[[], LogReader]
-    find_log_damage: Callable[[], str | None]
+    open_reader: Callable[[int], LogReader]
+    find_log_damage: Callable[[int], str | None]
     whole: bool
     now: int
     warnings: Sequence[OperatorWarning] = ()
@@ -99,8 +100,8 @@ class DoctorCheck:
 
 def examine(
     config: Config,
-    open_reader: Callable[[], LogReader],
-    find_log_damage: Callable[[], str | None],
+    open_reader: Callable[[int], LogReader],
+    find_log_damage: Callable[[int], str | None],
     *,
     whole: bool = True,
     warnings: Sequence[OperatorWarning] = (),
@@ -112,8 +113,8 @@ def examine(
 
     Args:
         config: the settings of the server, which may run or not.
-        open_reader: opens the log; called only if it exists.
-        find_log_damage: says what is wrong with the log's structure; None for nothing.
+        open_reader: opens a log of the data folder by its number; called only if it exists.
+        find_log_damage: says what is wrong with the structure of a log; None for nothing.
         whole: read every entry of the log.
         warnings: found while the settings were read.
         check_address: see `Examination`.
@@ -183,22 +184,29 @@ def check_publication(examination: Examination) -> Iterator[Finding]:
 
 
 def check_log(examination: Examination) -> Iterator[Finding]:
-    """Examine the log's structure and, with `whole`, every entry."""
+    """Examine the structure of each log and, with `whole`, every entry."""
     if examination.store_file[0].obstacle is not None:
-        return  # the log beside it has the same
-    store, path, now = examination.store, examination.config.log_path, examination.now
-    log_id = None if store is None else store.get_log_id()
+        return  # the logs beside it have the same
+    store = examination.store
+    ids = {} if store is None else {one.number: one.log_id for one in store.logs.list_logs()}
+    for number in sorted({FIRST_LOG, *ids, *list_log_files(examination.config)}):
+        for finding in _check_one_log(examination, number, ids.get(number)):
+            yield replace(finding, subject=f"log {number}") if number else finding
+
+
+def _check_one_log(examination: Examination, number: int, log_id: str | None) -> Iterator[Finding]:
+    path, now = name_log_file(examination.config, number), examination.now
     if not (path.exists() and path.stat().st_size):
         missing = findings.LogMeasurement(exists=False, known=False if log_id else None)
         yield from findings.judge_log(missing, now)
         return
     try:
-        found = examination.find_log_damage()
+        found = examination.find_log_damage(number)
         if found is not None:
             damaged = findings.LogMeasurement(exists=True, trouble=found)
             yield from findings.judge_log(damaged, now)
             return
-        with closing(examination.open_reader()) as reader:
+        with closing(examination.open_reader(number)) as reader:
             measured = measurements.measure_log(
                 reader, log_id, whole=examination.whole, report=examination.report_entries
             )

@@ -25,6 +25,7 @@ from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.errors import TreadleError
 from treadle.files import find_existing
 from treadle.log.protocol import LogReader
+from treadle.log.registry import list_log_files
 from treadle.maintenance.doctor.findings import (
     CertificateMeasurement,
     DiskMeasurement,
@@ -55,7 +56,7 @@ def measure_disk(config: Config) -> DiskMeasurement:
     folder = find_existing(config.data)
     found = os.statvfs(folder)
     mounts = MOUNTS_FILE.read_text() if MOUNTS_FILE.exists() else ""
-    used = config.log_path.stat().st_size if config.log_path.exists() else 0
+    used = sum(path.stat().st_size for path in list_log_files(config).values())
     return DiskMeasurement(
         find_mount(str(folder.resolve()), mounts),
         tuple(time_fsyncs(folder)),
@@ -87,6 +88,7 @@ def measure_files(config: Config) -> list[FileRights]:
         "The data folder": config.data,
         "The store": config.store_path,
         "The log": config.log_path,
+        **{f"Log {log}": path for log, path in list_log_files(config).items() if log},
         "The warehouse": config.warehouse_path,
     }
     return [
