@@ -377,6 +377,24 @@ def test_marks_are_kept_and_seen_by_other_readers(kind: LogKind, reader: LogRead
     assert [(b.table_name, b.loaded) for b in reader.list_backlogs()] == [("items", 0)]
 
 
+def test_a_reader_says_since_when_it_has_seen_what_waits(kind: LogKind, reader: LogReader) -> None:
+    append(kind, [entry()])
+    [found] = reader.list_backlogs()
+    assert [one.last for one in found.sights] == [1]
+    assert found.sights[0].seen == 0, "what is there at first counts as old"
+    append(kind, [entry()] * 2)
+    [found] = reader.list_backlogs()
+    assert [one.last for one in found.sights] == [1, 3]
+    assert found.sights[1].seen > 0
+    reader.mark_loaded(1, "orders", 2)
+    [found] = reader.list_backlogs()
+    assert [one.last for one in found.sights] == [3]
+    assert found.sights[0].seen > 0
+    reader.mark_loaded(1, "orders", 0)
+    [found] = reader.list_backlogs()
+    assert found.sights[0] == (3, 0)
+
+
 def test_a_mark_beyond_the_end_is_refused(kind: LogKind, reader: LogReader) -> None:
     append(kind, [entry()] * 3)
     reader.mark_loaded(1, "orders", 3)

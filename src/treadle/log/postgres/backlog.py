@@ -4,19 +4,25 @@ A look that finds something new is one `REPEATABLE READ` transaction: it sees th
 position, and so every entry up to it (`statements.make_append`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import psycopg
 
-from treadle.log.backlog_segments import BacklogSegment, SegmentQueue
+from treadle.clock import read_monotonic
+from treadle.log.backlog_segments import (
+    BacklogSegment,
+    SegmentQueue,
+    add_sight,
+    drop_sights,
+)
 from treadle.log.postgres import statements
 from treadle.log.postgres.connection import Row
 from treadle.log.postgres.entry_rows import decode_name, encode_int4s, encode_int8s
 from treadle.log.postgres.outcome import is_damage
 from treadle.log.postgres.reading import DamagedRow, ReaderConnection, read_around_damage
-from treadle.log.protocol import TableBacklog
+from treadle.log.protocol import BacklogSight, TableBacklog
 from treadle.log.slots import SLOTS
 
 ALL_SLOTS: Final = frozenset(range(SLOTS))
@@ -32,6 +38,7 @@ class _CountedTable:
     table_name: str
     loaded_position: int
     segments: SegmentQueue = field(default_factory=SegmentQueue)
+    sights: tuple[BacklogSight, ...] = ()
 
 
 class BacklogCounter:
@@ -39,16 +46,24 @@ class BacklogCounter:
 
     Args:
         connection: the reader's.
+        monotonic: microseconds of this machine's monotonic clock.
     """
 
-    def __init__(self, connection: ReaderConnection) -> None:
+    def __init__(
+        self, connection: ReaderConnection, monotonic: Callable[[], int] = read_monotonic
+    ) -> None:
         self._connection = connection
+        self._monotonic = monotonic
         self._slots = ALL_SLOTS
         self._known: Mapping[tuple[int, str], int] = {}
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was counted: the next look begins anew."""
+        """Forget what was counted: the next look begins anew.
+
+        What it finds counts as old: nobody knows since when it is there.
+        """
+        self._has_looked = False
         self._tables: dict[int, _CountedTable] = {}
         self._backlogs: dict[int, TableBacklog] = {}
         self._counted_position = 0  # entries up to here are counted
@@ -76,7 +91,7 @@ class BacklogCounter:
         for table_id in changed:
             table = self._tables[table_id]
             backlog = table.segments.sum_backlog(
-                table.source_id, table.table_name, table.loaded_position
+                table.source_id, table.table_name, table.loaded_position, table.sights
             )
             if backlog is None:
                 self._backlogs.pop(table_id, None)
@@ -108,12 +123,15 @@ class BacklogCounter:
         changed = self._apply_marks()
         self._add_tables()
         if end > self._counted_position:
+            seen = self._monotonic() if self._has_looked else 0
             for table_id, segment in self._sum_new(int(end), careful=careful):
                 table = self._tables.get(table_id)
                 if table is not None:  # it is of this reader's slots
                     table.segments.append(segment)
+                    table.sights = add_sight(table.sights, segment.last, seen)
                     changed.add(table_id)
             self._counted_position = int(end)
+        self._has_looked = True
         if marks:
             ids = {(one.source_id, one.table_name): key for key, one in self._tables.items()}
             for key, position in marks.items():
@@ -202,8 +220,10 @@ class BacklogCounter:
             last = table.segments.drop_through(loaded)
             if last is not None:
                 table.segments.prepend(self._sum_range(table_id, loaded, last))
+            table.sights = drop_sights(table.sights, loaded)
         else:
             table.segments.replace(self._sum_range(table_id, loaded, self._counted_position))
+            table.sights = (BacklogSight(self._counted_position, 0),)
         table.loaded_position = loaded
         return {table_id}
 
