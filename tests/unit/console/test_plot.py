@@ -40,7 +40,9 @@ def test_all_points_are_inside() -> None:
 
 def test_what_is_not_known_is_a_gap() -> None:
     svg = draw(PlotSeries("a", [1, 2, None, 3, None]))
-    assert len(list(svg.iter("path"))) == 2
+    whole, lone = svg.iter("path")
+    assert "lone" not in whole.attrib["class"]
+    assert "lone" in lone.attrib["class"]  # a line of no length is drawn as a dot
     assert len(list(draw(PlotSeries("a", [None, None])).iter("path"))) == 0
     assert describe_plot([PlotSeries("a", [None])], "") == "a: nothing is known"
 

@@ -24,6 +24,18 @@ def test_values_are_as_exact_as_they_came() -> None:
     assert (grid.columns_left, grid.rows_left) == (0, 0)
 
 
+def test_columns_are_in_the_order_of_people() -> None:
+    found = {
+        "columns": [{"name": name, "type": "text"} for name in ("_sdc_sequence", "b", "a", "id")],
+        "rows": [[1, 2, 3, 4]],
+        "truncated": False,
+        "milliseconds": 1,
+    }
+    grid, _ = make_grid(json.dumps(found).encode(), {"id"})
+    assert [column.name for column in grid.columns] == ["id", "b", "a", "_sdc_sequence"]
+    assert grid.rows == [["4", "2", "3", "1"]]
+
+
 def test_what_does_not_fit_is_counted() -> None:
     row: list[object] = ["x" * 1_000] * 60
     grid, _ = make_grid(make_answer(60, [row] * 50))
