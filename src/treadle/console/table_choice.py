@@ -10,6 +10,10 @@ from treadle.tracking.table_lists import ListedTable, LoadingState, TableOrder
 
 PAGE_SIZE: Final = 100
 
+KEPT_MAX: Final = 10 * PAGE_SIZE
+"""Tables up to a page for which the first ones are kept while all are read. To sort all is quicker
+for later pages, which hardly anybody asks for, and takes memory for all."""
+
 
 class ChosenTable(NamedTuple):
     """A table in the list of an account.
@@ -95,7 +99,8 @@ def choose_tables(
                     yield table.rank, source.name, table.name, table, source
 
     # No two tables have the same source and name, so nothing behind these is compared.
-    first = nsmallest(max(1, choice.number) * PAGE_SIZE, select())
+    wants = max(1, choice.number) * PAGE_SIZE
+    first = nsmallest(wants, select()) if wants <= KEPT_MAX else sorted(select())
     pages = max(1, -(-found // PAGE_SIZE))
     number = min(max(1, choice.number), pages)
     shown = first[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
