@@ -4,20 +4,21 @@ A look that finds something new is one `REPEATABLE READ` transaction: it sees th
 position, and so every entry up to it (`statements.make_append`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
 
 import psycopg
 
-from treadle.log.backlog_segments import BacklogSegment, SegmentQueue
+from treadle.clock import read_monotonic
+from treadle.log.backlog_segments import BacklogSegment, SegmentQueue, add_sight, drop_sights
 from treadle.log.postgres import statements
 from treadle.log.postgres.connection import Row
 from treadle.log.postgres.entry_rows import decode_name, encode_int4s, encode_int8s
 from treadle.log.postgres.outcome import is_damage
 from treadle.log.postgres.reading import DamagedRow, ReaderConnection, read_around_damage
-from treadle.log.protocol import TableBacklog
+from treadle.log.protocol import BacklogSight, TableBacklog
 from treadle.log.slots import SLOTS
 
 ALL_SLOTS: Final = frozenset(range(SLOTS))
@@ -29,6 +30,7 @@ class _CountedTable:
     table_name: str
     loaded_position: int
     segments: SegmentQueue = field(default_factory=SegmentQueue)
+    sights: tuple[BacklogSight, ...] = ()
 
 
 class BacklogCounter:
@@ -36,10 +38,14 @@ class BacklogCounter:
 
     Args:
         connection: the reader's.
+        monotonic: microseconds of this machine's monotonic clock.
     """
 
-    def __init__(self, connection: ReaderConnection) -> None:
+    def __init__(
+        self, connection: ReaderConnection, monotonic: Callable[[], int] = read_monotonic
+    ) -> None:
         self._connection = connection
+        self._monotonic = monotonic
         self._slots = ALL_SLOTS
         self._known: Mapping[tuple[int, str], int] = {}
         self.reset()
@@ -52,6 +58,7 @@ class BacklogCounter:
         self._last_mark = 0  # marks up to this number are known
         self._last_table_id = 0
         self._seen: Row | None = None
+        self._has_looked = False  # what the first look finds counts as old
 
     def share(self, slots: frozenset[int], loaded: Mapping[tuple[int, str], int]) -> None:
         """Count only the tables of some slots; see `protocol.LogReader.share_tables`."""
@@ -73,7 +80,7 @@ class BacklogCounter:
         for table_id in changed:
             table = self._tables[table_id]
             backlog = table.segments.sum_backlog(
-                table.source_id, table.table_name, table.loaded_position
+                table.source_id, table.table_name, table.loaded_position, table.sights
             )
             if backlog is None:
                 self._backlogs.pop(table_id, None)
@@ -105,12 +112,15 @@ class BacklogCounter:
         changed = self._apply_marks()
         self._add_tables()
         if end > self._counted_position:
+            seen = self._monotonic() if self._has_looked else 0
             for table_id, segment in self._sum_new(int(end), careful=careful):
                 table = self._tables.get(table_id)
                 if table is not None:  # it is of this reader's slots
                     table.segments.append(segment)
+                    table.sights = add_sight(table.sights, segment.last, seen)
                     changed.add(table_id)
             self._counted_position = int(end)
+        self._has_looked = True
         if marks:
             ids = {(one.source_id, one.table_name): key for key, one in self._tables.items()}
             for key, position in marks.items():
@@ -198,7 +208,9 @@ class BacklogCounter:
             last = table.segments.drop_through(loaded)
             if last is not None:
                 table.segments.prepend(self._sum_range(table_id, loaded, last))
+            table.sights = drop_sights(table.sights, loaded)
         else:
             table.segments.replace(self._sum_range(table_id, loaded, self._counted_position))
+            table.sights = (BacklogSight(self._counted_position, 0),)
         table.loaded_position = loaded
         return {table_id}
