@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from tests.integration.log.kinds import LogKind, PostgresKind, SqliteKind
 
+from treadle.clock import read_monotonic
 from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.log.protocol import (
     AppendResult,
+    BacklogSight,
     DamagedEntry,
     IdempotencyKey,
     LogEntry,
@@ -601,3 +603,29 @@ def test_the_backlog_is_what_a_plain_list_says(kind: LogKind, seed: int) -> None
         model.reader.close()
 
     asyncio.run(run())
+
+
+def test_a_reader_says_when_it_first_saw_what_waits(kind: LogKind, reader: LogReader) -> None:
+    def look(by: LogReader) -> tuple[BacklogSight, ...]:
+        [backlog] = by.list_backlogs()
+        return backlog.sights
+
+    assert reader.list_backlogs() == []
+    began = read_monotonic()
+    append(kind, [entry(), entry()])
+    [first] = look(reader)
+    assert first.last == 2
+    assert began <= first.seen <= read_monotonic()
+    append(kind, [entry()])
+    assert look(reader)[0] == first
+    second = look(reader)[1]
+    assert second.last == 3
+    assert second.seen >= first.seen
+    reader.mark_loaded(1, "orders", 1)
+    assert look(reader) == (first, second)
+    reader.mark_loaded(1, "orders", 2)
+    assert look(reader) == (second,)
+    reader.mark_loaded(1, "orders", 0)
+    assert look(reader) == (BacklogSight(3, 0),)  # nobody knows any more
+    with closing(kind.open_reader()) as later:
+        assert look(later) == (BacklogSight(3, 0),)  # nor who begins

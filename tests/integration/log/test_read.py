@@ -1,5 +1,4 @@
 import asyncio
-import itertools
 import random
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -60,29 +59,6 @@ def test_an_append_is_sensed_without_a_look(log_path: Path, reader: SqliteReader
     assert not reader.sense_append(), "a look writes nothing"
     append(log_path, [entry()])
     assert reader.sense_append()
-
-
-def test_a_reader_says_when_it_first_saw_what_waits(
-    log_path: Path, reader: SqliteReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def sights(found: SqliteReader) -> list[tuple[tuple[int, int], ...]]:
-        return [one.sights for one in found.list_backlogs()]
-
-    reader.list_backlogs()
-    now = itertools.count(100, 100)
-    monkeypatch.setattr(reader._backlog, "_monotonic", lambda: next(now))
-    append(log_path, [entry(at=10**18), entry(at=1)])
-    assert sights(reader) == [((2, 100),)]
-    append(log_path, [entry()])
-    assert sights(reader) == [((2, 100), (3, 200))]
-    reader.mark_loaded(1, "orders", 1)
-    assert sights(reader) == [((2, 100), (3, 200))]
-    reader.mark_loaded(1, "orders", 2)
-    assert sights(reader) == [((3, 200),)]
-    reader.mark_loaded(1, "orders", 0)
-    assert sights(reader) == [((3, 0),)]
-    with closing(SqliteReader(log_path)) as later:
-        assert sights(later) == [((3, 0),)]
 
 
 def test_a_mark_moved_back_brings_entries_back(log_path: Path, reader: SqliteReader) -> None:
