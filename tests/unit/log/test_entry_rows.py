@@ -9,7 +9,7 @@ from psycopg.types.numeric import Int4, Int8
 
 from treadle.log.codec import PayloadCodec, encode_payload
 from treadle.log.postgres.entry_rows import (
-    RowDecoder,
+    EntryDecoder,
     checksum_row,
     encode_blobs,
     encode_int4s,
@@ -38,7 +38,7 @@ def test_any_change_of_a_row_is_found(change: str) -> None:
     stored, stored_crc = encode_payload(PayloadCodec(), b"payload")
     crc = checksum_row(stored_crc, 5, b"orders", 3, 7)
     row = (9, 1, 100, 3, 7, crc, stored)
-    decoder = RowDecoder()
+    decoder = EntryDecoder()
     assert decoder.decode(row, (5, "orders")) == LogEntry(9, 5, "orders", 100, 3, b"payload")
     assert isinstance(decoder.decode(row, None), DamagedEntry)
     table = (5, "orders")

@@ -33,7 +33,7 @@ RANGE_SHIFT: Final = 10
 
 
 @dataclass(slots=True)
-class _CountedTable:
+class _SharedTable:
     source_id: int
     table_name: str
     loaded_position: int
@@ -41,7 +41,7 @@ class _CountedTable:
     sights: tuple[BacklogSight, ...] = ()
 
 
-class BacklogCounter:
+class SharedBacklog:
     """The backlog of one reader.
 
     Args:
@@ -64,7 +64,7 @@ class BacklogCounter:
         What it finds counts as old: nobody knows since when it is there.
         """
         self._has_looked = False
-        self._tables: dict[int, _CountedTable] = {}
+        self._tables: dict[int, _SharedTable] = {}
         self._backlogs: dict[int, TableBacklog] = {}
         self._counted_position = 0  # entries up to here are counted
         self._last_mark = 0  # marks up to this number are known
@@ -149,7 +149,7 @@ class BacklogCounter:
             if slot in self._slots:
                 key = (int(source_id), decode_name(name))
                 position = max(int(loaded), self._known.get(key, 0))
-                self._tables[int(table_id)] = _CountedTable(*key, position)
+                self._tables[int(table_id)] = _SharedTable(*key, position)
 
     def _sum_new(self, end: int, *, careful: bool) -> Iterator[tuple[int, BacklogSegment]]:
         """Sum up what was appended since the last look and is not loaded, by table and in order.

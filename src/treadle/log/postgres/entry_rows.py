@@ -150,7 +150,7 @@ StoredRow = tuple[int, int, int, int, int, int, bytes]
 """Position, table, received_at, records, size, crc, payload."""
 
 
-class RowDecoder:
+class EntryDecoder:
     """Makes entries of rows. Not for several threads at once."""
 
     def __init__(self) -> None:

@@ -13,10 +13,10 @@ import psycopg
 from treadle import failpoint
 from treadle.errors import OperatorError
 from treadle.log.postgres import statements
-from treadle.log.postgres.backlog import BacklogCounter
+from treadle.log.postgres.backlog import SharedBacklog
 from treadle.log.postgres.connection import make_member, make_parameters
 from treadle.log.postgres.entry_rows import (
-    RowDecoder,
+    EntryDecoder,
     StoredRow,
     decode_name,
     encode_blobs,
@@ -77,8 +77,8 @@ class PostgresReader:
     ) -> None:
         parameters = make_parameters(url, make_member() if member is None else member)
         self._connection = ReaderConnection(parameters, number, self._forget)
-        self._backlog = BacklogCounter(self._connection)
-        self._decoder = RowDecoder()
+        self._backlog = SharedBacklog(self._connection)
+        self._decoder = EntryDecoder()
         self._tables: dict[int, TableKey] = {}
         self._ids: dict[TableKey, int] = {}
         self._marks: dict[TableKey, int] = {}
