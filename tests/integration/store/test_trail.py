@@ -379,7 +379,7 @@ BOOKKEEPING = {
 }
 """The methods that write what treadle itself saw, or the trail."""
 
-READING = ("count_", "find_", "get_", "list_", "sum_")
+READING = ("count_", "find_", "get_", "list_", "read_", "sum_")
 """How the names of methods begin that only read."""
 
 
