@@ -37,6 +37,7 @@ def type_line(line: str) -> tuple[int, str]:
     return code, out.getvalue() + err.getvalue()
 
 
+@pytest.mark.file_store  # one of them makes a backup
 def test_the_examples_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("TREADLE_")]:
         monkeypatch.delenv(name)

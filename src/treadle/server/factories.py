@@ -11,7 +11,7 @@ from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
 from treadle.quotas import AccountQuota, QuotaTable, SourceQuota
-from treadle.store.clock import StoreClock, follow_clock, measure_clock, read_monotonic
+from treadle.store.clock import StoreClock, follow_clock, measure_clock
 from treadle.store.database import CONNECTIONS_MAX
 from treadle.store.key_files import load_cipher, require_key
 from treadle.store.model import ConfiguredDestination
@@ -61,7 +61,7 @@ def follow_store_clock(store: Store) -> None:
     found = measure_clock(store.read_time)
     if found is None:
         return
-    store_clock = StoreClock(read_monotonic, found)
+    store_clock = StoreClock(clock.read_monotonic, found)
     clock.set_source(store_clock.read)
     following = threading.Thread(
         target=follow_clock,

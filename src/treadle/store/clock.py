@@ -6,11 +6,11 @@ how far its monotonic clock is from the server's clock, and adds that.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from treadle.clock import read_monotonic
 from treadle.errors import TreadleError
 
 MEASURE_SECONDS: Final = 10.0
@@ -82,11 +82,6 @@ def _tell_time(state: tuple[int, int, int], now: int) -> int:
     at, told, there = state
     passed = max(now - at, 0)
     return max(told + passed // 2, there + passed)
-
-
-def read_monotonic() -> int:
-    """Return the monotonic clock of this machine, in microseconds."""
-    return time.monotonic_ns() // 1_000
 
 
 def measure_clock(
