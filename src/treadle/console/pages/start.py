@@ -35,8 +35,8 @@ PATIENCE_US: Final = 60 * view.SECOND_US
 """After so long without a record, the page says what could be wrong."""
 
 ROW_SECONDS: Final = 0.1
-"""So long the page waits for the first row: pages are made within 0.2 s. A row that comes later is in
-the region that follows, and for browsers without scripts in the page that Refresh brings."""
+"""So long the page waits for the first row: pages are made within 0.2 s. A row that comes later is
+in the region that follows, and for browsers without scripts in the page that Refresh brings."""
 
 PAUSED_NAMED_MAX: Final = 5
 """Paused sources that are named among what could be wrong."""
