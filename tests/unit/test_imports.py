@@ -286,3 +286,4 @@ def test_a_process_imports_nothing_of_other_roles(role: str, others: set[str]) -
     ).stdout.split()
     assert f"treadle.server.{role}" in found
     assert not others & set(found)
+    assert "sqlalchemy.dialects.postgresql" not in found  # see `complete_indexes`

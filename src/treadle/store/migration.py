@@ -29,7 +29,7 @@ from treadle.errors import OperatorError
 from treadle.sqlite_snapshot import open_snapshot
 from treadle.store.database import begin_write
 from treadle.store.errors import MissingStoreError
-from treadle.store.schema import meta, metadata
+from treadle.store.schema import complete_indexes, meta, metadata
 
 logger = logging.getLogger("treadle.store")
 
@@ -234,6 +234,7 @@ def _write_statements(dialect: Dialect) -> tuple[str, ...]:
     Indexes are made in one order, those of some rows last: among indexes that cost the same SQLite
     takes the newest, and these have the fewest rows.
     """
+    complete_indexes(dialect.name)
     statements: list[str] = []
     for table in metadata.sorted_tables:
         statements.append(str(CreateTable(table).compile(dialect=dialect)))
