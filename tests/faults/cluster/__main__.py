@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from tests.faults.cluster.checks import find_unmet
-from tests.faults.cluster.rig import MET, ClusterRig, RigPlan, ScheduleResult
+from tests.faults.cluster.installation import RigPlan
+from tests.faults.cluster.rig import MET, ClusterRig, ScheduleResult
 from tests.faults.cluster.schedule import FAULTS, make_schedule
 from tests.faults.command import Tally, end_after, folder
 

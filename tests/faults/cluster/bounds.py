@@ -52,8 +52,9 @@ def list_impaired(step: FaultStep, topology: ClusterTopology) -> tuple[str, ...]
         case "roll":
             return ()  # each member when its turn comes
         case "cut-loader":
-            end = step.detail.split()[0]
-            return (step.target,) if end == "store" else (LOADING, step.target)
+            # Without the store it loses its units; without the others it keeps them.
+            keeps = step.detail.split()[0] not in ("store", *_find_shared(topology))
+            return (LOADING, step.target) if keeps else (step.target,)
         case "cut-gate":
             # Where one process has all roles, it goes on loading, or holds what it cannot load.
             return (step.target, LOADING) if step.target in topology.loaders else (step.target,)
@@ -61,6 +62,11 @@ def list_impaired(step: FaultStep, topology: ClusterTopology) -> tuple[str, ...]
     if found and group in topology.databases:
         return (group,) if part == "primary" else ()
     return (step.target,)
+
+
+def _find_shared(topology: ClusterTopology) -> tuple[str, ...]:
+    """Return "log" where its database holds the store, too."""
+    return () if "store" in topology.databases else ("log",)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from typing import Final
 from tests.servers.processes import children
 
 GROUPS: Final = Path("/sys/fs/cgroup")
+CONTROLLERS: Final = ("cpu", "cpuacct")
 PERIOD_US: Final = 100_000
 """Of the quota of processor time."""
 
@@ -36,7 +37,7 @@ class ControlGroup:
 
     Attributes:
         name: of its folder below each controller.
-        controllers: those that could be had: of "cpu" and "freezer".
+        controllers: those that could be had, of `CONTROLLERS`.
     """
 
     name: str
@@ -44,7 +45,7 @@ class ControlGroup:
 
     def make(self) -> None:
         """Make it under every controller that is there."""
-        for controller in ("cpu", "freezer"):
+        for controller in CONTROLLERS:
             folder = GROUPS / controller / self.name
             with contextlib.suppress(OSError):
                 folder.mkdir()
@@ -203,14 +204,3 @@ class MemoryDisk:
     def _filler(self) -> Path:
         # Beside what the server knows: a hidden file in its folder is not copied to a standby.
         return self.folder / "pgsql_tmp_filler"
-
-
-@contextlib.contextmanager
-def made_group(name: str) -> Iterator[ControlGroup]:
-    """A control group for the time of the block; its processes have to end in it."""
-    group = ControlGroup(name)
-    group.make()
-    try:
-        yield group
-    finally:
-        group.remove()

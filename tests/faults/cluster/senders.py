@@ -32,7 +32,10 @@ ANSWER_SECONDS_MAX: Final = 12.0
 PAUSE_SECONDS: Final = (0.02, 0.08)
 """Between two requests of a sender: the machine is shared by all nodes."""
 
-WANDER_SHARE: Final = 0.1
+SILENT_SECONDS: Final = 10.0
+"""For so long a gate that did not answer is left out by most."""
+
+WANDER_SHARE: Final = 0.03
 """Of the requests after which a sender takes another gate without need."""
 
 REPEAT_SHARE: Final = 0.1
@@ -59,6 +62,7 @@ class GateList:
     """The gates that senders may use; for several threads."""
 
     _gates: list[GateAddress] = field(default_factory=list)
+    _silent: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def replace(self, gates: list[GateAddress]) -> None:
@@ -71,10 +75,18 @@ class GateList:
         with self._lock:
             return list(self._gates)
 
-    def choose(self, dice: random.Random, other_than: str | None = None) -> GateAddress:
-        """Draw one, another one than before where there are several."""
-        gates = self.list()
-        return dice.choice([gate for gate in gates if gate.name != other_than] or gates)
+    def note_silence(self, name: str, now: float) -> None:
+        """Note that a gate did not answer."""
+        with self._lock:
+            self._silent[name] = now
+
+    def choose(self, dice: random.Random, now: float, other_than: str | None = None) -> GateAddress:
+        """Draw one that answers, another one than before where there are several."""
+        with self._lock:
+            gates = list(self._gates)
+            silent = {name for name, at in self._silent.items() if now < at + SILENT_SECONDS}
+        others = [gate for gate in gates if gate.name != other_than] or gates
+        return dice.choice([gate for gate in others if gate.name not in silent] or others)
 
 
 @dataclass(slots=True)
@@ -159,7 +171,7 @@ class GateSender(threading.Thread):
             key = f"request {request.number} of {self._records.begun_at}"
         while not self.end:
             if self._gate is None or self._dice.random() < WANDER_SHARE:
-                self._gate = self._records.gates.choose(self._dice)
+                self._gate = self._choose()
             status, receipt = self._send(self._gate, body, key)
             self._count(status)
             if status == 201:
@@ -168,7 +180,7 @@ class GateSender(threading.Thread):
                 if key is not None and self._dice.random() < REPEAT_SHARE:
                     self._repeat(body, key)
                 return
-            self._gate = self._records.gates.choose(self._dice, self._gate.name)
+            self._gate = self._choose(other_than=self._gate.name)
             if self._manner == "once":
                 request.outcome = "refused" if status in (503, UNSENT) else "unknown"
                 return
@@ -189,7 +201,7 @@ class GateSender(threading.Thread):
 
     def _repeat(self, body: bytes, key: str) -> None:
         """Send what was acknowledged to another gate: it has to be the same place."""
-        gate = self._records.gates.choose(self._dice, self._gate.name if self._gate else None)
+        gate = self._choose(other_than=self._gate.name if self._gate else None)
         status, receipt = self._send(gate, body, key)
         self._records.counts["repetitions of acknowledged requests"] += 1
         if status == 201 and receipt is not None:
@@ -211,6 +223,7 @@ class GateSender(threading.Thread):
             try:
                 connection.connect()
             except OSError:
+                self._records.gates.note_silence(gate.name, time.monotonic())
                 return UNSENT, None
         try:
             connection.request("POST", "/v2/import/push", body, headers)
@@ -218,6 +231,7 @@ class GateSender(threading.Thread):
             said = answer.read()
         except (OSError, http.client.HTTPException):
             connection.close()
+            self._records.gates.note_silence(gate.name, time.monotonic())
             return 0, None
         self._connections[gate.name] = connection
         if answer.status not in (201, 503, 504) or (
@@ -225,6 +239,9 @@ class GateSender(threading.Thread):
         ):
             self._records.notes.append(f"{gate.name} answered {answer.status}: {said[:200]!r}")
         return answer.status, answer.headers.get("Treadle-Receipt")
+
+    def _choose(self, other_than: str | None = None) -> GateAddress:
+        return self._records.gates.choose(self._dice, time.monotonic(), other_than)
 
     def _count(self, status: int) -> None:
         names = {0: "pushes without an answer", UNSENT: "pushes to a gate that was not there"}

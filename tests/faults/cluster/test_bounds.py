@@ -27,6 +27,9 @@ TOPOLOGY = ClusterTopology(
     logs=("log-1", "log-2", "log-3"),
     stores=("store-1", "store-2", "store-3"),
 )
+TOGETHER = ClusterTopology(
+    TOPOLOGY.gates, TOPOLOGY.loaders, TOPOLOGY.controls, TOPOLOGY.logs, TOPOLOGY.logs
+)
 SPAN = TimeWindow(100.0, 130.0)
 STEADY = [100.0 + 0.5 * number for number in range(61)]
 
@@ -84,6 +87,8 @@ def test_what_a_fault_takes_away() -> None:
     assert impaired("cut-loader", "loader-1", "log to") == (LOADING, "loader-1")
     assert impaired("cut-loader", "loader-1", "warehouse both") == (LOADING, "loader-1")
     assert impaired("clock", "gate-1", "+3600 s") == ()
+    cut = FaultStep(1.0, "cut-loader", "loader-1", 5.0, "log both")
+    assert list_impaired(cut, TOGETHER) == ("loader-1",)
 
 
 def test_acceptance_needs_one_gate_and_the_log() -> None:
@@ -110,10 +115,7 @@ def test_loading_needs_one_loader_and_everything_else() -> None:
 
 
 def test_a_store_in_the_logs_database_is_away_with_it() -> None:
-    together = ClusterTopology(
-        TOPOLOGY.gates, TOPOLOGY.loaders, TOPOLOGY.controls, TOPOLOGY.logs, TOPOLOGY.logs
-    )
-    times = ImpairedTimes(together)
+    times = ImpairedTimes(TOGETHER)
     times.add("log", window(0, 3))
     assert times.when_nothing_is_loaded() == [window(0, 3 + TAKING_SECONDS)]
 
