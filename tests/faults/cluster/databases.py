@@ -1,7 +1,9 @@
 """A PostgreSQL cluster of which each server is a node of the network, with a disk of its own."""
 
+import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,9 @@ from tests.faults.cluster.machine import (
 from tests.faults.cluster.network import ADDRESSES, NamespaceNetwork, NetworkNode
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_cluster import ClusterNode, PostgresCluster
+
+WRITE_SECONDS: Final = 1.0
+"""After so long another write is tried."""
 
 DISK_BYTES: Final = 1_500_000_000
 PORT: Final = 5432
@@ -212,11 +217,17 @@ class DatabaseGroup:
         """Wait until the primary makes a write durable; returns whether it did in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            try:
-                with psycopg.connect(self.cluster.primary.conninfo(connect_timeout=2)) as one:
-                    one.execute("SELECT pg_logical_emit_message(true, 'rig', 'x')")
-            except psycopg.Error:
-                time.sleep(0.1)
-            else:
+            done = threading.Event()
+            # A commit that waits for a standby cannot be given up: its thread ends when it is done.
+            threading.Thread(target=self._write, args=(done,), daemon=True).start()
+            if done.wait(min(WRITE_SECONDS, max(0.0, deadline - time.monotonic()))):
                 return True
         return False
+
+    def _write(self, done: threading.Event) -> None:
+        with contextlib.suppress(psycopg.Error):
+            with psycopg.connect(self.cluster.primary.conninfo(connect_timeout=2)) as one:
+                one.execute("SELECT pg_logical_emit_message(true, 'rig', 'x')")
+            done.set()
+            return
+        time.sleep(0.1)

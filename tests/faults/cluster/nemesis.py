@@ -1,6 +1,7 @@
 """Carries faults out on a running cluster, and heals them."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ class ClusterNemesis:
     skipped: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def carry_out(self, step: FaultStep, began: float) -> None:
         """Wait for the moment of a step, break what it says, and heal it in time.
@@ -62,6 +65,39 @@ class ClusterNemesis:
             began: when the schedule began, by the monotonic clock.
         """
         sleep_until(began + step.at)
+        hit = self._find_hit(step)
+        if not self._claim(hit):
+            self.said(
+                f"{step.at:5.1f} {step.kind} {step.target} left out: it is still being healed"
+            )
+            return
+        try:
+            self._carry_out(step, began)
+        finally:
+            with self.lock:
+                self.busy -= hit
+
+    def _find_hit(self, step: FaultStep) -> set[str]:
+        """Return what a step has to itself: members, or a database."""
+        if step.target == EVERYTHING:
+            return set(self.topology.members)
+        roles = {"gates": self.topology.gates, "loaders": self.topology.loaders}
+        if step.kind == "roll":
+            return set(roles.get(step.target, self.topology.controls))
+        if step.kind == "clock":
+            return {f"clock of {step.target}"}
+        group = step.target.partition("-")[0]
+        return {group if group in self.groups else step.target}
+
+    def _claim(self, hit: set[str]) -> bool:
+        """Take parts that nothing else is being done to; starts take long on a busy machine."""
+        with self.lock:
+            if hit & self.busy:
+                return False
+            self.busy |= hit
+            return True
+
+    def _carry_out(self, step: FaultStep, began: float) -> None:
         since = time.monotonic()
         self.said(f"{since - began:5.1f} {step.kind} {step.target} {step.detail}".rstrip())
         try:
@@ -217,7 +253,8 @@ class ClusterNemesis:
                 except AssertionError as error:
                     failed.append(member)
                     if time.monotonic() > deadline:
-                        raise RuntimeError(f"{member.name} does not start: {error}") from None
+                        end = str(error)[-500:]
+                        raise RuntimeError(f"{member.name} does not start: ..{end}") from None
             waiting = failed
             if waiting:
                 time.sleep(0.5)

@@ -51,10 +51,10 @@ RECEIPTS_MAX: Final = 150
 
 SCHEMA: Final = "web"
 MET: Final = {
-    "fenced loads": "another loader has loaded",
-    "evictions": "evict",
-    "groups found stored": "found stored",
-    "groups found not stored": "found not stored",
+    "fenced loads": "was overtaken by lease",
+    "evictions": " of a lost loader at ",
+    "groups found stored": "that was not answered is stored",
+    "groups found not stored": "that was not answered is not stored",
 }
 """What a line of the members' logs has in it when something was met (15.4, 9)."""
 

@@ -59,10 +59,8 @@ class ClusterTopology:
     @property
     def databases(self) -> tuple[str, ...]:
         """The groups of servers that fail over: "log", and "store" where it is another group."""
-        groups = ("log",) if self.logs else ()
-        if self.stores and self.stores != self.logs:
-            groups += ("store",)
-        return groups
+        apart = bool(self.stores) and self.stores != self.logs
+        return (*(["log"] if self.logs else []), *(["store"] if apart else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +256,7 @@ def make_schedule(
     *,
     seconds: float = SCHEDULE_SECONDS,
     kinds: Sequence[str] = (),
+    pace: float = 1.0,
 ) -> FaultSchedule:
     """Make one schedule.
 
@@ -270,18 +269,19 @@ def make_schedule(
         topology: what can be hit.
         seconds: how long faults begin.
         kinds: only these of `FAULTS`; all by default.
+        pace: 2 for pauses and faults of half the length.
     """
     dice = random.Random(f"{seed}/{number}")
     chosen = [kind for kind in FAULTS if not kinds or kind in kinds]
     steps: list[FaultStep] = []
     busy: dict[str, float] = {}
-    at = dice.uniform(0.5, 3.0)
+    at = dice.uniform(0.5, 3.0) / pace
     while at < seconds:
         for _ in range(2 if dice.random() < TOGETHER_SHARE else 1):
-            step = _draw_step(dice, round(at, 2), chosen, topology, busy)
+            step = _draw_step(dice, round(at, 2), chosen, topology, busy, pace)
             if step is not None:
                 steps.append(step)
-        at += dice.uniform(*PAUSE_SECONDS)
+        at += dice.uniform(*PAUSE_SECONDS) / pace
     return FaultSchedule(seed, number, tuple(steps), seconds)
 
 
@@ -291,6 +291,7 @@ def _draw_step(
     kinds: Sequence[str],
     topology: ClusterTopology,
     busy: dict[str, float],
+    pace: float,
 ) -> FaultStep | None:
     """Draw a fault of what is whole at that moment; None when nothing is."""
     free = {kind: _list_free(kind, at, topology, busy, dice) for kind in kinds}
@@ -299,7 +300,7 @@ def _draw_step(
         return None
     [kind] = dice.choices(possible, [FAULTS[kind][0] for kind in possible])
     choice = dice.choice(free[kind])
-    seconds = round(dice.uniform(*FAULT_SECONDS), 2) if choice.lasts else 0.0
+    seconds = round(dice.uniform(*FAULT_SECONDS) / pace, 2) if choice.lasts else 0.0
     busy[choice.group] = at + max(seconds, SELF_HEALING_SECONDS)
     return FaultStep(at, kind, choice.target, seconds, choice.detail)
 
@@ -322,19 +323,3 @@ def _list_free(
     if hurt - {group for group in hurt if group.startswith("clock of ")}:
         choices = [choice for choice in choices if choice.group != EVERYTHING]
     return [choice for choice in choices if choice.group not in hurt]
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineEvent:
-    """A moment of a schedule: a fault begins or is healed."""
-
-    at: float
-    heals: bool
-    step: FaultStep
-
-
-def list_events(schedule: FaultSchedule) -> list[TimelineEvent]:
-    """Return what happens when; what is healed at a moment comes before what begins then."""
-    events = [TimelineEvent(step.at, False, step) for step in schedule.steps]
-    events += [TimelineEvent(step.until, True, step) for step in schedule.steps if step.seconds]
-    return sorted(events, key=lambda one: (one.at, not one.heals))

@@ -67,14 +67,16 @@ class ClusterWatch(threading.Thread):
                     warehouse = connect(self._warehouse)
                 self._look_at_tables(warehouse)
             except psycopg.Error:
-                warehouse = close(warehouse)
+                close(warehouse)
+                warehouse = None
             if self._has_units:
                 try:
                     if store is None:
                         store = connect(self._store)
                     self._look_at_units(store)
                 except psycopg.Error:
-                    store = close(store)
+                    close(store)
+                    store = None
             time.sleep(LOOK_SECONDS)
         close(warehouse)
         close(store)
@@ -118,7 +120,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
 
 
 def close(connection: psycopg.Connection[Any] | None) -> None:
-    """Close a connection that may be broken; returns None, to be put in its place."""
+    """Close a connection that may be broken."""
     if connection is not None:
         with contextlib.suppress(psycopg.Error):
             connection.close()
