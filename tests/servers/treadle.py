@@ -41,6 +41,8 @@ class TreadleServer:
     """
 
     make_store: ClassVar[Callable[[Path], None] | None] = None
+    host = "127.0.0.1"
+    """The address that it listens at."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class TreadleServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -72,6 +74,11 @@ class TreadleServer:
 
     def start(self) -> Self:
         """Start and wait until it listens; a port once chosen is kept over restarts."""
+        self._launch()
+        return self._listen()
+
+    def _launch(self) -> None:
+        """Start the process."""
         self._make_store()
         command = [sys.executable, "-m", self.program, "serve", "--data", str(self.data)]
         command += ["--port", str(self.port)]
@@ -79,17 +86,24 @@ class TreadleServer:
             command += ["--" + name.replace("_", "-"), value]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                command,
+                self._place(command),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **self.environment, **self._name_destination()},
                 start_new_session=True,
             )
+
+    def _listen(self) -> Self:
+        """Wait until it listens."""
         self.said = self._read_announcement()
         found = re.search(r"treadle listens at (https?://[^:]+:(\d+)|unix:/)", self.said)
         assert found, self.said
         self.port = int(found[2] or 0)
         return self
+
+    def _place(self, command: list[str]) -> list[str]:
+        """The command as it is run: here as it is."""
+        return command
 
     def _make_store(self) -> None:
         make = type(self).make_store
