@@ -49,13 +49,3 @@ class LeaseRepository(StoreRepository):
                 .values(place=place, holder=holder, fence=fence, until=until)
             )
             return fence
-
-    def leave_fences_out(self, count: int) -> None:
-        """Free all leases, and let their next fences be greater by a number than they would be.
-
-        For a store that was restored: destinations have seen the fences of loaders that came since.
-        """
-        with self._database.write() as tx:
-            tx.connection.execute(
-                update(leases).values(fence=leases.c.fence + count, holder="", until=0)
-            )

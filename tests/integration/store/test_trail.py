@@ -343,7 +343,14 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
 
 BOOKKEEPING = {
     "loads.fold_loads",
-    "leases.leave_fences_out",
+    "members.join",
+    "members.beat",
+    "members.leave",
+    "members.forget_place",
+    "units.take_units",
+    "leases.take_lease",
+    "units.give_up_units",
+    "units.leave_fences_out",
     "tokens.record_first_use",
     "tokens.record_uses",
     "tokens.record_refusals",
@@ -360,7 +367,6 @@ BOOKKEEPING = {
     "checks.finish_check",
     "destinations.release_destinations",
     "destinations.follow_folder",
-    "leases.take_lease",
     "tables.record_rebuilt",
     "loads.record_load",
     "loads.record_loads",
