@@ -19,7 +19,7 @@ from treadle.files import write_private_file
 from treadle.log.protocol import FIRST_LOG
 from treadle.log.registry import name_log_file, open_file, repair_log
 from treadle.log.salvage_report import KnownLog
-from treadle.server.factories import open_store
+from treadle.server.factories import name_place, open_store
 from treadle.store.model import Account, DestinationSetter
 from treadle.store.secrets import mint_token
 from treadle.store.store import Store
@@ -160,6 +160,8 @@ def set_up_store(config: Config) -> FirstAccount | None:
         risk = find_clock_risk(read_clock(), store.loads.find_newest_time())
         if risk is not None:
             logger.warning("%s", risk)
+        # The data folder is locked: no process that ran here before is there any more.
+        store.members.forget_place(None if config.store is None else name_place(config))
         newcomer = None
         if not store.accounts.list_accounts():
             newcomer = _make_first_account(config, store)

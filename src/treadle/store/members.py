@@ -107,13 +107,16 @@ class MemberRepository(StoreRepository):
             if tx.connection.execute(mine).rowcount == 0:
                 return None
             rows = tx.connection.execute(
-                select(members, fences.c.changes)
+                select(members, (members.c.until - now).label("left_us"), fences.c.changes)
                 .join(fences, fences.c.id == 1)
-                .where(members.c.role == LOADER_ROLE, members.c.until > now)
+                .where(members.c.role == LOADER_ROLE)
                 .order_by(members.c.id)
             ).all()
-            changes = rows[0].changes if rows else 0
-            return BeatAnswer([_restore_member(row) for row in rows], changes)
+            return BeatAnswer(
+                [_restore_member(row) for row in rows if row.left_us > 0],
+                frozenset(row.id for row in rows if row.left_us <= 0),
+                rows[0].changes if rows else 0,
+            )
 
     def leave(self, member_id: str) -> None:
         """Take a process off the list that ends, and give up what it has."""

@@ -71,10 +71,12 @@ class BeatAnswer:
 
     Attributes:
         loaders: the live members with the role of a loader, in one order for all who ask.
+        silent: the ids of those that are listed and lost.
         changes: grows with each change of units.
     """
 
     loaders: Sequence[ClusterMember]
+    silent: frozenset[str]
     changes: int
 
 

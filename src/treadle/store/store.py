@@ -25,7 +25,6 @@ from treadle.store.errors import MissingStoreError
 from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
-from treadle.store.leases import LeaseRepository
 from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.logs import FIRST_LOG, LogRepository, make_first_log, name_log
@@ -88,7 +87,6 @@ class Store:
         self.destinations = DestinationRepository(database)
         self.checks = CheckRepository(database)
         self.moves = MoveRepository(database)
-        self.leases = LeaseRepository(database)
         self.members = MemberRepository(database)
         self.units = UnitRepository(database)
         self.tables = TableRepository(database)

@@ -348,7 +348,6 @@ BOOKKEEPING = {
     "members.leave",
     "members.forget_place",
     "units.take_units",
-    "leases.take_lease",
     "units.give_up_units",
     "units.leave_fences_out",
     "tokens.record_first_use",
