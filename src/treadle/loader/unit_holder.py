@@ -27,6 +27,9 @@ from treadle.store.membership import (
 )
 from treadle.store.store import Store
 
+AFTER_SECONDS: Final = 0.02
+"""A beat that is to see that somebody is lost comes so long after it."""
+
 LOST_KEPT: Final = 100
 """Lost members whose sessions a destination that was not reached so far may still have to end."""
 
@@ -69,6 +72,7 @@ class UnitHolder:
         self._seen: tuple[object, ...] | None = None
         self._overtaken: dict[str, int] = {}
         """Unit -> the greatest fence that a destination was seen to hold of it."""
+        self._pause_seconds = MEMBER_BEAT_SECONDS
         self._is_silent = False
         """Whether the store has not answered the last beat."""
         self._reports: SimpleQueue[tuple[str, int]] = SimpleQueue()
@@ -209,6 +213,8 @@ class UnitHolder:
                 self._come_back()
                 return
             self._record = self._record.add_beat(begun, self._monotonic())
+            # So that a loader that is about to be lost is followed the moment it is.
+            self._pause_seconds = min(MEMBER_BEAT_SECONDS, answer.next_us / 1e6 + AFTER_SECONDS)
             self._follow(answer)
 
     def _take_reports(self) -> None:
@@ -298,7 +304,7 @@ class UnitHolder:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._woken.wait(MEMBER_BEAT_SECONDS)
+            self._woken.wait(self._pause_seconds)
             if self._stop.is_set():
                 return
             try:

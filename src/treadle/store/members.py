@@ -116,6 +116,7 @@ class MemberRepository(StoreRepository):
                 [_restore_member(row) for row in rows if row.left_us > 0],
                 frozenset(row.id for row in rows if row.left_us <= 0),
                 rows[0].changes if rows else 0,
+                min((row.left_us for row in rows if row.left_us > 0), default=MEMBER_LASTS_US),
             )
 
     def leave(self, member_id: str) -> None:

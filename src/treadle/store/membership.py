@@ -73,11 +73,13 @@ class BeatAnswer:
         loaders: the live members with the role of a loader, in one order for all who ask.
         silent: the ids of those that are listed and lost.
         changes: grows with each change of units.
+        next_us: microseconds until the first of the loaders is lost unless it beats.
     """
 
     loaders: Sequence[ClusterMember]
     silent: frozenset[str]
     changes: int
+    next_us: int = MEMBER_LASTS_US
 
 
 @dataclass(frozen=True, slots=True)
