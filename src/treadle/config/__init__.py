@@ -18,7 +18,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 from urllib.parse import quote, urlsplit
 
 from treadle.config.kinds import (
@@ -81,6 +81,9 @@ __all__ = [
     "is_loopback",
     "mask_password",
 ]
+
+LOADERS_MAX: Final = 16
+"""Most processes that load, on one machine."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -277,6 +280,12 @@ class Config(CheckedSettings):
         shown="the address that a request was sent to",
     )
     workers: int = define_setting(1, NumberKind(1, 64), "processes that answer requests")
+    loaders: int = define_setting(
+        1,
+        NumberKind(1, LOADERS_MAX),
+        "processes that load; they share the tables of each PostgreSQL destination, and one of "
+        "them loads DuckDB files",
+    )
     load_age_seconds: float = define_setting(
         1.0,
         NumberKind(0, 86_400, whole=False, unit="seconds"),

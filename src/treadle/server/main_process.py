@@ -16,6 +16,7 @@ from treadle.logging_setup import reopen_log_file, set_up_logging
 from treadle.server.child_channel import encode_orders
 from treadle.server.file_limit import raise_file_limit
 from treadle.server.listener import ServerListener, open_listener
+from treadle.server.loader_names import name_loader
 from treadle.server.startup_process import StartupProcess, StartupWork
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 from treadle.server_address import remove_address
@@ -151,13 +152,25 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
         for number in range(1, config.workers + 1)
     ]
     desk = job("desk", "desk", (), 0, "the end of its checks", DESK_STOP_SECONDS)
-    loader = job("loader", "loader", (), 1, "the load it is in", LOADER_STOP_SECONDS)
+    loaders = [
+        replace(
+            job(
+                name_loader(number),
+                "loader",
+                (),
+                1,
+                "the load it is in",
+                LOADER_STOP_SECONDS,
+            ),
+            environment=LOADER_ENVIRONMENT,
+        )
+        for number in range(1, config.loaders + 1)
+    ]
     courier = job("courier", "courier", (), 1, "answers of hooks", COURIER_STOP_SECONDS)
-    loader = replace(loader, environment=LOADER_ENVIRONMENT)
     return [
         *workers,
         replace(desk, awaited=False, rests=True),
-        loader,
+        *loaders,
         # With a mail server it looks for problems all the time.
         replace(courier, rests=config.smtp_url is None),
     ]

@@ -25,10 +25,10 @@ from treadle.store.errors import MissingStoreError
 from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
-from treadle.store.leases import LeaseRepository
 from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.logs import CLOSED, FIRST_LOG, LogRepository, make_first_log, name_log
+from treadle.store.members import MemberRepository
 from treadle.store.migration import LEAST_VERSION, has_schema, migrate_schema
 from treadle.store.moves import MoveRepository
 from treadle.store.notices import NoticeRepository
@@ -54,6 +54,7 @@ from treadle.store.trail_event import (
     TrailAction,
     TrailTarget,
 )
+from treadle.store.units import UnitRepository, make_fences
 from treadle.store.users import UserRepository
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class Store:
         self.destinations = DestinationRepository(database)
         self.checks = CheckRepository(database)
         self.moves = MoveRepository(database)
-        self.leases = LeaseRepository(database)
+        self.members = MemberRepository(database)
+        self.units = UnitRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)
         self.logs = LogRepository(database)
@@ -289,6 +291,7 @@ def _read_installation_id(database: StoreDatabase) -> str:
                 .on_conflict_do_nothing()  # another process may have been first
             )
             make_first_log(tx)
+            make_fences(tx)
             row = tx.connection.execute(select(meta)).one()
     if not tx.cipher.is_key_of(row.key_check):
         raise OperatorError(

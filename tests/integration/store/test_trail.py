@@ -347,7 +347,13 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
 
 BOOKKEEPING = {
     "loads.fold_loads",
-    "leases.leave_fences_out",
+    "members.join",
+    "members.beat",
+    "members.leave",
+    "members.forget_place",
+    "units.take_units",
+    "units.give_up_units",
+    "units.leave_fences_out",
     "tokens.record_first_use",
     "tokens.record_uses",
     "tokens.record_refusals",
@@ -364,7 +370,6 @@ BOOKKEEPING = {
     "checks.finish_check",
     "destinations.release_destinations",
     "destinations.follow_folder",
-    "leases.take_lease",
     "tables.record_rebuilt",
     "loads.record_load",
     "loads.record_loads",
