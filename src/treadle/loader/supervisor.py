@@ -102,6 +102,7 @@ class LoaderSupervisor:
         place: where it runs (`ClusterMember.place`).
         name: of this process among those of its place.
         beats: other loaders may run, here or elsewhere (`UnitHolder`).
+        on_refused: see `UnitHolder`.
         tells_local: this process tells what waits in the logs of its machine, for all of them.
         loads_files: returns whether this process may load a destination that one process at a time
             can open. One loader of a machine does.
@@ -129,6 +130,7 @@ class LoaderSupervisor:
     place: str = "here"
     name: str = "loader"
     beats: bool = False
+    on_refused: Callable[[], None] = lambda: None
     tells_local: bool = True
     loads_files: Callable[[ConfiguredDestination], bool] = lambda row: True
     log_quota: LogQuota = field(default_factory=LogQuota)
@@ -189,7 +191,7 @@ class LoaderSupervisor:
             __version__,
             self.clock(),
         )
-        self.units = UnitHolder(self.store, member, beats=self.beats)
+        self.units = UnitHolder(self.store, member, beats=self.beats, on_refused=self.on_refused)
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Load until `stop` is set; then finish the loads that are under way."""

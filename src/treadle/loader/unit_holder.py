@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import Final
+from typing import Any, Final
 
 from treadle import failpoint
 from treadle.clock import read_monotonic
@@ -25,6 +25,7 @@ from treadle.store.membership import (
     ClusterMember,
     HeldUnit,
 )
+from treadle.store.releases import THIS_RELEASE
 from treadle.store.store import Store
 
 AFTER_SECONDS: Final = 0.02
@@ -47,6 +48,8 @@ class UnitHolder:
         member: this process.
         beats: others may take what it has, so that it has to say that it is there.
         monotonic: microseconds, of a clock that nobody sets.
+        on_refused: called when the store asks for a newer treadle than this; it begins nothing
+            more then.
     """
 
     def __init__(
@@ -56,11 +59,13 @@ class UnitHolder:
         *,
         beats: bool,
         monotonic: Callable[[], int] = read_monotonic,
+        on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._member = member
         self._beats = beats
         self._monotonic = monotonic
+        self._on_refused = on_refused
         self._lasts_us = MEMBER_LASTS_US if beats else FOREVER_US
         self._lock = threading.RLock()
         self._woken = threading.Event()
@@ -208,9 +213,17 @@ class UnitHolder:
             begun = self._monotonic()
             if not self._is_joined:
                 self._join()
-            answer = self._store.members.beat(self._member.id, self._notes.encode(), self._lasts_us)
+            answer = self._store.members.beat(
+                self._member.id, _encode_notes(self._notes), self._lasts_us
+            )
             if answer is None:
                 self._come_back()
+                return
+            refusal = THIS_RELEASE.find_refusal(answer.least_schema, answer.form)
+            if refusal is not None:
+                logger.error("this loader stops: %s", refusal)
+                self._stop.set()
+                self._on_refused()
                 return
             self._record = self._record.add_beat(begun, self._monotonic())
             # So that a loader that is about to be lost is followed the moment it is.
@@ -223,7 +236,7 @@ class UnitHolder:
             self._overtaken[unit] = max(held, self._overtaken.get(unit, 0))
 
     def _join(self) -> None:
-        self._member = replace(self._member, notes=self._notes.encode())
+        self._member = replace(self._member, notes=_encode_notes(self._notes))
         self._store.members.join(self._member, self._lasts_us)
         self._is_joined = True
 
@@ -284,7 +297,7 @@ class UnitHolder:
         notes = replace(self._notes, settled=frozenset())
         above = max((self._overtaken[unit] for unit in again), default=0)
         taken = self._store.units.take_units(
-            self._member.id, plan.take.union(again), notes.encode(), above
+            self._member.id, plan.take.union(again), _encode_notes(notes), above
         )
         if not taken.units:
             return
@@ -325,3 +338,8 @@ class UnitHolder:
                 if self._is_silent:
                     logger.info("the beat of this loader was taken again")
                 self._is_silent = False
+
+
+def _encode_notes(notes: LoaderNotes) -> dict[str, Any]:
+    """Return the notes of a loader for the store, with what its release knows."""
+    return {**notes.encode(), **THIS_RELEASE.notes}

@@ -37,6 +37,7 @@ from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
 from treadle.store.recipients import RecipientRepository
 from treadle.store.rejects import RejectRepository
+from treadle.store.releases import THIS_RELEASE, ReleaseRepository
 from treadle.store.schema import logs, meta
 from treadle.store.schema_events import SchemaEventRepository
 from treadle.store.secrets import SecretCipher
@@ -71,6 +72,7 @@ class Store:
         tokens: access tokens of all kinds.
         sessions: of the console, and what opens them.
         logs: the logs of the installation.
+        releases: which releases of treadle may use the store.
         users: people who sign in to the console with a password.
         keys: the secret key in force.
     """
@@ -89,6 +91,7 @@ class Store:
         self.moves = MoveRepository(database)
         self.members = MemberRepository(database)
         self.units = UnitRepository(database)
+        self.releases = ReleaseRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)
         self.logs = LogRepository(database)
@@ -298,5 +301,8 @@ def _read_installation_id(database: StoreDatabase) -> str:
             f"the secret key is not the one this store was made with: bring back the old key file, "
             f"or set {KEY_VARIABLE} to the old key"
         )
+    refusal = THIS_RELEASE.find_refusal("", row.form)  # the schema was looked at before
+    if refusal is not None:
+        raise OperatorError(refusal)
     found: str = row.installation_id
     return found

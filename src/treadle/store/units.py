@@ -36,6 +36,17 @@ class UnitRepository(StoreRepository):
             rows = tx.connection.execute(select(units).order_by(units.c.unit)).all()
             return [HeldUnit(row.unit, row.holder, row.fence, row.taken_at) for row in rows]
 
+    def find_holder(self, unit: str) -> str | None:
+        """Return the member that has a unit and is there; None where nobody does."""
+        with self._database.read() as tx:
+            is_live = members.c.until > tell_now(tx, self._monotonic)
+            found: str | None = tx.connection.execute(
+                select(units.c.holder)
+                .join(members, members.c.id == units.c.holder)
+                .where(units.c.unit == unit, is_live)
+            ).scalar_one_or_none()
+            return found
+
     def list_holders(self) -> dict[str, Mapping[str, Any] | None]:
         """Return unit -> the notes of the member that has it; None where nobody that is listed."""
         with self._database.read() as tx:
