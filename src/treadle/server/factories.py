@@ -78,9 +78,11 @@ def follow_store_clock(store: Store) -> None:
 def name_place(config: Config) -> str:
     """Return what tells this server from every other that may use the same store.
 
-    The data folder is locked by the server, and the rest tells machines apart: with the number of
-    the boot also those that have one name by mistake.
+    It is the setting `member`, if that is set. The data folder is locked by the server, and the
+    rest tells machines apart: with the number of the boot also those that have one name by mistake.
     """
+    if config.member is not None:
+        return config.member
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

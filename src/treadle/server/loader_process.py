@@ -3,7 +3,7 @@
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from treadle import clock
@@ -13,16 +13,12 @@ from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.series_sampler import SeriesSampler
-from treadle.loader.spell_recorder import SpellRecorder
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
-from treadle.log.protocol import LogReader
 from treadle.log.registry import make_quota, open_reader
 from treadle.metrics.histograms import LOAD_SECONDS, DurationHistogram
-from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
-from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
-from treadle.server.errand_watch import wake_for_errands
+from treadle.server.child_channel import call_when_orphaned, end_server, report_ready
 from treadle.server.factories import (
     follow_store_clock,
     make_quota_table,
@@ -32,24 +28,10 @@ from treadle.server.factories import (
 from treadle.server.loader_names import FIRST_LOADER, name_loader
 from treadle.server.log_keeping import start_keeping
 from treadle.server.publication import FileTask, make_file_releaser, make_publisher
-from treadle.shared_counters import SharedCounters, sum_counters
+from treadle.server.watches import make_sampler, start_loader_watches
+from treadle.shared_counters import SharedCounters
 from treadle.shared_rows import SharedRows, remove_rows
 from treadle.store.store import Store
-from treadle.traces.refusal_file import read_counts
-from treadle.traces.refusals import merge_counts
-from treadle.traces.series_file import SeriesWriter
-from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
-from treadle.tracking.problem_kinds import FoundProblem
-
-
-def make_sampler(config: Config, store: Store) -> SeriesSampler:
-    """Make what keeps figures over time."""
-    return SeriesSampler(
-        read_totals=lambda: {one.source_id: one for one in store.tables.list_source_totals()},
-        read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
-        open_writer=lambda: SeriesWriter(config.series_path),
-        clock=clock.read_clock,
-    )
 
 
 def _make_load_histogram(config: Config, name: str) -> Callable[[str, float], None]:
@@ -114,36 +96,17 @@ def make_loader(
         place=name_place(config),
         name=name,
         beats=beats,
+        on_refused=end_server,
         tells_local=is_first,
         # They are of this machine, and one process at a time can open each.
         loads_files=lambda row: is_first,
     )
 
 
-def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
-    """Make what notes when problems began and ended."""
-    watch = RejectionWatch()
-    opened: list[LogReader] = []
-
-    def find(now: int) -> Sequence[FoundProblem]:
-        if not opened:
-            opened.append(open_reader(config, store.logs))
-        return find_shown_problems(
-            store,
-            opened[0],
-            make_quota(config),
-            watch,
-            now,
-            int(config.load_age_seconds * 1_000_000),
-            merge_counts(read_counts(config.refusals_path, now)),
-            read_server(config.counters_path, config.examinations_path, now),
-        )
-
-    return SpellRecorder(find, config.problems_path, clock.read_clock)
-
-
 class ServerDuties:
     """What a server does once, beside loading: threads of its first loader.
+
+    In a cluster a member with the role control does it, whose console and errands it is for.
 
     Args:
         config: the settings.
@@ -156,27 +119,14 @@ class ServerDuties:
         self, config: Config, store: Store, sampler: SeriesSampler, stop: threading.Event
     ) -> None:
         self._copying = FileTask()
-        recorder = make_spell_recorder(config, store)
         publisher = make_publisher(config, self._copying)
-
-        def wake() -> None:
-            wake_for_errands(store.errands.list_open_kinds, wake_child, stop)
-
-        tasks: dict[str, Callable[[], None]] = {
-            "series": partial(sampler.run, stop),
-            "errands": wake,
-            "problems": partial(recorder.run, stop),
-        }
+        self._threads = start_loader_watches(config, store, sampler, stop)
         if publisher is not None:
-            tasks["publish"] = partial(publisher.run, stop)
-        self._threads = [
-            threading.Thread(target=task, name=name, daemon=True) for name, task in tasks.items()
-        ]
-
-    def start(self) -> None:
-        """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+            publishing = threading.Thread(
+                target=publisher.run, args=(stop,), name="publish", daemon=True
+            )
+            publishing.start()
+            self._threads.append(publishing)
 
     def join(self) -> None:
         """Wait for their end, but not for ever."""
@@ -206,10 +156,10 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
     if name == FIRST_LOADER:
         for number in range(config.loaders + 1, LOADERS_MAX + 1):  # of an earlier start
             remove_rows(config.counters_path, name_loader(number), WAITING_COLUMNS)
-        sampler = make_sampler(config, store)
-        duties = ServerDuties(config, store, sampler, stop)
-        duties.start()
         keeping = start_keeping(config, store, stop)
+        if not config.in_cluster:
+            sampler = make_sampler(config, store)
+            duties = ServerDuties(config, store, sampler, stop)
     beats = config.loaders > 1 or config.store is not None
     loader = make_loader(config, store, sampler, name, beats=beats)
     exporter = None
