@@ -37,6 +37,7 @@ BELOW: dict[str, set[str]] = {
     "timestamps": set(),
     "clock": set(),
     "files": set(),
+    "folder_move": {"errors", "files", "timestamps"},
     "failpoint": set(),
     "sqlite_snapshot": {"files"},
     "records": VALUES,
@@ -64,7 +65,8 @@ BELOW: dict[str, set[str]] = {
     | {"tracking", "http", "control", "questions", "traces", "console_link", "people"},
     "people": RIM | {"store"},
     "console_link": set(),
-    "maintenance": DATA | {"tracking", "traces", "certificate", "config", "data_lock"},
+    "maintenance": DATA
+    | {"tracking", "traces", "certificate", "config", "data_lock", "folder_move"},
     "config": VALUES,
     "certificate": RIM,
     "guide": set(),

@@ -119,13 +119,30 @@ def migrate_schema(engine: Engine, *, make: bool = True) -> None:
             return
     with begin_write(engine) as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL lock_timeout = 0"))  # a migration may take longer
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            _take_turn(connection)
         found = read_revision(connection)
         if found is None:
             _make_schema(connection)
         elif found != HEAD_REVISION and not allows_older(connection, found):
             _migrate_store(engine, connection, found)
+
+
+def make_schema(connection: Connection) -> None:
+    """Make the schema in a database on a server that has none, in the caller's transaction.
+
+    Raises:
+        OperatorError: it has one.
+    """
+    _take_turn(connection)
+    if read_revision(connection) is not None:
+        raise OperatorError("another process has just made a store in this database")
+    _make_schema(connection)
+
+
+def _take_turn(connection: Connection) -> None:
+    """Wait for others who make or migrate the schema, until the transaction ends."""
+    connection.execute(text("SET LOCAL lock_timeout = 0"))  # a migration may take longer
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
 def allows_older(connection: Connection, found: str) -> bool:

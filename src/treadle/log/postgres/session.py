@@ -33,7 +33,7 @@ from treadle.log.postgres.outcome import (
     is_unreplicated,
     judge_error,
 )
-from treadle.log.postgres.schema import FORM, SCHEMA_LOCK
+from treadle.log.postgres.schema import SCHEMA_LOCK, find_obstacle
 from treadle.log.protocol import IdempotencyKey
 from treadle.log.slots import compute_slot
 from treadle.quotas import QuotaReachedError
@@ -474,11 +474,9 @@ class LaneSession:
                 f"the log's database has no log {self._log}: name another database, or add the log"
             )
         log_id, state, segment, last, form = row
-        if form > FORM:
-            raise OperatorError(
-                f"log {self._log} was made by a newer treadle (its form is {form}, this one knows "
-                f"{FORM}): install that version again"
-            )
+        obstacle = find_obstacle(self._log, state, form)
+        if obstacle is not None:
+            raise OperatorError(obstacle)
         return LogPlace(str(log_id), str(state), int(segment), int(last), timeline)
 
 
