@@ -87,7 +87,8 @@ meta: Final = Table(
     Column("installation_id", String(36), nullable=False),
     Column("key_check", String(64), nullable=False),
     Column("revision", BigInteger, nullable=False),
-    # Not read any more: `logs` has it. It goes with a later release.
+    # Nothing reads or writes it since `logs` has the ids of all logs (revision 0027). The release
+    # after the one with that revision removes it (docs/contributing/add-a-migration.md).
     Column("log_id", String(64), nullable=False, server_default=""),
     # The reports of loads that finished before are folded (load_folding.py).
     _total_column("folded_until"),
