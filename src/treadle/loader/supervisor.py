@@ -33,7 +33,7 @@ from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
-from treadle.log.joined import list_readers
+from treadle.log.joined import list_present_backlogs, list_readers
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog, TrimPoint
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
@@ -194,11 +194,11 @@ class LoaderSupervisor:
             # so that another loader is not given those entries.
             claims = [(loader, loader.claimed_tables) for loader in self._list_loaders()]
             settled = self._ask_moves()
-            self._mark_loaded(reader)
-            backlogs = reader.list_backlogs()
+            untold = self._mark_loaded(reader)
+            backlogs = list_present_backlogs(reader)
             self._publish(reader, backlogs)
-            held = self._moves.held_sources
-            self._settle_moves(settled)
+            held = self._moves.held_sources | untold
+            self._settle_moves([move for move in settled if move.source_id not in untold])
             waiting = group_by_destination(
                 (one for one in backlogs if one.source_id not in held), self._destination_of
             )
@@ -423,8 +423,15 @@ class LoaderSupervisor:
         self._loaders.clear()
         self._retiring.clear()
 
-    def _mark_loaded(self, reader: LogReader) -> None:
-        """Tell the log how far tables are loaded; what it does not take now is told later."""
+    def _mark_loaded(self, reader: LogReader) -> set[int]:
+        """Tell the log how far tables are loaded; what it does not take now is told later.
+
+        Returns:
+            The sources whose log did not take it, where there are others.
+
+        Raises:
+            RetriableError: the only log did not take it.
+        """
         loaded: dict[TableKey, int] = {}
         while True:
             try:
@@ -432,14 +439,20 @@ class LoaderSupervisor:
             except queue.Empty:
                 break
             loaded[key] = position
+        is_only = len(list_readers(reader)) == 1
+        untold: set[int] = set()
         for key, position in list(loaded.items()):
             try:
                 reader.mark_loaded(*key, position)
             except RetriableError:
-                for rest in loaded.items():
-                    self._loaded.put(rest)
-                raise
+                if is_only:
+                    for rest in loaded.items():
+                        self._loaded.put(rest)
+                    raise
+                self._loaded.put((key, position))
+                untold.add(key[0])
             del loaded[key]
+        return untold
 
     def _trim(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
         """Remove what is older than its retention; all that is loaded while the log is full.

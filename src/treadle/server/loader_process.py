@@ -25,6 +25,7 @@ from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
 from treadle.server.errand_watch import wake_for_errands
 from treadle.server.factories import follow_store_clock, make_quota_table, open_store
+from treadle.server.log_keeping import start_keeping
 from treadle.server.publication import FileTask, make_file_releaser, make_publisher
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import SharedRows
@@ -146,6 +147,7 @@ def run_loader(config: Config) -> None:
     recorder = make_spell_recorder(config, store)
     recording = threading.Thread(target=recorder.run, args=(stop,), name="problems", daemon=True)
     recording.start()
+    keeping = start_keeping(config, store, stop)
     loader = make_loader(config, store, sampler)
     exporter = None
     if config.otel_endpoint is not None:
@@ -170,4 +172,6 @@ def run_loader(config: Config) -> None:
     sampling.join(5.0)
     waking.join(5.0)
     recording.join(5.0)
+    if keeping is not None:
+        keeping.join(5.0)
     store.close()
