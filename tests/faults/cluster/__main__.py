@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace, tally: Tally, worst: dict[str, float]) ->
         networked=not arguments.here,
         apart=arguments.apart,
         points=POINTS,
+        destinations=2,
     )
     numbers = range(arguments.first, arguments.first + arguments.schedules)
     met = dict.fromkeys(MET, 0)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from tests.faults.cluster.databases import DatabaseGroup, NetworkedCluster, NetworkedServer
 from tests.faults.cluster.network import NamespaceNetwork
@@ -20,6 +20,9 @@ from tests.faults.cluster.senders import GateAddress, GateList
 from tests.faults.serve import SYSTEM_CLOCK
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_cluster import PostgresCluster
+
+PLACES: Final = ("Warehouse", "Lake")
+"""Destinations by name: the first one, and where sources are moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class RigPlan:
         apart: the store has servers of its own.
         logs: how many logs share the database.
         points: failpoints at which members may be killed.
+        destinations: databases of the warehouse that sources may be moved between.
     """
 
     gates: int = 3
@@ -43,6 +47,7 @@ class RigPlan:
     apart: bool = False
     logs: int = 2
     points: tuple[str, ...] = ()
+    destinations: int = 1
 
     def make_topology(self) -> ClusterTopology:
         """Name the members."""
@@ -58,6 +63,7 @@ class RigPlan:
             logs=logs,
             stores=stores if self.apart else logs,
             points=name_points(gates, loaders, self.points),
+            destinations=self.destinations,
         )
 
 
@@ -92,6 +98,7 @@ class ClusterInstallation:
         self.network: NamespaceNetwork | None = None
         self.groups: dict[str, DatabaseGroup] = {}
         self.members: dict[str, ClusterMember] = {}
+        self.places: dict[str, str] = {}
         self.gates = GateList()
         self.secret_key = secrets.token_hex(32)
         self.client_id = 0
@@ -126,7 +133,10 @@ class ClusterInstallation:
         else:
             warehouse = PostgresServer()
         stack.enter_context(warehouse)
-        self.warehouse = warehouse.create_database("warehouse")
+        self.places = {
+            name: warehouse.create_database(name.lower())
+            for name in PLACES[: self.plan.destinations]
+        }
         for name in self.topology.databases:
             cluster = (
                 PostgresCluster(standbys)
@@ -164,10 +174,13 @@ class ClusterInstallation:
         made = json.loads(said)
         self.client_id = int(made["stitch_client_id"])
         self._account = {"Authorization": f"Bearer {made['access_token']}"}
-        url = self.folder / "warehouse.url"
-        url.write_text(self.warehouse)
-        url.chmod(0o600)
-        self.run_treadle("destination", "create", "--url-file", str(url), "--name", "Warehouse")
+        for name, url in self.places.items():
+            file = self.folder / f"{name}.url"
+            file.write_text(url)
+            file.chmod(0o600)
+            words = ["destination", "create", "--url-file", str(file), "--name", name]
+            # Sources load into the first one until they are moved.
+            self.run_treadle(*words, *(["--ignore-unmapped-sources"] if name != PLACES[0] else []))
 
     def _make_member(self, name: str) -> ClusterMember:
         role = {"gate": "ingest", "loader": "loader", "control": "control"}[name.split("-")[0]]

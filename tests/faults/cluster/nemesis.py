@@ -234,7 +234,10 @@ class ClusterNemesis:
     @contextlib.contextmanager
     def _move(self, _: FaultStep) -> Iterator[None]:
         since = time.monotonic()
-        self.move()
+        try:
+            self.move()
+        except RuntimeError:  # the store is away, or the former destination cannot be asked now
+            self.counts["moves refused"] = self.counts.get("moves refused", 0) + 1
         self.impaired.add(LOADING, TimeWindow(since, time.monotonic() + MOVE_SECONDS))
         yield
 
