@@ -203,11 +203,6 @@ class ClusterInstallation:
             self.members[name].wait_until_started()
         self._name_gates()
 
-    def _join(self, name: str) -> ClusterMember:
-        member = self._make_member(name)
-        member.begin_start()
-        return member.wait_until_started()
-
     def _name_gates(self) -> None:
         self.gates.replace(
             [

@@ -127,7 +127,7 @@ class ClusterRig(ClusterInstallation):
             self.groups,
             self.network,
             impaired,
-            self._join,
+            self._make_member,
             self._name_gates,
             self._move_source,
             self.said,
