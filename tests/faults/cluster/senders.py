@@ -97,6 +97,11 @@ class GateList:
             with self._lock:
                 del self._waiting[me]
 
+    def list_waits(self) -> "list[tuple[str, float]]":
+        """Return which gates are waited for, and since when."""
+        with self._lock:
+            return [*self._waiting.values()]
+
     def choose(self, dice: random.Random, now: float, other_than: str | None = None) -> GateAddress:
         """Draw one that answers, another one than before where there are several."""
         with self._lock:
