@@ -116,6 +116,9 @@ def run_one(
     result = rig.run_schedule(schedule)
     tally.note(f"schedule {number}", result.violations)
     tally.add(**result.counts)
+    tally.add(**{"bounds exceeded on a busy machine": len(result.late)})
+    for text in result.late:
+        say(f"  schedule {number}, on a busy machine: {text}")
     found = (result.silence, result.stall, max(result.resumed, default=0.0))
     for name, seconds in zip(worst, found, strict=True):
         worst[name] = max(worst[name], seconds)
@@ -151,7 +154,7 @@ def write_record(
         "failed": tally.failed,
         "counts": {
             **tally.counts,
-            **{f"ms: longest {name}": round(1000 * value) for name, value in worst.items()},
+            **{f"ms, longest {name}": round(1000 * value) for name, value in worst.items()},
         },
         "violations": tally.violations,
         "seconds": round(seconds),

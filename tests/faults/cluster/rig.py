@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import random
 import threading
 import time
@@ -49,6 +50,9 @@ SENDERS: Final[Mapping[Manner, int]] = {"keyed": 4, "named": 2, "once": 2}
 RECEIPTS_MAX: Final = 150
 """Receipts that are asked for over HTTP; the positions of all are compared."""
 
+LOAD_MAX: Final = 4.0
+"""Processes that may want a core for bounds of time to be judged; a rig alone has two."""
+
 SCHEMA: Final = "web"
 MET: Final = {
     "fenced loads": "was overtaken by lease",
@@ -65,6 +69,7 @@ class ScheduleResult:
 
     Attributes:
         violations: in words.
+        late: bounds of time that were exceeded while the machine had much else to do.
         counts: figures for the report.
         silence: longest time without an acceptance that should have been, in seconds.
         stall: of a table.
@@ -72,10 +77,20 @@ class ScheduleResult:
     """
 
     violations: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     silence: float = 0.0
     stall: float = 0.0
     resumed: list[float] = field(default_factory=list)
+
+
+def is_overloaded(minute: float, *_: float) -> bool:
+    """Return whether so much else wants the processor that bounds of time say nothing.
+
+    Args:
+        minute: processes that wanted it on average over the last minute.
+    """
+    return minute > LOAD_MAX * (os.cpu_count() or 1)
 
 
 class ClusterRig(ClusterInstallation):
@@ -152,6 +167,11 @@ class ClusterRig(ClusterInstallation):
         self._revive_members(result)
         result.violations += self._pause()
         result.violations += self._compare(impaired, span, moved="move" in nemesis.counts)
+        late = self._judge_times(impaired, span)
+        if is_overloaded(*os.getloadavg()):
+            result.late += late
+        else:
+            result.violations += late
         self._measure(result, impaired, nemesis, span)
         return result
 
@@ -230,7 +250,11 @@ class ClusterRig(ClusterInstallation):
         found += self.watch.take_found()
         if not moved:
             found += checks.find_crossed_loads(self._read_loads())
-        found += bounds.find_silences(
+        return found
+
+    def _judge_times(self, impaired: ImpairedTimes, span: TimeWindow) -> list[str]:
+        """What took too long."""
+        found = bounds.find_silences(
             self.records.answered, span, impaired.when_nothing_is_accepted()
         )
         found += bounds.find_stalls(
@@ -324,7 +348,7 @@ class ClusterRig(ClusterInstallation):
         """The states of some receipts, as gates tell them."""
         receipts = list(self.records.receipts)
         chosen = random.Random(self._number).sample(receipts, min(len(receipts), RECEIPTS_MAX))
-        gate = self.gates.list()[self._number % len(self.gates.list())]
+        gate = self.gates.list_gates()[self._number % len(self.gates.list_gates())]
         headers = {"Authorization": f"Bearer {self.records.token}"}
         states: dict[str, list[str]] = {}
         connection = http.client.HTTPConnection(gate.host, gate.port, timeout=70)

@@ -75,7 +75,7 @@ class GateList:
         with self._lock:
             self._gates = list(gates)
 
-    def list(self) -> "list[GateAddress]":
+    def list_gates(self) -> list[GateAddress]:
         """Return all of them."""
         with self._lock:
             return list(self._gates)
@@ -97,7 +97,7 @@ class GateList:
             with self._lock:
                 del self._waiting[me]
 
-    def list_waits(self) -> "list[tuple[str, float]]":
+    def list_waits(self) -> list[tuple[str, float]]:
         """Return which gates are waited for, and since when."""
         with self._lock:
             return [*self._waiting.values()]
@@ -325,7 +325,7 @@ class RevocationWatch(threading.Thread):
             return
         token = str(made["access_token"])
         # Every gate knows it: what it knows it has to forget.
-        for gate in self.records.gates.list():
+        for gate in self.records.gates.list_gates():
             self._asking.submit(self._push, gate, token, None)
         while not self.end:
             status, _ = self.call("DELETE", f"{path}/{made['id']}")
@@ -335,7 +335,7 @@ class RevocationWatch(threading.Thread):
         revoked_at = time.monotonic()
         self.revoked += 1
         time.sleep(1.0)
-        for gate in self.records.gates.list():
+        for gate in self.records.gates.list_gates():
             self._asking.submit(self._push, gate, token, revoked_at)
 
     def _push(self, gate: GateAddress, token: str, revoked_at: float | None) -> None:
