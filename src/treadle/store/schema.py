@@ -93,6 +93,8 @@ meta: Final = Table(
     _total_column("folded_until"),
     # The newest schema revision that a treadle has to know to open the store (migration.py).
     Column("least_version", String(32), nullable=False, server_default=""),
+    # The form of entries that members write (releases.py).
+    Column("form", Integer, nullable=False, server_default="1"),
 )
 
 # The logs of the installation (logs.py). Log 0 is the file in the data folder; its id is empty
@@ -593,7 +595,45 @@ server_operations: Final = Table(
     sqlite_autoincrement=True,
 )
 
-# The loader that may load into a destination now (leases.py).
+# Every process that runs (members.py). `until` is by the clock that all of them ask; see there.
+members: Final = Table(
+    "members",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("place", Text, nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("version", String(32), nullable=False),
+    _time_column("since"),
+    _time_column("until"),
+    Column("notes", JSON, nullable=False),
+    Index("ix_members_by_place", "place", "name"),
+)
+
+# What one loader at a time has (units.py). The row stays when nobody has the unit. The holder is
+# the id of a member, whose row may be gone.
+units: Final = Table(
+    "units",
+    metadata,
+    Column("unit", String(32), primary_key=True),
+    Column("holder", String(36)),
+    Column("fence", BigInteger, nullable=False),
+    _time_column("taken_at"),
+)
+
+# One row with the id 1. `last` is the greatest fence that was given; `changes` grows with each
+# change of units, so that a loader sees whether it has to read them.
+fences: Final = Table(
+    "fences",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("changes", BigInteger, nullable=False),
+)
+
+# The loader that may load into a destination, for treadle before units. It goes with a later
+# release; until then units.py keeps its fences above those of units.
 leases: Final = Table(
     "leases",
     metadata,

@@ -25,10 +25,10 @@ from treadle.store.errors import MissingStoreError
 from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
-from treadle.store.leases import LeaseRepository
 from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.logs import CLOSED, FIRST_LOG, LogRepository, make_first_log, name_log
+from treadle.store.members import MemberRepository
 from treadle.store.migration import LEAST_VERSION, has_schema, migrate_schema
 from treadle.store.moves import MoveRepository
 from treadle.store.notices import NoticeRepository
@@ -37,6 +37,7 @@ from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
 from treadle.store.recipients import RecipientRepository
 from treadle.store.rejects import RejectRepository
+from treadle.store.releases import THIS_RELEASE, ReleaseRepository
 from treadle.store.schema import logs, meta
 from treadle.store.schema_events import SchemaEventRepository
 from treadle.store.secrets import SecretCipher
@@ -54,6 +55,7 @@ from treadle.store.trail_event import (
     TrailAction,
     TrailTarget,
 )
+from treadle.store.units import UnitRepository, make_fences
 from treadle.store.users import UserRepository
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Store:
         tokens: access tokens of all kinds.
         sessions: of the console, and what opens them.
         logs: the logs of the installation.
+        releases: which releases of treadle may use the store.
         users: people who sign in to the console with a password.
         keys: the secret key in force.
     """
@@ -86,7 +89,9 @@ class Store:
         self.destinations = DestinationRepository(database)
         self.checks = CheckRepository(database)
         self.moves = MoveRepository(database)
-        self.leases = LeaseRepository(database)
+        self.members = MemberRepository(database)
+        self.units = UnitRepository(database)
+        self.releases = ReleaseRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)
         self.logs = LogRepository(database)
@@ -289,11 +294,15 @@ def _read_installation_id(database: StoreDatabase) -> str:
                 .on_conflict_do_nothing()  # another process may have been first
             )
             make_first_log(tx)
+            make_fences(tx)
             row = tx.connection.execute(select(meta)).one()
     if not tx.cipher.is_key_of(row.key_check):
         raise OperatorError(
             f"the secret key is not the one this store was made with: bring back the old key file, "
             f"or set {KEY_VARIABLE} to the old key"
         )
+    refusal = THIS_RELEASE.find_refusal("", row.form)  # the schema was looked at before
+    if refusal is not None:
+        raise OperatorError(refusal)
     found: str = row.installation_id
     return found

@@ -247,7 +247,7 @@ def _record(config: Config, manifest: BackupManifest, actor: StoreActor) -> None
     cipher = load_cipher(config.key_path, config.secret_key, config.next_secret_key)
     store = Store.open(config.store_url, cipher, actor=actor)
     try:
-        store.leases.leave_fences_out(FENCES_LEFT_OUT)
+        store.units.leave_fences_out(FENCES_LEFT_OUT)
         _follow_files(store, Path(manifest.data), config.data.resolve())
         store.trail.record_event(
             TrailAction.RESTORE_BACKUP,
