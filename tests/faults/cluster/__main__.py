@@ -81,20 +81,17 @@ def run(arguments: argparse.Namespace, tally: Tally, worst: dict[str, float]) ->
         destinations=2,
     )
     numbers = range(arguments.first, arguments.first + arguments.schedules)
-    met = dict.fromkeys(MET, 0)
     for begin in range(0, len(numbers), arguments.renew):
         with folder() as path, ClusterRig(path, plan, say) as rig:
             try:
                 for number in numbers[begin : begin + arguments.renew]:
                     run_one(rig, number, arguments, tally, worst)
             finally:
-                for name, count in rig.count_met().items():
-                    met[name] += count
+                tally.add(**rig.count_met())
                 if arguments.keep is not None:
                     keep_lines(rig, arguments.keep)
-    tally.add(**met)
     if len(numbers) >= arguments.renew and not arguments.only:
-        tally.note("the whole run", find_unmet(met, MET))
+        tally.note("the whole run", find_unmet(tally.counts, MET))
 
 
 def run_one(

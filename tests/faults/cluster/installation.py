@@ -21,6 +21,9 @@ from tests.faults.serve import SYSTEM_CLOCK
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_cluster import PostgresCluster
 
+SETUP_SECONDS_MAX: Final = 120.0
+"""A first call imports much, and the machine may be busy."""
+
 PLACES: Final = ("Warehouse", "Lake")
 """Destinations by name: the first one, and where sources are moved."""
 
@@ -220,8 +223,10 @@ class ClusterInstallation:
         for member in list(self.members.values()):
             member.end()
 
-    def call_control(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Call the Connect API of the first control member that answers.
+    def call_control(
+        self, method: str, path: str, body: object = None, seconds: float = 15.0
+    ) -> tuple[int, Any]:
+        """Call the Connect API of the first control member that answers in so many seconds.
 
         Raises:
             OSError: none of them does.
@@ -229,7 +234,7 @@ class ClusterInstallation:
         failure: Exception = OSError("there is no control member")
         for name in self.topology.controls:
             member = self.members[name]
-            connection = http.client.HTTPConnection(member.host, member.port, timeout=15)
+            connection = http.client.HTTPConnection(member.host, member.port, timeout=seconds)
             try:
                 text = None if body is None else json.dumps(body)
                 headers = {**self._account, "Content-Type": "application/json"}
@@ -246,7 +251,7 @@ class ClusterInstallation:
     def create_source(self, name: str) -> tuple[int, str]:
         """Make a source; returns its id and its token."""
         body = {"type": "import_api", "display_name": name}
-        status, source = self.call_control("POST", "/v4/sources", body)
+        status, source = self.call_control("POST", "/v4/sources", body, SETUP_SECONDS_MAX)
         if status not in (200, 201):
             raise RuntimeError(f"no source could be made: {status} {source}")
         return source["id"], next(iter(source["properties"]["token"].values()))

@@ -226,12 +226,20 @@ class ClusterRig(ClusterInstallation):
             "requests acknowledged": self.records.witness.acknowledged,
             "requests without an answer": self.records.witness.unanswered,
             "tokens revoked": self.revocations.revoked,
+            "revoked tokens taken by a gate that could not know": self._count_excused(impaired),
             **{f"{kind} could not be had here": 1 for kind in nemesis.skipped},
         }
         self.revocations.revoked = 0
         for name, count in self.records.counts.items():
             result.counts[name] = count
         self.records.counts.clear()
+
+    def _count_excused(self, impaired: ImpairedTimes) -> int:
+        """Count late pushes with revoked tokens that a gate took which was cut off or stopped."""
+        every = bounds.find_late_revocations(
+            self.revocations.pushes, ImpairedTimes(impaired.topology)
+        )
+        return len(every) - len(bounds.find_late_revocations(self.revocations.pushes, impaired))
 
     # --- comparing --------------------------------------------------------------------------------
 
