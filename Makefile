@@ -19,7 +19,7 @@ FUZZ_RUNS ?= 20000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run wheel test browser-test pictures store-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: run wheel test browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -42,6 +42,9 @@ pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from 
 
 store-test: $(VENV)/test.stamp ## The acceptance tests once more, with every store on PostgreSQL; before a release
 	STORE_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance $(ARGS)
+
+log-test: $(VENV)/test.stamp ## The acceptance tests once more, with every store and log on PostgreSQL; before a release
+	LOG_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance $(ARGS)
 
 release-test: $(VENV)/test.stamp $(VENV)/browser.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)

@@ -33,6 +33,11 @@ def make_storable(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def escape_nul(text: str) -> str:
+    r"""Return a text that every database stores, for people: NUL as `\x00`, not left out."""
+    return make_storable(text.replace("\0", _escape_number(0)))
+
+
 def make_clause(text: str) -> str:
     """Return a text as a part of a sentence: on one line, without a full stop."""
     return " ".join(text.split()).rstrip(".")
@@ -63,8 +68,12 @@ def escape_lines(text: str) -> str:
 def _escape_character(found: re.Match[str]) -> str:
     character = found[0]
     number = ord(character)
+    return _SHORT_ESCAPES.get(character) or _escape_number(number)
+
+
+def _escape_number(number: int) -> str:
     if number < 0x100:
-        return _SHORT_ESCAPES.get(character, f"\\x{number:02x}")
+        return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 

@@ -1,10 +1,13 @@
 """A treadle server per test, loading into each kind of destination.
 
-With STORE_TESTS=postgres in the environment each of them keeps its store on PostgreSQL.
+With STORE_TESTS=postgres in the environment each of them keeps its store on PostgreSQL, with
+LOG_TESTS=postgres its store and its log.
 """
 
+import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,12 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer
 
 from treadle.config import Config
+from treadle.log.remote_registry import POSTGRES, make_remote_log
 from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
 STORES_VARIABLE = "STORE_TESTS"
+LOGS_VARIABLE = "LOG_TESTS"
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +34,14 @@ def store_server() -> Iterator[PostgresServer]:
 @pytest.fixture(autouse=True)
 def _store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the stores of this test where the environment says."""
-    if os.environ.get(STORES_VARIABLE) != "postgres":
+    has_log = os.environ.get(LOGS_VARIABLE) == "postgres"
+    if not has_log and os.environ.get(STORES_VARIABLE) != "postgres":
         yield
         return
     if request.node.get_closest_marker("file_store"):
         pytest.skip("this is about the file of a store")
+    if has_log and request.node.get_closest_marker("file_log"):
+        pytest.skip("this is about the file of a log")
     server: PostgresServer = request.getfixturevalue("store_server")
     made: list[str] = []
 
@@ -45,9 +53,14 @@ def _store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         config.make_data_folder()
         made.append(server.create_database())
         there = path.read_text() if path.exists() else ""
-        path.write_text(f'store = "{made[-1]}"\nstore_durability = "none"\n{there}')
+        chosen = {"store": made[-1], "store_durability": "none", "log_durability": "none"}
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in chosen.items()]
+        path.write_text("".join([*lines, there]))
         path.chmod(0o600)
-        Store.open(made[-1], load_cipher(config.key_path)).close()
+        with closing(Store.open(made[-1], load_cipher(config.key_path))) as store:
+            if has_log:
+                log_id = make_remote_log(made[-1], 1, store.installation_id)
+                store.logs.add_log(log_id, POSTGRES, made[-1])
 
     monkeypatch.setattr(TreadleServer, "make_store", staticmethod(make_store))
     yield

@@ -40,7 +40,7 @@ from tests.servers.processes import children
 from treadle.errors import RetriableError, TreadleError
 from treadle.log.postgres.appender import PostgresAppender
 from treadle.log.postgres.installation import make_log
-from treadle.log.postgres.keeper import LogKeeper
+from treadle.log.postgres.keeper import KeeperConnection, LogKeeper
 from treadle.log.postgres.reader import PostgresReader
 from treadle.log.protocol import AppendUnknownError, DamagedEntry, IdempotencyKey, NewEntry
 
@@ -306,9 +306,13 @@ def one_cycle(number: int, nemesis: Nemesis, senders: Senders, url: str, tally: 
         found += wait_for_answers(senders, 20)
         if fault == "failover":
             found += find_violations(url, senders.sent)
-            LogKeeper(
-                url, LOG, 10**15, should_switch_segment=lambda *values, has_entries: has_entries
-            ).keep()
+            with closing(KeeperConnection(url)) as connection:
+                LogKeeper(
+                    connection,
+                    LOG,
+                    10**15,
+                    should_switch_segment=lambda *values, has_entries: has_entries,
+                ).keep()
     except (NoServerError, psycopg.Error, TreadleError) as error:
         found.append(f"the cycle could not be made: {error!r}")
     return found

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2] / "src" / "treadle"
 
 VALUES = {
     *("counting", "errors", "file_rights", "quotas", "smtp_url", "spreadsheet", "step_check"),
+    "postgres_place",
     "text",
     "timestamps",
 }
@@ -27,6 +28,7 @@ BELOW: dict[str, set[str]] = {
     "counting": set(),
     "errors": set(),
     "file_rights": set(),
+    "postgres_place": set(),
     "smtp_url": set(),
     "spreadsheet": set(),
     "step_check": set(),

@@ -204,7 +204,7 @@ def _copy_history(
     from treadle.log.protocol import ReadLimits
     from treadle.maintenance.history import HistoryCopy
 
-    require_log(config)
+    require_log(config, store)
     with _lock_copies(config), open_existing_log(config, store) as reader:
         copy = HistoryCopy(
             store=store,
@@ -255,7 +255,7 @@ def _count_waiting(config: Config, store: "Store", source: "Source") -> int:
     from treadle.log.registry import has_log
     from treadle.tracking.ledger import compute_ledger
 
-    if not has_log(config):
+    if not has_log(config, store.logs):
         return 0
     with open_existing_log(config, store) as reader:
         lines = compute_ledger(store, reader, (source.id,))

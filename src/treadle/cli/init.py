@@ -1,9 +1,10 @@
-"""`treadle init`: makes a store on PostgreSQL, once."""
+"""`treadle init`: makes a store on PostgreSQL and, if named, logs there, once."""
 
 import argparse
 from contextlib import closing
 
 from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.log_set import describe_logs, make_first_logs, parse_log_count
 from treadle.cli.output import print_json, print_line
 from treadle.cli.store_access import make_command_actor
 from treadle.config import Config
@@ -17,11 +18,17 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the next start begin a new log, because the one of the store is lost for good",
     )
+    parser.add_argument(
+        "--logs",
+        metavar="N",
+        help="how many logs the setting log gets (default 1, up to 64); sources are shared out",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def make_store(config: Config, arguments: Arguments) -> int:
-    """Make the tables, the first account and its token; change nothing where they are there."""
+    """Make the tables, the logs, the first account and its token; change nothing that is there."""
+    count = parse_log_count(config, arguments)
     if config.store is None:
         raise OperatorError(
             "`treadle init` makes a store on PostgreSQL: name it with --store, TREADLE_STORE or in "
@@ -39,6 +46,7 @@ def make_store(config: Config, arguments: Arguments) -> int:
         require_durability(config, store)
         if arguments.replace_log:
             store.forget_log()
+        added = make_first_logs(config, store, count)
         accounts = store.accounts.list_accounts()
         made = None if accounts else store.accounts.create_account(FIRST_ACCOUNT_NAME)
     if arguments.json:
@@ -48,6 +56,7 @@ def make_store(config: Config, arguments: Arguments) -> int:
                 "accounts": len(accounts) or 1,
                 "stitch_client_id": None if made is None else made[0].id,
                 "access_token": None if made is None else made[1],
+                **({} if config.log is None else {"logs": [one.number for one in added]}),
             }
         )
         return 0
@@ -59,6 +68,8 @@ def make_store(config: Config, arguments: Arguments) -> int:
         print_line(f"stitch_client_id: {account.id}")
         print_line(f"access_token: {token}  (shown this once)")
         print_line(_tell_key(config))
+    if added:
+        print_line(describe_logs(added, "Made"))
     if arguments.replace_log:
         print_line("The next start begins a new log. What was accepted and not loaded is lost.")
     return 0
@@ -75,8 +86,8 @@ def _tell_key(config: Config) -> str:
 
 COMMAND = CliCommand(
     words=("init",),
-    help="make a store on PostgreSQL with its first account, once",
+    help="make a store on PostgreSQL with its first account, and logs there, once",
     run=make_store,
     arguments=_arguments,
-    settings=("store_durability",),
+    settings=("store_durability", "log", "log_durability"),
 )

@@ -19,7 +19,7 @@ from treadle.counting import count_noun
 from treadle.errors import OperatorError, TreadleError
 from treadle.log.joined import join_spaces
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
-from treadle.log.registry import find_damage, list_log_files, open_folder
+from treadle.log.registry import find_damage, list_log_files, open_folder, open_remote_logs
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.text import format_bytes
 from treadle.timestamps import to_datetime
@@ -149,12 +149,20 @@ def print_entries(config: Config, arguments: Arguments) -> int:
 
 @contextmanager
 def _open_logs(config: Config) -> Iterator[dict[int, LogReader]]:
-    """Open the logs of the data folder by number; the store may be lost."""
+    """Open the logs by number; the store may be lost, and with it those of other machines."""
     require_log(config)
-    readers = open_folder(config)
     with ExitStack() as stack:
+        readers = open_folder(config)
         for reader in readers.values():
             stack.callback(reader.close)
+        if config.store is not None:
+            with open_existing_store(config) as store:
+                remote = open_remote_logs(config, store.logs)
+            for reader in remote.values():
+                stack.callback(reader.close)
+            readers |= remote
+        if not readers:
+            raise OperatorError(f"There is no log in {config.data}, and the store knows no other.")
         yield readers
 
 
@@ -230,6 +238,11 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
         # Without a store, what the logs themselves say of loaded positions is all there is.
         known = read_known_logs(config) if config.has_store() else {}
         files = list_log_files(config)
+        if not files:
+            raise OperatorError(
+                f"There is no log in {config.data}. One on PostgreSQL is mended there: from a "
+                "standby, or a backup."
+            )
         reasons = {
             number: find_damage(config, known.get(number, KnownLog()), number, whole=True)
             for number in files

@@ -29,7 +29,7 @@ def find_all_problems(config: Config, store: "Store") -> "list[FoundProblem]":
     from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
     from treadle.tracking.problem_kinds import order_problems
 
-    if not has_log(config):
+    if not has_log(config, store.logs):
         return []  # no server was started yet
     now = read_clock()
     with open_existing_log(config, store) as reader:

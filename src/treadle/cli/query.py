@@ -258,13 +258,13 @@ def count_waiting(config: Config) -> int:
     from treadle.log.registry import has_log, open_reader
     from treadle.tracking.ledger import compute_ledger
 
-    if not config.has_store() or not has_log(config):
+    if not config.has_store():
         return 0
-    with (
-        open_existing_store(config) as store,
-        closing(open_reader(config, store.logs)) as reader,
-    ):
-        return sum(line.waiting for line in compute_ledger(store, reader, None))
+    with open_existing_store(config) as store:
+        if not has_log(config, store.logs):
+            return 0
+        with closing(open_reader(config, store.logs)) as reader:
+            return sum(line.waiting for line in compute_ledger(store, reader, None))
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def list_source_quotas(
     found = sum_rows(config.counters_path, WAITING_COLUMNS).get(source.id, (0, 0, 0))
     waiting, _, above = found[:3]
     used["waiting_bytes"] = waiting
-    if has_log(config):
+    if has_log(config, store.logs):
         reader = open_reader(config, store.logs)
         try:
             tables = reader.statistics.list_tables()

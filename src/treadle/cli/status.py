@@ -55,8 +55,8 @@ def _print_once(config: Config, *, as_json: bool) -> None:
     from treadle.server.trace_files import make_trace_files
     from treadle.traces.process_board import list_processes
 
-    files = make_trace_files(config)
     with open_existing_store(config) as store:
+        files = make_trace_files(config, store)
         seen = read_status(store, files, None, read_clock())
         told: dict[str, Any] = {
             **render_records(seen),

@@ -74,15 +74,22 @@ def open_named_source(
         yield store, find_source(store, account, arguments.source)
 
 
-def require_log(config: Config) -> None:
+def require_log(config: Config, store: "Store | None" = None) -> None:
     """Check that there is a log.
+
+    Args:
+        config: names the data folder.
+        store: knows the logs that are not there; None before it is opened. Then a store on a server
+            may know one.
 
     Raises:
         OperatorError: there is none.
     """
     from treadle.log.registry import has_log
 
-    if not has_log(config):
+    if store is None and config.store is not None:
+        return
+    if not has_log(config, None if store is None else store.logs):
         raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
 
 
@@ -95,7 +102,7 @@ def open_existing_log(config: Config, store: "Store") -> Iterator["LogReader"]:
     """
     from treadle.log.registry import open_reader
 
-    require_log(config)
+    require_log(config, store)
     with closing(open_reader(config, store.logs)) as reader:
         yield reader
 

@@ -70,7 +70,7 @@ def _open_catalogue(
     from treadle.log.registry import has_log, open_reader
 
     with open_named_source(config, arguments) as (store, source):
-        reader = partial(open_reader, config, store.logs) if has_log(config) else None
+        reader = partial(open_reader, config, store.logs) if has_log(config, store.logs) else None
         [account] = [one for one in store.accounts.list_accounts() if one.id == source.account_id]
         with closing(WaitingView(reader)) as waiting:
             try:

@@ -174,6 +174,30 @@ class Config(CheckedSettings):
         "what the server of store has to do before a change counts: replicated waits for a "
         "synchronous standby, too; single waits for its disk; none is for data that may be lost",
     )
+    log: str | None = define_setting(
+        None,
+        UrlKind(
+            "a URL such as postgresql://treadle@db1.example.com,db2.example.com/treadle",
+            ("postgresql", "postgres"),
+        ),
+        "PostgreSQL database for new logs, which treadle init and treadle log add make; afterwards "
+        "store knows it",
+        shown="log.sqlite in the data folder",
+    )
+    log_url_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds the URL of log, in place of it",
+        shown="none",
+        content_of="log",
+    )
+    log_durability: str = define_setting(
+        "replicated",
+        ChoiceKind(("replicated", "single", "storage", "none")),
+        "what the server of a log on PostgreSQL has to do before records count as accepted: "
+        "replicated waits for a synchronous standby, too; single waits for its disk; storage does "
+        "so, and the provider keeps copies of the disk; none is for data that may be lost",
+    )
     token_stale_seconds: float = define_setting(
         60.0,
         NumberKind(0, 86_400, whole=False, unit="seconds"),

@@ -269,18 +269,18 @@ class TokenCache:
 
     def find_staleness(self) -> str | None:
         """Return why no token is valid now; None while tokens can be checked."""
-        return STALE.format(seconds=self._age) if self._is_stale else None
+        return STALE.format(seconds=self.age) if self._is_stale else None
 
     @property
-    def _age(self) -> float:
+    def age(self) -> float:
         """Seconds since the store answered last."""
         return self._monotonic() - self._fresh_at
 
     def judge_age(self) -> None:
         """Let no token be valid when the store did not answer for too long."""
-        if self._is_stale or not self._stale_seconds or self._age < self._stale_seconds:
+        if self._is_stale or not self._stale_seconds or self.age < self._stale_seconds:
             return
-        logger.error("Requests are answered 503: %s", STALE.format(seconds=self._age))
+        logger.error("Requests are answered 503: %s", STALE.format(seconds=self.age))
         # Without them the fast path knows nobody, and asks `find_sender`, too.
         self.invalidate()
         self._is_stale = True

@@ -43,7 +43,7 @@ from treadle.loader.share import is_settled, list_log_units, list_slots, name_un
 from treadle.loader.unit_holder import UnitHolder
 from treadle.loader.unit_names import UnitNames
 from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
-from treadle.log.joined import SourceNumbers, list_readers
+from treadle.log.joined import SourceNumbers, list_present_backlogs, list_readers
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog, TrimPoint
 from treadle.log.quota import LogQuota
 from treadle.log.slots import SLOTS
@@ -170,6 +170,8 @@ class LoaderSupervisor:
     _logs: Sequence[int] = ()
     """The numbers of the logs that are open."""
     _has_all_slots: bool = False
+    _files: Sequence[int] = ()
+    """The destinations that one process at a time can open, and that this one may load."""
     _local_logs: frozenset[int] = frozenset()
     """Those in the data folder, of which each loader counts all tables."""
     _shared: Mapping[str, int] | None = None
@@ -219,12 +221,22 @@ class LoaderSupervisor:
     def _open_logs(self) -> LogReader:
         """Open the logs, and tell the store which they are."""
         reader = self.open_reader()
-        self._logs = sorted(list_readers(reader))
+        self._logs = ()
+        self._note_logs(reader)
+        return reader
+
+    def _note_logs(self, reader: LogReader) -> None:
+        """Tell the store of logs that were opened, and want their units."""
+        readers = list_readers(reader)
+        if self._logs == sorted(readers):
+            return
+        for number, its in readers.items():
+            if number not in self._logs:
+                self.store.use_log(its.log_id, number)
+        self._logs = sorted(readers)
         remote = {one.number for one in self.store.logs.list_logs() if one.url}
         self._local_logs = frozenset(self._logs) - remote
-        for number, its in list_readers(reader).items():
-            self.store.use_log(its.log_id, number)
-        return reader
+        self.units.want(self._logs, self._files)
 
     def _start_loaders(self) -> None:
         for _, loader in self._loaders.values():
@@ -247,6 +259,7 @@ class LoaderSupervisor:
         self._is_busy = True  # until nothing was found to wait
         try:
             self._refresh()
+            self._note_logs(reader)
             self.units.beat_if_asked()
             self._follow_units(reader)
             self._forget_ended()
@@ -255,13 +268,17 @@ class LoaderSupervisor:
             # so that another loader is not given those entries.
             claims = [(loader, loader.claimed_tables) for loader in self._list_loaders()]
             settled = self._ask_moves()
-            self._mark_loaded(reader)
-            backlogs = reader.list_backlogs()
+            untold = self._mark_loaded(reader)
+            backlogs = list_present_backlogs(reader)
             self._publish(reader, backlogs)
-            held = self._moves.held_sources
-            self._settle_moves(self._agree_on_moves(settled, fences))
+            held = self._moves.held_sources | untold
+            told = [move for move in settled if move.source_id not in untold]
+            self._settle_moves(self._agree_on_moves(told, fences))
             if leaving:
-                self.units.release(leaving, self._find_busy_units(claims, leaving))
+                busy = self._find_busy_units(claims, leaving)
+                if untold:
+                    busy = leaving  # where the tables stand is not in the log yet
+                self.units.release(leaving, busy)
             waiting = self._group(backlogs, held)
             for destination_id, (_, loader) in self._loaders.items():
                 claimed = {key for other, keys in claims if other is not loader for key in keys}
@@ -528,14 +545,12 @@ class LoaderSupervisor:
             loader.assign_sources(
                 assigned, {source_id: table.get_source_quota(source_id) for source_id in assigned}
             )
-        self.units.want(
-            self._logs,
-            [
-                destination_id
-                for destination_id, row in rows.items()
-                if is_exclusive(row.url) and self.loads_files(row)
-            ],
-        )
+        self._files = [
+            destination_id
+            for destination_id, row in rows.items()
+            if is_exclusive(row.url) and self.loads_files(row)
+        ]
+        self.units.want(self._logs, self._files)
         self._pass_requests()
         self._moves.open_moves = moves
         self._revision = revision  # last, so that what failed half way is done again
@@ -624,8 +639,15 @@ class LoaderSupervisor:
         self._retiring.clear()
         return is_done
 
-    def _mark_loaded(self, reader: LogReader) -> None:
-        """Tell the log how far tables are loaded; what it does not take now is told later."""
+    def _mark_loaded(self, reader: LogReader) -> set[int]:
+        """Tell the log how far tables are loaded; what it does not take now is told later.
+
+        Returns:
+            The sources whose log did not take it, where there are others.
+
+        Raises:
+            RetriableError: the only log did not take it.
+        """
         loaded: dict[TableKey, int] = {}
         while True:
             try:
@@ -633,14 +655,20 @@ class LoaderSupervisor:
             except queue.Empty:
                 break
             loaded[key] = position
+        is_only = len(list_readers(reader)) == 1
+        untold: set[int] = set()
         for key, position in list(loaded.items()):
             try:
                 reader.mark_loaded(*key, position)
             except RetriableError:
-                for rest in loaded.items():
-                    self._loaded.put(rest)
-                raise
+                if is_only:
+                    for rest in loaded.items():
+                        self._loaded.put(rest)
+                    raise
+                self._loaded.put((key, position))
+                untold.add(key[0])
             del loaded[key]
+        return untold
 
     def _trim(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
         """Remove what is older than its retention; all that is loaded while the log is full.
@@ -648,7 +676,7 @@ class LoaderSupervisor:
         What a destination is still to get stays, also when another one has it: its source was
         moved, or came back.
         """
-        kept = {n: its for n, its in list_readers(reader).items() if self.keeps_log(n)}
+        kept = [number for number in self._logs if self.keeps_log(number)]
         now = self.clock()
         retention_us = self.retention_us
         if now - self._trimmed_at < TRIM_INTERVAL_US:
@@ -667,13 +695,12 @@ class LoaderSupervisor:
         held = self._moves.held_sources
         loaded = {(one.source_id, one.table_name): one.loaded for one in backlogs}
         found = self.store.loads.list_loaded_before(now - retention_us)
-        points: dict[int, list[TrimPoint]] = {number: [] for number in kept}
-        for source_id, name, position in found:
-            number = self._numbers.get_number(source_id)
-            if source_id not in held and number in points:
-                safe = min(position, loaded.get((source_id, name), position))
-                points[number].append(TrimPoint(source_id, name, safe))
-        entries = sum(its.trim(points[number]) for number, its in kept.items())
+        points = [
+            TrimPoint(source_id, name, min(position, loaded.get((source_id, name), position)))
+            for source_id, name, position in found
+            if source_id not in held and self._numbers.get_number(source_id) in kept
+        ]
+        entries = reader.trim(points)
         if entries:
             logger.info(
                 "trimmed %s of the log",
@@ -682,8 +709,7 @@ class LoaderSupervisor:
             )
         if self._is_chief():
             self.store.loads.delete_loads_before(now - max(self.retention_us, self.report_us))
-        for its in kept.values():
-            its.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
+        reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
 
     def _fold_reports(self) -> None:
         """Fold the load reports of one hour that is a day old; soon the next one, if there is."""

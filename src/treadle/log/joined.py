@@ -6,8 +6,10 @@ one log nothing of this is used: its own appender and reader are.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import Final, Generic, Protocol, TypeVar
 
 from treadle.errors import InternalError, RetriableError
 from treadle.log.protocol import (
@@ -20,13 +22,22 @@ from treadle.log.protocol import (
     IdempotencyKey,
     LogAppender,
     LogEntry,
+    LogInfo,
     LogReader,
+    LogState,
     LogStatistics,
     NewEntry,
     TableBacklog,
     TrimPoint,
 )
 from treadle.log.quota import LogSpace
+
+FOLLOW_SECONDS: Final = 5.0
+"""How often a process looks for logs that were added."""
+
+Part = TypeVar("Part", bound=LogAppender | LogReader)
+Part_co = TypeVar("Part_co", bound=LogAppender | LogReader, covariant=True)
+T = TypeVar("T")
 
 
 class SourceNumbers:
@@ -56,20 +67,28 @@ class SourceNumbers:
         return found
 
 
-class JoinedAppender:
-    """The appenders of all logs as one (`protocol.LogAppender`).
-
-    The entries of an append are of one source, as those of a request are.
+class JoinedLogs(Generic[Part]):
+    """The logs of an installation, each opened as one part; the base of what stands for all.
 
     Args:
-        appenders: log number -> its appender. They are closed with this one.
-        numbers: knows the log of each source. It is asked on the event loop, so the sources of what
-            is appended were noted before.
+        parts: log number -> what was opened. They are closed with this one.
+        numbers: knows the log of each source.
+        follow: finds and opens logs that were not there, or not available, when this was opened;
+            None where that does not happen.
     """
 
-    def __init__(self, appenders: Mapping[int, LogAppender], numbers: SourceNumbers) -> None:
-        self._appenders = appenders
+    def __init__(
+        self,
+        parts: Mapping[int, Part],
+        numbers: SourceNumbers,
+        follow: "LogFollower[Part] | None" = None,
+    ) -> None:
+        self._parts: Mapping[int, Part] = dict(parts)
         self._numbers = numbers
+        self._follow = follow
+        self._log_ids = {number: part.log_id for number, part in parts.items()}
+        if follow is not None:
+            self._note_log_ids(follow.list_logs())
 
     @property
     def log_id(self) -> str:
@@ -83,31 +102,108 @@ class JoinedAppender:
     @property
     def log_ids(self) -> list[str]:
         """Return the ids of all of them."""
-        return [one.log_id for one in self._appenders.values()]
+        return list(self._log_ids.values())
 
     def find_log_id(self, source_id: int) -> str:
-        """Return the id of a source's log; raises like `choose`."""
-        return self.choose(source_id).log_id
+        """Return the id of a source's log, which need not be open.
 
-    def note_source(self, source_id: int, number: int) -> bool:
-        """Note the log of a source; return whether it is open here."""
-        self._numbers.note_number(source_id, number)
-        return number in self._appenders
+        Raises:
+            RetriableError: this process does not know that log.
+        """
+        number = self._numbers.get_number(source_id)
+        found = self._log_ids.get(number)
+        return self.get_part(number).log_id if found is None else found
 
-    def choose(self, source_id: int) -> LogAppender:
-        """Return the appender of a source's log.
+    @property
+    def follows(self) -> bool:
+        """Whether logs may be missing that are opened later."""
+        return self._follow is not None
+
+    def has_part(self, number: int) -> bool:
+        """Return whether a log is open here."""
+        return number in self._parts
+
+    def choose(self, source_id: int) -> Part:
+        """Return the part of a source's log; raises like `get_part`."""
+        return self.get_part(self._numbers.get_number(source_id))
+
+    def get_part(self, number: int) -> Part:
+        """Return the part of a log.
 
         Raises:
             RetriableError: this process did not open that log.
         """
-        number = self._numbers.get_number(source_id)
-        found = self._appenders.get(number)
+        found = self._parts.get(number)
         if found is None:
             raise RetriableError(
-                f"source {source_id} is on log {number}, which this process has not opened: it "
-                "was added later, so start treadle again"
+                f"log {number} is not open in this process: it was added a moment ago, or is not "
+                "available now"
             )
         return found
+
+    def open_missing(self) -> None:
+        """Open the logs that are not open yet; what is not available now is tried the next time.
+
+        Raises:
+            OperatorError: one cannot be opened.
+            RetriableError: which logs there are cannot be found out now.
+        """
+        if self._follow is None:
+            return
+        logs = self._follow.list_logs()
+        self._note_log_ids(logs)
+        for one in logs:
+            if one.number not in self._parts and self._is_wanted(one):
+                with suppress(RetriableError):
+                    self._add_part(one.number, self._follow)
+
+    def _note_log_ids(self, logs: Sequence[LogInfo]) -> None:
+        """Note the ids of logs that are not open; the store does not know that of a new file."""
+        known = {one.number: one.log_id for one in logs if one.log_id}
+        self._log_ids = known | {number: part.log_id for number, part in self._parts.items()}
+
+    @staticmethod
+    def _is_wanted(log: LogInfo) -> bool:
+        """Return whether a log is opened at all."""
+        return log.state is not LogState.CLOSED
+
+    def _add_part(self, number: int, follow: "LogFollower[Part]") -> Part:
+        part = follow.open_part(number)
+        self._log_ids = {**self._log_ids, number: part.log_id}
+        self._parts = {**self._parts, number: part}  # whoever goes through the former one goes on
+        return part
+
+
+class LogFollower(Protocol[Part_co]):
+    """Finds the logs that there are now, and opens one."""
+
+    def list_logs(self) -> Sequence[LogInfo]:
+        """Return all logs, by number.
+
+        Raises:
+            RetriableError: that cannot be found out now.
+        """
+
+    def open_part(self, number: int) -> Part_co:
+        """Open a log.
+
+        Raises:
+            OperatorError: it cannot be opened.
+            RetriableError: it is not available now.
+        """
+
+
+class JoinedAppender(JoinedLogs[LogAppender]):
+    """The appenders of all logs as one (`protocol.LogAppender`).
+
+    The entries of an append are of one source, as those of a request are. The numbers of the logs
+    are asked for on the event loop, so the sources of what is appended were noted before.
+    """
+
+    def note_source(self, source_id: int, number: int) -> bool:
+        """Note the log of a source; return whether it is open here."""
+        self._numbers.note_number(source_id, number)
+        return number in self._parts
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Make entries durable, all or none; see `protocol.LogAppender.append`."""
@@ -121,63 +217,62 @@ class JoinedAppender:
         """Begin an append without a task that waits; see `protocol.LogAppender.begin_append`."""
         self.choose(entries[0].source_id).begin_append(entries, waiter)
 
+    def find_refusal(self) -> str | None:
+        """Return why no log takes anything now; None while one does."""
+        refusals = [one.find_refusal() for one in self._parts.values()]
+        if None in refusals:
+            return None
+        return next(iter(refusals), "no log is available now")
+
     async def aclose(self) -> None:
         """Finish the appends that were begun, then close all."""
-        for appender in self._appenders.values():
+        for appender in self._parts.values():
             await appender.aclose()
 
 
-class JoinedReader:
-    """The readers of all logs as one (`protocol.LogReader`), for one thread.
+class JoinedReader(JoinedLogs[LogReader]):
+    """The readers of all logs as one (`protocol.LogReader`), for one thread."""
 
-    Args:
-        readers: log number -> its reader. They are closed with this one.
-        numbers: knows the log of each source.
-    """
+    def __init__(
+        self,
+        parts: Mapping[int, LogReader],
+        numbers: SourceNumbers,
+        follow: LogFollower[LogReader] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read what was opened; see `JoinedLogs`.
 
-    def __init__(self, readers: Mapping[int, LogReader], numbers: SourceNumbers) -> None:
-        self.readers = readers
-        self._numbers = numbers
+        Args:
+            parts: log number -> its reader.
+            numbers: knows the log of each source.
+            follow: opens further logs.
+            monotonic: seconds.
+        """
+        super().__init__(parts, numbers, follow)
+        self._monotonic = monotonic
+        self._followed_at = monotonic()
         self.statistics = JoinedStatistics(self)
 
-    @property
-    def log_id(self) -> str:
-        """Refuse to name one of them.
-
-        Raises:
-            InternalError: always.
-        """
-        raise _make_choice_error()
+    @staticmethod
+    def _is_wanted(log: LogInfo) -> bool:
+        """Return True: of a log that is closed is known that nothing is kept."""
+        return True
 
     @property
-    def log_ids(self) -> list[str]:
-        """Return the ids of all of them."""
-        return [one.log_id for one in self.readers.values()]
+    def readers(self) -> Mapping[int, LogReader]:
+        """Return log number -> its reader."""
+        return self._parts
 
-    def find_log_id(self, source_id: int) -> str:
-        """Return the id of a source's log; raises like `choose`."""
-        return self.choose(source_id).log_id
-
-    def choose(self, source_id: int) -> LogReader:
-        """Return the reader of a source's log.
+    def get_part(self, number: int) -> LogReader:
+        """Return the reader of a log; one that was added meanwhile is opened.
 
         Raises:
-            RetriableError: this process did not open that log.
+            OperatorError: it cannot be opened.
+            RetriableError: it is not available now.
         """
-        return self.get_reader(self._numbers.get_number(source_id))
-
-    def get_reader(self, number: int) -> LogReader:
-        """Return the reader of a log.
-
-        Raises:
-            RetriableError: this process did not open that log.
-        """
-        found = self.readers.get(number)
-        if found is None:
-            raise RetriableError(
-                f"log {number} was added after this process began: start treadle again"
-            )
-        return found
+        if number not in self._parts and self._follow is not None:
+            return self._add_part(number, self._follow)
+        return super().get_part(number)
 
     def share_tables(self, slots: frozenset[int], loaded: Mapping[tuple[int, str], int]) -> None:
         """Say which tables are counted; see `protocol.LogReader.share_tables`."""
@@ -185,8 +280,27 @@ class JoinedReader:
             reader.share_tables(slots, loaded)
 
     def list_backlogs(self) -> list[TableBacklog]:
-        """Return the backlogs of all logs; see `protocol.LogReader.list_backlogs`."""
+        """Return the backlogs of all logs; see `protocol.LogReader.list_backlogs`.
+
+        Logs that were added meanwhile are opened, every few seconds.
+        """
+        self._open_added()
         return [one for reader in self.readers.values() for one in reader.list_backlogs()]
+
+    def list_present_backlogs(self) -> list[TableBacklog]:
+        """Return the backlogs of the logs that are available now.
+
+        Raises:
+            RetriableError: none is.
+        """
+        self._open_added()
+        found = _ask_available(self.readers, lambda number, its: its.list_backlogs())
+        return [one for its in found for one in its]
+
+    def _open_added(self) -> None:
+        if self._follow is not None and self._monotonic() - self._followed_at >= FOLLOW_SECONDS:
+            self._followed_at = self._monotonic()
+            self.open_missing()
 
     def sense_append(self) -> bool:
         """Return whether something may have been appended; see `protocol.LogReader`."""
@@ -220,13 +334,13 @@ class JoinedReader:
         self.choose(source_id).mark_loaded(source_id, table_name, position)
 
     def trim(self, points: Sequence[TrimPoint]) -> int:
-        """Remove entries of tables of all logs; see `protocol.LogReader.trim`."""
+        """Remove entries of tables of all logs that are available; see `LogReader.trim`."""
         of_logs: dict[int, list[TrimPoint]] = {number: [] for number in self.readers}
         for point in points:
             number = self._numbers.get_number(point.source_id)
             if number in of_logs:
                 of_logs[number].append(point)
-        return sum(self.readers[number].trim(some) for number, some in of_logs.items())
+        return sum(_ask_available(self.readers, lambda number, its: its.trim(of_logs[number])))
 
     def close(self) -> None:
         """Close all logs for this reader."""
@@ -285,12 +399,52 @@ class JoinedStatistics:
         raise _make_choice_error()
 
     def forget_keys(self, before: int) -> int:
-        """Forget names stored before a time; see `protocol.LogStatistics.forget_keys`."""
-        return sum(part.forget_keys(before) for part in self._list_parts())
+        """Forget names stored before a time, in the logs that are available."""
+        return sum(
+            _ask_available(
+                self._reader.readers, lambda number, its: its.statistics.forget_keys(before)
+            )
+        )
 
     def measure_space(self) -> LogSpace:
-        """Measure all logs together: the bytes that all hold, and the least that one can grow."""
-        return join_spaces([part.measure_space() for part in self._list_parts()])
+        """Measure all logs together: the bytes that all hold, and the least that one can grow.
+
+        Those that are not available now are left out.
+        """
+        return join_spaces(
+            _ask_available(self._reader.readers, lambda number, its: its.statistics.measure_space())
+        )
+
+
+def _ask_available(readers: Mapping[int, LogReader], ask: Callable[[int, LogReader], T]) -> list[T]:
+    """Return the answers of the logs that are available now.
+
+    Raises:
+        RetriableError: none is.
+    """
+    answers: list[T] = []
+    failure: RetriableError | None = None
+    for number, reader in readers.items():
+        try:
+            answers.append(ask(number, reader))
+        except RetriableError as error:
+            failure = error
+    if failure is not None and not answers:
+        raise failure
+    return answers
+
+
+def list_present_backlogs(reader: LogReader) -> list[TableBacklog]:
+    """Return the backlogs of the logs that are available now, of one reader that may be several.
+
+    What is accepted in the others is loaded when they are back.
+
+    Raises:
+        RetriableError: none is.
+    """
+    if isinstance(reader, JoinedReader):
+        return reader.list_present_backlogs()
+    return reader.list_backlogs()
 
 
 def join_spaces(spaces: Sequence[LogSpace]) -> LogSpace:

@@ -31,7 +31,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from treadle.errors import TreadleError
+from treadle.errors import OperatorError, TreadleError
 from treadle.log.quota import LogSpace
 
 READ_BYTES_MAX: Final = 16_000_000
@@ -48,6 +48,26 @@ class AppendUnknownError(TreadleError):
     A back-end raises it only after it tried to find out. Under an idempotency key the append may be
     repeated: it is stored once.
     """
+
+
+def make_older_log_error(
+    table: tuple[int, str], position: int, end: int, remedy: str
+) -> OperatorError:
+    """Return the error for a table that is loaded beyond the end of its log.
+
+    What the log accepts now would be taken for loaded.
+
+    Args:
+        table: source id and table name.
+        position: up to which it is loaded.
+        end: greatest position that the log gave.
+        remedy: what was done, and what to do.
+    """
+    source_id, table_name = table
+    return OperatorError(
+        f"table {table_name} of source {source_id} is loaded up to {position}, but this log ends "
+        f"at {end}: {remedy}"
+    )
 
 
 class LogState(StrEnum):
@@ -313,6 +333,10 @@ class LogAppender(Protocol):
         Raises:
             RetriableError: none of them is in the log, and the waiter gets nothing.
         """
+
+    def find_refusal(self) -> str | None:
+        """Return why the log takes nothing now; None when it does. Any thread may ask."""
+        return None
 
     async def aclose(self) -> None:
         """Finish the appends that were begun, then close."""

@@ -1,15 +1,19 @@
-"""Opens the log that the settings name: the only place that knows which back-end that is.
+"""Opens the logs that the settings and the store name, each with the back-end of its kind.
 
 Back-ends are imported when they are asked for, so that a command that reads no log does not pay.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol
 
-from treadle.errors import OperatorError
-from treadle.log.joined import JoinedAppender, JoinedReader, SourceNumbers, join_spaces
+from treadle.errors import InternalError, OperatorError, RetriableError
+from treadle.log import remote_registry
+from treadle.log.closed import ClosedReader
+from treadle.log.joined import JoinedAppender, JoinedReader, Part, SourceNumbers, join_spaces
 from treadle.log.protocol import (
     FIRST_LOG,
     LogAppender,
@@ -20,6 +24,8 @@ from treadle.log.protocol import (
 )
 from treadle.log.quota import LogLook, LogQuota
 from treadle.log.salvage_report import KnownLog, SalvageReport
+
+logger = logging.getLogger("treadle.log")
 
 SQLITE: Final = "sqlite"
 """The kind of a log that is a file in the data folder."""
@@ -68,6 +74,10 @@ class KnownInfo(Protocol):
 class LogBook(Protocol):
     """Knows the logs of an installation and those of sources, as the store does."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether logs may be added while servers run: commands of other machines use the store."""
+
     def list_logs(self) -> Sequence[KnownInfo]:
         """Return all logs that a server has opened, by number."""
 
@@ -92,9 +102,16 @@ def list_log_files(settings: LogSettings) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def has_log(settings: LogSettings) -> bool:
-    """Return whether the first log is there; opening one that is not makes it."""
-    return settings.log_path.exists()
+def has_log(settings: LogSettings, book: LogBook | None = None) -> bool:
+    """Return whether there is a log; opening the first one where it is not there makes it.
+
+    Args:
+        settings: name the first log.
+        book: knows those that are not in the data folder.
+    """
+    if settings.log_path.exists():
+        return True
+    return book is not None and any(one.url for one in book.list_logs())
 
 
 def make_quota(settings: LogSettings) -> LogQuota:
@@ -125,37 +142,45 @@ def open_appender(
         OperatorError: a log cannot be opened, is no log, or is a newer treadle's.
         RetriableError: the disk failed.
     """
-    from treadle.log.sqlite.log import SqliteAppender
-
     quota = make_quota(settings)
 
-    def open_file(path: Path) -> LogAppender:
+    def open_one(log: LogInfo) -> LogAppender:
+        if log.kind != SQLITE:
+            return remote_registry.open_remote_appender(
+                log,
+                quota=quota,
+                report_failure=report_failure,
+                get_tables_max=get_tables_max,
+                report_commit=report_commit,
+            )
+        from treadle.log.sqlite.log import SqliteAppender
+
         return SqliteAppender(
-            path,
+            name_log_file(settings, log.number),
             quota=quota,
             report_failure=report_failure,
             get_tables_max=get_tables_max,
             report_commit=report_commit,
         )
 
-    directory = FileDirectory(settings, book, open_file, _open_file_reader, numbers)
-    return directory.open_appenders()
+    return InstallationDirectory(settings, book, open_one, numbers=numbers).open_appenders()
 
 
 def open_reader(settings: LogSettings, book: LogBook | None = None) -> LogReader:
     """Open the logs for reading; raises like `open_appender`."""
-    return FileDirectory(settings, book).open_readers()
+    return InstallationDirectory(settings, book).open_readers()
 
 
 def open_glance(settings: LogSettings, book: LogBook | None = None) -> LogReader:
     """Open the logs for somebody who looks now and then: the readers keep little in memory."""
-    from treadle.log.sqlite.log import SqliteReader
-    from treadle.log.sqlite.log_file import GLANCE_CACHE_KIB
 
-    def open_file(path: Path) -> LogReader:
+    def open_lean(path: Path) -> LogReader:
+        from treadle.log.sqlite.log import SqliteReader
+        from treadle.log.sqlite.log_file import GLANCE_CACHE_KIB
+
         return SqliteReader(path, cache_kib=GLANCE_CACHE_KIB)
 
-    return FileDirectory(settings, book, open_reader=open_file).open_readers()
+    return InstallationDirectory(settings, book, open_file=open_lean).open_readers()
 
 
 def open_file(settings: LogSettings, number: int) -> LogReader:
@@ -174,10 +199,16 @@ def open_folder(settings: LogSettings) -> dict[int, LogReader]:
     return opened
 
 
-def _open_file_appender(path: Path) -> LogAppender:
-    from treadle.log.sqlite.log import SqliteAppender
-
-    return SqliteAppender(path)
+def open_remote_logs(settings: LogSettings, book: LogBook) -> dict[int, LogReader]:
+    """Open the logs that are not in the data folder by number; raises like `open_appender`."""
+    remote = remote_registry.RemoteReaders()
+    with ExitStack() as stack:
+        opened: dict[int, LogReader] = {}
+        for one in list_remote_logs(settings, book):
+            opened[one.number] = remote.open_reader(one)
+            stack.callback(opened[one.number].close)
+        stack.pop_all()
+    return opened
 
 
 def _open_file_reader(path: Path) -> LogReader:
@@ -186,14 +217,14 @@ def _open_file_reader(path: Path) -> LogReader:
     return SqliteReader(path)
 
 
-class FileDirectory:
+class InstallationDirectory:
     """The logs of an installation as the settings and the store name them (`LogDirectory`).
 
     Args:
         settings: name the first log.
         book: knows the logs; None for the first one alone.
-        open_appender: opens a file for writing.
-        open_reader: opens a file for reading.
+        open_appender: opens a log for writing; None where nobody writes.
+        open_file: opens a file for reading.
         numbers: of the logs of sources; None to ask the book.
     """
 
@@ -201,14 +232,14 @@ class FileDirectory:
         self,
         settings: LogSettings,
         book: LogBook | None,
-        open_appender: Callable[[Path], LogAppender] = _open_file_appender,
-        open_reader: Callable[[Path], LogReader] = _open_file_reader,
+        open_appender: Callable[[LogInfo], LogAppender] | None = None,
+        open_file: Callable[[Path], LogReader] = _open_file_reader,
         numbers: SourceNumbers | None = None,
     ) -> None:
         self._settings = settings
         self._book = book
         self._open_appender = open_appender
-        self._open_reader = open_reader
+        self._open_file = open_file
         self._numbers = numbers or SourceNumbers(self._ask_number)
 
     def _ask_number(self, source_id: int) -> int:
@@ -228,34 +259,59 @@ class FileDirectory:
 
     def open_appender(self, number: int) -> LogAppender:
         """Open a log for writing; see `protocol.LogDirectory.open_appender`."""
-        return self._open_appender(self._find_file(self._get_log(number)))
+        log = self._get_log(number)
+        _check_kind(log)
+        if self._open_appender is None:
+            raise InternalError("a directory for reading opens no log for writing")
+        return self._open_appender(log)
 
     def open_reader(self, number: int) -> LogReader:
         """Open a log for reading; see `protocol.LogDirectory.open_reader`."""
-        return self._open_reader(self._find_file(self._get_log(number)))
+        return self._open_reader(self._get_log(number), remote_registry.RemoteReaders())
 
     def open_appenders(self) -> LogAppender:
-        """Open all logs for writing: the first one as it is where there is no other."""
-        wanted = [one for one in self.list_logs() if one.state != LogState.CLOSED]
-        if [one.number for one in wanted] == [FIRST_LOG]:
-            return self._open_appender(self._settings.log_path)
-        opened: dict[int, LogAppender] = {}
-        for one in wanted:
-            opened[one.number] = self._open_appender(self._find_file(one))
-        return JoinedAppender(opened, self._numbers)
+        """Open all logs for writing: the first one as it is where there can be no other."""
+        known = self.list_logs()
+        follow = self._make_follower(self.open_appender)
+        if follow is None and [one.number for one in known] == [FIRST_LOG]:
+            return self.open_appender(FIRST_LOG)
+        wanted = [one for one in known if one.state is not LogState.CLOSED]
+        opened = _open_parts(wanted, lambda one: self.open_appender(one.number))
+        return JoinedAppender(opened, self._numbers, follow)
 
     def open_readers(self) -> LogReader:
-        """Open all logs for reading: the first one as it is where there is no other."""
+        """Open all logs for reading, in one thread: the first one as it is if it is alone."""
+        remote = remote_registry.RemoteReaders()
         wanted = self.list_logs()
-        if [one.number for one in wanted] == [FIRST_LOG]:
-            return self._open_reader(self._settings.log_path)
+        follow = self._make_follower(
+            lambda number: self._open_reader(self._get_log(number), remote)
+        )
+        if follow is None and [one.number for one in wanted] == [FIRST_LOG]:
+            return self._open_reader(wanted[0], remote)
         with ExitStack() as stack:
-            opened: dict[int, LogReader] = {}
-            for one in wanted:
-                opened[one.number] = self._open_reader(self._find_file(one))
-                stack.callback(opened[one.number].close)
+
+            def open_one(one: LogInfo) -> LogReader:
+                reader = self._open_reader(one, remote)
+                stack.callback(reader.close)
+                return reader
+
+            opened = _open_parts(wanted, open_one)
             stack.pop_all()
-        return JoinedReader(opened, self._numbers)
+        return JoinedReader(opened, self._numbers, follow)
+
+    def _open_reader(self, log: LogInfo, remote: remote_registry.RemoteReaders) -> LogReader:
+        _check_kind(log)
+        if log.state is LogState.CLOSED:
+            return ClosedReader(log.log_id)
+        if log.kind == SQLITE:
+            return self._open_file(name_log_file(self._settings, log.number))
+        return remote.open_reader(log)
+
+    def _make_follower(self, open_part: Callable[[int], Part]) -> "_DirectoryFollower[Part] | None":
+        """Make what opens logs that are added; None where none can be while a server runs."""
+        if self._book is None or not self._book.is_shared:
+            return None
+        return _DirectoryFollower(self.list_logs, open_part)
 
     def _get_log(self, number: int) -> LogInfo:
         for one in self.list_logs():
@@ -263,28 +319,64 @@ class FileDirectory:
                 return one
         raise OperatorError(f"there is no log {number}")
 
-    def _find_file(self, log: LogInfo) -> Path:
-        if log.kind != SQLITE:
-            raise OperatorError(
-                f"log {log.number} is a log of kind {log.kind}, which this treadle does not know: "
-                "install the one that added it"
-            )
-        return name_log_file(self._settings, log.number)
+
+@dataclass(frozen=True, slots=True)
+class _DirectoryFollower(Generic[Part]):
+    """Finds and opens logs that are added (`joined.LogFollower`)."""
+
+    list_logs: Callable[[], Sequence[LogInfo]]
+    open_part: Callable[[int], Part]
 
 
-def look_at_log(settings: LogSettings) -> LogLook | None:
+def _open_parts(logs: Sequence[LogInfo], open_one: Callable[[LogInfo], Part]) -> dict[int, Part]:
+    """Open logs; one on another machine that is not available now is left out, unless all are."""
+    opened: dict[int, Part] = {}
+    failed: RetriableError | None = None
+    for one in logs:
+        try:
+            opened[one.number] = open_one(one)
+        except RetriableError as error:
+            if not one.url:
+                raise
+            logger.warning("log %d is not available now, and opened later: %s", one.number, error)
+            failed = error
+    if failed is not None and not opened:
+        raise failed
+    return opened
+
+
+def _check_kind(log: LogInfo) -> None:
+    if log.kind not in (SQLITE, *remote_registry.KINDS):
+        raise OperatorError(
+            f"log {log.number} is a log of kind {log.kind}, which this treadle does not know: "
+            "install the one that added it"
+        )
+
+
+def look_at_log(settings: LogSettings, book: LogBook | None = None) -> LogLook | None:
     """Return how full the logs are, and how old; None where there is none.
 
     A server may be using them.
+
+    Args:
+        settings: name the first log.
+        book: knows those that are not in the data folder.
 
     Raises:
         OperatorError, RetriableError: a log cannot be read.
     """
     looks = [look for path in list_log_files(settings).values() if (look := _look_at_file(path))]
+    looks += [remote_registry.look_at_remote_log(one) for one in list_remote_logs(settings, book)]
     oldest = [look.oldest for look in looks if look.oldest is not None]
     if not looks:
         return None
     return LogLook(join_spaces([look.space for look in looks]), min(oldest, default=None))
+
+
+def list_remote_logs(settings: LogSettings, book: LogBook | None) -> list[LogInfo]:
+    """Return the logs that are not in the data folder, but for closed ones."""
+    directory = InstallationDirectory(settings, book)
+    return [one for one in directory.list_logs() if one.url and one.state is not LogState.CLOSED]
 
 
 def _look_at_file(path: Path) -> LogLook | None:
@@ -293,14 +385,27 @@ def _look_at_file(path: Path) -> LogLook | None:
     return statistics.look_at_log(path)
 
 
-def find_log_shortage(settings: LogSettings) -> str | None:
-    """Return why one of the logs takes no more; None when all do. A server may be using them.
+def find_log_shortage(settings: LogSettings, appender: LogAppender) -> str | None:
+    """Return why one of the logs of the data folder, or every other one, takes no more.
+
+    Args:
+        settings: name the first log.
+        appender: of all logs.
+
+    Returns:
+        None where they take something.
 
     Raises:
         OperatorError, RetriableError: a log cannot be read.
     """
     quota = make_quota(settings)
-    for path in (list_log_files(settings) or {FIRST_LOG: settings.log_path}).values():
+    files = list_log_files(settings) or {FIRST_LOG: settings.log_path}
+    if isinstance(appender, JoinedAppender):
+        refusal = appender.find_refusal()
+        if refusal is not None:
+            return refusal
+        files = {number: path for number, path in files.items() if appender.has_part(number)}
+    for path in files.values():
         look = _look_at_file(path)
         if look is None:
             return f"the log {path} is gone"

@@ -1,21 +1,25 @@
-"""Makes and opens logs that are named by a URL, by its scheme.
+"""Makes, opens and checks logs that are named by a URL, by its scheme.
 
-Beside `registry`, which opens what the settings name. Drivers are imported when they are asked for.
+`registry` opens those that the store names. Drivers are imported when they are asked for.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Final
+from typing import Any, Final, Protocol
 
 from treadle.errors import OperatorError
-from treadle.log.protocol import LogAppender, LogReader
-from treadle.log.quota import LogQuota
+from treadle.log.protocol import LogAppender, LogInfo, LogReader, LogState
+from treadle.log.quota import LogLook, LogQuota
 
 POSTGRES: Final = "postgres"
 """The kind of a log in a PostgreSQL database."""
 
-_KINDS: Final = {"postgres": POSTGRES, "postgresql": POSTGRES}
+KINDS: Final = (POSTGRES,)
+"""The kinds of all logs that are named by a URL."""
+
+_SCHEMES: Final = {"postgres": POSTGRES, "postgresql": POSTGRES}
 
 
 def find_kind(url: str) -> str:
@@ -25,48 +29,96 @@ def find_kind(url: str) -> str:
         OperatorError: there is none of that scheme.
     """
     scheme, found, _ = url.partition("://")
-    if not found or scheme not in _KINDS:
+    if not found or scheme not in _SCHEMES:
         # Not the URL itself: it may hold a password.
         raise OperatorError(
             f"a log's URL begins with postgresql://, found {scheme[:20] if found else 'no scheme'}"
         )
-    return _KINDS[scheme]
+    return _SCHEMES[scheme]
 
 
-def make_remote_log(url: str, number: int) -> str:
-    """Make a log where there is none of that number; return its name.
+def name_remote_place(url: str) -> str:
+    """Return where a log is, without secrets.
 
     Raises:
-        OperatorError: the URL names no log, or its database refuses.
+        OperatorError: the URL names no log.
+    """
+    name: str = _import_module(find_kind(url), "connection").name_place(url)
+    return name
+
+
+def make_remote_log(url: str, number: int, installation: str) -> str:
+    """Make a log where there is none of that number; return its name.
+
+    Args:
+        url: of the log.
+        number: of the log, from 0.
+        installation: the id of the store that it is made for.
+
+    Raises:
+        OperatorError: the URL names no log, its database refuses, or the log of that number is
+            another installation's.
         RetriableError: the database is not available now.
     """
     module = _import_module(find_kind(url), "installation")
-    log_id: str = module.make_log(url, number)
+    log_id: str = module.make_log(url, number, installation)
     return log_id
+
+
+def set_remote_state(log: LogInfo, state: LogState) -> None:
+    """Note at a log what it takes; raises like `make_remote_log`."""
+    module = _import_module(log.kind, "installation")
+    module.set_log_state(log.url, log.number, log.log_id, state.value)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFaults:
+    """What is wrong with the server of a log.
+
+    Attributes:
+        refusals: why it does not keep what it takes: no log is opened there.
+        warnings: what an operator should know.
+        troubles: what has to be mended while a server runs.
+    """
+
+    refusals: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    troubles: Sequence[str] = ()
+
+
+def find_remote_faults(url: str, durability: str) -> ServerFaults:
+    """Return what is wrong with the server of a log.
+
+    Args:
+        url: of the log.
+        durability: "replicated": on the disks of two servers; "single": on that of one;
+            "storage": as that, and the provider keeps copies of the disk; "none": for data that may
+            be lost.
+
+    Raises:
+        OperatorError: it cannot be asked.
+        RetriableError: the database is not available now.
+    """
+    module = _import_module(find_kind(url), "installation")
+    found = module.judge_server(module.look_at_server(url), module.LogDurability(durability))
+    return ServerFaults(found.refusals, found.warnings, found.troubles)
 
 
 def check_remote_log(url: str, durability: str) -> list[str]:
     """Check that the database of a log keeps what it takes; return what an operator should know.
 
-    Args:
-        url: of the log.
-        durability: "replicated": on the disks of two servers; "single": on that of one;
-            "storage": as that, and the provider keeps copies of the disk.
-
     Raises:
         OperatorError: it does not, or cannot be asked.
         RetriableError: the database is not available now.
     """
-    module = _import_module(find_kind(url), "installation")
-    found = module.judge_server(module.look_at_server(url), module.LogDurability(durability))
+    found = find_remote_faults(url, durability)
     if found.refusals:
-        raise OperatorError("; ".join(found.refusals))
+        raise OperatorError(f"{name_remote_place(url)}: {'; '.join(found.refusals)}")
     return list(found.warnings)
 
 
 def open_remote_appender(
-    url: str,
-    number: int,
+    log: LogInfo,
     *,
     quota: LogQuota | None = None,
     report_failure: Callable[[], None] = lambda: None,
@@ -76,13 +128,14 @@ def open_remote_appender(
     """Open a log for writing; blocks until its database is there. See `registry.open_appender`.
 
     Raises:
-        OperatorError: there is no such log, or its database refuses.
+        OperatorError: there is no such log, another one is in its place, or its database refuses.
         RetriableError: the database is not available now.
     """
-    module = _import_module(find_kind(url), "appender")
+    module = _import_module(log.kind, "appender")
     appender: LogAppender = module.PostgresAppender(
-        url,
-        number,
+        log.url,
+        log.number,
+        log_id=log.log_id,
         quota=quota,
         report_failure=report_failure,
         get_tables_max=get_tables_max,
@@ -91,11 +144,73 @@ def open_remote_appender(
     return appender
 
 
-def open_remote_reader(url: str, number: int) -> LogReader:
-    """Open a log for reading, for one thread; raises like `open_remote_appender`."""
-    module = _import_module(find_kind(url), "reader")
-    reader: LogReader = module.PostgresReader(url, number)
-    return reader
+class RemoteReaders:
+    """Opens readers of remote logs for one thread: those of one database share a connection."""
+
+    def __init__(self) -> None:
+        self._shared: dict[str, Any] = {}
+
+    def open_reader(self, log: LogInfo) -> LogReader:
+        """Open a log for reading; raises like `open_remote_appender`."""
+        module = _import_module(log.kind, "reader")
+        shared = self._shared.get(log.url)
+        if shared is None:
+            shared = self._shared[log.url] = _import_module(log.kind, "reading").connect_shared(
+                log.url
+            )
+        reader: LogReader = module.PostgresReader(
+            log.url, log.number, log_id=log.log_id, shared=shared
+        )
+        return reader
+
+
+def open_remote_reader(log: LogInfo) -> LogReader:
+    """Open one log for reading, for one thread; raises like `open_remote_appender`."""
+    return RemoteReaders().open_reader(log)
+
+
+def look_at_remote_log(log: LogInfo) -> LogLook:
+    """Return how full a log is, and how old; raises like `open_remote_appender`."""
+    found: LogLook = _import_module(log.kind, "statistics").look_at_log(log.url, log.number)
+    return found
+
+
+class RemoteKeepers:
+    """Makes what keeps remote logs, for one thread: those of one database share a connection.
+
+    Args:
+        retention_us: how long entries are kept after they were loaded, microseconds.
+    """
+
+    def __init__(self, retention_us: int) -> None:
+        self._retention_us = retention_us
+        self._connections: dict[str, Any] = {}
+
+    def make_keeper(self, log: LogInfo) -> "RemoteKeeper":
+        """Make what keeps a log; nothing is connected yet."""
+        module = _import_module(log.kind, "keeper")
+        connection = self._connections.get(log.url)
+        if connection is None:
+            connection = self._connections[log.url] = module.KeeperConnection(log.url)
+        keeper: RemoteKeeper = module.LogKeeper(connection, log.number, self._retention_us)
+        return keeper
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._connections.values():
+            connection.close()
+
+
+class RemoteKeeper(Protocol):
+    """Keeps the parts of a log that treadle makes and removes by itself."""
+
+    def keep(self) -> None:
+        """Do what is due; to be called every 10 seconds.
+
+        Raises:
+            OperatorError: there is no such log, or the database refuses.
+            RetriableError: the database is not available now; it is tried again the next time.
+        """
 
 
 def _import_module(kind: str, name: str) -> ModuleType:

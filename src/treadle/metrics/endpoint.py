@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from treadle.errors import TreadleError
+from treadle.errors import RetriableError, TreadleError
 from treadle.http.authentication import matches_token, read_bearer_token
 from treadle.http.headers import read_peer, select_headers
 from treadle.http.hosts import AllowedHosts
@@ -124,6 +124,9 @@ class MetricsEndpoint:
         list_processes: returns what the processes of the server use.
         read_publication: returns when the copy for readers was begun, seconds since 1970, and
             whether no newer one can be made; None where none is to be made.
+        token_age: returns the seconds since the store told this worker which tokens are valid;
+            None where the store is a file. While the store on a server, or the log there, is away,
+            who may see everything is told what the processes count by themselves.
         usage: what sources may use, and what they used.
         token: who sends it may ask for everything, as with a metrics token of the store; None for
             none. An account token opens the figures of its account. Without a token only this
@@ -144,6 +147,7 @@ class MetricsEndpoint:
     durations: Callable[[], Mapping[str, int]] = dict
     list_processes: Callable[[], Sequence[ProcessSnapshot]] = tuple
     read_publication: Callable[[], tuple[float | None, bool] | None] = lambda: None
+    token_age: Callable[[], float] | None = None
     token: str | None
     count_use: Callable[[int, str | None], None] = lambda token_id, origin: None
     hosts: AllowedHosts
@@ -213,15 +217,22 @@ class MetricsEndpoint:
     def _render(self, account_id: int | None) -> bytes:
         began = self.monotonic()
         if self._snapshot is None or began - self._looked_at >= self._fresh_seconds:
-            if self._reader is None:
-                self._reader = self.open_reader()
-            self._snapshot = self._take_snapshot(self._reader)
+            try:
+                if self._reader is None:
+                    self._reader = self.open_reader()
+                self._snapshot = self._take_snapshot(self._reader)
+            except RetriableError:
+                if self.token_age is None or account_id is not None:
+                    raise
+                self._snapshot = self._take_partial()
             self._answers.clear()
             self._looked_at = self.monotonic()
             self._fresh_seconds = max(FRESH_SECONDS, FRESH_FACTOR * (self._looked_at - began))
         answer = self._answers.get(account_id)
         if answer is None:
             seen = self._snapshot
+            if account_id is not None and seen.is_partial:
+                raise RetriableError("what became of records cannot be read now")
             if account_id is not None:
                 seen = select_account(seen, account_id)
             answer = self._answers[account_id] = render_metrics(seen)
@@ -294,6 +305,19 @@ class MetricsEndpoint:
             processes=self.list_processes(),
             published_at=published_at,
             publish_failing=publish_failing,
+            token_age=None if self.token_age is None else self.token_age(),
+        )
+
+    def _take_partial(self) -> MetricsSnapshot:
+        """Return the figures that neither the store nor the log is asked for."""
+        return MetricsSnapshot(
+            now=self.clock(),
+            version=self.version,
+            counts=self.counts(),
+            durations=self.durations(),
+            processes=self.list_processes(),
+            token_age=None if self.token_age is None else self.token_age(),
+            is_partial=True,
         )
 
     def _take_hook_snapshots(self) -> list[HookSnapshot]:

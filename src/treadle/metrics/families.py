@@ -136,6 +136,9 @@ class MetricsSnapshot:
         published_at: when the copy for readers was begun, seconds since 1970; None without one.
         publish_failing: no newer one can be made; None where none is to be made.
         account_id: the only account that it is about; None for the whole server.
+        token_age: seconds since the store told the worker that answers which tokens are valid; None
+            where the store is a file.
+        is_partial: the store or the log is away: it has what the server counts by itself alone.
     """
 
     now: int
@@ -152,6 +155,8 @@ class MetricsSnapshot:
     published_at: float | None = None
     publish_failing: bool | None = None
     account_id: int | None = None
+    token_age: float | None = None
+    is_partial: bool = False
 
 
 def select_account(seen: MetricsSnapshot, account_id: int) -> MetricsSnapshot:
@@ -209,6 +214,9 @@ def build_families(seen: MetricsSnapshot) -> Iterator[Metric]:
     build = GaugeMetricFamily("treadle_build_info", "1, with the version.", labels=("version",))
     build.add_metric((seen.version,), 1)
     yield build
+    if seen.is_partial:
+        yield from _build_server_families(seen)
+        return
     tables = _limit_tables(seen.tables)
     for name, attribute, help_ in _COUNTERS:
         counter = CounterMetricFamily(f"treadle_{name}", help_, labels=_TABLE)
@@ -322,10 +330,19 @@ def _build_hook_families(seen: MetricsSnapshot) -> Iterator[Metric]:
 
 
 def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
-    yield GaugeMetricFamily("treadle_log_bytes", "Bytes that the log holds.", value=seen.log_used)
-    if seen.log_free is not None:
+    if not seen.is_partial:
         yield GaugeMetricFamily(
-            "treadle_log_free_bytes", "Bytes by which the log can grow.", value=seen.log_free
+            "treadle_log_bytes", "Bytes that the log holds.", value=seen.log_used
+        )
+        if seen.log_free is not None:
+            yield GaugeMetricFamily(
+                "treadle_log_free_bytes", "Bytes by which the log can grow.", value=seen.log_free
+            )
+    if seen.token_age is not None:
+        yield GaugeMetricFamily(
+            "treadle_token_age_seconds",
+            "Seconds since the store told which tokens are valid.",
+            value=seen.token_age,
         )
     yield CounterMetricFamily(
         "treadle_log_append_failures",

@@ -121,7 +121,7 @@ def make_control_service(
     def read_log() -> LogReader:
         return open_glance(config, store.logs)
 
-    traces = make_trace_files(config)
+    traces = make_trace_files(config, store)
     problems = ProblemWatch(
         store, read_log, traces, load_age_us=int(config.load_age_seconds * 1_000_000)
     )

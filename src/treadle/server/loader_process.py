@@ -30,6 +30,7 @@ from treadle.server.factories import (
     open_store,
 )
 from treadle.server.loader_names import FIRST_LOADER, name_loader
+from treadle.server.log_keeping import start_keeping
 from treadle.server.publication import FileTask, make_file_releaser, make_publisher
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import SharedRows, remove_rows
@@ -209,6 +210,9 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
         duties.start()
     beats = config.loaders > 1 or config.store is not None
     loader = make_loader(config, store, sampler, name, beats=beats)
+    keeping = start_keeping(
+        config, store, stop, loader.keeps_log, watches_servers=name == FIRST_LOADER
+    )
     exporter = None
     if config.otel_endpoint is not None:
         from treadle.server.telemetry import make_load_teller, start_exporter
@@ -220,4 +224,6 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
         exporter.close()
     if duties is not None:
         duties.join()
+    if keeping is not None:
+        keeping.join(5.0)
     store.close()

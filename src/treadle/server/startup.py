@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,10 +14,16 @@ from treadle.config import Config, OperatorWarning, is_loopback, mask_password
 from treadle.destinations.duckdb_form import move_url
 from treadle.destinations.registry import make_destination
 from treadle.destinations.transport import find_transport_risk
-from treadle.errors import OperatorError
+from treadle.errors import OperatorError, RetriableError
 from treadle.files import write_private_file
-from treadle.log.protocol import FIRST_LOG
-from treadle.log.registry import name_log_file, open_file, repair_log
+from treadle.log.protocol import FIRST_LOG, LogState
+from treadle.log.registry import (
+    InstallationDirectory,
+    name_log_file,
+    open_file,
+    repair_log,
+)
+from treadle.log.remote_registry import check_remote_log, name_remote_place
 from treadle.log.salvage_report import KnownLog
 from treadle.server.factories import name_place, open_store
 from treadle.store.model import Account, DestinationSetter
@@ -248,7 +254,10 @@ def _identify_destination(url: str) -> str:
 
 
 def repair_log_at_start(config: Config) -> None:
-    """Replace damaged logs by what can be read of them, before any process opens them."""
+    """Replace damaged logs by what can be read of them, before any process opens them.
+
+    Those on PostgreSQL are for their server to keep; see `check_logs_at_start`.
+    """
     for number, known in read_known_logs(config).items():
         path = name_log_file(config, number)
         is_gone = not (path.exists() and path.stat().st_size)
@@ -309,7 +318,10 @@ def read_known_logs(config: Config) -> dict[int, KnownLog]:
     That is its id, and the loaded position of each of its tables.
     """
     with contextlib.closing(open_store(config)) as store:
-        log_ids = {one.number: one.log_id for one in store.logs.list_logs() if not one.url}
+        known = store.logs.list_logs()
+        log_ids = {
+            one.number: one.log_id for one in known if not one.url and one.state != LogState.CLOSED
+        }
         loaded: dict[int, dict[tuple[int, str], int]] = defaultdict(dict)
         numbers = {source.id: source.log for source in store.sources.list_sources()}
         for status in store.tables.list_statuses():
@@ -317,5 +329,57 @@ def read_known_logs(config: Config) -> dict[int, KnownLog]:
             loaded[numbers.get(status.source_id, FIRST_LOG)][key] = status.loaded
     return {
         number: KnownLog(log_ids.get(number), loaded[number])
-        for number in sorted({FIRST_LOG, *log_ids})
+        for number in sorted(log_ids if known else {FIRST_LOG})
     }
+
+
+def check_logs_at_start(config: Config) -> None:
+    """Refuse logs on PostgreSQL that do not keep what they take, or are not those of the store.
+
+    Where the databases of some are away, the others are served.
+
+    Raises:
+        OperatorError: a server is weaker than the setting `log_durability` says, has another log,
+            or the setting `log` names a database that has none of the store's logs.
+        RetriableError: no log is available now.
+    """
+    with contextlib.closing(open_store(config)) as store:
+        _check_logs(config, InstallationDirectory(config, store.logs))
+
+
+def _check_logs(config: Config, directory: InstallationDirectory) -> None:
+    logs = [one for one in directory.list_logs() if one.state is not LogState.CLOSED]
+    remote = [one for one in logs if one.url]
+    if config.log is not None:
+        require_log_of_setting(config.log, [one.url for one in remote])
+    away: dict[str, RetriableError] = {}
+    for url in dict.fromkeys(one.url for one in remote):
+        try:
+            for warning in check_remote_log(url, config.log_durability):
+                logger.warning("%s: %s", name_remote_place(url), warning)
+            for one in remote:
+                if one.url == url:
+                    directory.open_reader(one.number).close()
+        except RetriableError as error:
+            logger.warning("%s: %s", name_remote_place(url), error)
+            away[url] = error
+    if away and len(away) == len({one.url for one in logs}):
+        url, reason = away.popitem()
+        raise RetriableError(
+            f"{reason}: see that a server of {name_remote_place(url)} runs, takes writes and can "
+            "be reached from here, and try again"
+        )
+
+
+def require_log_of_setting(url: str, known: Sequence[str]) -> None:
+    """Refuse a setting `log` with a database that the store knows no log of.
+
+    Raises:
+        OperatorError: the log was never made, so records would go elsewhere.
+    """
+    wanted = name_remote_place(url)
+    if wanted not in map(name_remote_place, known):
+        raise OperatorError(
+            f"log names {wanted}, and the store has no log there: make it with `treadle init`, or "
+            "with `treadle log add`, or remove the setting"
+        )

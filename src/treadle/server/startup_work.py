@@ -8,6 +8,7 @@ from treadle.server.announcement import announce_server, note_address
 from treadle.server.listener import ServerListener
 from treadle.server.startup import (
     FirstAccount,
+    check_logs_at_start,
     find_risks,
     repair_log_at_start,
     set_up_store,
@@ -42,6 +43,8 @@ class ServerStartup:
             logger.warning("%s", warning)
         self._newcomer = set_up_store(self._config)
         repair_log_at_start(self._config)
+        if self._config.store is not None or self._config.log is not None:
+            check_logs_at_start(self._config)
         note_address(self._config, self._listener, os.getppid())
 
     def announce(self) -> None:

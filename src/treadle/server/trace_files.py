@@ -6,6 +6,7 @@ from treadle.control.traces import ShownSetting, TraceFiles
 from treadle.log.registry import look_at_log, make_quota
 from treadle.metrics.request_counter import APPEND_FAILURES, COUNTER_NAMES
 from treadle.shared_counters import sum_counters
+from treadle.store.store import Store
 
 
 def list_shown_settings(config: Config) -> list[ShownSetting]:
@@ -26,7 +27,7 @@ def list_shown_settings(config: Config) -> list[ShownSetting]:
     return found
 
 
-def make_trace_files(config: Config) -> TraceFiles:
+def make_trace_files(config: Config, store: Store) -> TraceFiles:
     """Return where the processes of a server leave what others read."""
 
     def count_append_failures() -> int:
@@ -42,5 +43,5 @@ def make_trace_files(config: Config) -> TraceFiles:
         count_append_failures=count_append_failures,
         examinations=config.examinations_path,
         problems=config.problems_path,
-        look_at_log=lambda: look_at_log(config),
+        look_at_log=lambda: look_at_log(config, store.logs),
     )

@@ -63,6 +63,7 @@ from treadle.server.factories import (
     open_store,
 )
 from treadle.server.file_limit import plan_backlog, raise_file_limit
+from treadle.server.log_watch import start_following
 from treadle.server.tls_handshake import TlsAcceptor
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import sum_rows
@@ -331,7 +332,7 @@ def make_worker_app(
         quotas=quotas,
         priority=LoaderPriority(config.turns_path),
         open_destination=make_destination_opener(config),
-        find_shortage=lambda: find_log_shortage(config),
+        find_shortage=lambda: find_log_shortage(config, log),
         metrics_token=config.metrics_token,
         note_push=note_push,
         # A file is asked by its machine alone, and is never away without its disk.
@@ -391,6 +392,7 @@ def make_worker_app(
             for one in list_process_uses(config.processes_path)
         ],
         read_publication=lambda: _read_publication(config),
+        token_age=None if config.store is None else lambda: ingest.token_cache.age,
         token=config.metrics_token,
         count_use=ingest.token_cache.add_use,
         hosts=hosts,
@@ -410,6 +412,7 @@ def make_worker_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         await ingest.start()
+        following = start_following(log)
         ready()
         try:
             state: dict[str, Any] = {CONNECTIONS_STATE: connections, CONTROL_STATE: control}
@@ -417,6 +420,7 @@ def make_worker_app(
                 state[FAST_PATH_STATE] = ingest.fast_path
             yield state
         finally:
+            following.set()
             await log.aclose()
             await ingest.aclose()
             metrics.close()

@@ -22,6 +22,7 @@ from treadle.store.trail_event import (
     TrailTarget,
     describe_change,
 )
+from treadle.text import escape_nul
 
 FIRST_NAME: Final = "Default Warehouse"
 """The name of an account's first destination, where none is given (connect-api.md 2.8)."""
@@ -386,6 +387,8 @@ class DestinationRepository(StoreRepository):
             denied: somebody has to act: a right is missing, or the URL is wrong.
         """
         kind = None if trouble is None else "denied" if denied else "unavailable"
+        if trouble is not None:
+            trouble = escape_nul(trouble)
         with self._database.write() as tx:
             since = None if trouble is None else func.coalesce(destinations.c.trouble_since, tx.now)
             tx.connection.execute(

@@ -1,7 +1,7 @@
 """The repository of load reports: committed loads and failed tries."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from itertools import groupby
 from typing import Any, Final
@@ -37,7 +37,7 @@ from treadle.store.schema import accounts, loads, logs, meta, outcomes, sources,
 from treadle.store.schema_event import SchemaChangeKind, SchemaEventKind
 from treadle.store.schema_events import add_event, choose_event_kind
 from treadle.store.tables import lock_table
-from treadle.text import digest_text
+from treadle.text import digest_text, escape_nul
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
 _LOG_ID: Final = select_log_of_source(bindparam("at_source_id", type_=BigInteger))
@@ -159,6 +159,8 @@ class LoadRepository(StoreRepository):
             stopped: the table is not tried again until somebody acts.
             denied: a right is missing in the destination.
         """
+        if load.error is not None:  # it may quote a client, and PostgreSQL stores no NUL
+            load = replace(load, error=escape_nul(load.error))
         with self._database.write() as tx:
             asked = {"at_source_id": load.source_id}
             log_id: str = tx.connection.execute(select(_LOG_ID), asked).scalar_one()

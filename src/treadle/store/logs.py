@@ -5,10 +5,12 @@ with the id of a log that is listed here has a position that counts. Rows of ear
 another file has taken the place of, stay as history.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import ScalarSelect, and_, func, select, update
 
+from treadle.counting import count_noun
 from treadle.errors import OperatorError
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.model import StoredLog
@@ -27,6 +29,8 @@ FIRST_LOG: Final = 0
 """The number of the log in the data folder, which every installation has."""
 
 OPEN: Final = "open"
+DRAINING: Final = "draining"
+CLOSED: Final = "closed"
 
 present_logs: Final = select(logs.c.log_id)
 """The ids of the logs whose positions count, for `IN`."""
@@ -79,31 +83,118 @@ class LogRepository(StoreRepository):
             ).scalar_one_or_none()
         return FIRST_LOG if found is None else found
 
-    def add_log(self, log_id: str, kind: str, url: str = "") -> StoredLog:
+    @property
+    def is_shared(self) -> bool:
+        """Whether servers run that do not know of a log that is added: the store is on a server."""
+        return self._database.engine.dialect.name != "sqlite"
+
+    def find_next_number(self) -> int:
+        """Return the number that the next log gets."""
+        with self._database.read() as tx:
+            return _find_next_number(tx)
+
+    def add_log(
+        self, log_id: str, kind: str, url: str = "", number: int | None = None
+    ) -> StoredLog:
         """Add a log, on which new sources may be put from now on; return it with its number.
 
-        No server may run meanwhile that does not know it: servers open the logs when they start.
+        Where no server has opened the log of the data folder yet, there is none any more with a log
+        elsewhere: it is closed, and sources that were made for it are on the new log.
 
         Args:
             log_id: a UUID, made with the log.
             kind: of the back-end.
             url: where it is; empty for one in the data folder.
+            number: that `find_next_number` returned; None for any.
+
+        Raises:
+            OperatorError: another log was given that number meanwhile.
         """
         with self._database.change() as tx:
-            number = tx.connection.execute(select(func.max(logs.c.number) + 1)).scalar_one()
+            found = _find_next_number(tx)
+            if number not in (None, found):
+                raise OperatorError(f"another log {number} was added meanwhile: try again")
             tx.connection.execute(
                 tx.insert(logs).values(
-                    number=number,
+                    number=found,
                     log_id=log_id,
                     kind=kind,
-                    url=tx.seal(url, _name_url(number)) if url else None,
+                    url=tx.seal(url, _name_url(found)) if url else None,
                     state=OPEN,
                     made_at=tx.now,
                 )
             )
-            target = TrailTarget(TargetKind.LOG, number, log_id)
+            if url:
+                _give_up_first_log(tx, found)
+            target = TrailTarget(TargetKind.LOG, found, log_id)
             tx.record(TrailAction.ADD_LOG, target, account_id=None, detail={"kind": kind})
-            return StoredLog(number, log_id, kind, url, OPEN)
+            return StoredLog(found, log_id, kind, url, OPEN)
+
+    def open_log(self, number: int) -> None:
+        """Let a log that is drained take new sources again.
+
+        Raises:
+            OperatorError: there is no such log, or it is closed.
+        """
+        self._set_state(number, OPEN, TrailAction.OPEN_LOG, (OPEN, DRAINING))
+
+    def drain_log(self, number: int) -> None:
+        """Put no new source on a log from now on; raises like `open_log`."""
+        self._set_state(number, DRAINING, TrailAction.DRAIN_LOG, (OPEN, DRAINING))
+
+    def close_log(self, number: int) -> None:
+        """Let a log be opened by nobody any more.
+
+        Raises:
+            OperatorError: there is no such log, or a source is on it.
+        """
+        self._set_state(number, CLOSED, TrailAction.CLOSE_LOG, (OPEN, DRAINING, CLOSED))
+
+    def list_sources_on(self, number: int) -> list[int]:
+        """Return the ids of the sources on a log, but for deleted ones."""
+        with self._database.read() as tx:
+            return _list_sources_on(tx, number)
+
+    def count_sources(self) -> dict[int, int]:
+        """Return log number -> how many sources are on it, but for deleted ones."""
+        with self._database.read() as tx:
+            rows = tx.connection.execute(
+                select(sources.c.log, func.count().label("sources"))
+                .where(sources.c.deleted_at.is_(None))
+                .group_by(sources.c.log)
+            )
+            return {row.log: row.sources for row in rows}
+
+    def _set_state(
+        self, number: int, state: str, action: TrailAction, former: Sequence[str]
+    ) -> None:
+        with self._database.change() as tx:
+            row = tx.connection.execute(select(logs).where(logs.c.number == number)).one_or_none()
+            if row is None or row.log_id == "":
+                raise OperatorError(f"there is no log {number}")
+            if row.state not in former:
+                raise OperatorError(f"log {number} is {row.state}, which is for good")
+            if state == CLOSED and (there := _list_sources_on(tx, number)):
+                raise OperatorError(f"log {number} has {count_noun(len(there), 'source')}")
+            tx.connection.execute(update(logs).where(logs.c.number == number).values(state=state))
+            tx.record(action, TrailTarget(TargetKind.LOG, number, row.log_id), account_id=None)
+
+
+def _find_next_number(tx: StoreTransaction) -> int:
+    found: int = tx.connection.execute(select(func.max(logs.c.number) + 1)).scalar_one()
+    return found
+
+
+def _list_sources_on(tx: StoreTransaction, number: int) -> list[int]:
+    query = select(sources.c.id).where(sources.c.log == number, sources.c.deleted_at.is_(None))
+    return list(tx.connection.execute(query.order_by(sources.c.id)).scalars())
+
+
+def _give_up_first_log(tx: StoreTransaction, number: int) -> None:
+    """Close the log of the data folder if no server ever opened it; its sources get another one."""
+    unopened = update(logs).where(logs.c.number == FIRST_LOG, logs.c.log_id == "")
+    if tx.connection.execute(unopened.values(state=CLOSED)).rowcount:
+        tx.connection.execute(update(sources).where(sources.c.log == FIRST_LOG).values(log=number))
 
 
 def choose_log(tx: StoreTransaction) -> int:

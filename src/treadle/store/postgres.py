@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext
 
 from treadle.errors import OperatorError
+from treadle.postgres_place import name_postgres_place
 
 SESSION_DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "treadle",
@@ -95,15 +96,9 @@ def parse_place(url: str) -> PostgresPlace:
         found = URL.create(
             driver, user, password, host or None, int(port) if port else None, database
         )
-    return PostgresPlace(found, {**SESSION_DEFAULTS, **given}, _name_place(host, port, database))
-
-
-def _name_place(host: str, port: str, database: str | None) -> str:
-    hosts, ports = host.split(","), port.split(",")
-    ports *= len(hosts) if len(ports) == 1 else 1
-    pairs = [f"[{one}]" if ":" in one else one for one in hosts]
-    servers = [f"{one}:{at}" if at else one for one, at in zip(pairs, ports, strict=False)]
-    return f"postgresql://{','.join(servers)}/{database or ''}"
+    return PostgresPlace(
+        found, {**SESSION_DEFAULTS, **given}, name_postgres_place(host, port, database)
+    )
 
 
 def create_postgres_engine(url: str, connections: int, mark: str) -> Engine:

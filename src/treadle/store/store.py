@@ -27,7 +27,7 @@ from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
 from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
-from treadle.store.logs import FIRST_LOG, LogRepository, make_first_log, name_log
+from treadle.store.logs import CLOSED, FIRST_LOG, LogRepository, make_first_log, name_log
 from treadle.store.members import MemberRepository
 from treadle.store.migration import LEAST_VERSION, has_schema, migrate_schema
 from treadle.store.moves import MoveRepository
@@ -227,9 +227,17 @@ class Store:
         """Let the next log that `use_log` names be the first one, since the present one is lost.
 
         Positions that were recorded count for nothing with it.
+
+        Raises:
+            OperatorError: no log of a data folder is in use.
         """
         with self._database.change() as tx:
-            tx.connection.execute(update(logs).where(logs.c.number == FIRST_LOG).values(log_id=""))
+            lost = update(logs).where(logs.c.number == FIRST_LOG, logs.c.state != CLOSED)
+            if not tx.connection.execute(lost.values(log_id="")).rowcount:
+                raise OperatorError(
+                    "the store has no log in a data folder; one on PostgreSQL is brought back "
+                    "there, or closed with `treadle log close --anyway`"
+                )
             tx.record(TrailAction.REPLACE_LOG, TrailTarget(TargetKind.LOG), account_id=None)
 
     def get_log_id(self, number: int = FIRST_LOG) -> str | None:

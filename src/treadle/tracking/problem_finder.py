@@ -23,6 +23,7 @@ from treadle.store.store import Store
 from treadle.text import digest_text
 from treadle.traces.append_trace import AppendFailures, find_append_failures
 from treadle.traces.examination import ExaminationKind, ExaminationNote, read_examination
+from treadle.traces.log_server_note import LogServerTrouble, read_log_servers
 from treadle.traces.refusals import RefusalCount
 from treadle.tracking.problem_kinds import (
     APPENDS_FAILING,
@@ -32,6 +33,7 @@ from treadle.tracking.problem_kinds import (
     ENTRIES_DAMAGED,
     HOOK_FAILED,
     LOG_NEARLY_FULL,
+    LOG_SERVER,
     NO_DESTINATION,
     RECORDS_REJECTED,
     SERVER_FINDING,
@@ -232,6 +234,22 @@ def judge_appends(
             )
 
 
+def judge_log_servers(
+    troubles: Iterable[LogServerTrouble], account_ids: Sequence[int]
+) -> Iterator[FoundProblem]:
+    """Return the problems of servers of logs, for each account.
+
+    Args:
+        troubles: that last for a while already.
+        account_ids: of all accounts. Where there are several, none is told where the server is.
+    """
+    for one in troubles:
+        key = f"log server {digest_text(one.place + one.said).hex()}"
+        named = one.place if len(account_ids) == 1 else "the log"
+        for account_id in account_ids:
+            yield FoundProblem(account_id, LOG_SERVER.name, key, named, one.since, one.said)
+
+
 def judge_findings(
     note: ExaminationNote | None, account_id: int, now: int
 ) -> Iterator[FoundProblem]:
@@ -426,10 +444,12 @@ class ServerReadings:
     Attributes:
         failures: writes to the log that failed a short time ago; None for none.
         examination: the last one; None for none.
+        log_servers: what is wrong with servers of logs.
     """
 
     failures: AppendFailures | None = None
     examination: ExaminationNote | None = None
+    log_servers: Sequence[LogServerTrouble] = ()
 
 
 def read_server(counters: Path, examinations: Path | None, now: int) -> ServerReadings:
@@ -443,6 +463,7 @@ def read_server(counters: Path, examinations: Path | None, now: int) -> ServerRe
     return ServerReadings(
         find_append_failures(counters, now),
         None if examinations is None else read_examination(examinations, ExaminationKind.DOCTOR),
+        read_log_servers(counters, now),
     )
 
 
@@ -528,6 +549,7 @@ def find_shown_problems(
         *judge_ended_tokens(refused, ended, now),
         *judge_unused_tokens(unused, seen.sources),
         *judge_appends(left.failures, seen.account_ids),
+        *judge_log_servers(left.log_servers, seen.account_ids),
         *([] if only is None else judge_findings(left.examination, only, now)),
     ]
 

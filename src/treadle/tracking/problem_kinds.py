@@ -193,6 +193,16 @@ APPENDS_FAILING: Final = ProblemKind(
     "nothing. The problem ends a quarter of an hour after the last failed write.",
     quotes=True,
 )
+LOG_SERVER: Final = ProblemKind(
+    "log_server",
+    "critical",
+    0,
+    "",
+    "The PostgreSQL server of a log does not do what accepted records need:",
+    "Mend it there. treadle never weakens a setting by itself: while it waits for a standby, "
+    "requests are answered 503.",
+    quotes=True,
+)
 SERVER_FINDING: Final = ProblemKind(
     "server_finding",
     "warning",
@@ -228,6 +238,7 @@ SHOWN_KINDS: Final[Mapping[str, ProblemKind]] = {
             TOKEN_STILL_USED,
             TOKEN_UNUSED,
             APPENDS_FAILING,
+            LOG_SERVER,
             SERVER_FINDING,
         )
     },

@@ -45,7 +45,7 @@ class ReceiptCodec:
         self,
         installation_id: str,
         log_id: str,
-        other_ids: Iterable[str] = (),
+        list_log_ids: Callable[[], Iterable[str]] | None = None,
         find_log_id: Callable[[int], str] | None = None,
     ) -> None:
         """Sign for one installation and the log of a source, so that others are not believed.
@@ -57,13 +57,15 @@ class ReceiptCodec:
         Args:
             installation_id: of the store.
             log_id: the log whose entries the receipts name.
-            other_ids: further logs, where there are several.
+            list_log_ids: returns the ids of all logs, where there may be several.
             find_log_id: source id -> the id of its log; None where there is one log.
         """
         self._log_id = log_id
         self._find_log_id = find_log_id
         self._keyed = _make_keyed(installation_id, log_id)
-        self._others = {one: _make_keyed(installation_id, one) for one in other_ids}
+        self._installation_id = installation_id
+        self._list_log_ids = list_log_ids
+        self._of_logs = {log_id: self._keyed}
 
     def get_log_id(self, source_id: int) -> str:
         """Return the id of the log that has the entries of a source."""
@@ -74,7 +76,7 @@ class ReceiptCodec:
         body = _encoder.encode((receipt.source_id, receipt.first, receipt.entries))
         keyed = self._keyed
         if self._find_log_id is not None:
-            keyed = self._others.get(self._find_log_id(receipt.source_id), keyed)
+            keyed = self._get_keyed(self._find_log_id(receipt.source_id))
         text = base64.urlsafe_b64encode(body + _sign(keyed, body)).rstrip(b"=")
         return RECEIPT_PREFIX + text.decode("ascii")
 
@@ -86,7 +88,8 @@ class ReceiptCodec:
         try:
             signed = base64.b64decode(encoded + "=" * (-len(encoded) % 4), b"-_", validate=True)
             body, mac = signed[:-MAC_BYTES], signed[-MAC_BYTES:]
-            keys = (self._keyed, *self._others.values())
+            ids = (self._log_id,) if self._list_log_ids is None else self._list_log_ids()
+            keys = [self._get_keyed(log_id) for log_id in ids]
             # The keys of logs differ, so one of them at most fits: that of the source's log.
             if not any(hmac.compare_digest(mac, _sign(keyed, body)) for keyed in keys):
                 return None
@@ -94,12 +97,17 @@ class ReceiptCodec:
         except (binascii.Error, msgspec.MsgspecError):
             return None
 
+    def _get_keyed(self, log_id: str) -> "hashlib.blake2b":
+        found = self._of_logs.get(log_id)
+        if found is None:
+            found = self._of_logs[log_id] = _make_keyed(self._installation_id, log_id)
+        return found
+
 
 def make_receipt_codec(installation_id: str, log: LogReader | LogAppender) -> ReceiptCodec:
     """Return the codec of the receipts of a log, or of several that are open as one."""
     if isinstance(log, JoinedReader | JoinedAppender):
-        first, *others = log.log_ids
-        return ReceiptCodec(installation_id, first, others, log.find_log_id)
+        return ReceiptCodec(installation_id, log.log_ids[0], lambda: log.log_ids, log.find_log_id)
     return ReceiptCodec(installation_id, log.log_id)
 
 

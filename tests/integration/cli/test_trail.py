@@ -27,6 +27,8 @@ READING = {
     "push", "singer",  # send requests, as any client
     "serve",  # has events of its own, by the server
     "restore",  # has its event in the folder that it fills, in test_backup
+    "log list",
+    "log add", "log open", "log close",  # need logs on PostgreSQL, in test_log_set
     "init",  # has its events in the store that it makes, in test_init
 }  # fmt: skip
 

@@ -244,6 +244,9 @@ class Log:
     async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
         raise AssertionError("nothing here has a key")
 
+    def find_refusal(self) -> str | None:
+        return None
+
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         if self.refuses:
             raise self.error or RetriableError("full")

@@ -145,6 +145,9 @@ class Log:
     async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
         return AppendResult(self._keep(entries, once=True), once.digest, duplicate=False)
 
+    def find_refusal(self) -> str | None:
+        return None
+
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         stored = AppendResult(self._keep(entries), b"", duplicate=False)
         asyncio.get_running_loop().call_soon(waiter.set_result, stored)

@@ -10,7 +10,7 @@ import psycopg
 
 from treadle.log.postgres.appender import PostgresAppender
 from treadle.log.postgres.installation import make_log
-from treadle.log.postgres.keeper import LogKeeper
+from treadle.log.postgres.keeper import KeeperConnection, LogKeeper
 from treadle.log.postgres.reader import PostgresReader
 from treadle.log.protocol import LogAppender, LogReader
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
@@ -110,7 +110,8 @@ class PostgresKind:
         always: dict[str, Any] = (
             {"should_switch_segment": lambda *values, has_entries: has_entries} if switching else {}
         )
-        LogKeeper(self.url, self.number, retention_us, clock=lambda: now, **always).keep()
+        with closing(KeeperConnection(self.url)) as connection:
+            LogKeeper(connection, self.number, retention_us, clock=lambda: now, **always).keep()
 
     def roll(self) -> None:
         self.keep(switching=True)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -29,7 +30,7 @@ from treadle.log.protocol import (
 )
 from treadle.log.quota import LogSpace
 from treadle.log.registry import (
-    FileDirectory,
+    InstallationDirectory,
     list_log_files,
     name_log_file,
     open_appender,
@@ -44,6 +45,7 @@ class Folder:
     """The settings and the book of a folder with two logs; even sources are on log 0, odd on 1."""
 
     log_bytes = disk_reserve_bytes = 0
+    is_shared = False
 
     def __init__(self, folder: Path) -> None:
         self.log_path = folder / "log.sqlite"
@@ -163,7 +165,7 @@ def test_a_log_that_is_not_open_here_takes_nothing(folder: Folder) -> None:
             assert [is_open(source, number) for source, number in ((7, 2), (9, 1))] == [True, False]
             assert isinstance(several, JoinedAppender)
             assert get_appender_id(several, 7) != get_appender_id(several, 2)
-            with pytest.raises(RetriableError, match="source 9 is on log 1, which this process"):
+            with pytest.raises(RetriableError, match="log 1 is not open in this process"):
                 await several.append([entry(9)])
         finally:
             await alone.aclose()
@@ -172,8 +174,50 @@ def test_a_log_that_is_not_open_here_takes_nothing(folder: Folder) -> None:
     asyncio.run(run())
 
 
+def test_a_log_that_is_added_is_opened_while_others_are_used(folder: Folder) -> None:
+    [_, added], folder.logs[1:] = folder.logs, []
+    folder.is_shared = True
+
+    async def run() -> list[int]:
+        appender = open_appender(folder, folder)
+        reader = open_reader(folder, folder)
+        assert isinstance(appender, JoinedAppender)
+        assert isinstance(reader, JoinedReader)
+        with closing(reader):
+            try:
+                found = [await appender.append([entry(2)])]
+                with pytest.raises(RetriableError, match="log 1 is not open in this process"):
+                    await appender.append([entry(3)])
+                folder.logs.append(added)
+                appender.open_missing()
+                assert appender.log_ids == [one.log_id for one in folder.logs]
+                found.append(await appender.append([entry(3)]))
+            finally:
+                await appender.aclose()
+            assert [one.source_id for one in reader.list_backlogs()] == [2]
+            assert len(choose_reader(reader, 3).find_entries(1, 1)) == 1
+            assert {one.source_id for one in reader.list_backlogs()} == {2, 3}
+        return found
+
+    assert asyncio.run(run()) == [1, 1]
+
+
+def test_nothing_of_a_closed_log_is_kept(folder: Folder) -> None:
+    assert append(folder, 2, 3) == [1, 1]
+    folder.logs[1] = replace(folder.logs[1], state="closed")
+    with closing(open_reader(folder, folder)) as reader:
+        assert isinstance(reader, JoinedReader)
+        assert [one.source_id for one in reader.list_backlogs()] == [2]
+        assert choose_reader(reader, 3).find_entries(1, 9) == []
+        assert reader.find_log_id(3) == folder.logs[1].log_id
+        assert reader.statistics.list_tables() == [(2, "orders")]
+        assert reader.trim([TrimPoint(3, "orders", 1)]) == 0
+    with pytest.raises(RetriableError, match="log 1 is not open"):
+        append(folder, 3)
+
+
 def test_a_directory_names_its_logs(folder: Folder) -> None:
-    directory: LogDirectory = FileDirectory(folder, folder)
+    directory: LogDirectory = InstallationDirectory(folder, folder)
     assert [one.number for one in directory.list_logs()] == [0, 1]
     assert directory.find_log(3).log_id == folder.logs[1].log_id
     with closing(directory.open_reader(1)) as reader:

@@ -28,6 +28,7 @@ from treadle.log.postgres.installation import (
     look_at_server,
     make_log,
 )
+from treadle.log.postgres.reader import PostgresReader
 from treadle.log.postgres.statements import POSITION_JUMP
 from treadle.log.protocol import (
     AppendResult,
@@ -35,6 +36,8 @@ from treadle.log.protocol import (
     DamagedEntry,
     IdempotencyKey,
     LogEntry,
+    LogInfo,
+    LogReader,
     NewEntry,
     TrimPoint,
 )
@@ -289,7 +292,7 @@ def test_what_was_sent_is_unknown_and_what_was_not_is_refused(
             await appender.append([entry(b"turned away")])
         found = await asyncio.gather(sent, waiting, return_exceptions=True)
         server.start()
-        await until(lambda: appender._find_refusal() is None)
+        await until(lambda: appender.find_refusal() is None)
         last = await appender.append([entry(b"last")])
         await appender.aclose()
         return found[0], found[1], last
@@ -338,7 +341,7 @@ def test_a_full_log_refuses_until_some_is_removed(
         kind.roll()
         with closing(kind.open_reader()) as reader:
             assert reader.trim([TrimPoint(1, "orders", accepted)]) == accepted
-        await until(lambda: appender._find_refusal() is None)
+        await until(lambda: appender.find_refusal() is None)
         assert await appender.append([entry()]) == accepted + 1
         await appender.aclose()
         return accepted
@@ -353,7 +356,7 @@ DYING = """
 import asyncio, sys
 from treadle import failpoint
 from treadle.log.postgres.appender import PostgresAppender
-from treadle.log.postgres.keeper import LogKeeper
+from treadle.log.postgres.keeper import KeeperConnection, LogKeeper
 from treadle.log.postgres.reader import PostgresReader
 from treadle.log.protocol import IdempotencyKey, NewEntry, TrimPoint
 
@@ -367,7 +370,8 @@ async def append():
 
 def keep():
     failpoint.arm(plan)
-    LogKeeper(url, 1, 1, should_switch_segment=lambda *values, has_entries: True).keep()
+    always = lambda *values, has_entries: True
+    LogKeeper(KeeperConnection(url), 1, 1, should_switch_segment=always).keep()
 
 def trim():
     failpoint.arm(plan)
@@ -510,15 +514,24 @@ def test_a_reader_goes_on_after_its_connection_was_lost(
         assert len(reader.read(1, "orders", 0, 10, 10)) == 2
 
 
+def open_remote_reader(url: str, number: int) -> LogReader:
+    """Open the log of that number, whatever its name is."""
+    with closing(PostgresReader(url, number)) as reader:
+        log_id = reader.log_id
+    return remote_registry.open_remote_reader(
+        LogInfo(number, log_id, remote_registry.POSTGRES, url)
+    )
+
+
 def test_what_cannot_be_opened_says_why(kind: PostgresKind, server: PostgresServer) -> None:
     with pytest.raises(OperatorError, match="has no log 9"):
         PostgresAppender(kind.url, 9)
     with pytest.raises(OperatorError, match="has no log 9"):
-        remote_registry.open_remote_reader(kind.url, 9)
+        open_remote_reader(kind.url, 9)
     wrong = server.url(password="secret-word")
     every: tuple[Callable[[str, int], object], ...] = (
         PostgresAppender,
-        remote_registry.open_remote_reader,
+        open_remote_reader,
         make_log,
     )
     for opens in every:
@@ -528,10 +541,10 @@ def test_what_cannot_be_opened_says_why(kind: PostgresKind, server: PostgresServ
         assert "secret-word" not in str(found.value)
     for url in ("nats://h/x?token=secret-word", "secret-word"):
         with pytest.raises(OperatorError, match=r"begins with postgresql://") as refused:
-            remote_registry.make_remote_log(url, 1)
+            remote_registry.make_remote_log(url, 1, "here")
         assert "secret-word" not in str(refused.value)
     with pytest.raises(OperatorError, match="is not a PostgreSQL URL") as refused:
-        remote_registry.open_remote_reader("postgresql://u:secret@word@h/d", 1)
+        open_remote_reader("postgresql://u:secret@word@h/d", 1)
     assert "secret" not in str(refused.value)
     change(kind, "UPDATE treadle_log.logs SET form = 99")
     for opens in every:

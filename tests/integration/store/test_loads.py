@@ -176,6 +176,16 @@ def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
     assert store.tables.list_statuses(source + 1) == []
 
 
+def test_what_a_database_said_is_kept_with_its_nul_escaped(store: Store) -> None:
+    source = make_source(store)
+    failed = replace(load(source, 6, 7), error="no \0 here, nor \udc00")
+    store.loads.record_failure(failed, stopped=True)
+    [status] = store.tables.list_statuses()
+    assert status.error == "no \\x00 here, nor ?"
+    [report] = store.loads.list_loads()
+    assert report.error == status.error
+
+
 def test_all_tables_are_read_some_at_a_time(store: Store) -> None:
     shop, crm = make_source(store), make_source(store, "crm")
     for source in (shop, crm):

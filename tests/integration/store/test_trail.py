@@ -86,6 +86,7 @@ class World:
         self.destination: ConfiguredDestination = store.destinations.create_destination(
             self.account.id, replace(PLACE, url="duckdb:///other"), takes_sources=False
         )
+        store.logs.add_log("second", "sqlite")
 
 
 PLACE = DestinationPlace("duckdb", "duckdb:///x", "x", DestinationSetter.ACCOUNT)
@@ -302,6 +303,9 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.ADD_LOG,
         lambda store, world: store.logs.add_log("a new log", "sqlite"),
     ),
+    "logs.drain_log": (TrailAction.DRAIN_LOG, lambda store, world: store.logs.drain_log(1)),
+    "logs.open_log": (TrailAction.OPEN_LOG, lambda store, world: store.logs.open_log(1)),
+    "logs.close_log": (TrailAction.CLOSE_LOG, lambda store, world: store.logs.close_log(1)),
     "recipients.add_recipient": (
         TrailAction.ADD_RECIPIENT,
         lambda store, world: store.recipients.add_recipient(world.account.id, "b@example.com"),
@@ -437,7 +441,7 @@ def test_a_change_has_one_event_that_says_who_made_it(
     is_begun = name in ("operations.start_resend", "operations.start_rebuild")
     assert event.outcome == (TrailOutcome.BEGUN if is_begun else TrailOutcome.DONE)
     accounts = {world.account.id, world.spare.id, world.spare.id + 1}
-    of_server = name in ("keys.rotate_key", "logs.add_log")
+    of_server = name == "keys.rotate_key" or name.startswith("logs.")
     whose = {None} if of_server else accounts
     assert event.account_id in whose
     assert event.id > before[0].id

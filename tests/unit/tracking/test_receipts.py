@@ -40,7 +40,9 @@ def test_receipts_of_earlier_releases_are_good() -> None:
 
 def test_a_receipt_is_of_the_log_of_its_source() -> None:
     ids = {7: "log", 8: "second"}
-    several = ReceiptCodec("installation", "log", ["second"], lambda source_id: ids[source_id])
+    several = ReceiptCodec(
+        "installation", "log", lambda: ["log", "second"], lambda source_id: ids[source_id]
+    )
     second = ReceiptCodec("installation", "second")
     for source, alone in ((7, OURS), (8, second)):
         receipt = Receipt(source, 1042, 2)

@@ -51,6 +51,7 @@ class PostgresAppender:
         url: of the database; see `connection.make_parameters`.
         number: the log's.
         member: who connects, as the database shows it; by default the machine and the process.
+        log_id: the name that the log has to have; None for any.
         quota: bounds of the log; beyond them appends are turned away with `RetriableError`.
         pending_bytes_max: payload bytes that may wait; more is turned away with `RetriableError`.
             One request alone is always taken.
@@ -70,6 +71,7 @@ class PostgresAppender:
         number: int,
         *,
         member: str | None = None,
+        log_id: str | None = None,
         quota: LogQuota | None = None,
         pending_bytes_max: int = PENDING_BYTES_MAX,
         report_failure: Callable[[], None] = lambda: None,
@@ -83,6 +85,7 @@ class PostgresAppender:
             get_tables_max=get_tables_max,
             report_failure=report_failure,
             report_commit=report_commit,
+            log_id=log_id or "",
         )
         self._quota = quota
         self._used_bytes = 0  # of the log, but for what this lane has appended since
@@ -95,7 +98,7 @@ class PostgresAppender:
         self._codec = PayloadCodec()
         self._loop = asyncio.new_event_loop()
         self._intake = AppendIntake(
-            self._hand_over, self._find_refusal, "the log's database", pending_bytes_max
+            self._hand_over, self.find_refusal, "the log's database", pending_bytes_max
         )
         opened: Future[None] = Future()
         self._thread = threading.Thread(
@@ -136,7 +139,7 @@ class PostgresAppender:
         """How often it was found out what had become of a group that was not answered."""
         return dict(self._lane.resolved)
 
-    def _find_refusal(self) -> str | None:
+    def find_refusal(self) -> str | None:
         """Return why the log takes nothing now; None when it does."""
         silent = self._lane.silent_since
         if silent is not None and time.monotonic() - silent > SILENCE_SECONDS_MAX:

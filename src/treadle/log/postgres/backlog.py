@@ -100,7 +100,7 @@ class SharedBacklog:
         return list(self._backlogs.values())
 
     def _look(self, marks: Mapping[tuple[int, str], int]) -> set[int]:
-        [seen] = self._connection.execute(statements.LOOK, self._connection.log)
+        seen = self._connection.look()
         if seen == self._seen and not marks:
             return set()
         try:
@@ -119,7 +119,7 @@ class SharedBacklog:
         self, marks: Mapping[tuple[int, str], int], *, careful: bool = False
     ) -> set[int]:
         log = self._connection.log
-        [(end, _, _)] = self._connection.execute(statements.LOOK, log)
+        [(end,)] = self._connection.execute(statements.READ_LAST, log)
         changed = self._apply_marks()
         self._add_tables()
         if end > self._counted_position:

@@ -24,6 +24,7 @@ from treadle.log.postgres.entry_rows import (
     EncodedUuids,
 )
 from treadle.log.postgres.outcome import is_damage, needs_operator
+from treadle.postgres_place import name_postgres_place
 
 CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
     "connect_timeout": "2",
@@ -121,6 +122,17 @@ def make_parameters(url: str, member: str) -> str:
         raise malformed
     given = {"application_name": f"treadle {member}", **CONNECT_DEFAULTS, **given}
     return make_conninfo("", **{name: str(value) for name, value in given.items()})
+
+
+def name_place(url: str) -> str:
+    """Return the servers and the database of a URL, as people may see them.
+
+    Raises:
+        OperatorError: it is no URL of PostgreSQL.
+    """
+    given = conninfo_to_dict(make_parameters(url, ""))
+    host, port, database = (str(given.get(name) or "") for name in ("host", "port", "dbname"))
+    return name_postgres_place(host, port, database)
 
 
 def make_member() -> str:

@@ -32,11 +32,13 @@ class LogDurability(StrEnum):
         REPLICATED: it is on the disks of the primary and of a standby.
         SINGLE: it is on the disk of the one server there is.
         STORAGE: as `SINGLE`, and the provider keeps copies of the disk.
+        NONE: nothing, for data that may be lost.
     """
 
     REPLICATED = "replicated"
     SINGLE = "single"
     STORAGE = "storage"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +73,30 @@ class ServerJudgement:
     Attributes:
         refusals: why it cannot keep a log.
         warnings: what an operator should know.
+        troubles: what has to be mended while it runs: the refusals, and what keeps appends waiting.
     """
 
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
+    troubles: tuple[str, ...] = ()
 
 
 def judge_server(found: ServerState, durability: LogDurability) -> ServerJudgement:
     """Return what is wrong with a server for that durability."""
     refusals: list[str] = []
     warnings: list[str] = []
+    troubles: list[str] = []
     if found.version < SERVER_VERSION_MIN:
         refusals.append(
             f"the log needs PostgreSQL 14 or newer, found {found.version // 10_000}: upgrade it"
         )
     elif found.version < SERVER_VERSION_ADVISED:
         warnings.append("PostgreSQL 15 or newer is recommended for the log")
+    if durability is LogDurability.NONE:
+        return ServerJudgement(tuple(refusals), tuple(warnings), tuple(refusals))
     refusals += [
-        f"{name} is off, so a power cut can take acknowledged records: set {name} = on"
+        f"{name} is off, so a power cut can take acknowledged records: set {name} = on there, or "
+        "say with log_durability = none that they may be lost"
         for name in ("fsync", "full_page_writes")
         if not getattr(found, name)
     ]
@@ -96,21 +104,23 @@ def judge_server(found: ServerState, durability: LogDurability) -> ServerJudgeme
         if not found.synchronous_standby_names:
             refusals.append(
                 "synchronous_standby_names is empty, so an acknowledged record is on one machine "
-                "alone: set it to 'ANY 1 (..)', or choose the durability single or storage"
+                "alone: set it to 'ANY 1 (..)', or set log_durability to single or storage"
             )
         elif not found.sees_standbys:
             warnings.append(
                 "whether a standby is connected cannot be seen: GRANT pg_monitor to treadle's user"
             )
         elif not found.standbys:
-            warnings.append("no synchronous standby is connected: appends wait until there is one")
+            waits = "no synchronous standby is connected: appends wait until there is one"
+            warnings.append(waits)
+            troubles.append(waits)
     if not found.data_checksums:
         warnings.append(
             "data_checksums is off, so a damaged page can pass unnoticed: run pg_checksums --enable"
         )
     if not found.checks_clients:
         warnings.append("the server cannot notice that a client is gone before it answers")
-    return ServerJudgement(tuple(refusals), tuple(warnings))
+    return ServerJudgement(tuple(refusals), tuple(warnings), (*refusals, *troubles))
 
 
 def look_at_server(url: str, member: str | None = None) -> ServerState:
@@ -155,22 +165,26 @@ _STANDBYS: Final = """
 def make_log(
     url: str,
     number: int,
+    installation: str = "",
     *,
     member: str | None = None,
     clock: Callable[[], int] = read_clock,
 ) -> str:
     """Make a log where there is none of that number; return its name.
 
-    Several processes may do so at once. What is made is durable when it returns.
+    Several processes may do so at once. What is made is durable when it returns. A log that an
+    earlier attempt of the same installation made is taken as it is.
 
     Args:
         url: of the database; see `connection.make_parameters`.
         number: of the log, from 0.
+        installation: the id of the store that it is made for.
         member: who connects, as the database shows it.
         clock: microseconds since 1970.
 
     Raises:
-        OperatorError: the database refuses, or a newer treadle made its tables.
+        OperatorError: the database refuses, has a log of that number that is another
+            installation's, or has tables that a newer treadle made.
         RetriableError: the database is not available now.
     """
     with translate_errors(), closing(_connect(url, member)) as connection:
@@ -184,6 +198,7 @@ def make_log(
                 (
                     number,
                     str(uuid.uuid4()),
+                    installation,
                     schema.FIRST_SEGMENT,
                     read_timeline(connection),
                     schema.FORM,
@@ -193,12 +208,31 @@ def make_log(
                 for segment in (schema.RESCUE_SEGMENT, schema.FIRST_SEGMENT):
                     make_segment(connection, number, segment, 1, clock())
             log_id, _, _, _, form = _fetch(connection, statements.READ_LOG, number)
+            [owner] = _fetch(connection, statements.READ_INSTALLATION, number)
+        if owner != installation:
+            raise OperatorError(
+                f"the database has a log {number} of another treadle already: name another database"
+            )
         if form > schema.FORM:
             raise OperatorError(
                 f"log {number} was made by a newer treadle (its form is {form}, this one knows "
                 f"{schema.FORM}): install that version again"
             )
         return str(log_id)
+
+
+def set_log_state(url: str, number: int, log_id: str, state: str) -> None:
+    """Note in the database what a log takes: one that is closed refuses every append.
+
+    Raises:
+        OperatorError: there is no such log.
+        RetriableError: the database is not available now.
+    """
+    with translate_errors(), closing(_connect(url, None)) as connection:
+        connection.execute(b"SET synchronous_commit = on")
+        changed = connection.execute(statements.SET_STATE.encode(), (number, state, log_id))
+        if not changed.rowcount:
+            raise OperatorError(f"the log's database has no log {number} of that name")
 
 
 def make_segment(

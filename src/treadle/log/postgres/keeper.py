@@ -4,8 +4,7 @@ One process keeps a log at a time; a second one does no harm, since each step is
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import psycopg
@@ -42,29 +41,65 @@ KEEP_SECONDS: Final = 10.0
 _DROP_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '1s'"
 
 
+class KeeperConnection:
+    """The connection of who keeps logs of one database, for one thread.
+
+    It stays open: to make one takes longer than to look whether something is due.
+
+    Args:
+        url: of the database; see `connection.make_parameters`.
+        member: who connects, as the database shows it; by default the machine and the process.
+    """
+
+    def __init__(self, url: str, member: str | None = None) -> None:
+        self._parameters = make_parameters(url, make_member() if member is None else member)
+        self._connection: Connection[Row] | None = None
+
+    def open(self) -> Connection[Row]:
+        """Return the connection, opened where there is none.
+
+        Raises:
+            psycopg.Error: no server that takes writes can be reached.
+        """
+        if self._connection is None:
+            connection = connect_reader(self._parameters)
+            try:
+                for setting in statements.KEEPER_SETTINGS:
+                    connection.execute(setting.encode())
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 class LogKeeper:
     """Keeps one log; blocking, for one thread.
 
     Args:
-        url: of the database; see `connection.make_parameters`.
+        connection: to its database. It may be that of keepers of other logs there.
         number: the log's.
         retention_us: how long entries are kept after they were loaded, microseconds.
-        member: who connects, as the database shows it.
         clock: microseconds since 1970.
         should_switch_segment: decides when the log goes on in a new segment.
     """
 
     def __init__(
         self,
-        url: str,
+        connection: KeeperConnection,
         number: int,
         retention_us: int,
         *,
-        member: str | None = None,
         clock: Callable[[], int] = read_clock,
         should_switch_segment: Callable[..., bool] = should_switch,
     ) -> None:
-        self._parameters = make_parameters(url, make_member() if member is None else member)
+        self._connection = connection
         self._log = number
         self._retention_us = retention_us
         self._clock = clock
@@ -77,24 +112,29 @@ class LogKeeper:
             OperatorError: there is no such log, or the database refuses.
             RetriableError: the database is not available now; it is tried again the next time.
         """
-        with translate_errors(), closing(connect_reader(self._parameters)) as connection:
-            connection.execute(b"SET lock_timeout = '5s'")
-            connection.execute(b"SET idle_in_transaction_session_timeout = '60s'")
-            # Nobody appends to a segment whose making could be lost: its switch is replicated.
-            connection.execute(b"SET synchronous_commit = on")
-            current = self._read_current(connection)
+        try:
+            with translate_errors():
+                self._keep(self._connection.open())
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _keep(self, connection: Connection[Row]) -> None:
+        current = self._read_current(connection)
+        segments = self._list_segments(connection)
+        if current + 1 not in [one.number for one in segments]:
             make_segment(connection, self._log, current + 1, None, self._clock())
-            if self._is_switch_due(connection, current):
-                self._switch(connection, current)
-                current += 1
-                make_segment(connection, self._log, current + 1, None, self._clock())
+        if self._is_switch_due(connection, segments, current):
+            self._switch(connection, current)
+            current += 1
+            make_segment(connection, self._log, current + 1, None, self._clock())
             segments = self._list_segments(connection)
-            for segment in list_unsealed(segments, current):
-                self._seal(connection, segment)
-            for segment in list_unfrozen(segments, self._clock()):
-                self._freeze(connection, segment)
-            for segment in list_overdue(segments, self._clock(), self._retention_us):
-                self._rescue(connection, segment)
+        for segment in list_unsealed(segments, current):
+            self._seal(connection, segment)
+        for segment in list_unfrozen(segments, self._clock()):
+            self._freeze(connection, segment)
+        for segment in list_overdue(segments, self._clock(), self._retention_us):
+            self._rescue(connection, segment)
 
     def _read_current(self, connection: Connection[Row]) -> int:
         row = connection.execute(statements.READ_LOG.encode(), (self._log,)).fetchone()
@@ -106,14 +146,14 @@ class LogKeeper:
         rows = connection.execute(statements.LIST_SEGMENTS.encode(), (self._log,)).fetchall()
         return [LogSegment(*row) for row in rows]
 
-    def _is_switch_due(self, connection: Connection[Row], current: int) -> bool:
+    def _is_switch_due(
+        self, connection: Connection[Row], segments: Sequence[LogSegment], current: int
+    ) -> bool:
         table = name_segment(self._log, current)
         row = connection.execute(statements.SEGMENT_BYTES.encode(), (table,)).fetchone()
         used = int(row[0]) if row and row[0] else 0
         has = connection.execute(f"SELECT 1 FROM {table} LIMIT 1".encode()).fetchone()  # noqa: S608
-        made_at = next(
-            (one.made_at for one in self._list_segments(connection) if one.number == current), 0
-        )
+        made_at = next((one.made_at for one in segments if one.number == current), 0)
         return self._should_switch(used, made_at, self._clock(), has_entries=has is not None)
 
     def _switch(self, connection: Connection[Row], current: int) -> None:

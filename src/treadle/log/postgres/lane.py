@@ -28,6 +28,7 @@ from treadle.log.postgres.grouping import (
     split_repeats,
 )
 from treadle.log.postgres.outcome import AppendFate
+from treadle.log.postgres.reading import make_other_log_error
 from treadle.log.postgres.session import (
     KeyPlace,
     LaneSession,
@@ -129,6 +130,7 @@ class LogLane:
         report_commit: called with the microseconds of each append that was answered.
         clock: the monotonic clock, in seconds.
         pick_prefix: returns 12 random bytes, for the uids of a group.
+        log_id: the name that the log has to have; empty for that of the first connection.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class LogLane:
         report_commit: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
         pick_prefix: Callable[[], bytes] = lambda: os.urandom(UID_PREFIX_BYTES),
+        log_id: str = "",
     ) -> None:
         self._parameters = parameters
         self._log = log
@@ -152,7 +155,7 @@ class LogLane:
         self._session: LaneSession | None = None
         self._previous: SessionIdentity | None = None
         self._table_ids: dict[TableKey, int] = {}
-        self.log_id = ""
+        self.log_id = log_id
         self.silent_since: float | None = None
         """Since when the database has not answered; None while it does, or nothing was asked."""
         self.stored_bytes = 0
@@ -437,9 +440,7 @@ class LogLane:
             raise SessionLostError(str(error)) from failed.error
         if self.log_id and session.place.log_id != self.log_id:
             await session.close()
-            raise OperatorError(
-                f"another log has taken the place of log {self._log}: start treadle again"
-            )
+            raise make_other_log_error(self._log)
         self._session = session
         # Of a table that was lost with its primary the id may be given to another one.
         self._table_ids.clear()

@@ -14,7 +14,6 @@ from treadle import failpoint
 from treadle.errors import OperatorError
 from treadle.log.postgres import statements
 from treadle.log.postgres.backlog import SharedBacklog
-from treadle.log.postgres.connection import make_member, make_parameters
 from treadle.log.postgres.entry_rows import (
     EntryDecoder,
     StoredRow,
@@ -25,10 +24,22 @@ from treadle.log.postgres.entry_rows import (
 )
 from treadle.log.postgres.keeper import drop_segments
 from treadle.log.postgres.outcome import is_damage
-from treadle.log.postgres.reading import DamagedRow, ReaderConnection, read_around_damage
+from treadle.log.postgres.reading import (
+    DamagedRow,
+    ReaderConnection,
+    SharedConnection,
+    connect_shared,
+    read_around_damage,
+)
 from treadle.log.postgres.schema import RESCUE_SEGMENT, SCHEMA_LOCK
 from treadle.log.postgres.statistics import PostgresStatistics
-from treadle.log.protocol import DamagedEntry, LogEntry, TableBacklog, TrimPoint
+from treadle.log.protocol import (
+    DamagedEntry,
+    LogEntry,
+    TableBacklog,
+    TrimPoint,
+    make_older_log_error,
+)
 
 MARK_SECONDS: Final = 1.0
 """How often marks are written: they are hints, and another reader may see them so much later."""
@@ -60,6 +71,9 @@ class PostgresReader:
         member: who connects, as the database shows it; by default the machine and the process.
         mark_seconds: 0 to write marks at each `list_backlogs`.
         clock: the monotonic clock, in seconds.
+        log_id: the name that the log has to have; None for any.
+        shared: the connection, where readers of other logs of the database use it too, in the same
+            thread; None for one of its own.
 
     Raises:
         OperatorError: there is no such log, or the database refuses.
@@ -74,9 +88,12 @@ class PostgresReader:
         member: str | None = None,
         mark_seconds: float = MARK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        log_id: str | None = None,
+        shared: SharedConnection | None = None,
     ) -> None:
-        parameters = make_parameters(url, make_member() if member is None else member)
-        self._connection = ReaderConnection(parameters, number, self._forget)
+        self._connection = ReaderConnection(
+            shared or connect_shared(url, member), number, self._forget, log_id
+        )
         self._backlog = SharedBacklog(self._connection)
         self._decoder = EntryDecoder()
         self._tables: dict[int, TableKey] = {}
@@ -87,7 +104,11 @@ class PostgresReader:
         self._marked_at = clock()
         self._end = 0
         self.statistics = PostgresStatistics(self._connection, self._find_table)
-        self.log_id = self._connection.run(self._connection.fetch_log_id)
+        try:
+            self.log_id = self._connection.run(self._connection.fetch_log_id)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def share_tables(self, slots: frozenset[int], loaded: Mapping[tuple[int, str], int]) -> None:
         """Say which tables are counted; see `protocol.LogReader.share_tables`."""
@@ -189,10 +210,12 @@ class PostgresReader:
         if position > self._end:
             self._end = self._connection.run(self._fetch_end)
             if position > self._end:
-                raise OperatorError(
-                    f"table {table_name} of source {source_id} is loaded up to {position}, but "
-                    f"this log ends at {self._end}: an older copy of its "
-                    f"database was brought back; bring the newer one back, or add a new log"
+                raise make_older_log_error(
+                    (source_id, table_name),
+                    position,
+                    self._end,
+                    "an older copy of its database was brought back; bring the newer one back, or "
+                    "add a new log",
                 )
         self._marks[source_id, table_name] = position
 

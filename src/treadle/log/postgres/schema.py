@@ -17,6 +17,7 @@ FIRST_SEGMENT: Final = 1
 
 CREATE_SCHEMA: Final = (
     "CREATE SCHEMA IF NOT EXISTS treadle_log",
+    # installation: of the store that made the log, so that no other one takes it for its own.
     # segment: where appends go.
     # last: the greatest position given. last_at: the greatest received_at given, microseconds.
     # timeline: of the server that gave it; see `statements.CONFIRM`.
@@ -24,15 +25,16 @@ CREATE_SCHEMA: Final = (
     # The row is written by every append, so most of its page is left for its versions.
     """
     CREATE TABLE IF NOT EXISTS treadle_log.logs (
-        number   smallint PRIMARY KEY,
-        log_id   text     NOT NULL UNIQUE,
-        state    text     NOT NULL,
-        segment  int      NOT NULL,
-        last     bigint   NOT NULL,
-        last_at  bigint   NOT NULL,
-        timeline int      NOT NULL,
-        confirms bigint   NOT NULL DEFAULT 0,
-        form     int      NOT NULL
+        number       smallint PRIMARY KEY,
+        log_id       text     NOT NULL UNIQUE,
+        installation text     NOT NULL,
+        state        text     NOT NULL,
+        segment      int      NOT NULL,
+        last         bigint   NOT NULL,
+        last_at      bigint   NOT NULL,
+        timeline     int      NOT NULL,
+        confirms     bigint   NOT NULL DEFAULT 0,
+        form         int      NOT NULL
     ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000)
     """,
     # Every table that ever had an entry. name: in UTF-8, because it may hold U+0000.

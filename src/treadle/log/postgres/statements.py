@@ -26,6 +26,15 @@ READER_SETTINGS: Final = (
     "SET idle_in_transaction_session_timeout = '60s'",
 )
 
+KEEPER_SETTINGS: Final = (
+    # Nobody appends to a segment whose making could be lost: its switch is replicated.
+    "SET synchronous_commit = on",
+    "SET lock_timeout = '5s'",
+    "SET statement_timeout = 0",
+    "SET idle_in_transaction_session_timeout = '60s'",
+)
+"""Of a session that keeps logs."""
+
 # Lets a server notice that its client is gone, where its system can tell.
 CHECK_CLIENT: Final = "SET client_connection_check_interval = '5s'"
 
@@ -77,9 +86,14 @@ READ_LOG: Final = """
     SELECT log_id, state, segment, last, form FROM treadle_log.logs WHERE number = $1::smallint
     """
 ADD_LOG: Final = """
-    INSERT INTO treadle_log.logs (number, log_id, state, segment, last, last_at, timeline, form)
-    VALUES ($1::smallint, $2, 'open', $3::int, 0, 0, $4::int, $5::int)
+    INSERT INTO treadle_log.logs
+        (number, log_id, installation, state, segment, last, last_at, timeline, form)
+    VALUES ($1::smallint, $2, $3, 'open', $4::int, 0, 0, $5::int, $6::int)
     ON CONFLICT (number) DO NOTHING
+    """
+READ_INSTALLATION: Final = "SELECT installation FROM treadle_log.logs WHERE number = $1::smallint"
+SET_STATE: Final = """
+    UPDATE treadle_log.logs SET state = $2 WHERE number = $1::smallint AND log_id = $3
     """
 ADD_SEGMENT: Final = """
     INSERT INTO treadle_log.segments (log, segment, first, made_at)
@@ -185,14 +199,17 @@ LIST_TABLES: Final = """
 
 # What waits
 
-# What a look begins with; nothing else is read where none of these has changed.
+# What a look begins with, for all logs of a reader at the database; nothing else is read of one
+# where none of these has changed.
 LOOK: Final = """
     SELECT
+        l.number,
         l.last,
         (SELECT coalesce(max(marked), 0) FROM treadle_log.tables WHERE log = l.number),
         (SELECT coalesce(max(id), 0) FROM treadle_log.tables WHERE log = l.number)
-    FROM treadle_log.logs AS l WHERE l.number = $1::smallint
+    FROM treadle_log.logs AS l WHERE l.number = ANY($1::int4[])
     """
+READ_LAST: Final = "SELECT last FROM treadle_log.logs WHERE number = $1::smallint"
 BEGIN_LOOK: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 NEW_TABLES: Final = """
     SELECT id, source_id, name, slot, loaded
@@ -380,6 +397,11 @@ def make_list_below(log: int, segment: int) -> str:
     WHERE e.position < $1::bigint AND ($3::int IS NULL OR e.table_id = $3::int)
     ORDER BY e.position DESC LIMIT $2::bigint
     """  # noqa: S608 - made of names without quotes
+
+
+def make_oldest(log: int, segment: int) -> str:
+    """Make the statement that reads when the first entry of a segment was received."""
+    return f"SELECT received_at FROM {name_segment(log, segment)} ORDER BY position LIMIT 1"  # noqa: S608
 
 
 FIND_KEYS: Final = """

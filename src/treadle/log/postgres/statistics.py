@@ -2,18 +2,41 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Final
 
 from treadle.log.postgres import statements
 from treadle.log.postgres.entry_rows import decode_name, encode_blobs, encode_int8s
-from treadle.log.postgres.reading import ReaderConnection
+from treadle.log.postgres.reading import ReaderConnection, connect_shared
 from treadle.log.protocol import EntryNote, HourlyRecords
-from treadle.log.quota import LogSpace
+from treadle.log.quota import LogLook, LogSpace
 
 FORGOTTEN_KEYS_MAX: Final = 1000
 """Names forgotten in one transaction, so that no append under one of them waits for long."""
 
 POSITION_MAX: Final = 2**63 - 1
+
+
+def look_at_log(url: str, number: int) -> LogLook:
+    """Return how full a log is, and when the oldest entry that is kept was accepted.
+
+    Raises:
+        OperatorError: there is no such log, or the database refuses.
+        RetriableError: the database is not available now.
+    """
+    connection = ReaderConnection(connect_shared(url), number)
+
+    def look() -> LogLook:
+        [(used,)] = connection.execute(statements.MEASURE_SPACE, number)
+        times = [
+            int(at)
+            for segment in connection.list_segments()
+            for (at,) in connection.execute(statements.make_oldest(number, segment))
+        ]
+        return LogLook(LogSpace(int(used), None), min(times, default=None))
+
+    with closing(connection):
+        return connection.run(look)
 
 
 class PostgresStatistics:

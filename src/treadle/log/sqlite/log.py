@@ -38,6 +38,7 @@ from treadle.log.protocol import (
     NewEntry,
     TableBacklog,
     TrimPoint,
+    make_older_log_error,
 )
 from treadle.log.quota import LogQuota, LogSpace
 from treadle.log.sqlite import statements
@@ -131,7 +132,7 @@ class SqliteAppender:
         self._write_began_at: float | None = None  # when the group that is being written was begun
         self._handed_over: queue.SimpleQueue[list[PendingAppend] | None] = queue.SimpleQueue()
         self._intake = AppendIntake(
-            self._handed_over.put, self._find_refusal, "the log's disk", pending_bytes_max
+            self._handed_over.put, self.find_refusal, "the log's disk", pending_bytes_max
         )
         self._thread = threading.Thread(target=self._run_writer, name="treadle-log", daemon=True)
         self._thread.start()
@@ -152,7 +153,7 @@ class SqliteAppender:
         """Begin an append without a task that waits; see `protocol.LogAppender.begin_append`."""
         self._intake.begin(entries, waiter)
 
-    def _find_refusal(self) -> str | None:
+    def find_refusal(self) -> str | None:
         """Return why the log takes nothing now; None when it does."""
         lacking = self._shortage
         if lacking is not None and time.monotonic() - self._quota_checked_at < QUOTA_CHECK_S:
@@ -377,10 +378,12 @@ class SqliteReader:
             with translate_errors():
                 self._end = read_end_position(self._connection)
             if position > self._end:
-                raise OperatorError(
-                    f"table {table_name} of source {source_id} is loaded up to {position}, but "
-                    f"this log ends at {self._end}: an older copy of the log was brought back; put "
-                    f"the newer one in its place, or start with a new log file"
+                raise make_older_log_error(
+                    (source_id, table_name),
+                    position,
+                    self._end,
+                    "an older copy of the log was brought back; put the newer one in its place, or "
+                    "start with a new log file",
                 )
         self._marks[source_id, table_name] = position
 

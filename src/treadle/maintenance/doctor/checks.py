@@ -17,8 +17,9 @@ from treadle.destinations.registry import make_destination
 from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import TreadleError
-from treadle.log.protocol import FIRST_LOG, LogReader
-from treadle.log.registry import list_log_files, name_log_file
+from treadle.log.protocol import LogInfo, LogReader, LogState
+from treadle.log.registry import InstallationDirectory, list_log_files, name_log_file
+from treadle.log.remote_registry import find_remote_faults, name_remote_place
 from treadle.maintenance.doctor import findings, measurements
 from treadle.maintenance.doctor.findings import Finding
 from treadle.store.key_files import load_cipher
@@ -187,11 +188,44 @@ def check_log(examination: Examination) -> Iterator[Finding]:
     """Examine the structure of each log and, with `whole`, every entry."""
     if examination.store_file[0].obstacle is not None:
         return  # the logs beside it have the same
-    store = examination.store
-    ids = {} if store is None else {one.number: one.log_id for one in store.logs.list_logs()}
-    for number in sorted({FIRST_LOG, *ids, *list_log_files(examination.config)}):
-        for finding in _check_one_log(examination, number, ids.get(number)):
+    config, store = examination.config, examination.store
+    directory = InstallationDirectory(config, None if store is None else store.logs)
+    known = {one.number: one for one in directory.list_logs()}
+    closed = {number for number, one in known.items() if one.state is LogState.CLOSED}
+    for number in sorted({*known, *list_log_files(config)} - closed):
+        log = known.get(number)
+        if log is not None and log.url:
+            found = _check_remote_log(examination, directory, log)
+        else:
+            found = _check_one_log(examination, number, log.log_id if log and store else None)
+        for finding in found:
             yield replace(finding, subject=f"log {number}") if number else finding
+    urls = dict.fromkeys(one.url for one in known.values() if one.url and one.number not in closed)
+    for url in urls:
+        yield from _check_log_server(config, url)
+
+
+def _check_remote_log(
+    examination: Examination, directory: InstallationDirectory, log: LogInfo
+) -> Iterator[Finding]:
+    try:
+        with closing(directory.open_reader(log.number)) as reader:
+            measured = measurements.measure_log(
+                reader, log.log_id, whole=examination.whole, report=examination.report_entries
+            )
+            yield from findings.judge_log(measured, examination.now)
+    except TreadleError as error:
+        yield findings.describe_unreadable_log(str(error))
+
+
+def _check_log_server(config: Config, url: str) -> Iterator[Finding]:
+    """Find out whether the server of logs keeps what it takes, if it can be asked."""
+    place = name_remote_place(url)
+    try:
+        found = find_remote_faults(url, config.log_durability)
+    except TreadleError:
+        return  # said of its logs
+    yield from findings.judge_log_server(place, found.refusals, found.warnings)
 
 
 def _check_one_log(examination: Examination, number: int, log_id: str | None) -> Iterator[Finding]:
@@ -212,13 +246,7 @@ def _check_one_log(examination: Examination, number: int, log_id: str | None) ->
             )
             yield from findings.judge_log(measured, now)
     except TreadleError as error:
-        yield Finding(
-            "log",
-            "bad",
-            f"The log cannot be read: {error}.",
-            "A server cannot accept records.",
-            "Do what the message says.",
-        )
+        yield findings.describe_unreadable_log(str(error))
 
 
 def check_destinations(examination: Examination) -> Iterator[Finding]:

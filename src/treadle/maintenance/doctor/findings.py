@@ -877,6 +877,41 @@ def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
         yield Finding("log", "good", f"{waiting} to be loaded.")
 
 
+def describe_unreadable_log(error: str) -> Finding:
+    """Return the finding about a log that cannot be read."""
+    return Finding(
+        "log",
+        "bad",
+        f"The log cannot be read: {error}.",
+        "A server cannot accept records for its sources.",
+        "Do what the message says.",
+    )
+
+
+def judge_log_server(
+    place: str, refusals: Sequence[str], warnings: Sequence[str]
+) -> Iterator[Finding]:
+    """Judge whether a server of logs on PostgreSQL keeps what it takes.
+
+    Args:
+        place: the server and its database.
+        refusals: why it does not, for the durability of the settings.
+        warnings: what an operator should know.
+    """
+    for refusal in refusals:
+        yield Finding(
+            "log server",
+            "bad",
+            f"{place}: {refusal}.",
+            "Acknowledged records can be lost, and treadle does not start with it.",
+            "Do what the message says.",
+        )
+    for warning in warnings:
+        yield Finding("log server", "odd", f"{place}: {warning}.")
+    if not (refusals or warnings):
+        yield Finding("log server", "good", f"{place} keeps what it takes.")
+
+
 # --- destinations and tables ----------------------------------------------------------------------
 
 

@@ -1,0 +1,208 @@
+"""Keeps the logs on PostgreSQL, and looks whether their servers still keep what they take.
+
+One process does it for a log at a time. Two do no harm: each step is a transaction.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from treadle import clock
+from treadle.config import Config
+from treadle.errors import TreadleError
+from treadle.log.protocol import LogInfo
+from treadle.log.registry import list_remote_logs
+from treadle.log.remote_registry import (
+    RemoteKeeper,
+    RemoteKeepers,
+    ServerFaults,
+    find_remote_faults,
+    name_remote_place,
+)
+from treadle.store.store import Store
+from treadle.traces.log_server_note import LogServerNote, LogServerTrouble, write_log_servers
+
+logger = logging.getLogger("treadle.log")
+
+KEEP_SECONDS: Final = 10.0
+"""How often a log is kept."""
+
+LOOK_SECONDS: Final = 30.0
+"""How often the servers of logs are looked at."""
+
+TROUBLE_US: Final = 60_000_000
+"""How long something is wrong with a server before it is shown: a failover takes as long."""
+
+
+@dataclass
+class LogKeeping:
+    """Keeps the logs that this process is to keep.
+
+    Attributes:
+        list_logs: returns the logs on PostgreSQL.
+        make_keeper: makes what keeps a log.
+        close: closes the connections of keepers.
+        is_held: whether this process keeps a log, by its number.
+    """
+
+    list_logs: Callable[[], Sequence[LogInfo]]
+    make_keeper: Callable[[LogInfo], RemoteKeeper]
+    close: Callable[[], None]
+    is_held: Callable[[int], bool] = lambda number: True
+    _keepers: dict[int, RemoteKeeper] = field(default_factory=dict)
+    _failed: dict[int, str] = field(default_factory=dict)
+
+    def keep_all(self) -> None:
+        """Keep each log once; what fails is said once, and tried again the next time."""
+        for log in self.list_logs():
+            if not self.is_held(log.number):
+                self._keepers.pop(log.number, None)
+                continue
+            keeper = self._keepers.get(log.number)
+            if keeper is None:
+                keeper = self._keepers[log.number] = self.make_keeper(log)
+            try:
+                keeper.keep()
+            except TreadleError as error:
+                if self._failed.get(log.number) != str(error):
+                    logger.warning("log %d is not kept now: %s", log.number, error)
+                self._failed[log.number] = str(error)
+            else:
+                self._failed.pop(log.number, None)
+
+
+@dataclass
+class LogServerWatch:
+    """Looks at the servers of logs, and notes what is wrong with them for a minute already.
+
+    Attributes:
+        list_logs: returns the logs on PostgreSQL.
+        find_faults: the URL of a log -> what is wrong with its server.
+        folder: of the note.
+        clock: microseconds since 1970.
+    """
+
+    list_logs: Callable[[], Sequence[LogInfo]]
+    find_faults: Callable[[str], ServerFaults]
+    folder: Path
+    clock: Callable[[], int] = clock.read_clock
+    _seen: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(place, what is wrong) -> since when."""
+    _shown: frozenset[tuple[str, str]] = frozenset()
+
+    def look(self) -> None:
+        """Look at each server once, and write the note."""
+        now = self.clock()
+        found: dict[tuple[str, str], int] = {}
+        for url in dict.fromkeys(one.url for one in self.list_logs()):
+            place = name_remote_place(url)
+            try:
+                faults = self.find_faults(url).troubles
+            except TreadleError as error:
+                faults = (str(error),)
+            for said in faults:
+                found[place, said] = self._seen.get((place, said), now)
+        self._seen = found
+        shown = frozenset(key for key, since in found.items() if now - since >= TROUBLE_US)
+        for place, said in sorted(shown - self._shown):
+            logger.error("%s: %s", place, said)
+        for place, said in sorted(self._shown - shown):
+            logger.info("%s is well again; it was: %s", place, said)
+        self._shown = shown
+        troubles = tuple(LogServerTrouble(*key, found[key]) for key in sorted(shown))
+        try:
+            write_log_servers(self.folder, LogServerNote(now, troubles))
+        except OSError as error:
+            logger.warning("what is wrong with servers of logs cannot be noted: %s", error)
+
+
+def run_keeping(
+    keeping: LogKeeping,
+    watch: LogServerWatch | None,
+    stop: threading.Event,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
+    """Keep logs until `stop` is set.
+
+    Args:
+        keeping: of this process.
+        watch: of the servers; None where another process looks.
+        stop: ends it.
+        monotonic: seconds.
+    """
+    looked_at = monotonic()
+    try:
+        while True:
+            try:
+                keeping.keep_all()
+                if watch is not None and monotonic() - looked_at >= LOOK_SECONDS:
+                    looked_at = monotonic()
+                    watch.look()
+            except TreadleError as error:  # the store does not say which logs there are
+                logger.warning("logs are not kept now: %s", error)
+            if stop.wait(KEEP_SECONDS):
+                return
+    finally:
+        keeping.close()
+
+
+def make_keeping(
+    config: Config, store: Store, is_held: Callable[[int], bool] = lambda number: True
+) -> LogKeeping:
+    """Make what keeps the logs on PostgreSQL.
+
+    Args:
+        config: the settings.
+        store: knows the logs; the caller closes it.
+        is_held: whether this process keeps a log, by its number.
+    """
+    keepers = RemoteKeepers(int(config.retention_days * 86_400_000_000))
+    return LogKeeping(
+        lambda: list_remote_logs(config, store.logs), keepers.make_keeper, keepers.close, is_held
+    )
+
+
+def make_server_watch(config: Config, store: Store) -> LogServerWatch:
+    """Make what looks at the servers of logs; see `make_keeping`."""
+    return LogServerWatch(
+        lambda: list_remote_logs(config, store.logs),
+        lambda url: find_remote_faults(url, config.log_durability),
+        config.counters_path,
+    )
+
+
+def start_keeping(
+    config: Config,
+    store: Store,
+    stop: threading.Event,
+    is_held: Callable[[int], bool],
+    *,
+    watches_servers: bool,
+) -> threading.Thread | None:
+    """Keep logs in a thread until `stop` is set; None where there can be none.
+
+    Args:
+        config: the settings.
+        store: knows the logs.
+        stop: ends it.
+        is_held: whether this process keeps a log, by its number.
+        watches_servers: it also looks at the servers of logs, as one process of a machine does.
+    """
+    if config.store is None:
+        return None
+    thread = threading.Thread(
+        target=run_keeping,
+        args=(
+            make_keeping(config, store, is_held),
+            make_server_watch(config, store) if watches_servers else None,
+            stop,
+        ),
+        name="keeper",
+        daemon=True,
+    )
+    thread.start()
+    return thread
