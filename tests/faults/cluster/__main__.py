@@ -18,11 +18,11 @@ from tests.faults.cluster.rig import MET, ClusterRig, ScheduleResult
 from tests.faults.cluster.schedule import FAULTS, make_schedule
 from tests.faults.command import Tally, end_after, folder
 
-from treadle.failpoint import FAILPOINTS, POSTGRES_LOG_FAILPOINTS
+from treadle.failpoint import FAILPOINTS, POSTGRES_LOG_FAILPOINTS, UNIT_FAILPOINTS
 
 POINTS = tuple(
     point
-    for point in (*FAILPOINTS, *POSTGRES_LOG_FAILPOINTS)
+    for point in (*FAILPOINTS, *POSTGRES_LOG_FAILPOINTS, *UNIT_FAILPOINTS)
     # Those of SQLite's log are passed nowhere here, and those of the keeper seldom.
     if point in POSTGRES_LOG_FAILPOINTS or not point.startswith("log.")
 )
