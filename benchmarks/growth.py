@@ -120,7 +120,7 @@ class GrowthBench(ClusterInstallation):
     def measure_gates(self, nodes: int, share: float, seconds: float) -> GrowthFigure:
         """Push to some gates for about so long; the loaders are not there."""
         _, token = self.create_source(f"gates {nodes}")
-        chosen = self.gates.list()[:nodes]
+        chosen = self.gates.list_gates()[:nodes]
         each = max(20, round(PACES["gates"] * share * seconds / RECORDS))
         bodies = [list(make_bodies(number * each * RECORDS, each)) for number in range(nodes)]
         members = [self.members[gate.name] for gate in chosen]
@@ -141,7 +141,7 @@ class GrowthBench(ClusterInstallation):
         """Accept what some loaders load in so long; returns the records."""
         _, token = self.create_source(f"loaders {nodes}")
         count = max(TABLES, round(nodes * PACES["loaders"] * share * seconds / RECORDS))
-        gate = self.gates.list()[:1]
+        gate = self.gates.list_gates()[:1]
         bodies = make_bodies(0, count)
         while some := list(islice(bodies, 500)):
             push(gate, token, [some])

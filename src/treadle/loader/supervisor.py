@@ -172,6 +172,8 @@ class LoaderSupervisor:
     _logs: Sequence[int] = ()
     """The numbers of the logs that are open."""
     _has_all_slots: bool = False
+    _files: Sequence[int] = ()
+    """The destinations that one process at a time can open, and that this one may load."""
     _local_logs: frozenset[int] = frozenset()
     """Those in the data folder, of which each loader counts all tables."""
     _shared: Mapping[str, int] | None = None
@@ -221,12 +223,22 @@ class LoaderSupervisor:
     def _open_logs(self) -> LogReader:
         """Open the logs, and tell the store which they are."""
         reader = self.open_reader()
-        self._logs = sorted(list_readers(reader))
+        self._logs = ()
+        self._note_logs(reader)
+        return reader
+
+    def _note_logs(self, reader: LogReader) -> None:
+        """Tell the store of logs that were opened, and want their units."""
+        readers = list_readers(reader)
+        if self._logs == sorted(readers):
+            return
+        for number, its in readers.items():
+            if number not in self._logs:
+                self.store.use_log(its.log_id, number)
+        self._logs = sorted(readers)
         remote = {one.number for one in self.store.logs.list_logs() if one.url}
         self._local_logs = frozenset(self._logs) - remote
-        for number, its in list_readers(reader).items():
-            self.store.use_log(its.log_id, number)
-        return reader
+        self.units.want(self._logs, self._files)
 
     def _start_loaders(self) -> None:
         for _, loader in self._loaders.values():
@@ -249,6 +261,7 @@ class LoaderSupervisor:
         self._is_busy = True  # until nothing was found to wait
         try:
             self._refresh()
+            self._note_logs(reader)
             self.units.beat_if_asked()
             self._follow_units(reader)
             self._forget_ended()
@@ -261,10 +274,13 @@ class LoaderSupervisor:
             backlogs = list_present_backlogs(reader)
             self._publish(reader, backlogs)
             held = self._moves.held_sources | untold
-            here = [move for move in settled if move.source_id not in untold]
-            self._settle_moves(self._agree_on_moves(here, fences))
+            told = [move for move in settled if move.source_id not in untold]
+            self._settle_moves(self._agree_on_moves(told, fences))
             if leaving:
-                self.units.release(leaving, self._find_busy_units(claims, leaving))
+                busy = self._find_busy_units(claims, leaving)
+                if untold:
+                    busy = leaving  # where the tables stand is not in the log yet
+                self.units.release(leaving, busy)
             waiting = self._group(backlogs, held)
             for destination_id, (_, loader) in self._loaders.items():
                 claimed = {key for other, keys in claims if other is not loader for key in keys}
@@ -531,14 +547,12 @@ class LoaderSupervisor:
             loader.assign_sources(
                 assigned, {source_id: table.get_source_quota(source_id) for source_id in assigned}
             )
-        self.units.want(
-            self._logs,
-            [
-                destination_id
-                for destination_id, row in rows.items()
-                if is_exclusive(row.url) and self.loads_files(row)
-            ],
-        )
+        self._files = [
+            destination_id
+            for destination_id, row in rows.items()
+            if is_exclusive(row.url) and self.loads_files(row)
+        ]
+        self.units.want(self._logs, self._files)
         self._pass_requests()
         self._moves.open_moves = moves
         self._revision = revision  # last, so that what failed half way is done again
@@ -664,7 +678,7 @@ class LoaderSupervisor:
         What a destination is still to get stays, also when another one has it: its source was
         moved, or came back.
         """
-        kept = {n: its for n, its in list_readers(reader).items() if self.keeps_log(n)}
+        kept = [number for number in self._logs if self.keeps_log(number)]
         now = self.clock()
         retention_us = self.retention_us
         if now - self._trimmed_at < TRIM_INTERVAL_US:
@@ -683,13 +697,12 @@ class LoaderSupervisor:
         held = self._moves.held_sources
         loaded = {(one.source_id, one.table_name): one.loaded for one in backlogs}
         found = self.store.loads.list_loaded_before(now - retention_us)
-        points: dict[int, list[TrimPoint]] = {number: [] for number in kept}
-        for source_id, name, position in found:
-            number = self._numbers.get_number(source_id)
-            if source_id not in held and number in points:
-                safe = min(position, loaded.get((source_id, name), position))
-                points[number].append(TrimPoint(source_id, name, safe))
-        entries = sum(its.trim(points[number]) for number, its in kept.items())
+        points = [
+            TrimPoint(source_id, name, min(position, loaded.get((source_id, name), position)))
+            for source_id, name, position in found
+            if source_id not in held and self._numbers.get_number(source_id) in kept
+        ]
+        entries = reader.trim(points)
         if entries:
             logger.info(
                 "trimmed %s of the log",
@@ -698,8 +711,7 @@ class LoaderSupervisor:
             )
         if self._is_chief():
             self.store.loads.delete_loads_before(now - max(self.retention_us, self.report_us))
-        for its in kept.values():
-            its.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
+        reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
 
     def _fold_reports(self) -> None:
         """Fold the load reports of one hour that is a day old; soon the next one, if there is."""

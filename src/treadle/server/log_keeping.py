@@ -175,13 +175,32 @@ def make_server_watch(config: Config, store: Store) -> LogServerWatch:
     )
 
 
-def start_keeping(config: Config, store: Store, stop: threading.Event) -> threading.Thread | None:
-    """Keep the logs in a thread until `stop` is set; None where there can be none."""
+def start_keeping(
+    config: Config,
+    store: Store,
+    stop: threading.Event,
+    is_held: Callable[[int], bool],
+    *,
+    watches_servers: bool,
+) -> threading.Thread | None:
+    """Keep logs in a thread until `stop` is set; None where there can be none.
+
+    Args:
+        config: the settings.
+        store: knows the logs.
+        stop: ends it.
+        is_held: whether this process keeps a log, by its number.
+        watches_servers: it also looks at the servers of logs, as one process of a machine does.
+    """
     if config.store is None:
         return None
     thread = threading.Thread(
         target=run_keeping,
-        args=(make_keeping(config, store), make_server_watch(config, store), stop),
+        args=(
+            make_keeping(config, store, is_held),
+            make_server_watch(config, store) if watches_servers else None,
+            stop,
+        ),
         name="keeper",
         daemon=True,
     )

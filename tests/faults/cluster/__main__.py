@@ -18,11 +18,11 @@ from tests.faults.cluster.rig import MET, ClusterRig, ScheduleResult
 from tests.faults.cluster.schedule import FAULTS, make_schedule
 from tests.faults.command import Tally, end_after, folder
 
-from treadle.failpoint import FAILPOINTS, POSTGRES_LOG_FAILPOINTS
+from treadle.failpoint import FAILPOINTS, POSTGRES_LOG_FAILPOINTS, UNIT_FAILPOINTS
 
 POINTS = tuple(
     point
-    for point in (*FAILPOINTS, *POSTGRES_LOG_FAILPOINTS)
+    for point in (*FAILPOINTS, *POSTGRES_LOG_FAILPOINTS, *UNIT_FAILPOINTS)
     # Those of SQLite's log are passed nowhere here, and those of the keeper seldom.
     if point in POSTGRES_LOG_FAILPOINTS or not point.startswith("log.")
 )
@@ -78,22 +78,20 @@ def run(arguments: argparse.Namespace, tally: Tally, worst: dict[str, float]) ->
         networked=not arguments.here,
         apart=arguments.apart,
         points=POINTS,
+        destinations=2,
     )
     numbers = range(arguments.first, arguments.first + arguments.schedules)
-    met = dict.fromkeys(MET, 0)
     for begin in range(0, len(numbers), arguments.renew):
         with folder() as path, ClusterRig(path, plan, say) as rig:
             try:
                 for number in numbers[begin : begin + arguments.renew]:
                     run_one(rig, number, arguments, tally, worst)
             finally:
-                for name, count in rig.count_met().items():
-                    met[name] += count
+                tally.add(**rig.count_met())
                 if arguments.keep is not None:
                     keep_lines(rig, arguments.keep)
-    tally.add(**met)
     if len(numbers) >= arguments.renew and not arguments.only:
-        tally.note("the whole run", find_unmet(met, MET))
+        tally.note("the whole run", find_unmet(tally.counts, MET))
 
 
 def run_one(
@@ -115,6 +113,9 @@ def run_one(
     result = rig.run_schedule(schedule)
     tally.note(f"schedule {number}", result.violations)
     tally.add(**result.counts)
+    tally.add(**{"bounds exceeded on a busy machine": len(result.late)})
+    for text in result.late:
+        say(f"  schedule {number}, on a busy machine: {text}")
     found = (result.silence, result.stall, max(result.resumed, default=0.0))
     for name, seconds in zip(worst, found, strict=True):
         worst[name] = max(worst[name], seconds)
@@ -150,7 +151,7 @@ def write_record(
         "failed": tally.failed,
         "counts": {
             **tally.counts,
-            **{f"ms: longest {name}": round(1000 * value) for name, value in worst.items()},
+            **{f"ms, longest {name}": round(1000 * value) for name, value in worst.items()},
         },
         "violations": tally.violations,
         "seconds": round(seconds),

@@ -9,7 +9,39 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from tests.faults.witness import Row
+
 SHOWN_MAX: Final = 5
+
+
+def merge_places(places: Sequence[Sequence[Row]], *, keyed: bool) -> tuple[list[Row], list[str]]:
+    """Put the rows of a table in several destinations together; says what is doubled in one.
+
+    A source that is moved leaves its rows where they are, and a place that it comes back to gets
+    what went elsewhere meanwhile: so a row may be in each place once, and counts once.
+
+    Args:
+        places: the rows of each.
+        keyed: the table has a key; of each id the row with the highest sequence counts.
+    """
+    found: list[str] = []
+    merged: dict[tuple[int, ...], Row] = {}
+    extra: list[Row] = []
+    for rows in places:
+        seen: set[tuple[int, ...]] = set()
+        for row in rows:
+            name = (row.id,) if keyed else (row.request, row.id)
+            if name in seen:
+                if keyed:
+                    found.append(f"doubled: id {row.id} in one destination")
+                else:
+                    extra.append(row)
+                continue
+            seen.add(name)
+            before = merged.get(name)
+            if before is None or row.sequence > before.sequence:
+                merged[name] = row
+    return [*merged.values(), *extra], found
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from tests.faults.cluster.databases import DatabaseGroup, NetworkedCluster, NetworkedServer
 from tests.faults.cluster.network import NamespaceNetwork
@@ -20,6 +20,12 @@ from tests.faults.cluster.senders import GateAddress, GateList
 from tests.faults.serve import SYSTEM_CLOCK
 from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_cluster import PostgresCluster
+
+SETUP_SECONDS_MAX: Final = 120.0
+"""A first call imports much, and the machine may be busy."""
+
+PLACES: Final = ("Warehouse", "Lake")
+"""Destinations by name: the first one, and where sources are moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class RigPlan:
         apart: the store has servers of its own.
         logs: how many logs share the database.
         points: failpoints at which members may be killed.
+        destinations: databases of the warehouse that sources may be moved between.
     """
 
     gates: int = 3
@@ -43,6 +50,7 @@ class RigPlan:
     apart: bool = False
     logs: int = 2
     points: tuple[str, ...] = ()
+    destinations: int = 1
 
     def make_topology(self) -> ClusterTopology:
         """Name the members."""
@@ -58,6 +66,7 @@ class RigPlan:
             logs=logs,
             stores=stores if self.apart else logs,
             points=name_points(gates, loaders, self.points),
+            destinations=self.destinations,
         )
 
 
@@ -92,6 +101,7 @@ class ClusterInstallation:
         self.network: NamespaceNetwork | None = None
         self.groups: dict[str, DatabaseGroup] = {}
         self.members: dict[str, ClusterMember] = {}
+        self.places: dict[str, str] = {}
         self.gates = GateList()
         self.secret_key = secrets.token_hex(32)
         self.client_id = 0
@@ -126,7 +136,10 @@ class ClusterInstallation:
         else:
             warehouse = PostgresServer()
         stack.enter_context(warehouse)
-        self.warehouse = warehouse.create_database("warehouse")
+        self.places = {
+            name: warehouse.create_database(name.lower())
+            for name in PLACES[: self.plan.destinations]
+        }
         for name in self.topology.databases:
             cluster = (
                 PostgresCluster(standbys)
@@ -164,10 +177,13 @@ class ClusterInstallation:
         made = json.loads(said)
         self.client_id = int(made["stitch_client_id"])
         self._account = {"Authorization": f"Bearer {made['access_token']}"}
-        url = self.folder / "warehouse.url"
-        url.write_text(self.warehouse)
-        url.chmod(0o600)
-        self.run_treadle("destination", "create", "--url-file", str(url), "--name", "Warehouse")
+        for name, url in self.places.items():
+            file = self.folder / f"{name}.url"
+            file.write_text(url)
+            file.chmod(0o600)
+            words = ["destination", "create", "--url-file", str(file), "--name", name]
+            # Sources load into the first one until they are moved.
+            self.run_treadle(*words, *(["--ignore-unmapped-sources"] if name != PLACES[0] else []))
 
     def _make_member(self, name: str) -> ClusterMember:
         role = {"gate": "ingest", "loader": "loader", "control": "control"}[name.split("-")[0]]
@@ -190,11 +206,6 @@ class ClusterInstallation:
             self.members[name].wait_until_started()
         self._name_gates()
 
-    def _join(self, name: str) -> ClusterMember:
-        member = self._make_member(name)
-        member.begin_start()
-        return member.wait_until_started()
-
     def _name_gates(self) -> None:
         self.gates.replace(
             [
@@ -212,8 +223,10 @@ class ClusterInstallation:
         for member in list(self.members.values()):
             member.end()
 
-    def call_control(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Call the Connect API of the first control member that answers.
+    def call_control(
+        self, method: str, path: str, body: object = None, seconds: float = 15.0
+    ) -> tuple[int, Any]:
+        """Call the Connect API of the first control member that answers in so many seconds.
 
         Raises:
             OSError: none of them does.
@@ -221,7 +234,7 @@ class ClusterInstallation:
         failure: Exception = OSError("there is no control member")
         for name in self.topology.controls:
             member = self.members[name]
-            connection = http.client.HTTPConnection(member.host, member.port, timeout=15)
+            connection = http.client.HTTPConnection(member.host, member.port, timeout=seconds)
             try:
                 text = None if body is None else json.dumps(body)
                 headers = {**self._account, "Content-Type": "application/json"}
@@ -238,7 +251,7 @@ class ClusterInstallation:
     def create_source(self, name: str) -> tuple[int, str]:
         """Make a source; returns its id and its token."""
         body = {"type": "import_api", "display_name": name}
-        status, source = self.call_control("POST", "/v4/sources", body)
+        status, source = self.call_control("POST", "/v4/sources", body, SETUP_SECONDS_MAX)
         if status not in (200, 201):
             raise RuntimeError(f"no source could be made: {status} {source}")
         return source["id"], next(iter(source["properties"]["token"].values()))

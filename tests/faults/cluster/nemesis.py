@@ -34,7 +34,8 @@ class ClusterNemesis:
         groups: databases by name: "log", and "store" where it is another one.
         network: None where members are not in namespaces.
         impaired: what was away, for the bounds.
-        join: starts a further member by name.
+        make: makes a further member by name.
+        changed: called when members joined or left.
         move: gives the source another destination.
         said: called with what happens.
         promotions: when a primary was killed, when another was promoted.
@@ -46,7 +47,7 @@ class ClusterNemesis:
     groups: Mapping[str, DatabaseGroup]
     network: NamespaceNetwork | None
     impaired: ImpairedTimes
-    join: Callable[[str], ClusterMember]
+    make: Callable[[str], ClusterMember]
     changed: Callable[[], None]
     move: Callable[[], None] = lambda: None
     said: Callable[[str], None] = lambda text: None
@@ -201,7 +202,8 @@ class ClusterNemesis:
 
     @contextlib.contextmanager
     def _join(self, step: FaultStep) -> Iterator[None]:
-        member = self.join(step.target)
+        member = self.make(step.target)
+        self.start_again([member])
         self.members[member.name] = member
         self.changed()
         yield
@@ -234,7 +236,10 @@ class ClusterNemesis:
     @contextlib.contextmanager
     def _move(self, _: FaultStep) -> Iterator[None]:
         since = time.monotonic()
-        self.move()
+        try:
+            self.move()
+        except RuntimeError:  # the store is away, or the former destination cannot be asked now
+            self.counts["moves refused"] = self.counts.get("moves refused", 0) + 1
         self.impaired.add(LOADING, TimeWindow(since, time.monotonic() + MOVE_SECONDS))
         yield
 

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import random
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Any, Final
 import psycopg
 from tests.faults.cluster import bounds, checks
 from tests.faults.cluster.bounds import ImpairedTimes
-from tests.faults.cluster.installation import ClusterInstallation, RigPlan
+from tests.faults.cluster.installation import PLACES, ClusterInstallation, RigPlan
 from tests.faults.cluster.nemesis import ClusterNemesis
 from tests.faults.cluster.nodes import count_lines
 from tests.faults.cluster.schedule import FaultSchedule
@@ -49,6 +50,9 @@ SENDERS: Final[Mapping[Manner, int]] = {"keyed": 4, "named": 2, "once": 2}
 RECEIPTS_MAX: Final = 150
 """Receipts that are asked for over HTTP; the positions of all are compared."""
 
+LOAD_MAX: Final = 4.0
+"""Processes that may want a core for bounds of time to be judged; a rig alone has two."""
+
 SCHEMA: Final = "web"
 MET: Final = {
     "fenced loads": "was overtaken by lease",
@@ -65,6 +69,7 @@ class ScheduleResult:
 
     Attributes:
         violations: in words.
+        late: bounds of time that were exceeded while the machine had much else to do.
         counts: figures for the report.
         silence: longest time without an acceptance that should have been, in seconds.
         stall: of a table.
@@ -72,10 +77,20 @@ class ScheduleResult:
     """
 
     violations: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     silence: float = 0.0
     stall: float = 0.0
     resumed: list[float] = field(default_factory=list)
+
+
+def is_overloaded(minute: float, *_: float) -> bool:
+    """Return whether so much else wants the processor that bounds of time say nothing.
+
+    Args:
+        minute: processes that wanted it on average over the last minute.
+    """
+    return minute > LOAD_MAX * (os.cpu_count() or 1)
 
 
 class ClusterRig(ClusterInstallation):
@@ -87,6 +102,7 @@ class ClusterRig(ClusterInstallation):
         super().__init__(folder, plan, said)
         self._senders: list[GateSender] = []
         self._number = 0
+        self._place = PLACES[0]
 
     def _begin(self) -> None:
         source, token = self.create_source(SCHEMA)
@@ -95,10 +111,7 @@ class ClusterRig(ClusterInstallation):
         self.records = SentRecords(self.client_id, token, self.gates)
         self.revocations = RevocationWatch(self.records, self.call_control, side)
         self.watch = ClusterWatch(
-            self.warehouse,
-            self.store_url,
-            lambda: dict(self.records.positions),
-            has_units=True,
+            list(self.places.values()), self.store_url, lambda: dict(self.records.positions)
         )
         for manner, count in SENDERS.items():
             for number in range(count):
@@ -129,9 +142,10 @@ class ClusterRig(ClusterInstallation):
             self.groups,
             self.network,
             impaired,
-            self._join,
+            self._make_member,
             self._name_gates,
-            said=self.said,
+            self._move_source,
+            self.said,
         )
         began = time.monotonic()
         self.records.begin({**keyed, **plain}, began)
@@ -152,9 +166,20 @@ class ClusterRig(ClusterInstallation):
         span = TimeWindow(began, time.monotonic())
         self._revive_members(result)
         result.violations += self._pause()
-        result.violations += self._compare(impaired, span)
+        result.violations += self._compare(impaired, span, moved="move" in nemesis.counts)
+        late = self._judge_times(impaired, span)
+        if is_overloaded(*os.getloadavg()):
+            result.late += late
+        else:
+            result.violations += late
         self._measure(result, impaired, nemesis, span)
         return result
+
+    def _move_source(self) -> None:
+        """Have the source load into the next destination."""
+        places = list(self.places)
+        self._place = places[(places.index(self._place) + 1) % len(places)]
+        self.run_treadle("source", "move", SCHEMA, self._place)
 
     def _revive_members(self, result: ScheduleResult) -> None:
         """Every member runs at the end; one that gave up by itself is said, and started."""
@@ -201,6 +226,7 @@ class ClusterRig(ClusterInstallation):
             "requests acknowledged": self.records.witness.acknowledged,
             "requests without an answer": self.records.witness.unanswered,
             "tokens revoked": self.revocations.revoked,
+            "revoked tokens taken by a gate that could not know": self._count_excused(impaired),
             **{f"{kind} could not be had here": 1 for kind in nemesis.skipped},
         }
         self.revocations.revoked = 0
@@ -208,21 +234,35 @@ class ClusterRig(ClusterInstallation):
             result.counts[name] = count
         self.records.counts.clear()
 
+    def _count_excused(self, impaired: ImpairedTimes) -> int:
+        """Count late pushes with revoked tokens that a gate took which was cut off or stopped."""
+        every = bounds.find_late_revocations(
+            self.revocations.pushes, ImpairedTimes(impaired.topology)
+        )
+        return len(every) - len(bounds.find_late_revocations(self.revocations.pushes, impaired))
+
     # --- comparing --------------------------------------------------------------------------------
 
-    def _compare(self, impaired: ImpairedTimes, span: TimeWindow) -> list[str]:
+    def _compare(self, impaired: ImpairedTimes, span: TimeWindow, *, moved: bool) -> list[str]:
         found = list(self.records.notes)
         with self._opened_store() as store:
             found += self._settle(store)
-            for table in self.records.tables:
-                found += self.records.witness.violations(table, self._read_rows(table))
-            found += checks.find_unbalanced(self._read_accounts(store))
+            for table, keyed in self.records.tables.items():
+                its = [self._read_rows(url, table) for url in self.places.values()]
+                rows, doubled = checks.merge_places(its, keyed=keyed)
+                found += doubled + self.records.witness.violations(table, rows)
+            found += checks.find_unbalanced(self._read_accounts(store, moved=moved))
         found += checks.find_unloaded(self._read_receipts())
         found += checks.find_double_keys(self.records.by_key)
         found += self._find_missing_entries()
         found += self.watch.take_found()
-        found += checks.find_crossed_loads(self._read_loads())
-        found += bounds.find_silences(
+        if not moved:
+            found += checks.find_crossed_loads(self._read_loads())
+        return found
+
+    def _judge_times(self, impaired: ImpairedTimes, span: TimeWindow) -> list[str]:
+        """What took too long."""
+        found = bounds.find_silences(
             self.records.answered, span, impaired.when_nothing_is_accepted()
         )
         found += bounds.find_stalls(
@@ -252,17 +292,23 @@ class ClusterRig(ClusterInstallation):
                     return waiting
                 time.sleep(0.2)
 
-    def _read_rows(self, table: str) -> list[Row]:
+    def _read_rows(self, url: str, table: str) -> list[Row]:
         statement = f'SELECT id, _sdc_sequence, request, note FROM "{SCHEMA}"."{table}"'
-        with closing(connect(self.warehouse)) as connection:
+        with closing(connect(url)) as connection:
             try:
                 rows = connection.execute(statement.encode()).fetchall()
             except psycopg.errors.UndefinedTable:
                 return []
         return [Row(*row) for row in rows]
 
-    def _read_accounts(self, store: Store) -> list[checks.TableAccount]:
-        """What the ledger and the reports say of the tables, once both are written."""
+    def _read_accounts(self, store: Store, *, moved: bool) -> list[checks.TableAccount]:
+        """What the ledger and the reports say of the tables, once both are written.
+
+        Args:
+            store: has both.
+            moved: the source was moved, and a place that it came back to loads records again: then
+                the sum of the reports says nothing.
+        """
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         while True:
             with closing(open_reader(self._config(), store.logs)) as reader:
@@ -271,15 +317,16 @@ class ClusterRig(ClusterInstallation):
             accounts: list[checks.TableAccount] = []
             for table in self.records.tables:
                 its = [line for line in lines if line.table_name == table]
+                accepted = sum(line.accepted for line in its)
                 accounts.append(
                     checks.TableAccount(
                         table,
-                        sum(line.accepted for line in its),
+                        accepted,
                         sum(line.loaded for line in its),
                         sum(line.superseded for line in its),
                         sum(line.rejected for line in its),
                         sum(line.waiting for line in its),
-                        reported.get(table, 0),
+                        accepted if moved else reported.get(table, 0),
                     )
                 )
             late = any(one.waiting for one in accounts) or checks.find_unbalanced(accounts)
@@ -309,7 +356,7 @@ class ClusterRig(ClusterInstallation):
         """The states of some receipts, as gates tell them."""
         receipts = list(self.records.receipts)
         chosen = random.Random(self._number).sample(receipts, min(len(receipts), RECEIPTS_MAX))
-        gate = self.gates.list()[self._number % len(self.gates.list())]
+        gate = self.gates.list_gates()[self._number % len(self.gates.list_gates())]
         headers = {"Authorization": f"Bearer {self.records.token}"}
         states: dict[str, list[str]] = {}
         connection = http.client.HTTPConnection(gate.host, gate.port, timeout=70)

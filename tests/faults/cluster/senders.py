@@ -5,13 +5,14 @@ for a table without a key is sent once, or, with an `Idempotency-Key`, again unt
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -34,6 +35,9 @@ PAUSE_SECONDS: Final = (0.02, 0.08)
 
 SILENT_SECONDS: Final = 10.0
 """For so long a gate that did not answer is left out by most."""
+
+SLOW_SECONDS: Final = 2.0
+"""A gate that somebody has waited for so long is left out by others, as a check of it would say."""
 
 WANDER_SHARE: Final = 0.03
 """Of the requests after which a sender takes another gate without need."""
@@ -63,6 +67,7 @@ class GateList:
 
     _gates: list[GateAddress] = field(default_factory=list)
     _silent: dict[str, float] = field(default_factory=dict)
+    _waiting: dict[int, tuple[str, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def replace(self, gates: list[GateAddress]) -> None:
@@ -70,7 +75,7 @@ class GateList:
         with self._lock:
             self._gates = list(gates)
 
-    def list(self) -> "list[GateAddress]":
+    def list_gates(self) -> list[GateAddress]:
         """Return all of them."""
         with self._lock:
             return list(self._gates)
@@ -80,11 +85,29 @@ class GateList:
         with self._lock:
             self._silent[name] = now
 
+    @contextlib.contextmanager
+    def waiting(self, name: str) -> Iterator[None]:
+        """Let others see how long this thread has waited for a gate."""
+        me = threading.get_ident()
+        with self._lock:
+            self._waiting[me] = name, time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._waiting[me]
+
+    def list_waits(self) -> list[tuple[str, float]]:
+        """Return which gates are waited for, and since when."""
+        with self._lock:
+            return [*self._waiting.values()]
+
     def choose(self, dice: random.Random, now: float, other_than: str | None = None) -> GateAddress:
         """Draw one that answers, another one than before where there are several."""
         with self._lock:
             gates = list(self._gates)
             silent = {name for name, at in self._silent.items() if now < at + SILENT_SECONDS}
+            silent |= {name for name, at in self._waiting.values() if now > at + SLOW_SECONDS}
         others = [gate for gate in gates if gate.name != other_than] or gates
         return dice.choice([gate for gate in others if gate.name not in silent] or others)
 
@@ -172,7 +195,8 @@ class GateSender(threading.Thread):
         while not self.end:
             if self._gate is None or self._dice.random() < WANDER_SHARE:
                 self._gate = self._choose()
-            status, receipt = self._send(self._gate, body, key)
+            with self._records.gates.waiting(self._gate.name):
+                status, receipt = self._send(self._gate, body, key)
             self._count(status)
             if status == 201:
                 request.outcome = "acknowledged"
@@ -301,7 +325,7 @@ class RevocationWatch(threading.Thread):
             return
         token = str(made["access_token"])
         # Every gate knows it: what it knows it has to forget.
-        for gate in self.records.gates.list():
+        for gate in self.records.gates.list_gates():
             self._asking.submit(self._push, gate, token, None)
         while not self.end:
             status, _ = self.call("DELETE", f"{path}/{made['id']}")
@@ -311,7 +335,7 @@ class RevocationWatch(threading.Thread):
         revoked_at = time.monotonic()
         self.revoked += 1
         time.sleep(1.0)
-        for gate in self.records.gates.list():
+        for gate in self.records.gates.list_gates():
             self._asking.submit(self._push, gate, token, revoked_at)
 
     def _push(self, gate: GateAddress, token: str, revoked_at: float | None) -> None:

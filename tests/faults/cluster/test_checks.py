@@ -14,10 +14,31 @@ from tests.faults.cluster.checks import (
     find_unbalanced,
     find_unloaded,
     find_unmet,
+    merge_places,
 )
 from tests.faults.cluster.senders import read_receipt
+from tests.faults.witness import Row
 
 from treadle.tracking.receipts import Receipt, ReceiptCodec
+
+ROW = Row(id=7, sequence=3, request=1, note="")
+
+
+def test_rows_of_a_source_that_was_moved_count_once() -> None:
+    newer = replace(ROW, sequence=5)
+    assert merge_places([[ROW], [newer]], keyed=True) == ([newer], [])
+    assert merge_places([[newer], [ROW]], keyed=True) == ([newer], [])
+    assert merge_places([[ROW], [ROW]], keyed=False) == ([ROW], [])
+
+
+def test_rows_that_are_twice_in_one_place_are_found() -> None:
+    assert merge_places([[ROW, ROW], []], keyed=True) == (
+        [ROW],
+        ["doubled: id 7 in one destination"],
+    )
+    # The witness finds these.
+    assert merge_places([[ROW, ROW], [ROW]], keyed=False) == ([ROW, ROW], [])
+
 
 SOUND = TableAccount(
     "orders", accepted=100, loaded=60, superseded=30, rejected=10, waiting=0, reported=100

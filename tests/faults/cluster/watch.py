@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -22,25 +22,21 @@ class ClusterWatch(threading.Thread):
     """Samples of one cluster.
 
     Args:
-        warehouse: URL of the database that is loaded into.
+        places: URLs of the databases that are loaded into.
         store: URL of the store.
         read_acknowledged: gives the highest position of each table that was acknowledged.
-        has_units: whether the store has the table of units.
     """
 
     def __init__(
         self,
-        warehouse: str,
+        places: Sequence[str],
         store: str,
         read_acknowledged: Callable[[], Mapping[str, int]],
-        *,
-        has_units: bool,
     ) -> None:
         super().__init__(daemon=True, name="watch")
-        self._warehouse = warehouse
+        self._places = places
         self._store = store
         self._read_acknowledged = read_acknowledged
-        self._has_units = has_units
         self._lock = threading.Lock()
         self.tables: dict[str, list[TableSample]] = defaultdict(list)
         self._fences: dict[str, FenceSample] = {}
@@ -59,42 +55,50 @@ class ClusterWatch(threading.Thread):
         return found
 
     def run(self) -> None:
-        warehouse: psycopg.Connection[Any] | None = None
+        places: list[psycopg.Connection[Any]] = []
         store: psycopg.Connection[Any] | None = None
         while not self.end:
             try:
-                if warehouse is None:
-                    warehouse = connect(self._warehouse)
-                self._look_at_tables(warehouse)
+                if not places:
+                    places = [connect(url) for url in self._places]
+                self._look_at_tables(places)
             except psycopg.Error:
-                close(warehouse)
-                warehouse = None
-            if self._has_units:
-                try:
-                    if store is None:
-                        store = connect(self._store)
-                    self._look_at_units(store)
-                except psycopg.Error:
-                    close(store)
-                    store = None
+                for one in places:
+                    close(one)
+                places = []
+            try:
+                if store is None:
+                    store = connect(self._store)
+                self._look_at_units(store)
+            except psycopg.Error:
+                close(store)
+                store = None
             time.sleep(LOOK_SECONDS)
-        close(warehouse)
+        for one in places:
+            close(one)
         close(store)
 
-    def _look_at_tables(self, connection: psycopg.Connection[Any]) -> None:
+    def _look_at_tables(self, places: Sequence[psycopg.Connection[Any]]) -> None:
         acknowledged = self._read_acknowledged()
-        try:
-            rows = connection.execute(OFFSETS).fetchall()
-        except psycopg.errors.UndefinedTable:
-            rows = []
+        loaded: dict[str, int] = {}
+        samples: list[FenceSample] = []
+        for number, connection in enumerate(places):
+            try:
+                rows = connection.execute(OFFSETS).fetchall()
+            except psycopg.errors.UndefinedTable:
+                continue
+            now = time.monotonic()
+            for source_id, name, position, fence in rows:
+                loaded[name] = max(loaded.get(name, 0), position)
+                unit = f"offset of {source_id} {name} in place {number}"
+                samples.append(FenceSample(now, unit, None, fence))
         now = time.monotonic()
-        loaded = {name: position for _, name, position, _ in rows}
         with self._lock:
             for name, position in acknowledged.items():
                 at = loaded.get(name, 0)
                 self.tables[name].append(TableSample(now, at, position > at))
-            for source_id, name, _, fence in rows:
-                self._compare(FenceSample(now, f"offset of {source_id} {name}", None, fence))
+            for sample in samples:
+                self._compare(sample)
 
     def _look_at_units(self, connection: psycopg.Connection[Any]) -> None:
         rows = connection.execute(UNITS).fetchall()

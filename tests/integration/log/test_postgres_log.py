@@ -245,6 +245,39 @@ def test_a_session_is_ended_however_often_the_next_one_is_lost(
     assert payloads(kind) == [(position + 1, b"%d" % position) for position in range(found)]
 
 
+def test_a_process_that_stands_still_in_the_middle_of_an_append_keeps_nobody_waiting(
+    kind: PostgresKind, server: PostgresServer
+) -> None:
+    """The server waits for the rest of a pipeline, and no timeout of it counts meanwhile."""
+
+    def is_held() -> bool:
+        with psycopg.connect(kind.url) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'still'"
+                " AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL"
+            ).fetchone()
+        return row == (1,)
+
+    async def run() -> list[int]:
+        appender = kind.open_appender()
+        found = [await appender.append([entry(b"0")])]
+        still = psycopg.connect(kind.url, application_name="still").pgconn
+        still.enter_pipeline_mode()
+        for statement in ("BEGIN", "UPDATE treadle_log.logs SET last = last + 100"):
+            still.send_query_params(statement.encode(), [])
+        still.flush()
+        await until(is_held)
+        found.append(await appender.append([entry(b"1")]))
+        assert not is_held()
+        still.finish()
+        await appender.aclose()
+        return found
+
+    first, second = asyncio.run(run())
+    assert second == first + 1
+    assert payloads(kind) == [(first, b"0"), (second, b"1")]
+
+
 def test_a_killed_server_is_waited_for(kind: PostgresKind, server: PostgresServer) -> None:
     async def run() -> list[int]:
         appender = kind.open_appender()
