@@ -298,14 +298,20 @@ class Client:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until a condition holds; a failed assertion inside it counts as not yet."""
+    """Wait until a condition holds; a failed assertion inside it counts as not yet.
+
+    A look at it takes the processor that what is waited for needs. So the pause between two looks
+    is at least twice as long as a look.
+    """
     deadline = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         try:
             if condition():
                 return
             why = "it did not happen in time"
         except AssertionError as error:
             why = str(error)
-        assert time.monotonic() < deadline, why
-        time.sleep(0.05)
+        now = time.monotonic()
+        assert now < deadline, why
+        time.sleep(max(0.05, 2 * (now - began)))
