@@ -154,7 +154,7 @@ pytestmark = [
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     settings = {"workers": "1", "load_age_seconds": "3600"}
     folder = tmp_path_factory.mktemp("hostile")
-    with TreadleServer(folder / "data", settings=settings) as server:
+    with TreadleServer(folder / "data", settings=settings, forked=False) as server:
         client = Client(server, *server.account())
         made = Worker(client, client.create_source("one")[1], client.create_source("two")[1])
         for token in (made.token, made.neighbour):

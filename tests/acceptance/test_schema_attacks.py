@@ -66,7 +66,7 @@ class Bystander:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TreadleServer]:
     folder = tmp_path_factory.mktemp("attacks")
     settings = {"workers": "1", "load_age_seconds": "3600"}
-    with TreadleServer(folder / "data", settings=settings) as running:
+    with TreadleServer(folder / "data", settings=settings, forked=False) as running:
         yield running
 
 

@@ -367,7 +367,7 @@ def test_a_url_in_a_file_is_in_no_list_of_processes(tmp_path: Path) -> None:
     file.write_text(f"duckdb://{tmp_path}/rows-5ecret.duckdb\n")
     file.chmod(0o600)
     settings: dict[str, Any] = {**FAST, "destination_file": str(file)}
-    with TreadleServer(tmp_path / "data", settings=settings) as server:
+    with TreadleServer(tmp_path / "data", settings=settings, forked=False) as server:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             make_source(client, server)
             assert push(client, server, 1).status_code == 201

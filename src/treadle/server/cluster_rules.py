@@ -7,7 +7,7 @@ from treadle.config import Config
 from treadle.errors import OperatorError
 
 
-class KnownLog(Protocol):
+class SharedLog(Protocol):
     """A log as the store knows it."""
 
     @property
@@ -54,7 +54,7 @@ def require_cluster_settings(config: Config) -> None:
         )
 
 
-def require_shared_logs(role: str, logs: Iterable[KnownLog]) -> None:
+def require_shared_logs(role: str, logs: Iterable[SharedLog]) -> None:
     """Refuse a store whose log is a file of one machine.
 
     Args:
