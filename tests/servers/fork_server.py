@@ -65,6 +65,9 @@ class ForkedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
@@ -331,7 +334,7 @@ def main() -> None:
     import_treadle()
     from treadle.server import supervisor
 
-    supervisor.subprocess = types.SimpleNamespace(  # type: ignore[assignment]
+    supervisor.subprocess = types.SimpleNamespace(  # type: ignore[assignment, attr-defined]
         Popen=ForkedChild, PIPE=subprocess.PIPE
     )
     gc.collect()
