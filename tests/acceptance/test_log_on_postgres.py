@@ -84,7 +84,7 @@ def test_a_server_takes_and_loads_with_its_logs_on_postgresql(
 ) -> None:
     url = postgres_database
     name_databases(tmp_path / "data", url)
-    settings = {"load_age_seconds": "0.1", "retention_days": "0"}
+    settings = {"load_age_seconds": "0.1", "retention_days": "0", "workers": "1"}
     server = TreadleServer(tmp_path / "data", settings=settings)
     made = json.loads(server.treadle("init", "--logs", "2", "--json"))
     with server:

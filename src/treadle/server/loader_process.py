@@ -172,6 +172,6 @@ def run_loader(config: Config) -> None:
     sampling.join(5.0)
     waking.join(5.0)
     recording.join(5.0)
-    if keeping is not None:
-        keeping.join(5.0)
+    for thread in keeping:
+        thread.join(5.0)
     store.close()
