@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
+from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 BAD = 10**30
@@ -47,6 +49,14 @@ class Shop:
         assert answer.status_code == 201, answer.text
         return answer
 
+    def try_push(self, which: int, number: int) -> int:
+        """The status of a push of one record; the log may be away."""
+        return self.client.push(self.tokens[which], [{"id": number}], table="orders").status_code
+
+    def ids(self, schema: str) -> list[int]:
+        found = self.server.query(f"SELECT DISTINCT id FROM {schema}.orders ORDER BY id")
+        return [one["id"] for one in found]
+
     def own(self, which: int) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tokens[which]}"}
 
@@ -74,7 +84,7 @@ def test_a_server_takes_and_loads_with_its_logs_on_postgresql(
 ) -> None:
     url = postgres_database
     name_databases(tmp_path / "data", url)
-    settings = {"load_age_seconds": "0.1", "retention_days": "0"}
+    settings = {"load_age_seconds": "0.1", "retention_days": "0", "workers": "1"}
     server = TreadleServer(tmp_path / "data", settings=settings)
     made = json.loads(server.treadle("init", "--logs", "2", "--json"))
     with server:
@@ -88,6 +98,51 @@ def test_a_server_takes_and_loads_with_its_logs_on_postgresql(
     password = psycopg.conninfo.conninfo_to_dict(url)["password"]
     assert str(password) not in server.log.read_text() + server.said
     assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.release
+def test_while_a_log_is_away_the_others_are_served(tmp_path: Path, postgres_database: str) -> None:
+    name_databases(tmp_path / "data", postgres_database)
+    server = TreadleServer(tmp_path / "data", settings={"load_age_seconds": "0.1"})
+    made = json.loads(server.treadle("init", "--json"))
+    with PostgresServer() as away:
+        with server:
+            running = server.processes()
+            # A log that is added while the server runs is taken to.
+            server.treadle("log", "add", "--log", away.create_database())
+            shop = Shop(server, made)
+            eventually(lambda: shop.try_push(1, 1) == 201)
+            assert shop.try_push(0, 1) == 201
+            eventually(lambda: shop.ids("first") == shop.ids("second") == [1])
+
+            away.stop(immediate=True)
+            for number in (2, 3):
+                assert shop.try_push(0, number) == 201
+            eventually(lambda: shop.ids("first") == [1, 2, 3])
+            assert httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200
+            eventually(lambda: shop.try_push(1, 2) == 503)
+            assert shop.try_push(0, 4) == 201
+            eventually(lambda: shop.ids("first") == [1, 2, 3, 4])
+            listed = json.loads(server.treadle("log", "list", "--json"))
+            assert [one["trouble"] is None for one in listed] == [True, False]
+
+            away.start()
+            eventually(lambda: shop.try_push(1, 5) == 201)
+            eventually(lambda: shop.ids("second")[-1:] == [5])
+            assert server.processes() == running  # nothing crashed
+            assert server.stop() == 0
+
+            # It starts without that log, too, and takes to it when it is there.
+            away.stop(immediate=True)
+            server.start()
+            assert shop.try_push(0, 6) == 201
+            eventually(lambda: shop.ids("first")[-1:] == [6])
+            assert shop.try_push(1, 7) == 503
+            away.start()
+            eventually(lambda: shop.try_push(1, 7) == 201)
+            eventually(lambda: shop.ids("second")[-1:] == [7])
+        assert "Traceback" not in server.log.read_text()
+    assert away.password not in server.log.read_text()
 
 
 def check_requests(shop: Shop) -> None:

@@ -174,6 +174,6 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
         exporter.close()
     if duties is not None:
         duties.join()
-    if keeping is not None:
-        keeping.join(5.0)
+    for thread in keeping:
+        thread.join(5.0)
     store.close()
