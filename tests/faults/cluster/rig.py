@@ -116,7 +116,8 @@ class ClusterRig(ClusterInstallation):
         )
         for manner, count in SENDERS.items():
             for number in range(count):
-                self._senders.append(GateSender(self.records, manner, f"{manner} {number}"))
+                name, home = f"{manner} {number}", len(self._senders)
+                self._senders.append(GateSender(self.records, manner, name, home))
         threads: list[Any] = [*self._senders, self.revocations, self.watch]
         for thread in threads:
             thread.start()
