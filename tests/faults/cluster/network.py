@@ -62,10 +62,8 @@ class NamespaceNetwork:
     """
 
     def __init__(self) -> None:
-        number = os.getpid() % 65_536
-        self._bridge = f"tr{number:04x}"
-        # Two runs at once have different networks, unless their process ids end alike.
-        self._prefix = f"{ADDRESSES}.{number % 256}"
+        self._bridge = f"tr{os.getpid() % 65_536:04x}"
+        self._prefix = ""
         self._nodes: dict[str, NetworkNode] = {}
         self._cuts: set[tuple[str, str]] = set()
 
@@ -76,6 +74,7 @@ class NamespaceNetwork:
             if shutil.which(program) is None:
                 raise NoNetworkError(f"network namespaces need the program {program}")
         try:
+            self._prefix = choose_prefix(os.getpid(), self._ip("-o", "-4", "address", "show"))
             self._ip("link", "add", self._bridge, "type", "bridge")
             self._ip("address", "add", f"{self.address}/24", "dev", self._bridge)
             self._ip("link", "set", self._bridge, "up")
@@ -144,10 +143,28 @@ class NamespaceNetwork:
         with contextlib.suppress(NoNetworkError):
             self._ip("link", "delete", self._bridge)
 
-    def _ip(self, *words: str) -> None:
+    def _ip(self, *words: str) -> str:
         done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoNetworkError(f"ip {' '.join(words)} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+def choose_prefix(number: int, addresses: str) -> str:
+    """Return the first three numbers of addresses that no other network here has.
+
+    Args:
+        number: where the search begins, so that two runs seldom take the same at once.
+        addresses: those of this machine, as `ip -o -4 address show` lists them.
+
+    Raises:
+        NoNetworkError: all of them are taken.
+    """
+    for place in range(256):
+        prefix = f"{ADDRESSES}.{(number + place) % 256}"
+        if f" {prefix}." not in addresses:
+            return prefix
+    raise NoNetworkError(f"all networks of {ADDRESSES}.0.0/16 are in use")
 
 
 def list_directions(first: str, second: str, direction: str) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ from tests.faults.cluster.senders import (
 from tests.faults.cluster.watch import ClusterWatch, connect
 from tests.faults.cluster.windows import TimeWindow
 from tests.faults.witness import Row
+from tests.servers.treadle import eventually
 
 from treadle.config import Config
 from treadle.log.registry import open_reader
@@ -115,11 +116,39 @@ class ClusterRig(ClusterInstallation):
         )
         for manner, count in SENDERS.items():
             for number in range(count):
-                self._senders.append(GateSender(self.records, manner, f"{manner} {number}"))
+                name, home = f"{manner} {number}", len(self._senders)
+                self._senders.append(GateSender(self.records, manner, name, home))
         threads: list[Any] = [*self._senders, self.revocations, self.watch]
         for thread in threads:
             thread.start()
         self._stack.callback(self._end_threads, threads)
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Wait until each destination was checked, and each kind of table was loaded once."""
+        eventually(
+            lambda: (
+                not self._fetch_store(
+                    "SELECT count(*) FROM destinations WHERE usable_since IS NULL"
+                )
+            )
+        )
+        self.records.begin({"warm_orders": True, "warm_events": False}, time.monotonic())
+        self.records.open.set()
+        eventually(
+            lambda: (
+                len(self.watch.tables) == 2
+                and all(samples[-1].loaded for samples in list(self.watch.tables.values()))
+            )
+        )
+        if found := self._pause():
+            raise RuntimeError("; ".join(found))
+
+    def _fetch_store(self, statement: str) -> int:
+        with closing(connect(self.store_url)) as connection:
+            row = connection.execute(statement.encode()).fetchone()
+        assert row is not None
+        return int(row[0])
 
     def _end_threads(self, threads: Sequence[Any]) -> None:
         self.records.open.clear()
@@ -403,12 +432,7 @@ class ClusterRig(ClusterInstallation):
         )
 
     def _read_log_number(self) -> int:
-        with closing(connect(self.store_url)) as connection:
-            row = connection.execute(
-                "SELECT log FROM sources WHERE id = %s", [self.source_id]
-            ).fetchone()
-        assert row is not None
-        return int(row[0])
+        return self._fetch_store(f"SELECT log FROM sources WHERE id = {self.source_id:d}")
 
     def count_met(self) -> dict[str, int]:
         """Count what the members' log lines tell of, since the rig began."""

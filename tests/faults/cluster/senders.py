@@ -27,8 +27,11 @@ from treadle.tracking.receipts import MAC_BYTES, RECEIPT_PREFIX
 IDS: Final = 400
 """Different keys of a keyed table: few, so that records supersede each other."""
 
-ANSWER_SECONDS_MAX: Final = 12.0
+ANSWER_SECONDS_MAX: Final = 4.0
 """After so long a sender tries another gate, as a load balancer would."""
+
+HOME_SHARE: Final = 0.7
+"""How often a sender takes the gate that it began with, so that they do not all come to one."""
 
 PAUSE_SECONDS: Final = (0.02, 0.08)
 """Between two requests of a sender: the machine is shared by all nodes."""
@@ -102,14 +105,32 @@ class GateList:
         with self._lock:
             return [*self._waiting.values()]
 
-    def choose(self, dice: random.Random, now: float, other_than: str | None = None) -> GateAddress:
-        """Draw one that answers, another one than before where there are several."""
+    def choose(
+        self,
+        dice: random.Random,
+        now: float,
+        other_than: str | None = None,
+        home: int | None = None,
+    ) -> GateAddress:
+        """Draw one that answers, another one than before where there are several.
+
+        Args:
+            dice: decides.
+            now: of the monotonic clock.
+            other_than: name of the one that did not answer just now.
+            home: number of the one that is taken more often than others.
+        """
         with self._lock:
             gates = list(self._gates)
             silent = {name for name, at in self._silent.items() if now < at + SILENT_SECONDS}
             silent |= {name for name, at in self._waiting.values() if now > at + SLOW_SECONDS}
         others = [gate for gate in gates if gate.name != other_than] or gates
-        return dice.choice([gate for gate in others if gate.name not in silent] or others)
+        answering = [gate for gate in others if gate.name not in silent] or others
+        if home is not None and dice.random() < HOME_SHARE:
+            preferred = gates[home % len(gates)]
+            if preferred in answering:
+                return preferred
+        return dice.choice(answering)
 
 
 @dataclass(slots=True)
@@ -161,12 +182,14 @@ class GateSender(threading.Thread):
         records: what all senders share.
         manner: how it repeats.
         seed: of its dice.
+        home: number of the gate that it takes more often than others.
     """
 
-    def __init__(self, records: SentRecords, manner: Manner, seed: str) -> None:
+    def __init__(self, records: SentRecords, manner: Manner, seed: str, home: int) -> None:
         super().__init__(daemon=True, name=f"sender {seed}")
         self._records = records
         self._manner = manner
+        self._home = home
         self._dice = random.Random(seed)
         self._connections: dict[str, http.client.HTTPConnection] = {}
         self._gate: GateAddress | None = None
@@ -265,7 +288,7 @@ class GateSender(threading.Thread):
         return answer.status, answer.headers.get("Treadle-Receipt")
 
     def _choose(self, other_than: str | None = None) -> GateAddress:
-        return self._records.gates.choose(self._dice, time.monotonic(), other_than)
+        return self._records.gates.choose(self._dice, time.monotonic(), other_than, self._home)
 
     def _count(self, status: int) -> None:
         names = {0: "pushes without an answer", UNSENT: "pushes to a gate that was not there"}

@@ -10,6 +10,7 @@ from tests.faults.cluster.network import (
     NamespaceNetwork,
     NetworkNode,
     NoNetworkError,
+    choose_prefix,
     list_directions,
 )
 
@@ -94,3 +95,13 @@ def test_a_cut_has_a_direction() -> None:
     assert list_directions("a", "b", "to") == [("a", "b")]
     assert list_directions("a", "b", "from") == [("b", "a")]
     assert list_directions("a", "b", "both") == [("a", "b"), ("b", "a")]
+
+
+def test_a_network_takes_addresses_that_no_other_has() -> None:
+    assert choose_prefix(7, "1: lo    inet 127.0.0.1/8 scope host lo") == "198.18.7"
+    taken = "9: tr0007    inet 198.18.7.1/24 scope global tr0007"
+    assert choose_prefix(7, taken) == "198.18.8"
+    assert choose_prefix(256 + 7, taken) == "198.18.8"
+    every = "".join(f"    inet 198.18.{number}.1/24" for number in range(256))
+    with pytest.raises(NoNetworkError, match="in use"):
+        choose_prefix(7, every)

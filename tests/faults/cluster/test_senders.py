@@ -44,3 +44,12 @@ def test_where_no_gate_answers_any_is_tried() -> None:
     for name in NAMES:
         gates.note_silence(name, 100.0)
     assert draw_many(gates, 101.0, "gate-1") == {"gate-2", "gate-3"}
+
+
+def test_a_sender_takes_its_own_gate_more_often() -> None:
+    gates, dice = make_gates(), random.Random(1)
+    taken = [gates.choose(dice, 100.0, home=4).name for _ in range(300)]
+    assert taken.count("gate-2") > 200
+    assert set(taken) == set(NAMES)
+    gates.note_silence("gate-2", 100.0)
+    assert "gate-2" not in {gates.choose(dice, 101.0, home=4).name for _ in range(100)}
