@@ -305,6 +305,7 @@ class MetricsEndpoint:
             processes=self.list_processes(),
             published_at=published_at,
             publish_failing=publish_failing,
+            share=self.store.units.count_units(),
             token_age=None if self.token_age is None else self.token_age(),
         )
 

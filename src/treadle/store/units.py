@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, insert, literal, or_
 from treadle.clock import read_monotonic
 from treadle.store.database import StoreDatabase, StoreRepository, StoreTransaction
 from treadle.store.members import count_change, tell_now
-from treadle.store.membership import HeldUnit, TakenUnits
+from treadle.store.membership import LOADER_ROLE, HeldUnit, TakenUnits, UnitCounts
 from treadle.store.schema import destinations, fences, leases, members, units
 
 
@@ -35,6 +35,21 @@ class UnitRepository(StoreRepository):
         with self._database.read() as tx:
             rows = tx.connection.execute(select(units).order_by(units.c.unit)).all()
             return [HeldUnit(row.unit, row.holder, row.fence, row.taken_at) for row in rows]
+
+    def count_units(self) -> UnitCounts:
+        """Return how many units there are, and how many of them no live loader has."""
+        with self._database.read() as tx:
+            now = tell_now(tx, self._monotonic)
+            is_live = members.c.until > now
+            loaders = select(func.count()).where(members.c.role == LOADER_ROLE, is_live)
+            row = tx.connection.execute(
+                select(
+                    loaders.scalar_subquery().label("loaders"),
+                    func.count(units.c.unit).label("units"),
+                    func.count(members.c.id).label("held"),
+                ).select_from(units.outerjoin(members, (members.c.id == units.c.holder) & is_live))
+            ).one()
+            return UnitCounts(row.loaders, row.units, row.units - row.held)
 
     def list_holders(self) -> dict[str, Mapping[str, Any] | None]:
         """Return unit -> the notes of the member that has it; None where nobody that is listed."""

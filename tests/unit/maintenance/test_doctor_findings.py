@@ -20,6 +20,7 @@ from treadle.maintenance.doctor.findings import (
     LogMeasurement,
     MachineFacts,
 )
+from treadle.store.membership import UnitCounts
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 
 MOUNTS = """\
@@ -470,3 +471,19 @@ def test_readers_of_an_old_copy_are_told_of() -> None:
     assert old.found == (
         "The copy for readers was not made yet. No newer one can be made: the disk is full."
     )
+
+
+@pytest.mark.parametrize(
+    ("counts", "level"),
+    [
+        (UnitCounts(0, 64, 64), None),
+        (UnitCounts(2, 64, 0), "good"),
+        (UnitCounts(1, 64, 3), "bad"),
+    ],
+)
+def test_each_part_of_the_tables_should_have_a_loader(
+    counts: UnitCounts, level: str | None
+) -> None:
+    found = findings.judge_loaders(counts)
+    assert (found.level if found else None) == level
+    assert level != "bad" or (found and "3 of the 64 parts" in found.found)

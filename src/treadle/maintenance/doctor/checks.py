@@ -430,6 +430,17 @@ def check_hooks(examination: Examination) -> Iterator[Finding]:
             yield found
 
 
+def check_loaders(examination: Examination) -> Iterator[Finding]:
+    """Find out whether every table has a loader."""
+    config = examination.config
+    # With a file those that were killed are listed until the next start.
+    if examination.store is None or (config.store is None and not is_lock_taken(config.lock_path)):
+        return
+    found = findings.judge_loaders(examination.store.units.count_units())
+    if found is not None:
+        yield found
+
+
 CHECKS: Final = (
     DoctorCheck("server", "Does a server run on the data folder?", check_server),
     DoctorCheck(
@@ -470,6 +481,7 @@ CHECKS: Final = (
     ),
     DoctorCheck("key", "Is the key there, private, and the store's?", lambda its: [its.key]),
     DoctorCheck("log", "Is what was accepted there and readable, and does it move?", check_log),
+    DoctorCheck("loaders", "Has each table a loader?", check_loaders),
     DoctorCheck(
         "destination", "Can it be reached, and may treadle do what a load does?", check_destinations
     ),
