@@ -11,7 +11,18 @@ never judge at once whether the holder of a unit is lost.
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from treadle.clock import read_monotonic
 from treadle.store.database import StoreDatabase, StoreRepository, StoreTransaction
@@ -164,13 +175,10 @@ def _next_fence(tx: StoreTransaction, above: int) -> int:
 
 def _raise_leases(tx: StoreTransaction, fence: int) -> None:
     """Let a treadle before units, which counts by destination, give greater fences than this."""
-    ids = tx.connection.execute(select(destinations.c.id)).scalars().all()
-    for destination_id in ids:
-        tx.connection.execute(
-            tx.insert(leases)
-            .values(destination_id=destination_id, place="", holder="", fence=fence, until=0)
-            .on_conflict_do_update(
-                index_elements=[leases.c.destination_id],
-                set_={"place": "", "holder": "", "fence": fence, "until": 0},
-            )
-        )
+    free = {"place": "", "holder": "", "fence": fence, "until": 0}
+    ids = select(destinations.c.id, *map(literal, free.values())).where(true())
+    tx.connection.execute(
+        tx.insert(leases)
+        .from_select(["destination_id", *free], ids)
+        .on_conflict_do_update(index_elements=[leases.c.destination_id], set_=free)
+    )
