@@ -35,6 +35,7 @@ from treadle.server.publication import FileTask, make_file_releaser, make_publis
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import SharedRows, remove_rows
 from treadle.store.store import Store
+from treadle.traces.freshness import WaitedLoad
 from treadle.traces.refusal_file import read_counts
 from treadle.traces.refusals import merge_counts
 from treadle.traces.series_file import SeriesWriter
@@ -49,7 +50,25 @@ def make_sampler(config: Config, store: Store) -> SeriesSampler:
         read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         open_writer=lambda: SeriesWriter(config.series_path),
         clock=clock.read_clock,
+        read_loads=make_wait_reader(store) if config.loaders > 1 else None,
     )
+
+
+def make_wait_reader(store: Store) -> Callable[[], list[tuple[int, WaitedLoad]]]:
+    """Make what returns the loads that were recorded since its last call, of all loaders."""
+    last = store.loads.get_last_number()
+
+    def read() -> list[tuple[int, WaitedLoad]]:
+        nonlocal last
+        found = store.loads.list_waits_after(last)
+        last = max((one.number for one in found), default=last)
+        return [
+            (one.source_id, WaitedLoad(one.records, one.median_us, one.longest_us))
+            for one in found
+            if one.records
+        ]
+
+    return read
 
 
 def _make_load_histogram(config: Config, name: str) -> Callable[[str, float], None]:
