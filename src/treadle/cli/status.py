@@ -67,6 +67,12 @@ def _print_once(config: Config, *, as_json: bool) -> None:
             "problems": _count_problems(config, store),
             "members": [render_member(one) for one in list_members(store)],
         }
+        share = store.units.count_units()
+    told["loaders"] = {
+        "live": share.loaders,
+        "units": share.units,
+        "units_unheld": share.unheld,
+    }
     told["published"] = _read_published(config)
     server = find_folder_server(config)
     told["server"] = (
@@ -130,6 +136,10 @@ def format_status(told: dict[str, Any]) -> str:
     ]
     if told.get("published"):
         lines.append(f"published     {_format_published(told['published'])}")
+    loaders = told["loaders"]
+    if loaders["live"] > 1 or (loaders["live"] and loaders["units_unheld"]):
+        without = f"{loaders['units_unheld']} of {loaders['units']} parts have none"
+        lines.append(f"loaders       {loaders['live']} share the tables, {without}")
     problems = told["problems"]
     named = ", ".join(f"{count} {level}" for level, count in sorted(problems.items()))
     lines.append(f"problems      {f'{named}; see `treadle problems`' if named else 'none'}")

@@ -6,7 +6,7 @@ loader's main thread, and answers from the counters of the workers.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -159,12 +159,15 @@ class SeriesSampler:
         read_requests: returns how many answers were given, by status class.
         open_writer: opens the file.
         clock: microseconds since 1970.
+        read_loads: returns source id and load, of those that were recorded since the last call, by
+            whatever process; None where this process does all of them, and notes each.
     """
 
     read_totals: Callable[[], Mapping[int, SourceTotals]]
     read_requests: Callable[[], Mapping[str, int]]
     open_writer: Callable[[], SeriesWriter]
     clock: Callable[[], int]
+    read_loads: Callable[[], Iterable[tuple[int, WaitedLoad]]] | None = None
     _difference: FigureDifference = field(default_factory=FigureDifference)
     _gauge: FreshnessGauge = field(default_factory=FreshnessGauge)
     _writer: SeriesWriter | None = None
@@ -178,6 +181,8 @@ class SeriesSampler:
 
     def note_load(self, load: LoadReport) -> None:
         """Take how long the records of a committed load waited; any thread may call it."""
+        if self.read_loads is not None:
+            return
         median, longest = load.waited_p50_us, load.waited_max_us
         if median is not None and longest is not None and load.rows_received:
             self._gauge.add(load.source_id, WaitedLoad(load.rows_received, median, longest))
@@ -222,6 +227,8 @@ class SeriesSampler:
             for one in STATUS_CLASSES
         ]
         waiting, space = waits
+        for source_id, load in self.read_loads() if self.read_loads is not None else ():
+            self._gauge.add(source_id, load)
         found = self._difference.make_step(
             FigureReadings(now, self.read_totals(), waiting, counts, space, self._gauge.take()), at
         )

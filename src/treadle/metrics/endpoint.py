@@ -320,6 +320,7 @@ class MetricsEndpoint:
             log_free=space.free_bytes,
             published_at=published_at,
             publish_failing=publish_failing,
+            share=self.store.units.count_units(),
         )
 
     def _take_partial(self) -> MetricsSnapshot:

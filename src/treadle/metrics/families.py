@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from treadle.metrics.histograms import LOAD_SECONDS, REQUEST_SECONDS, sum_histogram
 from treadle.metrics.request_counter import APPEND_FAILURES, ENDPOINTS, STATUSES
+from treadle.store.membership import UnitCounts
 
 TABLES_MAX: Final = 10_000
 """Most tables with series of their own. Clients name tables; further ones are summed up."""
@@ -152,6 +153,7 @@ class MetricsSnapshot:
         member: that gives the figures; None where it is alone.
         token_age: seconds since the store told the worker that answers which tokens are valid; None
             where the store is a file.
+        share: how loaders share the tables; None where that is not told.
         is_partial: the store or the log is away: it has what the server counts by itself alone.
     """
 
@@ -171,6 +173,7 @@ class MetricsSnapshot:
     account_id: int | None = None
     member: MemberLabels | None = None
     token_age: float | None = None
+    share: UnitCounts | None = None
     is_partial: bool = False
 
 
@@ -366,6 +369,15 @@ def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
             "treadle_token_age_seconds",
             "Seconds since the store told which tokens are valid.",
             value=seen.token_age,
+        )
+    if seen.share is not None:
+        yield GaugeMetricFamily(
+            "treadle_loaders", "Processes that load and are live.", value=seen.share.loaders
+        )
+        yield GaugeMetricFamily(
+            "treadle_units_unheld",
+            "Parts of the tables that no live loader has.",
+            value=seen.share.unheld,
         )
     yield CounterMetricFamily(
         "treadle_log_append_failures",

@@ -26,6 +26,7 @@ from treadle.server.errand_watch import wake_for_errands
 from treadle.shared_counters import sum_counters
 from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
+from treadle.traces.freshness import WaitedLoad
 from treadle.traces.refusal_file import read_counts
 from treadle.traces.refusals import merge_counts
 from treadle.traces.series_file import SeriesWriter
@@ -99,12 +100,35 @@ class FigureFeed:
 
 def make_sampler(config: Config, store: Store) -> SeriesSampler:
     """Make what keeps figures over time."""
+    # In a cluster, what tells the sampler reads the loads of all loaders.
+    asks_for_loads = config.loaders > 1 and not config.in_cluster
     return SeriesSampler(
         read_totals=lambda: {one.source_id: one for one in store.tables.list_source_totals()},
         read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         open_writer=lambda: SeriesWriter(config.series_path),
         clock=clock.read_clock,
+        # In a cluster, what tells the sampler reads the loads of all loaders.
+        read_loads=make_wait_reader(store)
+        if config.loaders > 1 and not config.in_cluster
+        else None,
     )
+
+
+def make_wait_reader(store: Store) -> Callable[[], list[tuple[int, WaitedLoad]]]:
+    """Make what returns the loads that were recorded since its last call, of all loaders."""
+    last = store.loads.get_last_number()
+
+    def read() -> list[tuple[int, WaitedLoad]]:
+        nonlocal last
+        found = store.loads.list_waits_after(last)
+        last = max((one.number for one in found), default=last)
+        return [
+            (one.source_id, WaitedLoad(one.records, one.median_us, one.longest_us))
+            for one in found
+            if one.records
+        ]
+
+    return read
 
 
 def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:

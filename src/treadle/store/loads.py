@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -104,12 +104,32 @@ _FOLDED_COLUMNS: Final = (
     *("tables", "details", "waited_max_us", "waited_p50_us"),
 )
 
+WAITS_MAX: Final = 10_000
+"""Loads whose waits are read at once."""
+
 RECENT_LOADS_MAX: Final = 10_000
 """Loads that are summed at most: to read so many takes some hundredths of a second."""
 
 # Written as in the conditions of the indexes: with a parameter no index would fit.
 _CHANGED: Final = loads.c.schema_changes > literal_column("0")
 _REJECTING: Final = loads.c.rows_rejected > literal_column("0")
+
+
+class LoadWait(NamedTuple):
+    """How long the records of a load waited, from their acceptance to the load.
+
+    Attributes:
+        number: of the load report.
+        records: that it took.
+        median_us: half of them waited this long or less.
+        longest_us: the one that waited longest.
+    """
+
+    number: int
+    source_id: int
+    records: int
+    median_us: int
+    longest_us: int
 
 
 class LoadRepository(StoreRepository):
@@ -312,6 +332,22 @@ class LoadRepository(StoreRepository):
                 select(func.coalesce(func.max(loads.c.number), 0))
             ).scalar_one()
         return number
+
+    def list_waits_after(self, number: int) -> list[LoadWait]:
+        """Return how long records waited for the loads that were recorded after another one.
+
+        Args:
+            number: of that load.
+        """
+        names = ["number", "source_id", "rows_received", "waited_p50_us", "waited_max_us"]
+        query = (
+            select(*(loads.c[name] for name in names))
+            .where(loads.c.number > number, loads.c.waited_p50_us.is_not(None))
+            .order_by(loads.c.number)
+            .limit(WAITS_MAX)
+        )
+        with self._database.read() as tx:
+            return [LoadWait(*row) for row in tx.connection.execute(query)]
 
     def find_newest_time(self) -> int | None:
         """Return the latest time that the store has noted, microseconds; None for an empty one."""

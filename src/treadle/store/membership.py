@@ -104,6 +104,21 @@ class HeldUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitCounts:
+    """How the units are shared.
+
+    Attributes:
+        loaders: that are live.
+        units: that anybody ever had.
+        unheld: units that no live loader has.
+    """
+
+    loaders: int
+    units: int
+    unheld: int
+
+
+@dataclass(frozen=True, slots=True)
 class TakenUnits:
     """Units that a member took at once.
 

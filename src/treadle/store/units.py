@@ -11,12 +11,23 @@ never judge at once whether the holder of a unit is lost.
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from treadle.clock import read_monotonic
 from treadle.store.database import StoreDatabase, StoreRepository, StoreTransaction
 from treadle.store.members import count_change, tell_now
-from treadle.store.membership import HeldUnit, TakenUnits
+from treadle.store.membership import LOADER_ROLE, HeldUnit, TakenUnits, UnitCounts
 from treadle.store.schema import destinations, fences, leases, members, units
 
 
@@ -46,6 +57,21 @@ class UnitRepository(StoreRepository):
                 .where(units.c.unit == unit, is_live)
             ).scalar_one_or_none()
             return found
+
+    def count_units(self) -> UnitCounts:
+        """Return how many units there are, and how many of them no live loader has."""
+        with self._database.read() as tx:
+            now = tell_now(tx, self._monotonic)
+            is_live = members.c.until > now
+            loaders = select(func.count()).where(members.c.role == LOADER_ROLE, is_live)
+            row = tx.connection.execute(
+                select(
+                    loaders.scalar_subquery().label("loaders"),
+                    func.count(units.c.unit).label("units"),
+                    func.count(members.c.id).label("held"),
+                ).select_from(units.outerjoin(members, (members.c.id == units.c.holder) & is_live))
+            ).one()
+            return UnitCounts(row.loaders, row.units, row.units - row.held)
 
     def list_holders(self) -> dict[str, Mapping[str, Any] | None]:
         """Return unit -> the notes of the member that has it; None where nobody that is listed."""
@@ -160,13 +186,10 @@ def _next_fence(tx: StoreTransaction, above: int) -> int:
 
 def _raise_leases(tx: StoreTransaction, fence: int) -> None:
     """Let a treadle before units, which counts by destination, give greater fences than this."""
-    ids = tx.connection.execute(select(destinations.c.id)).scalars().all()
-    for destination_id in ids:
-        tx.connection.execute(
-            tx.insert(leases)
-            .values(destination_id=destination_id, place="", holder="", fence=fence, until=0)
-            .on_conflict_do_update(
-                index_elements=[leases.c.destination_id],
-                set_={"place": "", "holder": "", "fence": fence, "until": 0},
-            )
-        )
+    free = {"place": "", "holder": "", "fence": fence, "until": 0}
+    ids = select(destinations.c.id, *map(literal, free.values())).where(true())
+    tx.connection.execute(
+        tx.insert(leases)
+        .from_select(["destination_id", *free], ids)
+        .on_conflict_do_update(index_elements=[leases.c.destination_id], set_=free)
+    )

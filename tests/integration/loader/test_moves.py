@@ -1,5 +1,6 @@
 """A source is moved: what waits is loaded into the new destination once, whatever was killed."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -7,14 +8,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.faults.calls import Fault, WatchedStore
+from msgspec.structs import replace
+from tests.faults.calls import Fault, WatchedStore, batch
 from tests.integration.loader.test_retirement import Stage
+from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import eventually
 
 from treadle.destinations.registry import make_destination
 from treadle.errors import RetriableError
 from treadle.loader import move_settlement
-from treadle.log.sqlite.log import SqliteReader
+from treadle.log.protocol import NewEntry
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import encode_batch
 from treadle.store.destinations import DestinationPlace
 from treadle.store.model import DestinationSetter
 from treadle.store.store import Store
@@ -63,6 +68,13 @@ class Yard(Stage):
 
     def accept_events(self, *numbers: int) -> None:
         self.accept([(self.sources[0], "events", number) for number in numbers])
+
+    async def append_to(self, tables: list[str], number: int) -> None:
+        log = SqliteAppender(self.folder / "log.sqlite")
+        for table in tables:
+            messages = encode_batch(replace(batch("events", number), table_name=table))
+            await log.append([NewEntry(self.sources[0], table, 1, 5, messages)])
+        await log.aclose()
 
     def events(self, url: str) -> list[int]:
         """The entry of each row, of a table without a key: each entry makes five."""
@@ -244,3 +256,39 @@ def test_records_wait_while_the_new_destination_is_not_checked(yard: Yard) -> No
     yard.store.checks.finish_check(check.id, "desk", None, ())
     yard.load()
     assert (yard.events(yard.url), yard.events(url)) == ([0] * 5, [1] * 5)
+
+
+def test_loaders_that_share_a_source_settle_its_move_together(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    yard = Yard(tmp_path, postgres_server.lend_database())
+    yard.held.released.set()
+    new = postgres_server.lend_database()
+    tables = [f"events {number}" for number in range(8)]
+    loaders = [yard.loader(), yard.loader()]
+    for number, loader in enumerate(loaders):
+        loader.name, loader.beats = f"loader {number}", True
+        loader.__post_init__()
+
+    def accept(number: int) -> None:
+        asyncio.run(yard.append_to(tables, number))
+
+    def count(url: str) -> int:
+        return sum(len(yard.entries(url, "web", table)) for table in tables)
+
+    with yard.running(loaders[0]), yard.running(loaders[1]):
+        eventually(lambda: all(1 < len(one.units.fences) < 64 for one in loaders))
+        accept(0)
+        eventually(lambda: count(yard.url) == 40)
+        accept(1)
+        yard.move(yard.add(new))
+        accept(2)
+        eventually(lambda: yard.is_settled)
+        eventually(lambda: count(yard.url) + count(new) == 120)
+    for table in tables:
+        there, here = (yard.entries(url, "web", table) for url in (yard.url, new))
+        assert sorted(there + here) == [0] * 5 + [1] * 5 + [2] * 5
+        assert here[-5:] == [2] * 5
+    yard.store.close()
+    for url in (yard.url, new):
+        postgres_server.take_back(url)

@@ -528,3 +528,18 @@ def test_the_reports_of_an_hour_are_folded(store: Store, loads_max: int) -> None
         (source, "orders", 9),
         (source, "events", 104),
     ]
+
+
+def test_the_waits_of_loads_are_read_from_a_number_on(store: Store) -> None:
+    source_id = make_source(store)
+    for last in (1, 2):
+        store.loads.record_load(
+            replace(load(source_id, last, last), waited_p50_us=last, waited_max_us=10 * last), []
+        )
+    store.loads.record_load(replace(load(source_id, 3, 3), waited_p50_us=None), [])
+    found = store.loads.list_waits_after(0)
+    assert [(one.source_id, one.records, one.median_us, one.longest_us) for one in found] == [
+        (source_id, 10, 1, 10),
+        (source_id, 10, 2, 20),
+    ]
+    assert store.loads.list_waits_after(found[0].number) == found[1:]

@@ -7,7 +7,7 @@ from sqlalchemy import insert, select
 from tests.integration.store.conftest import OpenStore
 
 from treadle.store.database import StoreDatabase
-from treadle.store.membership import FOREVER_US, MEMBER_LASTS_US, ClusterMember
+from treadle.store.membership import FOREVER_US, MEMBER_LASTS_US, ClusterMember, UnitCounts
 from treadle.store.schema import fences, leases, units
 from treadle.store.store import Store
 
@@ -158,6 +158,20 @@ def test_two_members_that_take_at_once_share_nothing(open_store: OpenStore) -> N
     assert one.units == set(names[:40])
     assert two.units == set(names[40:])
     assert one.fence != two.fence
+
+
+def test_units_without_a_live_loader_are_counted(store: Store) -> None:
+    assert store.units.count_units() == UnitCounts(0, 0, 0)
+    store.members.join(A)
+    store.members.join(B)
+    store.members.join(replace(B, id="gate", name="worker 1", role="ingest"))
+    store.units.take_units("a", [ONE], {})
+    store.units.take_units("b", [TWO], {})
+    assert store.units.count_units() == UnitCounts(2, 2, 0)
+    store.members.beat("b", {}, lasts_us=0)
+    assert store.units.count_units() == UnitCounts(1, 2, 1)
+    store.units.give_up_units("a", [ONE])
+    assert store.units.count_units() == UnitCounts(1, 2, 2)
 
 
 def test_what_holders_note_is_told_by_unit_and_replaced_when_units_are_taken(store: Store) -> None:

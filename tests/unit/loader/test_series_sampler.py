@@ -13,6 +13,7 @@ from treadle.loader.waiting_board import SourceBacklog, sum_backlogs
 from treadle.log.protocol import TableBacklog
 from treadle.log.quota import LogSpace
 from treadle.store.model import SourceTotals
+from treadle.traces.freshness import WaitedLoad
 from treadle.traces.series_file import SeriesWriter, read_series
 from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SOURCE_FIGURES
 
@@ -173,3 +174,14 @@ def test_backlogs_are_summed_by_source() -> None:
         7: SourceBacklog(300, 30, 3, 40),
         8: SourceBacklog(1, 1, 1, 60),
     }
+
+
+def test_loads_of_several_processes_are_read_and_not_noted(tmp_path: Path) -> None:
+    sampled = Sampled(tmp_path)
+    read = [(7, WaitedLoad(10, 2_000_000, 3_000_000))]
+    sampled.sampler.read_loads = lambda: read
+    sampled.step(received=1)
+    waited = {"waited_p50_us": 9_000_000, "waited_max_us": 9_000_000}
+    sampled.sampler.note_load(make_load(7, "orders", 1, 2, **waited))
+    sampled.step(received=2)
+    assert sampled.read()[-1]["freshness_p50_seconds"] == 2

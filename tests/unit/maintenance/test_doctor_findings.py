@@ -21,6 +21,7 @@ from treadle.maintenance.doctor.findings import (
     MachineFacts,
     MemberCondition,
 )
+from treadle.store.membership import UnitCounts
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 
 MOUNTS = """\
@@ -524,3 +525,19 @@ def test_members_are_judged_together(
     judged = list(findings.judge_members(members))
     assert [one.level for one in judged] == levels
     assert not judged or judged[0].found.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("counts", "level"),
+    [
+        (UnitCounts(0, 64, 64), None),
+        (UnitCounts(2, 64, 0), "good"),
+        (UnitCounts(1, 64, 3), "bad"),
+    ],
+)
+def test_each_part_of_the_tables_should_have_a_loader(
+    counts: UnitCounts, level: str | None
+) -> None:
+    found = findings.judge_loaders(counts)
+    assert (found.level if found else None) == level
+    assert level != "bad" or (found and "3 of the 64 parts" in found.found)

@@ -21,6 +21,7 @@ from treadle.metrics.families import (
     select_account,
 )
 from treadle.metrics.request_counter import COUNTER_NAMES, STATUSES, name_counter, name_endpoint
+from treadle.store.membership import UnitCounts
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
@@ -207,7 +208,13 @@ def test_every_metric_is_in_the_reference() -> None:
     told = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in build_families(
-            MetricsSnapshot(now=1, version="1", token_age=0.5, member=MemberLabels("a", "ingest"))
+            MetricsSnapshot(
+                now=1,
+                version="1",
+                token_age=0.5,
+                member=MemberLabels("a", "ingest"),
+                share=UnitCounts(2, 64, 1),
+            )
         )
     }
     assert page == told

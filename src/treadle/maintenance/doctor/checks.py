@@ -436,6 +436,17 @@ def check_members(examination: Examination) -> Iterator[Finding]:
         yield from findings.judge_members(measurements.measure_members(examination.store))
 
 
+def check_loaders(examination: Examination) -> Iterator[Finding]:
+    """Find out whether every table has a loader."""
+    config = examination.config
+    # With a file those that were killed are listed until the next start.
+    if examination.store is None or (config.store is None and not is_lock_taken(config.lock_path)):
+        return
+    found = findings.judge_loaders(examination.store.units.count_units())
+    if found is not None:
+        yield found
+
+
 CHECKS: Final = (
     DoctorCheck("server", "Does a server run on the data folder?", check_server),
     DoctorCheck(
@@ -479,6 +490,7 @@ CHECKS: Final = (
         "member", "Are all members of the cluster there, and of one release?", check_members
     ),
     DoctorCheck("log", "Is what was accepted there and readable, and does it move?", check_log),
+    DoctorCheck("loaders", "Has each table a loader?", check_loaders),
     DoctorCheck(
         "destination", "Can it be reached, and may treadle do what a load does?", check_destinations
     ),
