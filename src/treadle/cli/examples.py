@@ -61,6 +61,15 @@ EXAMPLES: Final = _write_story(
     (
         ("serve | --port 8720", "runs until it is stopped"),
         ("init | --store postgresql://treadle@db1,db2/treadle", "a server of PostgreSQL"),
+        (
+            "cluster init | --store postgresql://db1,db2/treadle --log postgresql://db1,db2/treadle",
+            "a server of PostgreSQL",
+        ),
+        (
+            "cluster import | --store postgresql://db1,db2/treadle --log postgresql://db1,db2/treadle",
+            "a server of PostgreSQL, and no server",
+        ),
+        ("cluster status | --store postgresql://db1,db2/treadle", "a cluster"),
         "version",
         "help | source create",
         "completion | bash > treadle-completion.bash",

@@ -13,7 +13,7 @@ from treadle.config import Config
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Run": ("serve", "status", "problems", "doctor", "console", "members"),
     "Set up": (
-        "init",
+        *("init", "cluster"),
         *("account", "source", "destination", "token", "user", "hook", "recipient"),
         *("apply", "export"),
     ),

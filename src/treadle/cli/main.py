@@ -21,6 +21,7 @@ from treadle.cli import (
     apply,
     audit,
     backup,
+    cluster,
     completion,
     console,
     dbt,
@@ -78,6 +79,7 @@ from treadle.process_end import skip_last_collection
 COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
     init.COMMAND,
+    *cluster.COMMANDS,
     console.COMMAND,
     *account.COMMANDS,
     *source.COMMANDS,
@@ -128,6 +130,7 @@ GROUPS = {
     (): "take JSON records over HTTP and load them into database tables",
     ("account",): "accounts, which own sources, and their tokens for the Connect API",
     ("account", "token"): "tokens for the Connect API",
+    ("cluster",): "a treadle of several machines, with its store and logs on PostgreSQL",
     ("destination",): "destinations, the databases that rows are loaded into",
     ("source",): "sources, each of which is pushed into its own schema",
     ("hook",): "post-load hooks: URLs that are called after loads, and their deliveries",

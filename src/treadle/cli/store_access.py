@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from treadle.config import Config
 from treadle.errors import OperatorError
+from treadle.folder_move import refuse_moved_folder
 from treadle.store.model import Account, Source
 from treadle.store.trail_event import ActorKind, StoreActor
 
@@ -37,6 +38,8 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
     from treadle.store.key_files import load_cipher, require_key
     from treadle.store.store import Store
 
+    if config.store is None:
+        refuse_moved_folder(config.move_path)
     if config.store is not None:
         require_key(config.key_path, config.secret_key)
     elif make:

@@ -791,6 +791,11 @@ class Config(CheckedSettings):
         return self.data / "turns"
 
     @property
+    def move_path(self) -> Path:
+        """The note that the installation of the folder was moved to a cluster."""
+        return self.data / "moved.json"
+
+    @property
     def push_path(self) -> Path:
         """The folder where `treadle push` remembers its progress."""
         return self.data / "push"

@@ -24,6 +24,7 @@ from treadle.log.protocol import (
 )
 from treadle.log.quota import LogLook, LogQuota
 from treadle.log.salvage_report import KnownLog, SalvageReport
+from treadle.log.transfer import LogExport
 
 logger = logging.getLogger("treadle.log")
 
@@ -476,6 +477,18 @@ def open_log_snapshot(
     from treadle.log.sqlite import snapshot
 
     return snapshot.open_log_snapshot(name_log_file(settings, number))
+
+
+def open_log_export(
+    settings: LogSettings, number: int = FIRST_LOG
+) -> AbstractContextManager[LogExport]:
+    """Open a log of the data folder to write all of it into another back-end.
+
+    Nobody may write it meanwhile. Raises like `open_log_snapshot`.
+    """
+    from treadle.log.sqlite import export
+
+    return export.open_log_export(name_log_file(settings, number), number)
 
 
 def check_copy(path: Path) -> str | None:

@@ -4,14 +4,16 @@
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final, Protocol
 
 from treadle.errors import OperatorError
+from treadle.log.database_look import DatabaseLook
 from treadle.log.protocol import LogAppender, LogInfo, LogReader, LogState
 from treadle.log.quota import LogLook, LogQuota
+from treadle.log.transfer import LogExport, ReportProgress, TransferResult
 
 POSTGRES: Final = "postgres"
 """The kind of a log in a PostgreSQL database."""
@@ -211,6 +213,67 @@ class RemoteKeeper(Protocol):
             OperatorError: there is no such log, or the database refuses.
             RetriableError: the database is not available now; it is tried again the next time.
         """
+
+
+def import_remote_log(
+    url: str,
+    number: int,
+    source: LogExport,
+    installation: str,
+    report: ReportProgress = lambda progress: None,
+    *,
+    accepts_open: bool = False,
+) -> TransferResult | None:
+    """Copy a log of another back-end into a database, with its name and positions.
+
+    Nobody can use it there before `open_imported_logs`. An import that was cut short is gone on
+    with, and what it left is compared.
+
+    Args:
+        url: of the database.
+        number: of the log.
+        source: the log as it is now; nobody writes it.
+        installation: the id of the store of the log.
+        report: called several times a second with how far it is.
+        accepts_open: an earlier run may have brought the import to its end.
+
+    Returns:
+        What arrived, as it was read back and compared; None where an earlier run did all of it.
+
+    Raises:
+        OperatorError: the database holds another log, or refuses.
+        RetriableError: the database is not available now; it can be tried again.
+    """
+    module = _import_module(find_kind(url), "log_import")
+    importing = module.PostgresLogImport(url, number, source, installation, report)
+    result: TransferResult | None = importing.run(accepts_open=accepts_open)
+    return result
+
+
+def open_imported_logs(url: str, log_ids: Mapping[int, str]) -> int:
+    """Let imported logs take entries; return how many did not before.
+
+    Args:
+        url: of their database.
+        log_ids: number -> log id.
+
+    Raises:
+        OperatorError: the database refuses.
+        RetriableError: the database is not available now.
+    """
+    count: int = _import_module(find_kind(url), "log_import").open_logs(url, log_ids)
+    return count
+
+
+def look_at_remote_server(url: str) -> DatabaseLook:
+    """Ask the server of a database which one it is, about its standbys and its logs.
+
+    Raises:
+        OperatorError: it refuses.
+        RetriableError: no server of it takes writes, or can be reached.
+    """
+    found: DatabaseLook = _import_module(find_kind(url), "server_look").look_at_database(url)
+    return found
 
 
 def _import_module(kind: str, name: str) -> ModuleType:

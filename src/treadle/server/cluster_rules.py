@@ -7,7 +7,7 @@ from treadle.config import Config, OperatorWarning
 from treadle.errors import OperatorError
 
 
-class KnownLog(Protocol):
+class SharedLog(Protocol):
     """A log as the store knows it."""
 
     @property
@@ -72,7 +72,7 @@ def find_company_risk(config: Config, others: Iterable[str]) -> OperatorWarning 
     )
 
 
-def require_shared_logs(role: str, logs: Iterable[KnownLog]) -> None:
+def require_shared_logs(role: str, logs: Iterable[SharedLog]) -> None:
     """Refuse a store whose log is a file of one machine.
 
     Args:

@@ -161,7 +161,7 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
     beats = config.loaders > 1 or config.store is not None
     loader = make_loader(config, store, sampler, name, beats=beats)
     keeping = start_keeping(
-        config, store, stop, loader.keeps_log, watches_servers=name == FIRST_LOADER
+        config, store, stop, loader.shares.keeps_log, watches_servers=name == FIRST_LOADER
     )
     exporter = None
     if config.otel_endpoint is not None:
@@ -174,6 +174,6 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
         exporter.close()
     if duties is not None:
         duties.join()
-    if keeping is not None:
-        keeping.join(5.0)
+    for thread in keeping:
+        thread.join(5.0)
     store.close()

@@ -13,6 +13,7 @@ from treadle.certificate import load_certificate
 from treadle.config import Config, OperatorWarning
 from treadle.config.roles import MemberRole
 from treadle.data_lock import take_lock
+from treadle.folder_move import refuse_moved_folder
 from treadle.logging_setup import reopen_log_file, set_up_logging
 from treadle.server.child_channel import encode_orders
 from treadle.server.cluster_rules import require_cluster_settings
@@ -84,6 +85,8 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
     if config.tls_cert is not None or config.tls_key is not None:
         load_certificate(config.tls_cert, config.tls_key)  # the workers read it again
     config.make_data_folder()
+    if config.store is None:
+        refuse_moved_folder(config.move_path)
     lock = take_lock(config.lock_path)
     try:
         listener = open_listener(config)

@@ -252,6 +252,20 @@ def make_first_log(tx: StoreTransaction) -> None:
     )
 
 
+def put_log(tx: StoreTransaction, log: StoredLog) -> None:
+    """Add a log with a number that it has already, in a transaction with the key in force."""
+    tx.connection.execute(
+        tx.insert(logs).values(
+            number=log.number,
+            log_id=log.log_id,
+            kind=log.kind,
+            url=tx.seal(log.url, _name_url(log.number)) if log.url else None,
+            state=log.state,
+            made_at=tx.now,
+        )
+    )
+
+
 def seal_logs_anew(tx: StoreTransaction) -> int:
     """Encrypt the URLs of all logs again; return their number."""
     rows = tx.connection.execute(select(logs).where(logs.c.url.is_not(None))).all()

@@ -86,6 +86,7 @@ class TrailAction(StrEnum):
     REPLACE_LOG = "replace_log"
     MAKE_BACKUP = "make_backup"
     RESTORE_BACKUP = "restore_backup"
+    IMPORT_STORE = "import_store"
     ADD_RECIPIENT = "add_recipient"
     CHANGE_RECIPIENT = "change_recipient"
     DISABLE_RECIPIENT = "disable_recipient"

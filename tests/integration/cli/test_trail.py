@@ -29,6 +29,9 @@ READING = {
     "restore",  # has its event in the folder that it fills, in test_backup
     "log list",
     "log add", "log open", "log close",  # need logs on PostgreSQL, in test_log_set
+    "cluster import",  # has its event in the store that it makes, in test_transfer
+    "cluster init",  # as init
+    "cluster status",  # needs a store on PostgreSQL
     "init",  # has its events in the store that it makes, in test_init
 }  # fmt: skip
 
@@ -189,6 +192,9 @@ def test_reading_leaves_no_event(shop: Shop, treadle: Treadle, tmp_path: Path) -
     for command in READING - {
         "serve",
         "init",
+        "cluster import",
+        "cluster init",
+        "cluster status",
         "push",
         "singer",
         "help",

@@ -146,6 +146,29 @@ def checksum_row(
     return zlib.crc32(names + table_name, stored_crc)
 
 
+IMPORT_MARK: Final = b"import\0"
+"""What the uid of an entry begins with that came out of another log. The last four bytes are what
+that log had as the anchor of the entry, if the byte behind the mark is 1: destinations have it."""
+
+
+def make_import_uid(position: int, anchor: bytes | None) -> bytes:
+    """Make the uid of an entry that comes out of another log.
+
+    Args:
+        position: of the entry.
+        anchor: of the entry in the other log, 4 bytes; None where it has none.
+    """
+    has, kept = (b"\1", anchor) if anchor is not None and len(anchor) == 4 else (b"\0", bytes(4))
+    return IMPORT_MARK + has + (position & 0xFFFF_FFFF).to_bytes(4, "big") + kept
+
+
+def read_anchor(uid: bytes) -> bytes | None:
+    """Return the anchor of an entry with this uid: the uid, or what its former log had."""
+    if not uid.startswith(IMPORT_MARK):
+        return uid
+    return uid[-4:] if uid[len(IMPORT_MARK)] else None
+
+
 StoredRow = tuple[int, int, int, int, int, int, bytes]
 """Position, table, received_at, records, size, crc, payload."""
 

@@ -207,17 +207,15 @@ def make_log(
             if added:
                 for segment in (schema.RESCUE_SEGMENT, schema.FIRST_SEGMENT):
                     make_segment(connection, number, segment, 1, clock())
-            log_id, _, _, _, form = _fetch(connection, statements.READ_LOG, number)
+            log_id, state, _, _, form = _fetch(connection, statements.READ_LOG, number)
             [owner] = _fetch(connection, statements.READ_INSTALLATION, number)
         if owner != installation:
             raise OperatorError(
                 f"the database has a log {number} of another treadle already: name another database"
             )
-        if form > schema.FORM:
-            raise OperatorError(
-                f"log {number} was made by a newer treadle (its form is {form}, this one knows "
-                f"{schema.FORM}): install that version again"
-            )
+        obstacle = schema.find_obstacle(number, state, form)
+        if obstacle is not None:
+            raise OperatorError(obstacle)
         return str(log_id)
 
 

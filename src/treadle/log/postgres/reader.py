@@ -21,6 +21,7 @@ from treadle.log.postgres.entry_rows import (
     encode_blobs,
     encode_int4s,
     encode_int8s,
+    read_anchor,
 )
 from treadle.log.postgres.keeper import drop_segments
 from treadle.log.postgres.outcome import is_damage
@@ -182,15 +183,14 @@ class PostgresReader:
         return self._connection.run(find)
 
     def get_anchor(self, position: int) -> bytes | None:
-        """Return the uid of an entry; see `protocol.LogReader.get_anchor`."""
+        """Return the uid of an entry, or what tells it in the log that it came from."""
 
         def find() -> bytes | None:
             log = self._connection.log
             for segment in self._connection.list_segments(position - 1):
                 statement = statements.make_read_anchor(log, segment)
                 for (uid,) in self._connection.execute(statement, position):
-                    found: bytes = uid.bytes
-                    return found
+                    return read_anchor(uid.bytes)
             return None
 
         try:
@@ -237,7 +237,12 @@ class PostgresReader:
             if ids:
                 self._write_numbered(statements.TRIM, dict(ids))
                 failpoint.reach("log.trim")
-            return drop_segments(self._connection)
+            removed = self._connection.run_with(
+                lambda connection: drop_segments(connection, self._connection.log)
+            )
+            return removed + self._connection.change(
+                statements.make_trim_rescued(self._connection.log)
+            )
 
         return self._connection.run(trim)
 

@@ -218,6 +218,10 @@ class ReaderConnection:
         with self._open().transaction():
             return ask()
 
+    def run_with(self, ask: Callable[[Connection[Row]], T]) -> T:
+        """Run something that uses the connection itself."""
+        return ask(self._open())
+
     def look(self) -> Row:
         """Return the log's greatest position, mark and table id."""
         self._open()
@@ -272,12 +276,10 @@ class ReaderConnection:
         row = connection.execute(statements.READ_LOG.encode(), (self.log,)).fetchone()
         if row is None:
             raise make_missing_log_error(self.log)
-        log_id, _, _, _, form = row
-        if form > schema.FORM:
-            raise OperatorError(
-                f"log {self.log} was made by a newer treadle (its form is {form}, this one knows "
-                f"{schema.FORM}): install that version again"
-            )
+        log_id, state, _, _, form = row
+        obstacle = schema.find_obstacle(self.log, state, form)
+        if obstacle is not None:
+            raise OperatorError(obstacle)
         return str(log_id)
 
     def fetch_log_id(self) -> str:

@@ -15,6 +15,9 @@ SCHEMA_LOCK: Final = 0x7472_646C
 RESCUE_SEGMENT: Final = 0
 FIRST_SEGMENT: Final = 1
 
+IMPORTING: Final = "importing"
+"""The state of a log of which not everything has arrived: nobody may use it."""
+
 CREATE_SCHEMA: Final = (
     "CREATE SCHEMA IF NOT EXISTS treadle_log",
     # installation: of the store that made the log, so that no other one takes it for its own.
@@ -130,3 +133,24 @@ def make_segment_ddl(log: int, segment: int) -> tuple[str, ...]:
         f"ALTER TABLE {table} ALTER COLUMN payload SET STORAGE EXTERNAL",
         f"CREATE INDEX IF NOT EXISTS {index} ON {table} (table_id, position)",
     )
+
+
+def find_obstacle(log: int, state: str, form: int) -> str | None:
+    """Return why a log cannot be used, and what to do; None where it can.
+
+    Args:
+        log: its number.
+        state: of the log.
+        form: of its tables.
+    """
+    if form > FORM:
+        return (
+            f"log {log} was made by a newer treadle (its form is {form}, this one knows {FORM}): "
+            "install that version again"
+        )
+    if state == IMPORTING:
+        return (
+            f"log {log} is not imported to its end: run `treadle cluster import` again, with the "
+            "same folder and databases"
+        )
+    return None

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from treadle.log.postgres.schema import name_segment
+from treadle.log.postgres.schema import IMPORTING, name_segment
 
 POSITION_JUMP: Final = 1 << 20
 """Positions that are left out after a failover: more than a lost end of the log can have had."""
@@ -11,8 +11,9 @@ POSITION_JUMP: Final = 1 << 20
 
 SESSION_SETTINGS: Final = (
     "SET synchronous_commit = on",
-    # Nothing was stored when it strikes; nothing else may end a statement that is under way.
-    "SET lock_timeout = '5s'",
+    # Nothing was stored when it strikes; nothing else may end a statement that is under way. Then
+    # sessions are ended that keep the log from everybody (`END_HOLDERS`).
+    "SET lock_timeout = '3s'",
     "SET statement_timeout = 0",
     "SET idle_in_transaction_session_timeout = '10s'",
 )
@@ -61,6 +62,21 @@ TERMINATE_SESSION: Final = """
     SELECT pg_terminate_backend(pid, 5000)
     FROM pg_stat_activity
     WHERE pid = $1 AND backend_start::text = $2
+    """
+
+# Sessions that hold the row of a log and wait for their client: a process that was stopped or cut
+# off in the middle of a transaction. Nobody appends meanwhile. No timeout of the server ends them:
+# it counts from the end of a pipeline, which has not come. What they did is undone with them.
+END_HOLDERS: Final = """
+    SELECT pg_terminate_backend(a.pid, 2000)
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.relation = to_regclass('treadle_log.logs')
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.mode = 'RowExclusiveLock' AND l.granted
+      AND a.pid <> pg_backend_pid()
+      AND a.usename = current_user
+      AND a.wait_event = 'ClientRead'
+      AND a.xact_start < clock_timestamp() - interval '2 seconds'
     """
 
 # Makes durable, on a standby too, whatever was visible before it. On another timeline positions
@@ -516,4 +532,73 @@ def make_trim_rescued(log: int) -> str:
     return f"""
     DELETE FROM {name_segment(log, 0)} AS e USING treadle_log.tables AS t
     WHERE t.id = e.table_id AND e.position <= t.trimmed
+    """  # noqa: S608 - made of names without quotes
+
+
+# Importing a log
+
+# Held by the session that imports, so that none that was killed goes on meanwhile: "trim".
+LOCK_IMPORT: Final = "SELECT pg_advisory_lock(1953655149, $1::int)"
+LIST_LOGS: Final = """
+    SELECT number, log_id, installation, state FROM treadle_log.logs ORDER BY number
+    """
+ADD_IMPORTED_LOG: Final = f"""
+    INSERT INTO treadle_log.logs
+        (number, log_id, installation, state, segment, last, last_at, timeline, form)
+    VALUES ($1::smallint, $2, $3, '{IMPORTING}', 0, 0, 0, $4::int, $5::int)
+    ON CONFLICT (number) DO NOTHING
+    """  # noqa: S608 - made of constants
+PLACE_IMPORTED_LOG: Final = f"""
+    UPDATE treadle_log.logs SET segment = $2::int, last = $3::bigint, last_at = $4::bigint
+    WHERE number = $1::smallint AND state = '{IMPORTING}'
+    """  # noqa: S608 - made of constants
+OPEN_IMPORTED_LOG: Final = f"""
+    UPDATE treadle_log.logs SET state = 'open'
+    WHERE number = $1::smallint AND log_id = $2 AND state = '{IMPORTING}'
+    """  # noqa: S608 - made of constants
+FORGET_TABLES: Final = "DELETE FROM treadle_log.tables WHERE log = $1::smallint"
+FORGET_ALL_KEYS: Final = "DELETE FROM treadle_log.requests WHERE log = $1::smallint"
+
+# A server that knows nothing of a new table would sort it.
+READ_BY_INDEX: Final = ("SET LOCAL enable_seqscan = off", "SET LOCAL enable_sort = off")
+
+_COPIED: Final = "position, table_id, received_at, records, size, crc, uid, payload"
+_COPIED_KEYS: Final = "name, digest, log, first, at, repeats"
+COPY_KEYS_IN: Final = f"COPY treadle_log.requests ({_COPIED_KEYS}) FROM STDIN (FORMAT BINARY)"
+
+
+def make_copy_in(log: int, segment: int) -> str:
+    """Make the statement that takes the rows of a segment that this transaction has made."""
+    return f"COPY {name_segment(log, segment)} ({_COPIED}) FROM STDIN (FORMAT BINARY, FREEZE)"
+
+
+def make_copy_out(log: int, segment: int) -> str:
+    """Make the statement that gives the rows of a segment back, in the same form."""
+    return f"""
+    COPY (SELECT {_COPIED} FROM {name_segment(log, segment)} ORDER BY position)
+    TO STDOUT (FORMAT BINARY)
+    """  # noqa: S608 - made of names without quotes
+
+
+def make_copy_keys_out(log: int) -> str:
+    """Make the statement that gives the names of a log's requests back."""
+    return f"""
+    COPY (SELECT {_COPIED_KEYS} FROM treadle_log.requests WHERE log = {log:d} ORDER BY name)
+    TO STDOUT (FORMAT BINARY)
+    """  # noqa: S608 - made of names without quotes
+
+
+def make_add_sealed(log: int, segment: int) -> str:
+    """Make the statement that notes a segment to which nothing is added, frozen as it came.
+
+    Values: its first and last position, how many entries it has, and when it was made and sealed.
+    """
+    return f"""
+    INSERT INTO treadle_log.segments
+        (log, segment, first, last, bytes, entries, made_at, sealed_at, frozen_at)
+    VALUES (
+        {log:d}, {segment:d}, $1::bigint, $2::bigint,
+        pg_total_relation_size('{name_segment(log, segment)}'),
+        $3::bigint, $4::bigint, $5::bigint, $5::bigint
+    )
     """  # noqa: S608 - made of names without quotes

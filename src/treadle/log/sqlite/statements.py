@@ -215,6 +215,15 @@ NOTES_OF_TABLE_BELOW: Final = """
     """
 LIST_TABLES: Final = "SELECT source_id, table_name FROM tables"
 
+# All of it, to be written elsewhere.
+COUNT_ENTRIES: Final = "SELECT count(*) FROM entries INDEXED BY entries_by_table"
+EXPORT_TABLES: Final = "SELECT id, source_id, table_name, loaded FROM tables ORDER BY id"
+EXPORT_ENTRIES: Final = """
+    SELECT position, table_id, received_at, records, size, crc, payload
+    FROM entries WHERE position > ? AND position <= ? ORDER BY position
+    """
+EXPORT_KEYS: Final = "SELECT name, digest, first, at, repeats FROM requests ORDER BY name"
+
 HAS_ENTRIES_UP_TO: Final = """
     SELECT 1 FROM entries INDEXED BY entries_by_table
     WHERE table_id = ? AND position <= ? LIMIT 1
