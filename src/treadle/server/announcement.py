@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from treadle.config import Config
+from treadle.config.roles import MemberRole
 from treadle.console_link import make_console_link
 from treadle.destinations.registry import make_destination
 from treadle.errors import TreadleError
@@ -77,7 +78,7 @@ def _print_announcement(
     out of journals and of the logs of containers.
     """
     lines = [f"treadle listens at {listener.address}"]
-    if to_person and config.console == "on":
+    if to_person and config.console == "on" and MemberRole.CONTROL in config.roles:
         lines = [*_list_console_lines(config, listener), "", *lines]
     if newcomer is not None:
         url = choose_client_url(config, listener)

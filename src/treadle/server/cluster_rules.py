@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from treadle.config import Config
+from treadle.config import Config, OperatorWarning
 from treadle.errors import OperatorError
 
 
@@ -52,6 +52,24 @@ def require_cluster_settings(config: Config) -> None:
             f"role is {role}, and publish is set: a DuckDB file belongs to one machine. Remove the "
             "setting, or leave role out on a machine that does everything"
         )
+
+
+def find_company_risk(config: Config, others: Iterable[str]) -> OperatorWarning | None:
+    """Find out whether a server that does everything is not alone.
+
+    Args:
+        config: the settings.
+        others: names of other servers that use the store now.
+    """
+    named = sorted(set(others))
+    if config.in_cluster or not named:
+        return None
+    return OperatorWarning(
+        f"role is all, and other servers use the store: {', '.join(named)}.",
+        "Two servers that do everything give accounts the destination of their own settings, and "
+        "send hooks and mails twice.",
+        "Name the roles of each with role, such as ingest,loader,control.",
+    )
 
 
 def require_shared_logs(role: str, logs: Iterable[SharedLog]) -> None:

@@ -18,6 +18,7 @@ from treadle.config import Config
 from treadle.counting import count_noun
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
+from treadle.errors import TreadleError
 from treadle.http.address_policy import AddressPolicy
 from treadle.http.responses import encode_json
 from treadle.log.registry import find_damage, open_file, open_reader
@@ -28,7 +29,7 @@ from treadle.maintenance.doctor.checks import CHECKS, examine
 from treadle.maintenance.doctor.findings import Finding, render_findings
 from treadle.questions.orders import AnswerNote, TaskOrder, decode_value, encode_value
 from treadle.server.child_channel import decode_orders
-from treadle.server.factories import open_store
+from treadle.server.factories import open_store, take_store_clock
 from treadle.store.store import Store
 from treadle.text import make_storable
 from treadle.traces.examination import (
@@ -103,6 +104,9 @@ class ExaminationRun:
 
 def begin_run(config: Config, kind: ExaminationKind, *, whole: bool, total: int) -> ExaminationRun:
     """Begin an examination, and tell that it goes on."""
+    if config.store is not None:  # those who read of it go by the store's clock, too
+        with suppress(TreadleError), closing(open_store(config, actor=None)) as store:
+            take_store_clock(store)
     now = read_clock()
     run = ExaminationRun(
         config.examinations_path, ExaminationNote(kind, whole, now, now, total=total)

@@ -52,20 +52,35 @@ def open_store(
     )
 
 
-def follow_store_clock(store: Store) -> None:
-    """Let this process go by the clock of the store's server from now on; a file has none.
+def take_store_clock(store: Store) -> StoreClock | None:
+    """Let this process go by the clock of the store's server, as it is now; a file has none.
 
     So machines with one store agree on the time, whatever their own clocks say. It is called once,
     before anything is built that reads the clock.
+
+    Returns:
+        The clock that counts from now on; None for a file.
 
     Raises:
         RetriableError: the server cannot be asked.
     """
     found = measure_clock(store.read_time)
     if found is None:
-        return
+        return None
     store_clock = StoreClock(clock.read_monotonic, found)
     clock.set_source(store_clock.read)
+    return store_clock
+
+
+def follow_store_clock(store: Store) -> None:
+    """Do what `take_store_clock` does, and ask the server again and again in a thread.
+
+    Raises:
+        RetriableError: the server cannot be asked.
+    """
+    store_clock = take_store_clock(store)
+    if store_clock is None:
+        return
     following = threading.Thread(
         target=follow_clock,
         args=(store_clock, store.read_time, time.sleep),

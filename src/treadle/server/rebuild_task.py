@@ -24,7 +24,7 @@ from treadle.maintenance.rebuild import (
     name_rebuild_schema,
 )
 from treadle.server.child_channel import decode_orders
-from treadle.server.factories import open_store
+from treadle.server.factories import follow_store_clock, open_store
 from treadle.store.operations import RebuildOrder
 from treadle.store.store import Store
 
@@ -67,6 +67,7 @@ def rebuild_table(payload: bytes) -> bytes:
         taken=f"Another replay is at work in {config.data}; wait for its end.",
     )
     store = open_store(config)
+    follow_store_clock(store)
     reader = open_reader(config, store.logs)
     try:
         replay = _make_rebuild(config, store, reader, task.order, _make_teller(store, task))

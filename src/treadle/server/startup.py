@@ -25,13 +25,14 @@ from treadle.log.registry import (
 )
 from treadle.log.remote_registry import check_remote_log, name_remote_place
 from treadle.log.salvage_report import KnownLog
-from treadle.server.cluster_rules import require_shared_logs
+from treadle.server.cluster_rules import find_company_risk, require_shared_logs
 from treadle.server.factories import name_place, open_store
 from treadle.store.model import Account, DestinationSetter
 from treadle.store.secrets import mint_token
 from treadle.store.store import Store
 from treadle.store.token_rules import ACCOUNT, PREFIXES
 from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, TrailTarget
+from treadle.tracking.member_list import shorten_place
 
 logger = logging.getLogger("treadle.server")
 
@@ -169,6 +170,11 @@ def set_up_store(config: Config) -> FirstAccount | None:
             logger.warning("%s", risk)
         # The data folder is locked: no process that ran here before is there any more.
         store.members.forget_place(None if config.store is None else name_place(config))
+        if config.store is not None:
+            others = [one.member.place for one in store.members.list_members() if one.is_live]
+            company = find_company_risk(config, map(shorten_place, others))
+            if company is not None:
+                logger.warning("%s", company)
         if config.in_cluster:  # accounts and destinations are the store's, not this machine's
             require_shared_logs(",".join(config.role), store.logs.list_logs())
             return None

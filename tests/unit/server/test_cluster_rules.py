@@ -8,7 +8,11 @@ import pytest
 
 from treadle.config import Config
 from treadle.errors import OperatorError
-from treadle.server.cluster_rules import require_cluster_settings, require_shared_logs
+from treadle.server.cluster_rules import (
+    find_company_risk,
+    require_cluster_settings,
+    require_shared_logs,
+)
 from treadle.server.main_process import list_child_specs
 
 STORE = "postgresql://treadle@db/treadle"
@@ -61,6 +65,15 @@ def test_logs_are_for_all_members() -> None:
 def test_a_log_of_one_machine_is_refused(logs: list[Log], said: str) -> None:
     with pytest.raises(OperatorError, match=f"role is loader, .*, and {said}: make logs"):
         require_shared_logs("loader", logs)
+
+
+def test_a_server_that_does_everything_is_told_of_others() -> None:
+    alone = make(store=STORE)
+    assert find_company_risk(alone, []) is None
+    found = find_company_risk(alone, ["gate-2", "gate-1", "gate-2"])
+    assert found is not None
+    assert found.found == "role is all, and other servers use the store: gate-1, gate-2."
+    assert find_company_risk(make(store=STORE, role="ingest"), ["gate-1"]) is None
 
 
 @pytest.mark.parametrize(

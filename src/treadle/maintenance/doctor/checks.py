@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from treadle.clock import read_clock
+from treadle.clock import read_clock, read_system_clock
 from treadle.config import Config, OperatorWarning
 from treadle.data_lock import find_server, is_lock_taken
 from treadle.destinations.registry import make_destination
@@ -428,6 +428,16 @@ def check_hooks(examination: Examination) -> Iterator[Finding]:
         found = findings.judge_hook(condition)
         if found is not None:
             yield found
+
+
+def check_clock(examination: Examination) -> Iterator[Finding]:
+    """Find out whether the clock was set back, or is not that of the store's server."""
+    file, _, newest = examination.store_file
+    now = examination.now
+    if file.clock_ahead is not None:  # what is newest was noted by the server's clock
+        now = read_system_clock() + file.clock_ahead
+    yield findings.judge_clock(now, newest)
+    yield from findings.judge_store_clock(file.clock_ahead)
 
 
 def check_members(examination: Examination) -> Iterator[Finding]:
