@@ -331,9 +331,7 @@ def main() -> None:
     import_treadle()
     from treadle.server import supervisor
 
-    supervisor.subprocess = types.SimpleNamespace(  # type: ignore[assignment]
-        Popen=ForkedChild, PIPE=subprocess.PIPE
-    )
+    vars(supervisor)["subprocess"] = types.SimpleNamespace(Popen=ForkedChild, PIPE=subprocess.PIPE)
     gc.collect()
     gc.freeze()
     gc.enable()
