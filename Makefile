@@ -13,13 +13,22 @@ TESTS_AT_ONCE ?= 4
 BROWSERS_AT_ONCE ?= 4
 # A file is passed by one process, so what its tests share is made once. In order: the long ones come first.
 FILE_BY_FILE := --dist loadfile --no-loadscope-reorder
+# Tests of tests/unit are short and wait for nothing: each of two processes collects and passes half of the files.
+UNIT_PARTS := unit-1 unit-2
+QUICK_PARTS := quick-1 quick-2
+TOGETHER := --no-print-directory --jobs=2 --output-sync=target
+# A part may have none of the tests that ARGS chooses, which is exit code 5.
+OR_NOTHING := || [ $$? = 5 ]
+# Whether ARGS names files of tests.
+NAMED := $(findstring tests/,$(ARGS))
 # With it, every process of a test compiles treadle, and every process of pytest the tests.
 unexport PYTHONDONTWRITEBYTECODE
 FUZZ_RUNS ?= 20000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
+CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run wheel test browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -32,7 +41,11 @@ wheel: $(VENV)/build.stamp ## Write dist/: a wheel with the console in it, and t
 	ls dist
 
 test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
-	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' $(ARGS)
+	$(if $(NAMED),,$(MAKE) $(TOGETHER) $(UNIT_PARTS))
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' $(if $(NAMED),,--ignore tests/unit) $(ARGS)
+
+$(UNIT_PARTS): unit-%: $(VENV)/test.stamp
+	$(BIN)/python -m pytest --part $*/2 tests/unit -m 'not release' $(ARGS) $(OR_NOTHING)
 
 browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browser; needs Chromium at /usr/bin/chromium
 	BROWSER_TESTS=required $(BIN)/python -m pytest --numprocesses $(BROWSERS_AT_ONCE) --dist loadfile -m 'not release' tests/browser $(ARGS)
@@ -60,7 +73,10 @@ clients-test: $(VENV)/test.stamp ## Real clients and taps of the package index, 
 	$(BIN)/python -m tests.clients.killed_runs
 
 quick: $(VENV)/test.stamp ## The pure tests only, property tests with a tenth of their examples
-	$(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile quick tests/unit -m 'not slow' $(ARGS)
+	$(MAKE) $(TOGETHER) $(QUICK_PARTS)
+
+$(QUICK_PARTS): quick-%: $(VENV)/test.stamp
+	$(BIN)/python -m pytest --part $*/2 --hypothesis-profile quick tests/unit -m 'not slow' $(ARGS) $(OR_NOTHING)
 
 lint: $(VENV)/lint.stamp ## Style of source and tests
 	$(BIN)/ruff check .
@@ -71,6 +87,11 @@ types: $(VENV)/lint.stamp $(VENV)/browser.stamp ## mypy, strict, on source, test
 
 docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference_pages.py $(ARGS)
+
+check-needs: $(VENV)/build.stamp ## What all the checks of a change need, in one run of pip
+	$(BIN)/python $(LOCKED) requirements/test.txt $(CHECKED:%=--requirement requirements/%.txt)
+	$(BIN)/python $(PROJECT)
+	touch $(VENV)/test.stamp $(CHECKED:%=$(VENV)/%.stamp)
 
 client-needs: $(VENV)/build.stamp ## What the tests of the TypeScript client need: Node, where there is none, and the compiler
 	{ npm --version && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)'; } >/dev/null 2>&1 || \

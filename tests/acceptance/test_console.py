@@ -63,7 +63,7 @@ def test_a_browser_is_led_to_the_console_and_nobody_pays_before(tmp_path: Path) 
 
 
 def test_a_console_that_is_off_is_not_there(tmp_path: Path) -> None:
-    with TreadleServer(tmp_path / "data", settings={"console": "off"}) as server:
+    with TreadleServer(tmp_path / "data", settings={"console": "off"}, forked=False) as server:
         for path in ("/", "/console", "/console/login", "/console/static/console.css"):
             answer = httpx.get(f"{server.url}{path}", headers=BROWSER, timeout=PATIENCE_SECONDS)
             assert (answer.status_code, answer.json()) == (404, {"status": "NOT FOUND"})

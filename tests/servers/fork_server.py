@@ -334,9 +334,7 @@ def main() -> None:
     import_treadle()
     from treadle.server import supervisor
 
-    supervisor.subprocess = types.SimpleNamespace(  # type: ignore[assignment, attr-defined]
-        Popen=ForkedChild, PIPE=subprocess.PIPE
-    )
+    vars(supervisor)["subprocess"] = types.SimpleNamespace(Popen=ForkedChild, PIPE=subprocess.PIPE)
     gc.collect()
     gc.freeze()
     gc.enable()

@@ -6,6 +6,10 @@ import time
 
 from tests.servers.treadle import Client, TreadleServer
 
+PROMPT_SECONDS_MAX = 25.0
+"""A small push takes 50 ms, and some seconds where the machine does much else. One that others keep
+out waits until they are given up, after 30 s (`connection_state.HEAD_SECONDS`)."""
+
 HEAD = b"POST /v2/import/push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 GET = b"GET /v2/import/nothing HTTP/1.1\r\nHost: a\r\n\r\n"
 HALF = {

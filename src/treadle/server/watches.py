@@ -108,9 +108,7 @@ def make_sampler(config: Config, store: Store) -> SeriesSampler:
         open_writer=lambda: SeriesWriter(config.series_path),
         clock=clock.read_clock,
         # In a cluster, what tells the sampler reads the loads of all loaders.
-        read_loads=make_wait_reader(store)
-        if config.loaders > 1 and not config.in_cluster
-        else None,
+        read_loads=make_wait_reader(store) if asks_for_loads else None,
     )
 
 

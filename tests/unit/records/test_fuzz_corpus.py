@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tests.fuzz.decoder_targets import TARGETS
+from tests.fuzz.decoder_targets import TARGETS as DECODERS
+from tests.fuzz.wire_target import fuzz_wire
 
+TARGETS = {**DECODERS, "wire": fuzz_wire}
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
 INPUTS = sorted(path for name in TARGETS for path in (CORPUS / name).iterdir())
 
