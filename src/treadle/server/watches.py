@@ -107,7 +107,6 @@ def make_sampler(config: Config, store: Store) -> SeriesSampler:
         read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         open_writer=lambda: SeriesWriter(config.series_path),
         clock=clock.read_clock,
-        # In a cluster, what tells the sampler reads the loads of all loaders.
         read_loads=make_wait_reader(store) if asks_for_loads else None,
     )
 
