@@ -239,6 +239,11 @@ class DestinationLoader:
         return frozenset() if self._dependencies.share.is_stale else answered
 
     @property
+    def is_prepared(self) -> bool:
+        """Return whether the thread has all that it needs to load: drivers, readers, a thread."""
+        return self._parts is not None
+
+    @property
     def share(self) -> DestinationShare:
         """Return the units of the destination that this process has."""
         return self._dependencies.share
@@ -350,7 +355,8 @@ class DestinationLoader:
                     )
                     for backlog in chosen:
                         self._hurried.pop((backlog.source_id, backlog.table_name), None)
-                is_untried = not self._is_tried and not self.share.is_empty
+                may_try_early = not self.share.is_exclusive or not self.share.is_empty
+                is_untried = not self._is_tried and may_try_early
                 todo = chosen or has_open_ends or is_untried
                 may_try = self._pauses.may_retry(self._all_tables, now)
                 if not todo or not may_try or not self.share.is_current:

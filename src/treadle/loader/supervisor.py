@@ -53,6 +53,11 @@ from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
 
+PREPARED_SECONDS_MAX = 5.0
+"""A loader takes units after this time, whatever its destinations are not ready for."""
+
+PREPARED_LOOK_SECONDS = 0.02
+
 TRIM_INTERVAL_US = 600 * 1_000_000
 QUOTA_CHECK_INTERVAL_US = 500_000
 """The time between two looks whether the log is full."""
@@ -191,8 +196,8 @@ class LoaderSupervisor:
         reader = self._open_logs()
         try:
             self._refresh(start=False)
+            self._start_loaders(stop)
             self.units.start()
-            self._start_loaders()
             ready()
             while not stop.is_set():
                 self._poll(reader)
@@ -211,9 +216,20 @@ class LoaderSupervisor:
         self.shares.begin(reader)
         return reader
 
-    def _start_loaders(self) -> None:
-        for _, loader in self._loaders.values():
+    def _start_loaders(self, stop: threading.Event) -> None:
+        """Start the loaders; where others may load, wait until they could load at once.
+
+        A process that begins takes the units of the one before in its place. What it is not ready
+        for by then waits for it, though others could load it.
+        """
+        loaders = [loader for _, loader in self._loaders.values()]
+        for loader in loaders:
             loader.start()
+        wanted = [loader for loader in loaders if self.beats and not loader.share.is_exclusive]
+        until = time.monotonic() + PREPARED_SECONDS_MAX
+        while not all(loader.is_prepared for loader in wanted) and time.monotonic() < until:
+            if stop.wait(PREPARED_LOOK_SECONDS):
+                return
 
     def _rest(self, reader: LogReader, stop: threading.Event) -> None:
         """Wait until the next look; while nothing waits, at most until something is appended.
