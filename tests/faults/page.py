@@ -66,8 +66,8 @@ def page(runs: list[dict[str, Any]]) -> str:
     lines += [
         "",
         "To repeat a line: `python -m tests.faults.COMMAND --seed SEED --cycles RUNS`, and more",
-        "cycles for longer; `--minutes` ends one after the runs that fit. Short forms are part of",
-        "`make test`.",
+        "cycles for longer; `--minutes` ends one after the runs that fit. For `cluster` it is",
+        "`--schedules RUNS`. Short forms are part of `make test` or `make release-test`.",
         "",
     ]
     return "\n".join(lines)

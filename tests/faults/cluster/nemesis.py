@@ -203,14 +203,16 @@ class ClusterNemesis:
     @contextlib.contextmanager
     def _join(self, step: FaultStep) -> Iterator[None]:
         member = self.make(step.target)
-        self.start_again([member])
-        self.members[member.name] = member
-        self.changed()
-        yield
-        del self.members[member.name]
-        self.changed()
-        member.leave()
-        member.end()
+        try:
+            self.start_again([member])
+            self.members[member.name] = member
+            self.changed()
+            yield
+            del self.members[member.name]
+            self.changed()
+            member.leave()
+        finally:
+            member.end()
 
     @contextlib.contextmanager
     def _roll(self, step: FaultStep) -> Iterator[None]:
