@@ -1,6 +1,7 @@
 """Templates to pages. Whatever a value is, it is text: it is escaped, bounded and visible."""
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from treadle.console import view
+from treadle.console.template_cache import TemplateCache, digest_compiler
 from treadle.text import escape_lines, make_storable
 
 HERE: Final = Path(__file__).parent
@@ -24,8 +26,14 @@ LINES_CHARACTERS_MAX: Final = 20_000
 _SHAPES: Final = {"good": "●", "plain": "○", "busy": "◐", "warn": "▲", "bad": "■", "off": "○"}
 
 
-def make_environment() -> Environment:
-    """Make the environment of all templates."""
+def make_environment(*, writes_code: bool | None = None) -> Environment:
+    """Make the environment of all templates.
+
+    Args:
+        writes_code: keep what is compiled; None to do as Python does with its modules.
+    """
+    writes = not sys.dont_write_bytecode if writes_code is None else writes_code
+    compiler = digest_compiler(Path(__file__).read_bytes())
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -34,6 +42,7 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
         finalize=_finalize,
+        bytecode_cache=TemplateCache(compiler, writes=writes),
     )
     made.filters |= {
         "age": view.format_age,

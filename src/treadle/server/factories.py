@@ -15,7 +15,7 @@ from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
 from treadle.quotas import AccountQuota, QuotaTable, SourceQuota
 from treadle.store.clock import StoreClock, follow_clock, measure_clock
-from treadle.store.database import CONNECTIONS_MAX
+from treadle.store.database import CONNECTIONS_MAX, STATEMENTS_MAX
 from treadle.store.key_files import load_cipher, require_key
 from treadle.store.model import ConfiguredDestination
 from treadle.store.store import Store
@@ -24,11 +24,16 @@ from treadle.store.trail_event import SERVER_ACTOR, StoreActor
 WORKER_CONNECTIONS: Final = 8
 """Most connections of a worker to a store on PostgreSQL; it answers the Connect API, too."""
 
+WORKER_STATEMENTS: Final = 32
+"""Statements whose SQL a worker keeps, up to half as many more at times. A page or a request of the
+API has up to 20, and all of them 2 MB; to write the SQL of one anew takes half a millisecond."""
+
 
 def open_store(
     config: Config,
     actor: StoreActor | None = SERVER_ACTOR,
     connections: int = CONNECTIONS_MAX,
+    statements: int = STATEMENTS_MAX,
 ) -> Store:
     """Open the store, migrated to the present schema.
 
@@ -36,6 +41,7 @@ def open_store(
         config: the settings.
         actor: who makes the changes; None to refuse all changes but those of `Store.for_actor`.
         connections: most that are open at once to a server.
+        statements: most of which the SQL is kept, about.
 
     Raises:
         MissingStoreError: nobody made the store on PostgreSQL, which `treadle init` does.
@@ -49,6 +55,7 @@ def open_store(
         actor=actor,
         make=config.store is None,
         connections=connections,
+        statements=statements,
     )
 
 

@@ -57,6 +57,7 @@ from treadle.server.control_mount import ControlMount
 from treadle.server.errand_watch import wake_after_change
 from treadle.server.factories import (
     WORKER_CONNECTIONS,
+    WORKER_STATEMENTS,
     follow_store_clock,
     make_destination_opener,
     make_quota_table,
@@ -237,7 +238,9 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     """Answer requests until SIGTERM, or until the supervisor is gone."""
     files = raise_file_limit()
     # Without an actor: a request makes its changes as its caller, whom the trail names.
-    store = open_store(config, actor=None, connections=WORKER_CONNECTIONS)
+    store = open_store(
+        config, actor=None, connections=WORKER_CONNECTIONS, statements=WORKER_STATEMENTS
+    )
     follow_store_clock(store)
     certificate = None
     if config.tls_cert is not None and config.tls_key is not None:

@@ -76,6 +76,13 @@ CACHE_KIB: Final = 256
 were a third of what a worker grew by. Every change by another connection empties them, and the
 system keeps the file in memory as well."""
 
+STATEMENTS_MAX: Final = 500
+"""Statements whose SQL a process keeps once it was written, half as many more at times: as many as
+SQLAlchemy keeps by itself. One takes 30 KB."""
+
+PREPARED_MAX: Final = 128
+"""Statements that a connection to a file keeps prepared: as many as Python keeps by itself."""
+
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
@@ -305,6 +312,7 @@ class StoreDatabase:
         clock: microseconds since 1970, UTC.
         actor: who makes the changes; None while nobody is named.
         connections: most that are open at once; a file is not bounded.
+        statements: most of which the SQL is kept, about.
     """
 
     def __init__(
@@ -315,8 +323,9 @@ class StoreDatabase:
         mint: Callable[[str], str],
         actor: StoreActor | None,
         connections: int = CONNECTIONS_MAX,
+        statements: int = STATEMENTS_MAX,
     ) -> None:
-        self.engine = create_store_engine(url, connections)
+        self.engine = create_store_engine(url, connections, statements)
         # PostgreSQL is asked as usual: the pool finds out that a server was replaced by another.
         is_file = self.engine.dialect.name == "sqlite"
         self._kept = KeptConnection(self.engine) if is_file else None
@@ -432,12 +441,15 @@ def begin_write(engine: Engine, **options: Any) -> Iterator[Connection]:
             )
 
 
-def create_store_engine(url: str, connections: int = CONNECTIONS_MAX) -> Engine:
+def create_store_engine(
+    url: str, connections: int = CONNECTIONS_MAX, statements: int = STATEMENTS_MAX
+) -> Engine:
     """Make the SQLAlchemy engine of a store's URL.
 
     Args:
         url: of the store.
         connections: most that are open to a server at once.
+        statements: most of which the SQL is kept, about.
 
     Raises:
         OperatorError: the URL names no database that can hold the store.
@@ -446,9 +458,9 @@ def create_store_engine(url: str, connections: int = CONNECTIONS_MAX) -> Engine:
         # Imported here: the driver takes memory that a store in a file saves.
         from treadle.store.postgres import create_postgres_engine
 
-        engine = create_postgres_engine(url, connections, UNREPLICATED_MARK)
+        engine = create_postgres_engine(url, connections, statements, UNREPLICATED_MARK)
     else:
-        engine = _create_sqlite_engine(_parse_url(url))
+        engine = _create_sqlite_engine(_parse_url(url), statements)
     event.listen(engine, "after_execute", _watch_changes)
     return engine
 
@@ -485,13 +497,18 @@ def _parse_url(url: str) -> URL:
     )
 
 
-def _create_sqlite_engine(url: URL) -> Engine:
+def _create_sqlite_engine(url: URL, statements: int) -> Engine:
     _make_file(Path(url.database or ""))
     engine = create_engine(
         url,
         hide_parameters=True,
         pool_use_lifo=True,  # what one connection has read serves the next question, too
-        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+        query_cache_size=statements,
+        connect_args={
+            "timeout": BUSY_TIMEOUT_MS / 1000,
+            "check_same_thread": False,
+            "cached_statements": min(statements, PREPARED_MAX),
+        },
     )
 
     @event.listens_for(engine, "connect")

@@ -101,12 +101,13 @@ def parse_place(url: str) -> PostgresPlace:
     )
 
 
-def create_postgres_engine(url: str, connections: int, mark: str) -> Engine:
+def create_postgres_engine(url: str, connections: int, statements: int, mark: str) -> Engine:
     """Make the engine of a store on PostgreSQL; nothing is connected yet.
 
     Args:
         url: of the store.
         connections: most that are open at once. Half of them stay open.
+        statements: most of which the SQL is kept, about.
         mark: set in the `info` of a connection when its server says that a commit did not wait.
 
     Raises:
@@ -121,6 +122,7 @@ def create_postgres_engine(url: str, connections: int, mark: str) -> Engine:
         connect_args=dict(place.parameters),
         pool_pre_ping=True,
         pool_recycle=POOL_RECYCLE_SECONDS,
+        query_cache_size=statements,
         pool_size=kept,
         max_overflow=connections - kept,
         pool_timeout=POOL_WAIT_SECONDS,

@@ -13,6 +13,7 @@ from treadle.store.accounts import AccountRepository
 from treadle.store.checks import CheckRepository
 from treadle.store.database import (
     CONNECTIONS_MAX,
+    STATEMENTS_MAX,
     StoreDatabase,
     create_store_engine,
     is_server_url,
@@ -121,6 +122,7 @@ class Store:
         actor: StoreActor | None = SERVER_ACTOR,
         make: bool = True,
         connections: int = CONNECTIONS_MAX,
+        statements: int = STATEMENTS_MAX,
     ) -> Self:
         """Open the store; make or migrate it where needed. Several processes may do so at once.
 
@@ -132,6 +134,7 @@ class Store:
             actor: who makes the changes; None to refuse all changes but those of `for_actor`.
             make: make the tables where the database has none.
             connections: most that are open at once to a server.
+            statements: most of which the SQL is kept, about.
 
         Raises:
             MissingStoreError: the database has no store, and none is to be made.
@@ -139,7 +142,7 @@ class Store:
                 secrets were encrypted with another key.
             RetriableError: no server of the store can be reached.
         """
-        database = StoreDatabase(url, cipher, clock, mint, actor, connections)
+        database = StoreDatabase(url, cipher, clock, mint, actor, connections, statements)
         try:
             with translate_errors():
                 migrate_schema(database.engine, make=make)

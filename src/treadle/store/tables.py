@@ -47,7 +47,7 @@ from treadle.store.schema_event import SchemaEventKind
 from treadle.store.schema_events import add_event
 from treadle.text import digest_text
 
-ROWS_AT_ONCE: Final = 1_000
+ROWS_AT_ONCE: Final = 250
 """Rows that are fetched at once where all tables are read: the rows of 10,000 tables take 16 MB."""
 
 NOTED_MAX: Final = 500
