@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--full] [--only W1,W7] [--runs N] [--records N] [--out FOLDER]`."""
+"""`python -m benchmarks [--full] [--only W1,W7] [--runs N] [--records N] [--out FOLDER]`.
+
+With `--loaders N` treadle takes part a second time, with N processes that load into PostgreSQL.
+"""
 
 import argparse
 import os
@@ -53,7 +56,7 @@ def main() -> int:
     with PostgresServer(settings={**POSTGRES, **POSTGRES_LOG}) as server:
         results["postgres"] = _settings(server)
         print(report.heading(results), flush=True)
-        contenders = list(_present(results, asked.peers))
+        contenders = list(_present(results, asked))
         for run in range(asked.runs):
             for name in asked.only:
                 if name in workloads.LOADS:
@@ -83,6 +86,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--runs", type=int)
     parser.add_argument("--records", type=int, help="of each load, instead of the form's")
     parser.add_argument("--no-peers", dest="peers", action="store_false")
+    parser.add_argument("--loaders", type=int, default=1, help="treadle with N loaders besides")
     parser.add_argument("--document", type=Path, help="a Markdown file to put the table into")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
     asked = parser.parse_args()
@@ -95,11 +99,14 @@ def _asked() -> argparse.Namespace:
     return asked
 
 
-def _present(results: dict[str, Any], with_peers: bool) -> Iterator[Contender]:
+def _present(results: dict[str, Any], asked: argparse.Namespace) -> Iterator[Contender]:
     """The contenders that can take part; the others are noted with the reason."""
-    everyone: list[Any] = [Treadle("postgres"), Treadle("duckdb")]
+    everyone: list[Any] = [Treadle("postgres")]
+    if asked.loaders > 1:
+        everyone.append(Treadle("postgres", asked.loaders))
+    everyone.append(Treadle("duckdb"))
     everyone += [limits.PostgresLimit(), limits.DuckDBLimit()]
-    everyone += peers() if with_peers else []
+    everyone += peers() if asked.peers else []
     for contender in everyone:
         try:
             results["versions"][contender.name] = contender.ready()

@@ -21,10 +21,12 @@ class Treadle:
 
     share = 1.0
 
-    def __init__(self, database: str, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, database: str, loaders: int = 1) -> None:
         self.name = "treadle" if database == "postgres" else "treadle (DuckDB)"
+        if loaders > 1:
+            self.name += f", {loaders} loaders"
         self.database = database
-        self._settings = settings or {}
+        self._settings = {"loaders": str(loaders)} if loaders > 1 else {}
 
     def ready(self) -> str:
         from importlib.metadata import version

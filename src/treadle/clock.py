@@ -17,10 +17,15 @@ def read_clock() -> int:
     return _source()
 
 
-def set_source(source: Callable[[], int]) -> None:
-    """Let another clock tell the time of this process, such as that of the store's server."""
+def set_source(source: Callable[[], int]) -> Callable[[], int]:
+    """Let another clock tell the time of this process, such as that of the store's server.
+
+    Returns:
+        The one before, to be set again where this is for a while.
+    """
     global _source
-    _source = source
+    former, _source = _source, source
+    return former
 
 
 def read_monotonic() -> int:

@@ -99,6 +99,12 @@ class SharedRows:
         return place
 
 
+def remove_rows(folder: Path, process: str, columns: Sequence[str]) -> None:
+    """Remove the rows of a process that does not run and will not again, if there are any."""
+    name = f"{process.replace(' ', '-')}.{_hash_columns(columns)}"
+    (folder / name).unlink(missing_ok=True)
+
+
 def read_rows(
     folder: Path, columns: Sequence[str], *, without: str | None = None
 ) -> Iterator[tuple[str, Mapping[int, tuple[int, ...]]]]:

@@ -22,6 +22,8 @@ KINDS = {
     "soak": "much of everything: memory and open files are watched",
     "store_failover": "`kill -9` of the primary of a store on PostgreSQL under load, a standby "
     "promoted, the killed one rebuilt",
+    "units": "one of three loaders that share tables: killed, killed and not started again, "
+    "stopped amid a load, asked to end",
     "damage": "a flipped byte, or a cut, anywhere in the log",
     "outage": "PostgreSQL killed, stopped, away for ten minutes, its disk full, the right to a "
     "table or a schema revoked, its schema dropped",

@@ -54,6 +54,8 @@ class Sender(threading.Thread):
                 continue
             ids = self._dice.sample(range(IDS), RECORDS) if self._keyed else None
             self.push(self._rig.witness.request(self._table, ids))
+            if self._rig.pause_seconds:
+                time.sleep(self._rig.pause_seconds)
         self.idle.set()
 
     def push(self, request: Request) -> None:
@@ -108,6 +110,7 @@ class Rig:
         tables: name -> whether it has a key.
         settings: further ones of the server.
         clocked: whether its clock can be moved.
+        pause: seconds between two requests of a sender.
     """
 
     def __init__(
@@ -120,7 +123,9 @@ class Rig:
         senders: int = 2,
         settings: Mapping[str, str] | None = None,
         clocked: bool = False,
+        pause: float = 0.0,
     ) -> None:
+        self.pause_seconds = pause
         self.plan = folder / "plan"
         self._clock = folder / "clock"
         self._ahead = 0.0

@@ -24,8 +24,10 @@ from treadle.config import (
     SwitchKind,
     TextKind,
     UrlKind,
+    WordsKind,
     mask_password,
 )
+from treadle.config.roles import MemberRole, format_roles
 from treadle.errors import OperatorError
 
 FIXED = {
@@ -53,6 +55,9 @@ def samples(setting: SettingDefinition) -> tuple[str, str, str]:
             return ("false", "false", "false") if setting.default else ("true", "true", "true")
         case NetworksKind():
             return "10.0.0.0/8", "::1/128", "unix"
+        case WordsKind(words, lone):
+            others = [word for word in words if word != lone]
+            return others[0], ",".join(others[1:]), ",".join(others)
         case UrlKind(schemes=schemes):
             scheme = schemes[0] if schemes else "duckdb"
             return f"{scheme}://a", f"{scheme}://b", f"{scheme}://c"
@@ -662,3 +667,41 @@ def test_the_console_is_beside_the_apis(path: str) -> None:
 @pytest.mark.parametrize("path", ["/console", "/v1ews", "/ops/treadle", "/docs-of-us"])
 def test_the_console_may_be_at_any_other_path(path: str) -> None:
     assert Config(console_path=path).console_path == path
+
+
+@pytest.mark.parametrize(
+    ("text", "roles"),
+    [
+        ("all", "ingest,loader,control"),
+        ("loader", "loader"),
+        (" control , ingest", "ingest,control"),
+        ("ingest,loader,control", "ingest,loader,control"),
+    ],
+)
+def test_roles_are_named_in_any_order(text: str, roles: str) -> None:
+    config = Config.read({"role": text}, {})
+    assert format_roles(config.roles) == roles
+    assert config.in_cluster is (text != "all")
+
+
+@pytest.mark.parametrize("text", ["all,ingest", "gate", "ingest,", ""])
+def test_what_names_no_roles_is_refused(text: str) -> None:
+    with pytest.raises(OperatorError, match="role is to be all, or one or several of ingest, "):
+        Config(role=text)  # type: ignore[arg-type]  # as a caller may
+
+
+@pytest.mark.parametrize(
+    ("role", "seconds", "pause"),
+    [
+        (("all",), None, 0.0),
+        (("all",), 2.0, 2.0),
+        ((MemberRole.INGEST.value,), None, 5.0),
+        ((MemberRole.INGEST.value,), 0.0, 0.0),
+        ((MemberRole.LOADER.value, MemberRole.CONTROL.value), None, 5.0),
+        ((MemberRole.LOADER.value,), None, 0.0),
+    ],
+)
+def test_a_member_waits_before_it_stops_where_others_take_its_requests(
+    role: tuple[str, ...], seconds: float | None, pause: float
+) -> None:
+    assert Config(role=role, drain_seconds=seconds).drain_pause == pause

@@ -3,6 +3,7 @@
     python -m tests.upgrade                        # from the newest release
     python -m tests.upgrade --from 324e21d         # from a commit
     python -m tests.upgrade --from HEAD~50 --destination postgres --ending kill
+    python -m tests.upgrade --cluster --from HEAD~1  # member by member
 
 It needs a clone with that commit in its history.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 from tests.servers.postgres import PostgresServer
+from tests.upgrade.cluster_run import upgrade_cluster_under_load
 from tests.upgrade.former_release import (
     NoHistoryError,
     find_former_revision,
@@ -32,12 +34,16 @@ def main() -> int:
     parser.add_argument("--from", dest="revision", help="the earlier commit, branch or tag")
     parser.add_argument("--destination", choices=KINDS, action="append", help="only into this")
     parser.add_argument("--ending", choices=ENDINGS, action="append", help="only so")
+    parser.add_argument("--cluster", action="store_true", help="a cluster, without a stop")
+    parser.add_argument("--runs", type=int, default=1, help="of a cluster, how often")
     arguments = parser.parse_args()
     try:
         revision = arguments.revision or find_former_revision()
         print(f"from {name_revision(revision)}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             source = unpack_source(revision, Path(folder))
+            if arguments.cluster:
+                return upgrade_clusters(source, arguments.runs)
             return run_all(source, arguments.destination or KINDS, arguments.ending or ENDINGS)
     except NoHistoryError as error:
         print(error, file=sys.stderr)
@@ -61,6 +67,24 @@ def run_all(source: Path, kinds: tuple[str, ...], endings: tuple[Ending, ...]) -
                     flush=True,
                 )
                 wrong += bool(report.faults)
+    return 1 if wrong else 0
+
+
+def upgrade_clusters(source: Path, runs: int) -> int:
+    """Upgrade clusters member by member; returns the exit code."""
+    wrong = 0
+    with PostgresServer(settings={"max_connections": "200"}) as postgres:
+        for number in range(1, runs + 1):
+            urls = postgres.create_database(), postgres.create_database()
+            with tempfile.TemporaryDirectory() as folder:
+                report = upgrade_cluster_under_load(source, Path(folder), *urls)
+            print(
+                f"cluster, run {number}: {report.before} requests before, {report.requests} in "
+                f"all, {report.retries} repeated, the former release refused: {report.refused}; "
+                f"{'; '.join(report.faults) or 'nothing lost, nothing doubled'}",
+                flush=True,
+            )
+            wrong += bool(report.faults)
     return 1 if wrong else 0
 
 

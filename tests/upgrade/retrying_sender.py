@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Final
 
 import httpx
@@ -18,15 +20,19 @@ IDS: Final = 40
 class RetryingSender(threading.Thread):
     """Pushes to a table without a key and to one with a key, until it is told to stop.
 
+    Args:
+        urls: of servers that share a log. After a request that was not taken the next one gets it.
+
     Attributes:
         acknowledged: requests that were answered 201.
         retries: requests that were sent again.
         fault: an answer that a sender cannot go on from.
     """
 
-    def __init__(self, url: str, client_id: int, token: str) -> None:
+    def __init__(self, urls: Sequence[str], client_id: int, token: str) -> None:
         super().__init__(daemon=True)
-        self._http = httpx.Client(base_url=url, timeout=PATIENCE_SECONDS)
+        self._servers = [httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) for url in urls]
+        self._turn = 0
         self._client_id = client_id
         self._token = token
         self._told = threading.Event()
@@ -35,7 +41,9 @@ class RetryingSender(threading.Thread):
         self.fault: str | None = None
 
     def run(self) -> None:
-        with self._http:
+        with ExitStack() as stack:
+            for server in self._servers:
+                stack.enter_context(server)
             while not self._told.is_set() and self.fault is None:
                 self._push()
 
@@ -55,18 +63,20 @@ class RetryingSender(threading.Thread):
         body = [*self._make_events(number), *self._make_people(number)]
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
+            server = self._servers[self._turn % len(self._servers)]
             try:
-                answer = self._http.post("/v2/import/push", json=body, headers=headers)
+                answer = server.post("/v2/import/push", json=body, headers=headers)
             except httpx.TransportError:
                 pass  # whether it was stored is not known
             else:
                 if answer.status_code == 201:
                     self.acknowledged += 1
                     return
-                if answer.status_code not in (429, 503):
+                if answer.status_code not in (429, 503) or "Retry-After" not in answer.headers:
                     self.fault = f"{answer.status_code}: {answer.text}"
                     return
             self.retries += 1
+            self._turn += 1
             time.sleep(0.02)
         self.fault = f"request {number} was not answered in time"
 

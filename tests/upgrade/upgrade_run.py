@@ -66,12 +66,12 @@ def upgrade_under_load(
     with former:
         client_id, account = former.account()
         _, token = Client(former, client_id, account).create_source()
-        sender = RetryingSender(former.url, client_id, token)
+        sender = RetryingSender([former.url], client_id, token)
         sender.start()
-        _await_requests(sender, REQUESTS)
+        await_requests(sender, REQUESTS)
         eventually(lambda: count_ids(url).total() >= REQUESTS * EVENTS)
         backup = _back_up(former, folder) if destination is None else None
-        _await_requests(sender, sender.acknowledged + REQUESTS)
+        await_requests(sender, sender.acknowledged + REQUESTS)
         before = sender.acknowledged
         if ending == "kill":
             former.kill()
@@ -83,7 +83,7 @@ def upgrade_under_load(
         kill_while_it_migrates(today)
     faults: list[str] = []
     with today:
-        _await_requests(sender, before + REQUESTS)
+        await_requests(sender, before + REQUESTS)
         sender.stop()
         eventually(lambda: read_status(today)["totals"]["waiting"] == 0)
         faults += compare_rows(url, sender.acknowledged)
@@ -102,7 +102,7 @@ def upgrade_under_load(
     )
 
 
-def _await_requests(sender: RetryingSender, least: int) -> None:
+def await_requests(sender: RetryingSender, least: int) -> None:
     eventually(lambda: sender.acknowledged >= least or sender.fault is not None)
     assert sender.fault is None, sender.fault
 

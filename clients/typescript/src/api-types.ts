@@ -546,6 +546,8 @@ export interface Health {
   at: string;
   log: LogHealth;
   processes: ServerProcess[];
+  /** of a cluster; empty where the store is a file */
+  members: Member[];
 }
 
 /** A URL that is called after each load of a table into a destination. */
@@ -899,6 +901,33 @@ export interface Malformed {
   /** what the parser found */
   error: string;
   input: null;
+}
+
+/** A process that shares the work with those of other machines. */
+export interface Member {
+  /** name of its server */
+  member: string;
+  process: string;
+  /** ingest, loader, control, or several with commas */
+  role: string;
+  host: string;
+  version: string;
+  /** that a loader has; null for others */
+  units: number | null;
+  /** RFC 3339, UTC, microseconds */
+  since: string;
+  /** since it said last that it is there */
+  beat_seconds: number;
+  is_live: boolean;
+}
+
+/** Whether requests are to be sent to a member of a cluster. */
+export interface MemberReadiness {
+  status: "ready" | "not ready";
+  /** why they are not */
+  reason: string | null;
+  /** that the member has; the first one is meant where none is named */
+  roles: ("ingest" | "control" | "loader")[];
 }
 
 /** What was wrong. */
@@ -2813,7 +2842,7 @@ export interface Operations {
   list_audit_events: {
     query?: {
       /** only of this action */
-      action?: "create_account" | "rename_account" | "delete_account" | "create_account_token" | "revoke_account_token" | "create_source" | "change_source" | "pause_source" | "unpause_source" | "move_source" | "set_options" | "set_quotas" | "delete_source" | "create_import_token" | "take_over_import_token" | "revoke_import_token" | "create_webhook_token" | "take_over_webhook_token" | "revoke_webhook_token" | "create_metrics_token" | "revoke_metrics_token" | "create_token" | "revoke_token" | "expire_token" | "describe_token" | "disable_token" | "enable_token" | "replace_token" | "create_ephemeral_token" | "open_session" | "end_session" | "leave_guide" | "rotate_key" | "set_destination" | "check_destination" | "create_destination" | "change_destination" | "delete_destination" | "adopt_tables" | "set_table_schema" | "remove_table_schema" | "replay_table" | "load_table" | "retry_table" | "copy_history" | "resend_records" | "cancel_operation" | "add_log" | "drain_log" | "open_log" | "close_log" | "salvage_log" | "replace_log" | "make_backup" | "restore_backup" | "import_store" | "add_recipient" | "change_recipient" | "disable_recipient" | "enable_recipient" | "remove_recipient" | "create_hook" | "change_hook" | "delete_hook" | "send_again" | "snooze_problem" | "add_user" | "invite_user" | "accept_invite" | "set_password" | "change_role" | "disable_user" | "enable_user" | "delete_user" | "switch_account" | "test_hook" | "test_recipient";
+      action?: "create_account" | "rename_account" | "delete_account" | "create_account_token" | "revoke_account_token" | "create_source" | "change_source" | "pause_source" | "unpause_source" | "move_source" | "set_options" | "set_quotas" | "delete_source" | "create_import_token" | "take_over_import_token" | "revoke_import_token" | "create_webhook_token" | "take_over_webhook_token" | "revoke_webhook_token" | "create_metrics_token" | "revoke_metrics_token" | "create_token" | "revoke_token" | "expire_token" | "describe_token" | "disable_token" | "enable_token" | "replace_token" | "create_ephemeral_token" | "open_session" | "end_session" | "leave_guide" | "rotate_key" | "set_destination" | "check_destination" | "create_destination" | "change_destination" | "delete_destination" | "adopt_tables" | "set_table_schema" | "remove_table_schema" | "replay_table" | "load_table" | "retry_table" | "copy_history" | "resend_records" | "cancel_operation" | "add_log" | "drain_log" | "open_log" | "close_log" | "salvage_log" | "replace_log" | "make_backup" | "restore_backup" | "import_store" | "add_recipient" | "change_recipient" | "disable_recipient" | "enable_recipient" | "remove_recipient" | "create_hook" | "change_hook" | "delete_hook" | "send_again" | "snooze_problem" | "add_user" | "invite_user" | "accept_invite" | "set_password" | "change_role" | "disable_user" | "enable_user" | "delete_user" | "switch_account" | "test_hook" | "test_recipient" | "finish_upgrade";
       /** only with this outcome */
       outcome?: "begun" | "done" | "refused" | "failed";
       /** only of actors of this kind, or of one of them: `person 3` */
@@ -3068,7 +3097,7 @@ export interface Operations {
   list_trail_events: {
     query?: {
       /** only of this action */
-      action?: "create_account" | "rename_account" | "delete_account" | "create_account_token" | "revoke_account_token" | "create_source" | "change_source" | "pause_source" | "unpause_source" | "move_source" | "set_options" | "set_quotas" | "delete_source" | "create_import_token" | "take_over_import_token" | "revoke_import_token" | "create_webhook_token" | "take_over_webhook_token" | "revoke_webhook_token" | "create_metrics_token" | "revoke_metrics_token" | "create_token" | "revoke_token" | "expire_token" | "describe_token" | "disable_token" | "enable_token" | "replace_token" | "create_ephemeral_token" | "open_session" | "end_session" | "leave_guide" | "rotate_key" | "set_destination" | "check_destination" | "create_destination" | "change_destination" | "delete_destination" | "adopt_tables" | "set_table_schema" | "remove_table_schema" | "replay_table" | "load_table" | "retry_table" | "copy_history" | "resend_records" | "cancel_operation" | "add_log" | "drain_log" | "open_log" | "close_log" | "salvage_log" | "replace_log" | "make_backup" | "restore_backup" | "import_store" | "add_recipient" | "change_recipient" | "disable_recipient" | "enable_recipient" | "remove_recipient" | "create_hook" | "change_hook" | "delete_hook" | "send_again" | "snooze_problem" | "add_user" | "invite_user" | "accept_invite" | "set_password" | "change_role" | "disable_user" | "enable_user" | "delete_user" | "switch_account" | "test_hook" | "test_recipient";
+      action?: "create_account" | "rename_account" | "delete_account" | "create_account_token" | "revoke_account_token" | "create_source" | "change_source" | "pause_source" | "unpause_source" | "move_source" | "set_options" | "set_quotas" | "delete_source" | "create_import_token" | "take_over_import_token" | "revoke_import_token" | "create_webhook_token" | "take_over_webhook_token" | "revoke_webhook_token" | "create_metrics_token" | "revoke_metrics_token" | "create_token" | "revoke_token" | "expire_token" | "describe_token" | "disable_token" | "enable_token" | "replace_token" | "create_ephemeral_token" | "open_session" | "end_session" | "leave_guide" | "rotate_key" | "set_destination" | "check_destination" | "create_destination" | "change_destination" | "delete_destination" | "adopt_tables" | "set_table_schema" | "remove_table_schema" | "replay_table" | "load_table" | "retry_table" | "copy_history" | "resend_records" | "cancel_operation" | "add_log" | "drain_log" | "open_log" | "close_log" | "salvage_log" | "replace_log" | "make_backup" | "restore_backup" | "import_store" | "add_recipient" | "change_recipient" | "disable_recipient" | "enable_recipient" | "remove_recipient" | "create_hook" | "change_hook" | "delete_hook" | "send_again" | "snooze_problem" | "add_user" | "invite_user" | "accept_invite" | "set_password" | "change_role" | "disable_user" | "enable_user" | "delete_user" | "switch_account" | "test_hook" | "test_recipient" | "finish_upgrade";
       /** only with this outcome */
       outcome?: "begun" | "done" | "refused" | "failed";
       /** only events before the one with this id */

@@ -11,7 +11,7 @@ from treadle.cli.output import print_line
 from treadle.config import Config
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Run": ("serve", "status", "problems", "doctor", "console"),
+    "Run": ("serve", "status", "problems", "doctor", "console", "members"),
     "Set up": (
         *("init", "cluster"),
         *("account", "source", "destination", "token", "user", "hook", "recipient"),
@@ -21,7 +21,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "See what became of them": (
         *("query", "dbt", "table", "loads", "ledger", "requests", "rejects", "audit", "trail"),
     ),
-    "Repair and move": ("replay", "log", "backup", "restore", "key"),
+    "Repair and move": ("replay", "log", "backup", "restore", "key", "upgrade"),
     "More": ("metrics", "completion", "help", "version"),
 }
 """Title -> the first words of the commands below it. Others stand below the last one."""

@@ -37,6 +37,7 @@ from treadle.cli import (
     loads,
     log,
     log_set,
+    members,
     metrics_token,
     options,
     plan,
@@ -56,6 +57,7 @@ from treadle.cli import (
     table_schema,
     token,
     trail,
+    upgrade,
     user,
     webhook,
 )
@@ -114,6 +116,8 @@ COMMANDS: tuple[CliCommand, ...] = (
     *log_set.COMMANDS,
     *backup.COMMANDS,
     *apply.COMMANDS,
+    members.COMMAND,
+    *upgrade.COMMANDS,
     doctor.COMMAND,
     completion.COMMAND,
     *help_page.COMMANDS,
@@ -137,6 +141,7 @@ GROUPS = {
     ("recipient",): "addresses that are told of problems by mail, the custom e-mails of the API",
     ("rejects",): "records that could not be loaded, and how to send them again",
     ("table",): "the tables of a source, what waits of each, and what changed of them",
+    ("upgrade",): "an upgrade of a cluster, member by member",
     ("token",): "import and webhook tokens of a source",
     ("user",): "people who sign in to the console with an e-mail address and a password",
 }
@@ -226,7 +231,10 @@ def _run(argv: list[str], user_umask: int) -> int:
     arguments.describe_commands = lambda: completion.make_tree(build_parser()[1], GROUPS)
     warn = warnings.append if command.takes_warnings else print_warning
     try:
-        config = Config.read(collect_flags(arguments, (*SETTINGS, FILE_SETTING)), warn=warn)
+        # Some commands have flags of their own that are called as a setting: `user add --role`.
+        taken = {setting.name for setting in command.flags}
+        settings = [one for one in (*SETTINGS, FILE_SETTING) if one.name in taken]
+        config = Config.read(collect_flags(arguments, settings), warn=warn)
     except OperatorError as fault:
         if command.run_without_settings is None:
             raise

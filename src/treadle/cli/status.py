@@ -2,7 +2,8 @@
 
 import argparse
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
@@ -51,9 +52,11 @@ def _repeat(show: Callable[[], None], seconds: int) -> None:
 def _print_once(config: Config, *, as_json: bool) -> None:
     # Imported here: they take as long as all else that the command does.
     from treadle.clock import read_clock
+    from treadle.control.health_operations import render_member
     from treadle.control.status_operations import read_status, render_destinations, render_records
     from treadle.server.trace_files import make_trace_files
     from treadle.traces.process_board import list_processes
+    from treadle.tracking.member_list import list_members
 
     with open_existing_store(config) as store:
         files = make_trace_files(config, store)
@@ -62,6 +65,7 @@ def _print_once(config: Config, *, as_json: bool) -> None:
             **render_records(seen),
             "destinations": render_destinations(store.destinations.list_destinations()),
             "problems": _count_problems(config, store),
+            "members": [render_member(one) for one in list_members(store)],
         }
     told["published"] = _read_published(config)
     server = find_folder_server(config)
@@ -138,7 +142,18 @@ def format_status(told: dict[str, Any]) -> str:
         else f"server        {server['address']}, process {server['process']}"
     )
     lines.append(f"processes     {shown}")
+    if told.get("members"):
+        lines.append(f"members       {_format_members(told['members'])}")
     return "\n".join(lines)
+
+
+def _format_members(members: Sequence[dict[str, Any]]) -> str:
+    """Return how many processes of each role are there, and how many were lost."""
+    live = Counter(one["role"] for one in members if one["is_live"])
+    lost = sum(not one["is_live"] for one in members)
+    parts = [f"{count} {role}" for role, count in sorted(live.items())]
+    parts += [f"{lost} lost lately"] if lost else []
+    return f"{', '.join(parts)}; see `treadle members`"
 
 
 def _format_rate(value: float | None) -> str:

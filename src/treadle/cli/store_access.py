@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Store"]:
     """Open the store of the data folder, and close it at the end of the block.
 
+    With a store on a server, the time is that of the server meanwhile.
+
     Args:
         config: the settings.
         make: make a store if there is none. Only a command that may be the first one does so. For
@@ -32,6 +34,7 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
         OperatorError: there is no store, or its key is another one.
     """
     # Imported here: databases take a third of a second, and `treadle --help` needs none.
+    from treadle.store.clock import use_server_clock
     from treadle.store.key_files import load_cipher, require_key
     from treadle.store.store import Store
 
@@ -52,10 +55,8 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
         actor=make_command_actor(),
         make=config.store is None,
     )
-    try:
+    with closing(store), use_server_clock(store.read_time):
         yield store
-    finally:
-        store.close()
 
 
 def make_command_actor() -> StoreActor:

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 from urllib.parse import quote, urlsplit
 
 from treadle.config.kinds import (
@@ -32,6 +32,7 @@ from treadle.config.kinds import (
     SwitchKind,
     TextKind,
     UrlKind,
+    WordsKind,
     find_socket_path,
     is_loopback,
     mask_password,
@@ -46,6 +47,7 @@ from treadle.config.lookup import (
     read_settings,
     select_variables,
 )
+from treadle.config.roles import ALL, ROLE_WORDS, MemberRole, expand_roles
 from treadle.config.setting import (
     PREFIX,
     CheckedSettings,
@@ -76,11 +78,19 @@ __all__ = [
     "TextKind",
     "UrlKind",
     "Warn",
+    "WordsKind",
     "format_host",
     "ignore_warning",
     "is_loopback",
     "mask_password",
 ]
+
+LOADERS_MAX: Final = 16
+"""Most processes that load, on one machine."""
+
+
+DRAIN_SECONDS: Final = 5.0
+"""How long a member that stops goes on answering, unless the setting `drain_seconds` says it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,6 +211,30 @@ class Config(CheckedSettings):
         "take known tokens for this long while store cannot be asked whether they were revoked, "
         "and answer 503 after that; 0 for no limit",
     )
+    role: tuple[str, ...] = define_setting(
+        (ALL,),
+        WordsKind(ROLE_WORDS, ALL),
+        "what this member does where several machines share the work: ingest takes records, loader "
+        "loads them, control answers the Connect API and the console; any but all needs store and "
+        "log on PostgreSQL",
+        shown=ALL,
+    )
+    member: str | None = define_setting(
+        None,
+        TextKind(
+            "a name of 1 to 64 letters, digits and . _ : -",
+            pattern=r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}",
+        ),
+        "name of this server among the members of a cluster; no other member may have it",
+        shown="made of the machine, the data folder and the start",
+    )
+    drain_seconds: float | None = define_setting(
+        None,
+        NumberKind(0, 300, whole=False, unit="seconds"),
+        "after SIGTERM, answer requests for this long while /v1/ready says 503, so that a load "
+        "balancer stops sending some",
+        shown="5 with another role than all and loader, otherwise 0",
+    )
     destinations_max: int = define_setting(
         10,
         NumberKind(0, 10_000, unit="destinations"),
@@ -277,6 +311,12 @@ class Config(CheckedSettings):
         shown="the address that a request was sent to",
     )
     workers: int = define_setting(1, NumberKind(1, 64), "processes that answer requests")
+    loaders: int = define_setting(
+        1,
+        NumberKind(1, LOADERS_MAX),
+        "processes that load; they share the tables of each PostgreSQL destination, and one of "
+        "them loads DuckDB files",
+    )
     load_age_seconds: float = define_setting(
         1.0,
         NumberKind(0, 86_400, whole=False, unit="seconds"),
@@ -632,6 +672,29 @@ class Config(CheckedSettings):
         """Where the values came from; a setting that is missing has its default."""
         origins: Mapping[str, str] = getattr(self, "_origins", {})
         return origins
+
+    @property
+    def roles(self) -> frozenset[MemberRole]:
+        """The parts of the work that this server does."""
+        return expand_roles(self.role)
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether the work is shared with other members, as the role says."""
+        return self.role != (ALL,)
+
+    @property
+    def drain_pause(self) -> float:
+        """Seconds from the order to stop until the listener closes.
+
+        A server that does everything stops at once unless the settings say otherwise: nobody else
+        could take its requests. Nobody sends requests to a loader.
+        """
+        if self.drain_seconds is not None:
+            return self.drain_seconds
+        if not self.in_cluster or self.roles == {MemberRole.LOADER}:
+            return 0.0
+        return DRAIN_SECONDS
 
     @property
     def processes_path(self) -> Path:

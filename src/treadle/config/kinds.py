@@ -94,6 +94,45 @@ class ChoiceKind:
 
 
 @dataclass(frozen=True, slots=True)
+class WordsKind:
+    """One or several of a few words, separated by commas.
+
+    Attributes:
+        words: that may be named.
+        lone: the one of them that is named without others.
+    """
+
+    words: tuple[str, ...]
+    lone: str
+
+    @property
+    def expected(self) -> str:
+        """For example "all, or several of ingest and loader, separated by commas"."""
+        others = [word for word in self.words if word != self.lone]
+        named = " and ".join([", ".join(others[:-1]), others[-1]])
+        return f"{self.lone}, or one or several of {named}, separated by commas"
+
+    def parse(self, text: str) -> object:
+        """Read them from one text."""
+        return self.check(text)
+
+    def check(self, value: object) -> object:
+        """Return a tuple of them in the order of `words`, each once."""
+        if isinstance(value, str):
+            value = value.split(",")
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(value)
+        found = {one.strip() if isinstance(one, str) else "" for one in value}
+        if found - set(self.words) or (self.lone in found and len(found) > 1):
+            raise ValueError(value)
+        return tuple(word for word in self.words if word in found)
+
+    def show(self, value: object) -> str:
+        """Return the value itself and, of one word, the nearest of the words."""
+        return repr(value) + suggest_nearest(str(value), self.words, "")
+
+
+@dataclass(frozen=True, slots=True)
 class TextKind:
     """A text that is not blank and matches a pattern as a whole."""
 

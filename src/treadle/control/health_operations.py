@@ -16,6 +16,7 @@ from treadle.traces.append_trace import read_commit_times
 from treadle.traces.process_board import ProcessState, list_processes
 from treadle.traces.series_file import read_series
 from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SeriesStep
+from treadle.tracking.member_list import ListedMember, list_members
 
 DAY_SECONDS: Final = 86_400
 _LOG: Final = SERVER_FIGURES.index("log_bytes")
@@ -75,6 +76,22 @@ def show_health(store: Store, files: TraceFiles, account: Account) -> dict[str, 
             ],
         },
         "processes": [_render_process(one) for one in list_processes(files.processes)],
+        "members": [render_member(one) for one in list_members(store)],
+    }
+
+
+def render_member(one: ListedMember) -> dict[str, Any]:
+    """Return a member as a JSON value. Pure."""
+    return {
+        "member": one.member,
+        "process": one.process,
+        "role": one.role,
+        "host": one.host,
+        "version": one.version,
+        "units": one.units,
+        "since": format_microseconds(one.since),
+        "beat_seconds": round(one.beat_seconds, 1),
+        "is_live": one.is_live,
     }
 
 

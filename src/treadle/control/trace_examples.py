@@ -92,6 +92,19 @@ def list_trace_examples() -> dict[str, dict[int, dict[str, object]]]:
                 "memory_bytes": 120_000_000,
             }
         ],
+        "members": [
+            {
+                "member": "gate-1",
+                "process": "worker 1",
+                "role": "ingest",
+                "host": "gate-1.example.com",
+                "version": "0.1.0",
+                "units": None,
+                "since": _AT_TEXT,
+                "beat_seconds": 0.4,
+                "is_live": True,
+            }
+        ],
     }
     series = {
         "source_id": None,

@@ -211,6 +211,21 @@ class ServerProcess(TypedDict):
     memory_bytes: int | None
 
 
+@component("Member")
+class MemberAnswer(TypedDict):
+    """A process that shares the work with those of other machines."""
+
+    member: Annotated[str, Field(description="name of its server")]
+    process: str
+    role: Annotated[str, Field(description="ingest, loader, control, or several with commas")]
+    host: str
+    version: str
+    units: Annotated[int | None, Field(description="that a loader has; null for others")]
+    since: MicrosecondTime
+    beat_seconds: Annotated[float, Field(description="since it said last that it is there")]
+    is_live: bool
+
+
 @component("Health")
 class HealthAnswer(TypedDict):
     """How the server is."""
@@ -218,6 +233,9 @@ class HealthAnswer(TypedDict):
     at: MicrosecondTime
     log: LogHealth
     processes: list[ServerProcess]
+    members: Annotated[
+        list[MemberAnswer], Field(description="of a cluster; empty where the store is a file")
+    ]
 
 
 @component("Setting")

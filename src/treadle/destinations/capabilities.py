@@ -16,6 +16,12 @@ class Capabilities:
             has to make pauses.
         sql_query: it answers SQL of the operator's (`Inspection.query`).
         row_compare: it compares the rows of two relations (`Inspection.compare`).
+        atomic_offsets: an offset is committed in the transaction of its rows, under the same lock.
+            So a loader that another one has overtaken commits nothing, and several can load
+            different tables. Without it a table may get the rows of a load twice when its loader is
+            lost.
+        evictable: the sessions of a loader that was lost can be ended (`Session.evict`). Without
+            it, its successor waits until the destination ends them by itself.
     """
 
     transactional_ddl: bool = True
@@ -23,3 +29,5 @@ class Capabilities:
     exclusive: bool = False
     sql_query: bool = True
     row_compare: bool = True
+    atomic_offsets: bool = True
+    evictable: bool = False

@@ -98,7 +98,7 @@ def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:
         fence: the fence held.
 
     Raises:
-        FencedError: a later lease holder has written here.
+        FencedError: a later holder has written here.
         PlanOutdatedError: the entries are loaded already, or others were since the plan was made.
     """
     if mark.replaces_rows:
@@ -110,8 +110,9 @@ def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:
         return
     if mark.fence < fence:
         raise FencedError(
-            f"table {mark.table_name!r}: lease {mark.fence} was overtaken by lease {fence}, "
-            "which loads this table now"
+            f"table {mark.table_name!r}: the fence {mark.fence} was overtaken by {fence}, whose "
+            "holder loads this table now",
+            fence,
         )
     if mark.previous_position != position or mark.position <= position:
         raise PlanOutdatedError(

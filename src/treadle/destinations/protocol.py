@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from treadle.destinations.capabilities import Capabilities
 from treadle.errors import OperatorError, RetriableError, TreadleError
@@ -51,7 +51,15 @@ class PlanOutdatedError(RetriableError):
 
 
 class FencedError(TreadleError):
-    """Another loader holds this table now."""
+    """Another loader holds this table now.
+
+    Attributes:
+        held: the fence that the destination holds; 0 where it is not known.
+    """
+
+    def __init__(self, text: str, held: int = 0) -> None:
+        super().__init__(text)
+        self.held = held
 
 
 class AccessDeniedError(OperatorError):
@@ -289,6 +297,21 @@ class LoadSession(Protocol):
     def write(self, plan: LoadPlan) -> LoadResult:
         """Write a plan's rows, rejections, catalogue entry and mark; the other step of `load`."""
 
+    def evict(self, member: str) -> int:
+        """End the sessions that another process has here, and undo what they have under way.
+
+        Only for destinations with `Capabilities.evictable`.
+
+        Args:
+            member: as that process gave it to `NamedSessions.name_sessions`.
+
+        Returns:
+            How many were ended.
+
+        Raises:
+            DestinationUnavailableError: some did not end; they may hold locks still.
+        """
+
     def close(self) -> None:
         """Close."""
 
@@ -404,6 +427,14 @@ class Rebuild(Protocol):
 
 class Session(LoadSession, Inspection, Adoption, Rebuild, Protocol):
     """One connection with every part; `Capabilities` says which parts a destination has."""
+
+
+@runtime_checkable
+class NamedSessions(Protocol):
+    """A destination whose sessions tell who opened them, for `Session.evict`."""
+
+    def name_sessions(self, member: str) -> None:
+        """Let the sessions that are opened from now on be those of a member of the cluster."""
 
 
 class Destination(Protocol):

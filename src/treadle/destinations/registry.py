@@ -63,6 +63,20 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
     raise OperatorError(f"no destination is called {scheme!r}; {hint}")
 
 
+def is_exclusive(url: str) -> bool:
+    """Return whether only one process at a time can open the destination of a URL.
+
+    Their drivers are not imported for those that treadle has itself.
+    """
+    scheme = url.partition("://")[0].lower()
+    if scheme == "duckdb" or scheme in POSTGRES_SCHEMES:
+        return scheme == "duckdb"
+    try:
+        return make_destination(url).capabilities.exclusive
+    except OperatorError:
+        return False
+
+
 def _duckdb(url: str) -> Destination:
     from treadle.destinations.duckdb import DuckDBDestination
 

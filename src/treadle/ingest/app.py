@@ -12,6 +12,7 @@ from treadle.clock import read_clock
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.http.authentication import TokenAuthentication
+from treadle.http.stop_notice import StopNotice
 from treadle.ingest import records_endpoint, webhook_endpoint
 from treadle.ingest.acknowledgement import BatchAcceptor
 from treadle.ingest.admission import RequestAdmission
@@ -23,6 +24,7 @@ from treadle.ingest.dry_run import DryRunPlanner, open_anywhere
 from treadle.ingest.endpoint import NotFoundEndpoint, PathEndpoint, RequestHandler, make_route
 from treadle.ingest.fastpath.handler import FastPathHandler
 from treadle.ingest.health_endpoint import IngestHealth
+from treadle.ingest.member_readiness import SILENCE_SECONDS
 from treadle.ingest.push_endpoint import PushEndpoint
 from treadle.ingest.quotas import SourceQuotas
 from treadle.ingest.readiness_endpoint import ALIVE_PATH, READY_PATH, ReadinessEndpoint
@@ -67,6 +69,7 @@ class IngestService:
         metrics_token: str | None = None,
         note_push: Callable[[int, int, int, float], None] | None = None,
         stale_seconds: float = 0.0,
+        drain: StopNotice | None = None,
     ) -> None:
         """Build the endpoints; nothing runs before `start`. The caller closes store and log.
 
@@ -91,6 +94,7 @@ class IngestService:
                 the store.
             note_push: see `BatchAcceptor`.
             stale_seconds: see `TokenCache`.
+            drain: announced when the server is told to stop.
         """
         self.token_cache = TokenCache(
             store, clock, stale_seconds=stale_seconds, is_open=make_source_check(log)
@@ -104,7 +108,7 @@ class IngestService:
             find_staleness=self.token_cache.find_staleness,
         )
         self._readiness = readiness = ReadinessEndpoint(
-            health, store, metrics_token, self.token_cache.add_use
+            health, store, metrics_token, self.token_cache.add_use, drain or StopNotice()
         )
         receipts = make_receipt_codec(store.installation_id, log)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
@@ -178,6 +182,10 @@ class IngestService:
         self.fast_path = FastPathHandler(
             admission, acceptor, self.endpoints, count_answer, keep_refusal
         )
+
+    async def find_obstacle(self) -> str | None:
+        """Return why no data was taken a moment ago; None where it was, or nobody sent any."""
+        return self.token_cache.find_staleness() or self._health.find_failure(SILENCE_SECONDS)
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""

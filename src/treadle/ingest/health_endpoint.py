@@ -117,6 +117,10 @@ class IngestHealth:
         """Note that the log took data."""
         self._failure = None
 
+    def find_failure(self, seconds: float) -> str | None:
+        """Return what the last append met; None where it went well, or was longer ago."""
+        return self._failure if self.monotonic() - self._failed_at < seconds else None
+
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown()

@@ -19,7 +19,9 @@ from treadle.errors import TreadleError
 from treadle.http.authentication import matches_token, read_bearer_token
 from treadle.http.headers import read_peer, select_headers
 from treadle.http.responses import JsonResponse
+from treadle.http.stop_notice import StopNotice
 from treadle.ingest.health_endpoint import LOOK_SECONDS_MAX, IngestHealth, ServerLook
+from treadle.ingest.member_readiness import STOPPING
 from treadle.store.model import ConfiguredDestination, TroubledTable
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
@@ -71,12 +73,14 @@ class ReadinessEndpoint:
         store: knows tokens, destinations and tables.
         metrics_token: of the settings; None for none.
         count_use: counts a use of a token, by its id and the address of the client.
+        drain: announced when the server is told to stop.
     """
 
     health: IngestHealth
     store: Store
     metrics_token: str | None = None
     count_use: Callable[[int, str | None], None] = lambda token_id, origin: None
+    drain: StopNotice = field(default_factory=StopNotice)
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="readiness")
     )
@@ -86,8 +90,13 @@ class ReadinessEndpoint:
         return JsonResponse(ALIVE, 200, UNCACHED)
 
     async def get_ready(self, request: Request) -> Response:
-        """Answer 200 while the log takes data, 503 while it does not, each with what is wrong."""
+        """Answer 200 while the log takes data, 503 while it does not, each with what is wrong.
+
+        A server that is about to stop is not ready either.
+        """
         seen = await self.health.look()
+        if self.drain.announced:
+            seen = ServerLook(STOPPING, seen.trouble, seen.counts)
         viewer = await self._find_viewer(request)
         details = None
         if viewer is not None:

@@ -113,6 +113,7 @@ class CommitRecovery:
         found: Mapping[TableKey, CommittedOffset],
         reader: LogReader,
         sources: Container[int],
+        is_ours: Callable[[TableKey], bool] = lambda key: True,
     ) -> None:
         """Record loads that were committed but not recorded; tell the log where tables stand.
 
@@ -120,12 +121,16 @@ class CommitRecovery:
             found: what the destination has committed.
             reader: of the log.
             sources: those that load into this destination.
+            is_ours: returns whether this process has the unit of a table. Another one may be in the
+                middle of a load of those that it has not.
         """
         recorded = {
             (status.source_id, status.table_name): status.loaded
             for status in self.store.tables.list_statuses()
         }
         for key, held in found.items():
+            if not is_ours(key):
+                continue
             if held.position > recorded.get(key, -1) and held.report:
                 kept = decode_planned_report(held.report)
                 failpoint.reach("loader.recover")

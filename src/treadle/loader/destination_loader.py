@@ -9,6 +9,9 @@ operator.
 The supervisor's thread sends commands and never waits for an answer, so no destination can hold it
 up. It reads four things besides: `claimed_tables`, `answered_moves`, `identity`, and since when the
 destination has not answered.
+
+Other processes may load other tables of the destination. Which tables are whose is said by units
+(`DestinationShare`). With a new one the destination is asked first what it has committed.
 """
 
 import gc
@@ -23,13 +26,16 @@ from functools import partial
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from treadle import failpoint
 from treadle.clock import read_monotonic
+from treadle.counting import count_noun
 from treadle.destinations.file_check import check_file
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import (
     CommittedOffset,
     Destination,
     DestinationUnavailableError,
+    NamedSessions,
     Session,
 )
 from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
@@ -49,9 +55,9 @@ from treadle.loader.commands import (
     TakeRequests,
 )
 from treadle.loader.commit_recovery import CommitRecovery
+from treadle.loader.destination_share import DestinationShare
 from treadle.loader.execution import LoadExecutor
 from treadle.loader.hold_watch import HoldWatch
-from treadle.loader.lease import DestinationLease
 from treadle.loader.load_texts import describe_source
 from treadle.loader.pipeline import (
     GroupLimits,
@@ -113,7 +119,7 @@ class LoaderDependencies:
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
         report_position: tells the log how far a table is loaded.
-        lease: of this destination.
+        share: the units of this destination that this process has.
         priority: of the loader at a destination that one process at a time can open; None where
             nobody else opens it.
         note_load: called with each load that was committed and recorded.
@@ -132,7 +138,7 @@ class LoaderDependencies:
     clock: Callable[[], int]
     new_id: Callable[[], str]
     report_position: Callable[[TableKey, int], None]
-    lease: DestinationLease
+    share: DestinationShare
     priority: LoaderPriority | None = None
     note_load: Callable[[LoadReport], None] = lambda load: None
     place: str = ""
@@ -192,14 +198,13 @@ class DestinationLoader:
         self._hurried: dict[TableKey, int] = {}
         """Tables that somebody wants loaded, and until when that holds."""
 
-        self.answered_moves: frozenset[MoveKey] = frozenset()
-        """Those of `ask_offsets` for which the destination has answered, and what it has committed
-        was recorded and reported. Replaced as a whole: the supervisor's thread reads it."""
+        self._answered: frozenset[MoveKey] = frozenset()
+        """Replaced as a whole: the supervisor's thread reads it."""
 
         self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
         """When the destination may be tried again, under the key `_all_tables`."""
         self._all_tables: TableKey = (destination_id, "")
-        self._claims = TableClaims(self._receive)
+        self._claims = TableClaims(self._receive, dependencies.share.may_begin)
         self._wait = AnswerWait(dependencies.clock)
 
     # --- for the supervisor's thread --------------------------------------------------------------
@@ -221,6 +226,22 @@ class DestinationLoader:
         # In this order: a load that is committed is pending before its table is no longer claimed.
         claimed = self._claims.tables
         return claimed.union(self._reporting.pending_tables, self._recovery.uncertain)
+
+    @property
+    def answered_moves(self) -> frozenset[MoveKey]:
+        """Return those of `ask_offsets` for which the destination has answered.
+
+        What it has committed of the units of this process was recorded and reported. With a unit
+        that came since it has to be asked again.
+        """
+        # In this order: the answers are forgotten before further units are open.
+        answered = self._answered
+        return frozenset() if self._dependencies.share.is_stale else answered
+
+    @property
+    def share(self) -> DestinationShare:
+        """Return the units of the destination that this process has."""
+        return self._dependencies.share
 
     def assign_sources(
         self, sources: Mapping[int, Source], quotas: Mapping[int, SourceQuota] | None = None
@@ -329,8 +350,10 @@ class DestinationLoader:
                     )
                     for backlog in chosen:
                         self._hurried.pop((backlog.source_id, backlog.table_name), None)
-                todo = chosen or has_open_ends or not self._is_tried
-                if not todo or not self._pauses.may_retry(self._all_tables, now):
+                is_untried = not self._is_tried and not self.share.is_empty
+                todo = chosen or has_open_ends or is_untried
+                may_try = self._pauses.may_retry(self._all_tables, now)
+                if not todo or not may_try or not self.share.is_current:
                     is_busy = bool(self._backlogs or todo or self._hurried)
                     self._receive(POLL_SECONDS if is_busy else REST_SECONDS)
                     continue
@@ -366,7 +389,7 @@ class DestinationLoader:
                         # Somebody else may have committed offsets there since.
                         self._recovery.forget_offsets()
                     self._asked = moves
-                    self.answered_moves &= moves
+                    self._answered &= moves
                 case TakeRequests():
                     pass  # they are taken in the round that begins with this
                 case RetireLoader():
@@ -400,6 +423,8 @@ class DestinationLoader:
     def _open(self) -> _OpenParts:
         its = self._dependencies
         destination = its.open_destination()
+        if destination.capabilities.evictable and isinstance(destination, NamedSessions):
+            destination.name_sessions(its.share.member_id)
         reader = its.open_reader()
         pipeline = LoadPipeline(
             reader,
@@ -411,11 +436,12 @@ class DestinationLoader:
             ThreadPoolExecutor(1, thread_name_prefix=f"{self._thread.name}-prepare"),
             GroupLimits() if destination.capabilities.transactional_ddl else GroupLimits(steps=1),
             its.store.installation_id,
+            self._may_read,
         )
         steps = StepLoader(
             LoadExecutor(
                 partial(get_log_id, reader),
-                its.lease,
+                its.share,
                 its.clock,
                 its.new_id,
                 self._reporting.describe,
@@ -424,7 +450,7 @@ class DestinationLoader:
             self._wait,
             self._recovery,
             self._reporting,
-            its.lease,
+            its.share,
             its.clock,
             its.new_id,
         )
@@ -451,7 +477,7 @@ class DestinationLoader:
         try:
             self._reporting.flush()  # what could not be recorded in the last round
             parts = self._parts or self._open()
-            self._answer_for_missing_file(parts)
+            self._answer_unasked(parts)
             if backlogs or self._recovery.uncertain or self._asked - self.answered_moves:
                 until = None if round_us is None else clock() + round_us
                 self._load_round(parts, backlogs, until)
@@ -485,14 +511,25 @@ class DestinationLoader:
             # An error holds, in a cycle, all that was being loaded when it came up.
             gc.collect()
 
-    def _answer_for_missing_file(self, parts: _OpenParts) -> None:
-        """Answer what is asked of a file that no load has made yet; to open it would make it."""
-        if self._asked <= self.answered_moves or self._recovery.uncertain:
+    def _may_read(self, key: TableKey) -> bool:
+        """Return whether a table may be read: its unit is held, and was when offsets were read."""
+        return self.share.is_open(key)
+
+    def _answer_unasked(self, parts: _OpenParts) -> None:
+        """Answer what need not be asked of the destination.
+
+        That is a file that no load has made yet: to open it would make it. And a destination of
+        which other processes have all tables knows nothing of this one.
+        """
+        if self.share.is_empty:
+            self._recovery.uncertain = {}  # who has the tables now asks for them
+        elif self._recovery.uncertain:
             return
-        file = parts.destination.file
-        if file is None or file.exists():
-            return
-        self.answered_moves |= self._asked
+        else:
+            file = parts.destination.file
+            if file is None or file.exists():
+                return
+        self._answered |= self._asked
 
     def _load_round(
         self, parts: _OpenParts, backlogs: Sequence[TableBacklog], until: int | None
@@ -504,7 +541,6 @@ class DestinationLoader:
             backlogs: to begin with.
             until: when no further load is begun, microseconds since 1970; None for never.
         """
-        self._dependencies.lease.fence()
         self._wait.begin()
         with self._open_session(parts.destination) as session:
             self._fetch_offsets(parts, session)
@@ -513,7 +549,8 @@ class DestinationLoader:
             parts.pipeline.begin_round(LoadRound(backlogs, history, until))
             skipped: frozenset[TableKey] = frozenset()
             try:
-                while not self._is_stopped:
+                # With a further unit the destination is asked anew, in the next round.
+                while not self._is_stopped and not self.share.is_stale:
                     group = parts.pipeline.take_group()
                     if not group:
                         break
@@ -562,9 +599,15 @@ class DestinationLoader:
 
     def _fetch_offsets(self, parts: _OpenParts, session: Session) -> None:
         """Ask the destination what it has committed, if that is not known."""
-        asked = self._asked
-        if self._recovery.offsets is not None and asked <= self.answered_moves:
+        asked, share = self._asked, self.share
+        is_known = self._recovery.offsets is not None and not share.is_stale
+        if is_known and asked <= self.answered_moves:
             return
+        if share.is_stale:
+            self._recovery.forget_offsets()
+            self._answered = frozenset()
+        self._end_lost_sessions(parts, session)
+        share.open_units()
         found: dict[TableKey, CommittedOffset] = {}
         for reader in list_readers(parts.reader).values():
             found |= session.committed(reader.log_id)
@@ -573,11 +616,29 @@ class DestinationLoader:
         try:
             self._claims.hold((self._all_tables,))
             told = {source_id for source_id, _ in asked}.union(self._sources)
-            self._recovery.recover(found, parts.reader, told)
+            self._recovery.recover(found, parts.reader, told, share.is_open)
             # After the reports. What is asked meanwhile is asked of the destination again.
-            self.answered_moves |= asked & self._asked
+            self._answered |= asked & self._asked
         finally:
             self._claims.release()
+
+    def _end_lost_sessions(self, parts: _OpenParts, session: Session) -> None:
+        """End the sessions of the loaders that had units of this process and were lost.
+
+        One that was stopped in the middle of a load keeps its locks, and one on a machine that
+        vanished keeps them until the server notices. What it has under way is undone with them.
+        """
+        for member_id in self.share.list_lost():
+            if parts.destination.capabilities.evictable:
+                failpoint.reach("share.before-evict")
+                count = session.evict(member_id)
+                if count:
+                    logger.warning(
+                        "ended %s of a lost loader at %s",
+                        count_noun(count, "session", "sessions"),
+                        self.identity,
+                    )
+            self.share.note_ended(member_id)
 
 
 def name_source(sources: Mapping[int, Source], source_id: int) -> str:

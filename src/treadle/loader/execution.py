@@ -8,8 +8,8 @@ from treadle import failpoint
 from treadle.destinations.planning import execute_accepted, plan_with_session
 from treadle.destinations.protocol import LoadResult, Session
 from treadle.loader.chunk import EntryChunk
+from treadle.loader.destination_share import DestinationShare
 from treadle.loader.kept_columns import ColumnWatch
-from treadle.loader.lease import DestinationLease
 from treadle.loader.load_report import (
     PlannedReport,
     complete_report,
@@ -31,14 +31,14 @@ class LoadExecutor:
 
     Attributes:
         find_log_id: source id -> the id of the log that its steps are from.
-        lease: of the destination.
+        share: has the fences of the units.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
         describe: names a table to the operator.
     """
 
     find_log_id: Callable[[int], str]
-    lease: DestinationLease
+    share: DestinationShare
     clock: Callable[[], int]
     new_id: Callable[[], str]
     describe: Callable[[TableKey], str] = describe_table
@@ -132,7 +132,8 @@ class LoadExecutor:
 
     def _make_offset(self, chunk: EntryChunk) -> OffsetCommit:
         log_id = self.find_log_id(chunk.key[0])
-        return OffsetCommit(log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())
+        fence = self.share.get_fence(chunk.key)
+        return OffsetCommit(log_id, *chunk.key, chunk.after, chunk.last, fence)
 
     def _plan_report(
         self,

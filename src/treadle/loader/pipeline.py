@@ -109,6 +109,8 @@ class LoadPipeline:
         thread: the pipeline's thread.
         group_limits: which steps come together.
         installation_id: of the store that knows the sources.
+        may_read: returns whether a table is open to this process (`DestinationShare.is_open`);
+            None where all are.
     """
 
     reader: LogReader
@@ -120,6 +122,7 @@ class LoadPipeline:
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     group_limits: GroupLimits = GroupLimits()
     installation_id: str = ""
+    may_read: Callable[[TableKey], bool] | None = None
 
     # Of the destination's thread:
     _following: "Future[StepGroup] | None" = None
@@ -264,6 +267,9 @@ class LoadPipeline:
         progress: Mapping[TableKey, RoundProgress],
         now: int,
     ) -> Sequence[TableBacklog]:
+        may_read = self.may_read
+        if may_read is not None:
+            backlogs = [one for one in backlogs if may_read((one.source_id, one.table_name))]
         return select_due(
             backlogs,
             self._sources,

@@ -1,5 +1,6 @@
 """Loads prepared steps under a claim, and keeps what became of each table."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,14 +14,16 @@ from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.commit_recovery import CommitRecovery
+from treadle.loader.destination_share import DestinationShare
 from treadle.loader.execution import LoadExecutor
-from treadle.loader.lease import DestinationLease
 from treadle.loader.load_report import build_failure_report
 from treadle.loader.pipeline import PreparedStep, StepGroup
 from treadle.loader.reporting import LoadReporting, PendingReport
 from treadle.loader.schedule import LoadHistory, RetrySchedule, TableKey
 from treadle.loader.table_claims import TableClaims
 from treadle.store.model import LoadReport
+
+logger = logging.getLogger("treadle.loader")
 
 
 @dataclass(slots=True)
@@ -35,7 +38,7 @@ class StepLoader:
         wait: for the destination.
         recovery: is told what is committed, and of which load that is not known.
         reporting: records loads and failures.
-        lease: of the destination.
+        share: is told of a fence that was overtaken.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
         note_load: called with the entries and the report of each load that was recorded; None for
@@ -47,7 +50,7 @@ class StepLoader:
     wait: AnswerWait
     recovery: CommitRecovery
     reporting: LoadReporting
-    lease: DestinationLease
+    share: DestinationShare
     clock: Callable[[], int]
     new_id: Callable[[], str]
     note_load: Callable[[EntryChunk, LoadReport], None] | None = None
@@ -105,14 +108,11 @@ class StepLoader:
         """Load steps in one transaction; None when they have to be loaded alone."""
         try:
             return self.executor.load_group(session, group)
-        except FencedError as error:
-            self.lease.invalidate()
-            raise RetriableError(str(error)) from error
         except CommitUnknownError:
             for chunk, _, _ in group:
                 self.recovery.add_uncertain(chunk.key, chunk.last)
             raise
-        except PlanOutdatedError:
+        except (PlanOutdatedError, FencedError):
             return None
         except RetriableError:
             raise
@@ -137,8 +137,12 @@ class StepLoader:
             self.recovery.advance_offset(chunk.key, chunk.last)
             self.reporting.record([report])
         except FencedError as error:
-            self.lease.invalidate()
-            raise RetriableError(str(error)) from error
+            # Nothing is wrong with the table: another loader has it now, or will say otherwise.
+            logger.info("%s: %s", self.reporting.describe(chunk.key), error)
+            self.share.report_overtaken(chunk.key, error.held)
+            self.recovery.forget_offsets()
+            self._retries.add_failure(chunk.key, self.clock())
+            return False
         except (OperatorError, PlanOutdatedError) as error:
             # The load may have been committed before this came up.
             self.recovery.forget_offsets()

@@ -15,23 +15,30 @@ class TableClaims:
         tables: those that are claimed; a table named `` stands for all.
     """
 
-    def __init__(self, receive_sources: Callable[[], Container[int]]) -> None:
+    def __init__(
+        self,
+        receive_sources: Callable[[], Container[int]],
+        may_begin: Callable[[TableKey], bool] = lambda key: True,
+    ) -> None:
         """Claim nothing yet.
 
         Args:
             receive_sources: receives the commands that wait, and returns the sources that load
                 into the destination then.
+            may_begin: returns whether this process has the unit of a table. It is asked after the
+                table is claimed, as the sources are.
         """
         self.tables: frozenset[TableKey] = frozenset()
         self._receive_sources = receive_sources
+        self._may_begin = may_begin
 
     def claim(self, keys: Iterable[TableKey]) -> bool:
-        """Claim tables if the sources of all still load here; return whether they do."""
+        """Claim tables if all may be loaded here still; return whether they are claimed."""
         # They are claimed before the commands are received. Whoever takes a source away sends the
         # command first and then looks at the claims: either it finds this claim, or the command
         # is received here.
         sources = self.hold(keys)
-        if all(source_id in sources for source_id, _ in self.tables):
+        if all(key[0] in sources and self._may_begin(key) for key in self.tables):
             return True
         self.release()
         return False

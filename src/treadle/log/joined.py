@@ -224,6 +224,10 @@ class JoinedAppender(JoinedLogs[LogAppender]):
             return None
         return next(iter(refusals), "no log is available now")
 
+    def find_silence(self) -> float:
+        """Return for how many seconds no log has answered; all of them are asked."""
+        return min((one.find_silence() for one in [*self._parts.values()]), default=0.0)
+
     async def aclose(self) -> None:
         """Finish the appends that were begun, then close all."""
         for appender in self._parts.values():

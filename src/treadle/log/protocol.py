@@ -338,6 +338,14 @@ class LogAppender(Protocol):
         """Return why the log takes nothing now; None when it does. Any thread may ask."""
         return None
 
+    def find_silence(self) -> float:
+        """Return for how many seconds the log has not answered, 0 while it does; for any thread.
+
+        A log on another machine is asked in the next moment, also where nothing is appended, so
+        that the next call knows. Who asks does so about once a second.
+        """
+        return 0.0
+
     async def aclose(self) -> None:
         """Finish the appends that were begun, then close."""
 

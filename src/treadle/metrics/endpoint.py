@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Final, TypeVar
 
 from starlette.requests import Request
@@ -21,6 +21,7 @@ from treadle.metrics.families import (
     CONTENT_TYPE,
     DestinationSnapshot,
     HookSnapshot,
+    MemberLabels,
     MetricsSnapshot,
     ProcessSnapshot,
     QuotaSnapshot,
@@ -136,6 +137,9 @@ class MetricsEndpoint:
         hosts: the names under which the server may be asked.
         version: of treadle.
         clock: microseconds since 1970.
+        member: what tells this member from others; None where it is alone.
+        shows_tables: the figures of the store and the log are given, too. In a cluster they are the
+            same for all members, and those that answer the Connect API give them.
         monotonic: seconds.
     """
 
@@ -153,6 +157,8 @@ class MetricsEndpoint:
     hosts: AllowedHosts
     version: str
     clock: Callable[[], int]
+    member: MemberLabels | None = None
+    shows_tables: bool = True
     monotonic: Callable[[], float] = time.monotonic
     _reader: LogReader | None = None
     _snapshot: MetricsSnapshot | None = None
@@ -218,9 +224,7 @@ class MetricsEndpoint:
         began = self.monotonic()
         if self._snapshot is None or began - self._looked_at >= self._fresh_seconds:
             try:
-                if self._reader is None:
-                    self._reader = self.open_reader()
-                self._snapshot = self._take_snapshot(self._reader)
+                self._snapshot = self._take_snapshot()
             except RetriableError:
                 if self.token_age is None or account_id is not None:
                     raise
@@ -238,7 +242,22 @@ class MetricsEndpoint:
             answer = self._answers[account_id] = render_metrics(seen)
         return answer
 
-    def _take_snapshot(self, reader: LogReader) -> MetricsSnapshot:
+    def _take_snapshot(self) -> MetricsSnapshot:
+        """Return what the processes of this server counted, and the rest where it is given."""
+        seen = replace(self._take_partial(), is_partial=False)
+        if self.shows_tables:
+            if self._reader is None:
+                self._reader = self.open_reader()
+            return self._add_tables(seen, self._reader)
+        names = {s.id: s for s in self.store.sources.list_sources() if s.deleted_at is None}
+        used = [
+            replace(one, limits={}, tables=None, waiting_bytes=None)
+            for one in self.usage.take_snapshots(names, {})
+        ]
+        return replace(seen, quotas=used, log_used=None, log_free=None)
+
+    def _add_tables(self, seen: MetricsSnapshot, reader: LogReader) -> MetricsSnapshot:
+        """Return a snapshot with the figures of store and log."""
         # The log before the store: marks of the log say less than the store, never more. So what a
         # load takes between the two questions is counted as waiting no more.
         backlog = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
@@ -279,9 +298,8 @@ class MetricsEndpoint:
             )
         space = reader.statistics.measure_space()
         published_at, publish_failing = self.read_publication() or (None, None)
-        return MetricsSnapshot(
-            now=self.clock(),
-            version=self.version,
+        return replace(
+            seen,
             tables=tables,
             destinations=[
                 DestinationSnapshot(
@@ -300,12 +318,8 @@ class MetricsEndpoint:
             hooks=self._take_hook_snapshots(),
             log_used=space.used_bytes,
             log_free=space.free_bytes,
-            counts=self.counts(),
-            durations=self.durations(),
-            processes=self.list_processes(),
             published_at=published_at,
             publish_failing=publish_failing,
-            token_age=None if self.token_age is None else self.token_age(),
         )
 
     def _take_partial(self) -> MetricsSnapshot:
@@ -316,6 +330,7 @@ class MetricsEndpoint:
             counts=self.counts(),
             durations=self.durations(),
             processes=self.list_processes(),
+            member=self.member,
             token_age=None if self.token_age is None else self.token_age(),
             is_partial=True,
         )

@@ -59,8 +59,8 @@ class QuotaSnapshot:
         limits: quota -> the most; those without a bound are left out.
         used: rate -> all that was ever used.
         refused: quota -> how many requests were refused for it.
-        tables: that ever had a record.
-        waiting_bytes: of records that are not loaded yet.
+        tables: that ever had a record; None where another member tells.
+        waiting_bytes: of records that are not loaded yet; None as above.
         above_part: its records take up more of the log than its part.
         account_id: the account of the source.
     """
@@ -70,8 +70,8 @@ class QuotaSnapshot:
     limits: Mapping[str, int]
     used: Mapping[str, int]
     refused: Mapping[str, int]
-    tables: int
-    waiting_bytes: int
+    tables: int | None
+    waiting_bytes: int | None
     above_part: bool
     account_id: int = 0
 
@@ -125,6 +125,19 @@ class ProcessSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberLabels:
+    """What tells a member from others.
+
+    Attributes:
+        name: of the member.
+        roles: as the setting names them.
+    """
+
+    name: str
+    roles: str
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
     """All figures at one time.
 
@@ -136,6 +149,7 @@ class MetricsSnapshot:
         published_at: when the copy for readers was begun, seconds since 1970; None without one.
         publish_failing: no newer one can be made; None where none is to be made.
         account_id: the only account that it is about; None for the whole server.
+        member: that gives the figures; None where it is alone.
         token_age: seconds since the store told the worker that answers which tokens are valid; None
             where the store is a file.
         is_partial: the store or the log is away: it has what the server counts by itself alone.
@@ -147,7 +161,7 @@ class MetricsSnapshot:
     destinations: Sequence[DestinationSnapshot] = ()
     quotas: Sequence[QuotaSnapshot] = ()
     hooks: Sequence[HookSnapshot] = ()
-    log_used: int = 0
+    log_used: int | None = 0
     log_free: int | None = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     durations: Mapping[str, int] = field(default_factory=dict)
@@ -155,6 +169,7 @@ class MetricsSnapshot:
     published_at: float | None = None
     publish_failing: bool | None = None
     account_id: int | None = None
+    member: MemberLabels | None = None
     token_age: float | None = None
     is_partial: bool = False
 
@@ -214,6 +229,12 @@ def build_families(seen: MetricsSnapshot) -> Iterator[Metric]:
     build = GaugeMetricFamily("treadle_build_info", "1, with the version.", labels=("version",))
     build.add_metric((seen.version,), 1)
     yield build
+    if seen.member is not None:
+        member = GaugeMetricFamily(
+            "treadle_member_info", "1, with the member and its roles.", labels=("member", "roles")
+        )
+        member.add_metric((seen.member.name, seen.member.roles), 1)
+        yield member
     if seen.is_partial:
         yield from _build_server_families(seen)
         return
@@ -283,9 +304,11 @@ def _build_quota_families(quotas: Sequence[QuotaSnapshot]) -> Iterator[Metric]:
         for family, values in ((limits, one.limits), (used, one.used), (refusals, one.refused)):
             for quota, value in values.items():
                 family.add_metric((*labels, quota), value)
-        tables.add_metric(labels, one.tables)
-        waiting.add_metric(labels, one.waiting_bytes)
-        above.add_metric(labels, one.above_part)
+        if one.tables is not None:
+            tables.add_metric(labels, one.tables)
+        if one.waiting_bytes is not None:
+            waiting.add_metric(labels, one.waiting_bytes)
+            above.add_metric(labels, one.above_part)
     yield from (limits, used, refusals, tables, waiting, above)
 
 
@@ -330,7 +353,7 @@ def _build_hook_families(seen: MetricsSnapshot) -> Iterator[Metric]:
 
 
 def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
-    if not seen.is_partial:
+    if seen.log_used is not None and not seen.is_partial:
         yield GaugeMetricFamily(
             "treadle_log_bytes", "Bytes that the log holds.", value=seen.log_used
         )

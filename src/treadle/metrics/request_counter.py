@@ -48,6 +48,7 @@ _PREFIXES: Final = (
     ("/v4/", "control"),
     ("/v3/", "control"),
     ("/notifications/", "control"),
+    ("/v1/ready", "health"),
     ("/v1/", "control"),
     ("/metrics", "metrics"),
     ("/healthz", "health"),

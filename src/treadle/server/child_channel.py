@@ -2,7 +2,8 @@
 
 The supervisor writes the settings to a child's standard input. The child writes "ready" to its
 standard output. The end of its standard input tells the child that the supervisor is gone. A worker
-writes "wake desk", and then the desk is started, or finds a line break in its standard input.
+writes "wake desk", and then the desk is started, or finds a line break in its standard input. It
+reads "drain" there when the server is about to stop. A child that writes "end" stops the server.
 """
 
 import contextlib
@@ -89,13 +90,32 @@ def wake_child(name: str) -> None:
         os.write(out, f"wake {name}\n".encode())
 
 
-def call_when_orphaned(stop: Callable[[], None], wake: Callable[[], None] = lambda: None) -> None:
-    """Start a thread that calls `stop` when the supervisor is gone, and `wake` when it says so."""
+def end_server() -> None:
+    """Have the supervisor stop all of its children, and end with exit code 2."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), b"end\n")
+
+
+def call_when_orphaned(
+    stop: Callable[[], None],
+    wake: Callable[[], None] = lambda: None,
+    drain: Callable[[], None] = lambda: None,
+) -> None:
+    """Start a thread that calls a function when the supervisor says so.
+
+    Args:
+        stop: called when the supervisor is gone.
+        wake: called when there is something to do for this process.
+        drain: called when the server is about to stop.
+    """
 
     def watch() -> None:
         # Not through sys.stdin, whose lock this thread would hold when the interpreter ends.
-        while os.read(sys.stdin.fileno(), 1 << 16):
-            wake()
+        while said := os.read(sys.stdin.fileno(), 1 << 16):
+            if b"drain" in said:
+                drain()
+            else:
+                wake()
         logger.error("the supervisor is gone; stopping")
         stop()
 

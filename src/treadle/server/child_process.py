@@ -55,7 +55,7 @@ def run_child() -> int:
         else:
             from treadle.server.loader_process import run_loader
 
-            run_loader(config)
+            run_loader(config, name)
     except TreadleError as error:
         logger.error("%s", error)  # noqa: TRY400 - one sentence for the operator, no traceback
         return 2

@@ -13,6 +13,7 @@ from treadle.courier.carrier import Carrier, run_carriers
 from treadle.courier.hook_carrier import HookCarrier
 from treadle.http.outbound_url import OutboundRules
 from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.server.courier_turn import TurnCarrier, start_turn
 from treadle.server.errand_watch import await_rest
 from treadle.server.factories import follow_store_clock, open_store
 from treadle.server.mail_carriers import make_mail_carrier
@@ -68,7 +69,7 @@ def run_courier(config: Config) -> None:
     follow_store_clock(store)
     gc.freeze()
     gc.enable()
-    if config.smtp_url is None:  # with it, the courier also looks for problems
+    if config.smtp_url is None and not config.in_cluster:  # otherwise it has other tasks, too
         resting = threading.Thread(
             target=_stop_when_idle, args=(store, stop), name="rest", daemon=True
         )
@@ -78,12 +79,20 @@ def run_courier(config: Config) -> None:
         from treadle.server.telemetry import start_exporter
 
         exporter = start_exporter(config, "courier")
-    run_carriers(
-        make_carriers(config, store, exporter),
-        stop,
-        clock.read_clock,
-        finish_seconds=FINISH_SECONDS,
-    )
+    carriers = make_carriers(config, store, exporter)
+    watches: list[threading.Thread] = []
+    turn = None
+    if config.in_cluster:
+        from treadle.server.watches import start_watches  # on one machine the loader does it
+
+        turn = start_turn(config, store, clock.read_clock())
+        carriers = [TurnCarrier(one, turn.is_mine) for one in carriers]
+        watches = start_watches(config, store, stop)
+    run_carriers(carriers, stop, clock.read_clock, finish_seconds=FINISH_SECONDS)
+    if turn is not None:
+        turn.close()
+    for watch in watches:
+        watch.join(FINISH_SECONDS)
     if exporter is not None:
         exporter.close()
     store.close()

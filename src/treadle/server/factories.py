@@ -1,8 +1,11 @@
 """Opens what several processes, and commands beside a server, have in common."""
 
+import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from treadle import clock
@@ -70,6 +73,21 @@ def follow_store_clock(store: Store) -> None:
         daemon=True,
     )
     following.start()
+
+
+def name_place(config: Config) -> str:
+    """Return what tells this server from every other that may use the same store.
+
+    It is the setting `member`, if that is set. The data folder is locked by the server, and the
+    rest tells machines apart: with the number of the boot also those that have one name by mistake.
+    """
+    if config.member is not None:
+        return config.member
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = f"{uuid.getnode():x}"
+    return f"{socket.gethostname()}:{boot}:{config.data}"
 
 
 def make_destination_opener(config: Config) -> Callable[[ConfiguredDestination], Destination]:

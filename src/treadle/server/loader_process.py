@@ -1,55 +1,42 @@
 """The loader process: loads accepted records into the destinations."""
 
 import signal
-import socket
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from treadle import clock
-from treadle.config import Config, mask_password
+from treadle.config import LOADERS_MAX, Config, mask_password
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.series_sampler import SeriesSampler
-from treadle.loader.spell_recorder import SpellRecorder
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
-from treadle.log.protocol import LogReader
 from treadle.log.registry import make_quota, open_reader
 from treadle.metrics.histograms import LOAD_SECONDS, DurationHistogram
-from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
-from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
-from treadle.server.errand_watch import wake_for_errands
-from treadle.server.factories import follow_store_clock, make_quota_table, open_store
+from treadle.server.child_channel import call_when_orphaned, end_server, report_ready
+from treadle.server.factories import (
+    follow_store_clock,
+    make_quota_table,
+    name_place,
+    open_store,
+)
+from treadle.server.loader_names import FIRST_LOADER, name_loader
 from treadle.server.log_keeping import start_keeping
 from treadle.server.publication import FileTask, make_file_releaser, make_publisher
-from treadle.shared_counters import SharedCounters, sum_counters
-from treadle.shared_rows import SharedRows
+from treadle.server.watches import make_sampler, start_loader_watches
+from treadle.shared_counters import SharedCounters
+from treadle.shared_rows import SharedRows, remove_rows
 from treadle.store.store import Store
-from treadle.traces.refusal_file import read_counts
-from treadle.traces.refusals import merge_counts
-from treadle.traces.series_file import SeriesWriter
-from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
-from treadle.tracking.problem_kinds import FoundProblem
 
 
-def make_sampler(config: Config, store: Store) -> SeriesSampler:
-    """Make what keeps figures over time."""
-    return SeriesSampler(
-        read_totals=lambda: {one.source_id: one for one in store.tables.list_source_totals()},
-        read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
-        open_writer=lambda: SeriesWriter(config.series_path),
-        clock=clock.read_clock,
-    )
-
-
-def _make_load_histogram(config: Config) -> Callable[[str, float], None]:
+def _make_load_histogram(config: Config, name: str) -> Callable[[str, float], None]:
     """Make what counts how long loads take; the threads of all destinations call it."""
-    board = SharedCounters(config.counters_path, "loader", LOAD_SECONDS.counter_names)
+    board = SharedCounters(config.counters_path, name, LOAD_SECONDS.counter_names)
     durations = DurationHistogram(LOAD_SECONDS, board)
     lock = threading.Lock()
 
@@ -61,7 +48,12 @@ def _make_load_histogram(config: Config) -> Callable[[str, float], None]:
 
 
 def make_loader(
-    config: Config, store: Store, sampler: SeriesSampler | None = None
+    config: Config,
+    store: Store,
+    sampler: SeriesSampler | None = None,
+    name: str = FIRST_LOADER,
+    *,
+    beats: bool = False,
 ) -> LoaderSupervisor:
     """Make the loader.
 
@@ -69,7 +61,10 @@ def make_loader(
         config: the settings.
         store: open; the caller closes it.
         sampler: keeps figures over time; None where nobody asks for them.
+        name: of the process, among those of the server.
+        beats: other loaders may run.
     """
+    is_first = name == FIRST_LOADER
     return LoaderSupervisor(
         store=store,
         open_reader=lambda: open_reader(config, store.logs),
@@ -91,87 +86,93 @@ def make_loader(
         priority=LoaderPriority(config.turns_path),
         quotas=make_quota_table(config),
         board=WaitingBoard(
-            SharedRows(config.counters_path, "loader", WAITING_COLUMNS), make_quota(config)
+            SharedRows(config.counters_path, name, WAITING_COLUMNS), make_quota(config)
         ),
         sampler=sampler,
         show_url=mask_password,
-        note_seconds=_make_load_histogram(config),
+        note_seconds=_make_load_histogram(config, name),
         held_us=int(config.held_seconds * 1_000_000),
         release_file=make_file_releaser(config),
-        # A loader of the same data folder takes over the lease of an earlier one at once. Two can
-        # never run together, because the data folder is locked.
-        place=f"{socket.gethostname()}:{config.data}",
+        place=name_place(config),
+        name=name,
+        beats=beats,
+        on_refused=end_server,
+        tells_local=is_first,
+        # They are of this machine, and one process at a time can open each.
+        loads_files=lambda row: is_first,
     )
 
 
-def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
-    """Make what notes when problems began and ended."""
-    watch = RejectionWatch()
-    opened: list[LogReader] = []
+class ServerDuties:
+    """What a server does once, beside loading: threads of its first loader.
 
-    def find(now: int) -> Sequence[FoundProblem]:
-        if not opened:
-            opened.append(open_reader(config, store.logs))
-        return find_shown_problems(
-            store,
-            opened[0],
-            make_quota(config),
-            watch,
-            now,
-            int(config.load_age_seconds * 1_000_000),
-            merge_counts(read_counts(config.refusals_path, now)),
-            read_server(config.counters_path, config.examinations_path, now),
-        )
+    In a cluster a member with the role control does it, whose console and errands it is for.
 
-    return SpellRecorder(find, config.problems_path, clock.read_clock)
+    Args:
+        config: the settings.
+        store: open.
+        sampler: keeps figures over time.
+        stop: set when they are to end.
+    """
+
+    def __init__(
+        self, config: Config, store: Store, sampler: SeriesSampler, stop: threading.Event
+    ) -> None:
+        self._copying = FileTask()
+        publisher = make_publisher(config, self._copying)
+        self._threads = start_loader_watches(config, store, sampler, stop)
+        if publisher is not None:
+            publishing = threading.Thread(
+                target=publisher.run, args=(stop,), name="publish", daemon=True
+            )
+            publishing.start()
+            self._threads.append(publishing)
+
+    def join(self) -> None:
+        """Wait for their end, but not for ever."""
+        self._copying.close()
+        for thread in self._threads:
+            thread.join(5.0)
 
 
-def run_loader(config: Config) -> None:
-    """Load accepted records until SIGTERM, or until the supervisor is gone."""
+def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
+    """Load accepted records until SIGTERM, or until the supervisor is gone.
+
+    Several such processes share the tables. The first one also does what a server does once.
+
+    Args:
+        config: the settings.
+        name: of the process.
+    """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     call_when_orphaned(stop.set)
 
     store = open_store(config)
     follow_store_clock(store)
-    sampler = make_sampler(config, store)
-    sampling = threading.Thread(target=sampler.run, args=(stop,), name="series", daemon=True)
-    sampling.start()
-    waking = threading.Thread(
-        target=wake_for_errands,
-        args=(store.errands.list_open_kinds, wake_child, stop),
-        name="errands",
-        daemon=True,
-    )
-    waking.start()
-    recorder = make_spell_recorder(config, store)
-    recording = threading.Thread(target=recorder.run, args=(stop,), name="problems", daemon=True)
-    recording.start()
-    keeping = start_keeping(config, store, stop)
-    loader = make_loader(config, store, sampler)
+    duties = None
+    sampler = None
+    keeping = None
+    if name == FIRST_LOADER:
+        for number in range(config.loaders + 1, LOADERS_MAX + 1):  # of an earlier start
+            remove_rows(config.counters_path, name_loader(number), WAITING_COLUMNS)
+        keeping = start_keeping(config, store, stop)
+        if not config.in_cluster:
+            sampler = make_sampler(config, store)
+            duties = ServerDuties(config, store, sampler, stop)
+    beats = config.loaders > 1 or config.store is not None
+    loader = make_loader(config, store, sampler, name, beats=beats)
     exporter = None
     if config.otel_endpoint is not None:
         from treadle.server.telemetry import make_load_teller, start_exporter
 
         exporter = start_exporter(config, "loader")
         loader.note_entries = make_load_teller(exporter, config.otel_percent / 100)
-    copying = FileTask()
-    publisher = make_publisher(config, copying)
-    publishing = None
-    if publisher is not None:
-        publishing = threading.Thread(
-            target=publisher.run, args=(stop,), name="publish", daemon=True
-        )
-        publishing.start()
     loader.run(stop, report_ready)
     if exporter is not None:
         exporter.close()
-    copying.close()
-    if publishing is not None:
-        publishing.join(5.0)
-    sampling.join(5.0)
-    waking.join(5.0)
-    recording.join(5.0)
+    if duties is not None:
+        duties.join()
     if keeping is not None:
         keeping.join(5.0)
     store.close()

@@ -11,12 +11,15 @@ from functools import partial
 
 from treadle.certificate import load_certificate
 from treadle.config import Config, OperatorWarning
+from treadle.config.roles import MemberRole
 from treadle.data_lock import take_lock
 from treadle.folder_move import refuse_moved_folder
 from treadle.logging_setup import reopen_log_file, set_up_logging
 from treadle.server.child_channel import encode_orders
+from treadle.server.cluster_rules import require_cluster_settings
 from treadle.server.file_limit import raise_file_limit
 from treadle.server.listener import ServerListener, open_listener
+from treadle.server.loader_names import name_loader
 from treadle.server.startup_process import StartupProcess, StartupWork
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 from treadle.server_address import remove_address
@@ -78,6 +81,7 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
     config.check_data_folder(found.append)
     for warning in found:
         logger.warning("%s", warning)
+    require_cluster_settings(config)
     if config.tls_cert is not None or config.tls_key is not None:
         load_certificate(config.tls_cert, config.tls_key)  # the workers read it again
     config.make_data_folder()
@@ -91,11 +95,12 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
             try:
                 startup.wait_until_prepared()
                 supervisor = ProcessSupervisor(
-                    _list_child_specs(config, listener.socket.fileno(), lock),
+                    list_child_specs(config, listener.socket.fileno(), lock),
                     startup.announce,
                     # Who starts another server now waits for the end of this one.
                     on_stop=lambda: remove_address(config.lock_path),
                     on_reload=reopen_log_file,
+                    drain_seconds=config.drain_pause,
                 )
                 gc.freeze()
                 gc.enable()
@@ -115,7 +120,8 @@ def _make_startup(config: Config, listener: ServerListener) -> StartupWork:
     return ServerStartup(config, listener, to_person=sys.stdout.isatty())
 
 
-def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSpec]:
+def list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSpec]:
+    """Return the processes that the roles of this server need."""
     orders = encode_orders(config)
 
     def job(
@@ -150,17 +156,38 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
             ),
             environment=WORKER_ENVIRONMENT,
             reloads=config.tls_cert is not None or config.log_file is not None,
+            drains=True,
         )
-        for number in range(1, config.workers + 1)
+        for number in range(1, count_workers(config) + 1)
     ]
     desk = job("desk", "desk", (), 0, "the end of its checks", DESK_STOP_SECONDS)
-    loader = job("loader", "loader", (), 1, "the load it is in", LOADER_STOP_SECONDS)
-    courier = job("courier", "courier", (), 1, "answers of hooks", COURIER_STOP_SECONDS)
-    loader = replace(loader, environment=LOADER_ENVIRONMENT)
-    return [
-        *workers,
-        replace(desk, awaited=False, rests=True),
-        loader,
-        # With a mail server it looks for problems all the time.
-        replace(courier, rests=config.smtp_url is None),
+    loaders = [
+        replace(
+            job(
+                name_loader(number),
+                "loader",
+                (),
+                1,
+                "the load it is in",
+                LOADER_STOP_SECONDS,
+            ),
+            environment=LOADER_ENVIRONMENT,
+        )
+        for number in range(1, config.loaders + 1)
     ]
+    courier = job("courier", "courier", (), 1, "answers of hooks", COURIER_STOP_SECONDS)
+    specs = workers
+    if MemberRole.CONTROL in config.roles:
+        specs.append(replace(desk, awaited=False, rests=True))
+    if MemberRole.LOADER in config.roles:
+        specs += loaders
+    if MemberRole.CONTROL in config.roles:
+        # With a mail server it looks for problems all the time, and in a cluster for errands.
+        rests = config.smtp_url is None and not config.in_cluster
+        specs.append(replace(courier, rests=rests))
+    return specs
+
+
+def count_workers(config: Config) -> int:
+    """Return how many processes answer requests: one where it is asked how it is, and no more."""
+    return 1 if config.roles == {MemberRole.LOADER} else config.workers

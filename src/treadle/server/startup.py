@@ -25,7 +25,8 @@ from treadle.log.registry import (
 )
 from treadle.log.remote_registry import check_remote_log, name_remote_place
 from treadle.log.salvage_report import KnownLog
-from treadle.server.factories import open_store
+from treadle.server.cluster_rules import require_shared_logs
+from treadle.server.factories import name_place, open_store
 from treadle.store.model import Account, DestinationSetter
 from treadle.store.secrets import mint_token
 from treadle.store.store import Store
@@ -163,9 +164,14 @@ def set_up_store(config: Config) -> FirstAccount | None:
     """
     with contextlib.closing(open_store(config)) as store:
         require_durability(config, store)
-        risk = find_clock_risk(read_clock(), store.loads.find_newest_time())
+        risk = find_clock_risk(store.read_time() or read_clock(), store.loads.find_newest_time())
         if risk is not None:
             logger.warning("%s", risk)
+        # The data folder is locked: no process that ran here before is there any more.
+        store.members.forget_place(None if config.store is None else name_place(config))
+        if config.in_cluster:  # accounts and destinations are the store's, not this machine's
+            require_shared_logs(",".join(config.role), store.logs.list_logs())
+            return None
         newcomer = None
         if not store.accounts.list_accounts():
             newcomer = _make_first_account(config, store)

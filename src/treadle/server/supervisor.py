@@ -5,7 +5,11 @@ input of each child. The end of that input tells the child that the supervisor i
 must stop. A child writes the line `ready` to its standard output when it does its work, and the
 line `wake NAME` to have a line break written to the input of the child of that name: there is
 something to do for it. A child that rests is started by that, and ends by itself when it has had
-nothing to do for a while.
+nothing to do for a while. The line `end` stops the whole server: the child found that this release
+may not go on.
+
+Before the children of a server that others may take over from are stopped, they get the line
+`drain`, and go on for a while (`drain_seconds`).
 """
 
 import contextlib
@@ -30,6 +34,12 @@ DRAIN_REPORT_SECONDS = 5.0
 POLL_SECONDS = 2.0
 """The time between two looks at the children. Their deaths, what they say and signals wake the
 supervisor at once."""
+
+DRAIN_LINE = b"drain\n"
+"""What a child gets when the server is about to stop."""
+
+REFUSED_CODE = 2
+"""The exit code of a server that one of its children ended: an operator has to act."""
 
 _SIGNALS = "signals"
 """What the pipe of signals is called among the names of children."""
@@ -79,6 +89,7 @@ class ChildSpec:
         awaited: the server is not ready before it.
         rests: it is started when somebody wakes it. When it ends with exit code 0 it rests, and is
             not started again before somebody wakes it.
+        drains: it is told before it is stopped.
     """
 
     name: str
@@ -92,6 +103,7 @@ class ChildSpec:
     reloads: bool = False
     awaited: bool = True
     rests: bool = False
+    drains: bool = False
 
 
 @dataclass(slots=True)
@@ -115,17 +127,22 @@ class ProcessSupervisor:
         specs: of the children.
         on_ready: called once, when all awaited children are ready for the first time.
         on_reload: called on SIGHUP, before the children are told.
-        on_stop: called when the stop begins.
+        on_stop: called when the children are stopped.
+        drain_seconds: how long they go on after they were told that the server is about to stop.
     """
 
     specs: Sequence[ChildSpec]
     on_ready: Callable[[], None]
     on_reload: Callable[[], None] = lambda: None
     on_stop: Callable[[], None] = _do_nothing
+    drain_seconds: float = 0.0
     _children: dict[str, _RunningChild] = field(default_factory=dict)
     _restart_at: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
     _stopping: bool = False
+    _signals_to_stop: int = 0
+    _is_draining: bool = False
+    _is_refused: bool = False
     _reload_requested: bool = False
     _announced: bool = False
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -133,8 +150,9 @@ class ProcessSupervisor:
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT; return the exit code, 0 after a clean stop.
 
-        On SIGHUP, the children that do so read their files again. Where it says that the terminal
-        is gone which the server was started in, it stops the server.
+        A second signal ends the time in which children go on. On SIGHUP, the children that do so
+        read their files again. Where it says that the terminal is gone which the server was started
+        in, it stops the server.
         """
         terminal = os.isatty(2)
 
@@ -161,7 +179,9 @@ class ProcessSupervisor:
                     signals.clear()
                 self._restart_dead_children()
                 self._pass_reload_on()
-            return self._stop_children()
+            self._drain_children(signals)
+            code = self._stop_children()
+            return REFUSED_CODE if self._is_refused else code
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -170,6 +190,26 @@ class ProcessSupervisor:
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+        self._signals_to_stop += 1
+
+    def _drain_children(self, signals: SignalPipe) -> None:
+        """Tell children that they are stopped soon, and let them go on until then."""
+        if self.drain_seconds <= 0 or self._is_refused:
+            return
+        logger.info("stopping in %.1f s; load balancers are told by /v1/ready", self.drain_seconds)
+        self._is_draining = True
+        for child in self._children.values():
+            self._tell_drain(child)
+        until = time.monotonic() + self.drain_seconds
+        while self._signals_to_stop < 2 and (left := until - time.monotonic()) > 0:
+            if self._read_children(min(left, self._choose_pause())):
+                signals.clear()
+            self._restart_dead_children()
+
+    def _tell_drain(self, child: _RunningChild) -> None:
+        """Tell a child; one that is starting is told when it has read its orders."""
+        if child.spec.drains and child.ready:
+            self._write_to(child, DRAIN_LINE)
 
     def _pass_reload_on(self) -> None:
         """Tell the children to read their files again; one that is starting, when it is ready."""
@@ -235,8 +275,12 @@ class ProcessSupervisor:
         if word == b"ready":
             child.ready = True
             self._announce_readiness()
+            if self._is_draining:
+                self._tell_drain(child)
         elif word == b"wake":
             self._wake_child(name.decode("utf-8", "replace"))
+        elif word == b"end":
+            self._stopping = self._is_refused = True
 
     def _wake_child(self, name: str) -> None:
         child = self._children.get(name)
@@ -244,10 +288,15 @@ class ProcessSupervisor:
             for spec in self.specs:
                 if spec.rests and spec.name == name:
                     self._start_child(spec)
-        elif child.process.stdin is not None:
-            # One that reads nothing now has been woken before, or has died.
-            with contextlib.suppress(OSError, ValueError):
-                os.write(child.process.stdin.fileno(), b"\n")
+        else:
+            self._write_to(child, b"\n")
+
+    @staticmethod
+    def _write_to(child: _RunningChild, line: bytes) -> None:
+        assert child.process.stdin is not None  # noqa: S101 - see _start_child
+        # One that reads nothing now has been written to before, or has died.
+        with contextlib.suppress(OSError, ValueError):
+            os.write(child.process.stdin.fileno(), line)
 
     def _announce_readiness(self) -> None:
         awaited = [child for child in self._children.values() if child.spec.awaited]

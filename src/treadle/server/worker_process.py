@@ -19,9 +19,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from treadle import __version__, clock
+from treadle import clock
 from treadle.certificate import ServedCertificate
 from treadle.config import Config
+from treadle.config.roles import MemberRole
 from treadle.destinations.priority import LoaderPriority
 from treadle.http.forwarding import ForwardedOrigin, TrustedProxies
 from treadle.http.hosts import AllowedHosts
@@ -29,20 +30,20 @@ from treadle.http.refusal_log import RefusalLog
 from treadle.http.responses import COMMON_HEADERS
 from treadle.http.stop_notice import StopNotice
 from treadle.ingest.app import FrontRouter, IngestService
-from treadle.ingest.fastpath.connection import FastPathProtocol
+from treadle.ingest.endpoint import NotFoundEndpoint, make_route
+from treadle.ingest.fastpath.connection import DRAIN_STATE, FastPathProtocol
 from treadle.ingest.fastpath.connection_table import (
     CONNECTIONS_STATE,
     ConnectionLimits,
     ConnectionTable,
 )
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
+from treadle.ingest.member_readiness import MEMBER_READY_PATH, watch_silence
 from treadle.ingest.quotas import SourceQuotas
 from treadle.log.joined import get_appender_id
 from treadle.log.registry import find_log_shortage, open_appender, open_glance
 from treadle.logging_setup import reopen_log_file
-from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
-from treadle.metrics.families import ProcessSnapshot
-from treadle.metrics.histograms import LOAD_SECONDS, REQUEST_SECONDS, DurationHistogram
+from treadle.metrics.histograms import REQUEST_SECONDS, DurationHistogram
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
     COUNTER_NAMES,
@@ -50,7 +51,6 @@ from treadle.metrics.request_counter import (
     name_counter,
     name_endpoint,
 )
-from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
 from treadle.server.console_mount import PUSH_PATH, ConsoleMaker, ConsoleRouter
 from treadle.server.control_mount import ControlMount
@@ -60,17 +60,20 @@ from treadle.server.factories import (
     follow_store_clock,
     make_destination_opener,
     make_quota_table,
+    name_place,
     open_store,
 )
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.log_watch import start_following
+from treadle.server.member_beat import start_beat
+from treadle.server.metrics_page import make_metrics_endpoint
+from treadle.server.probe_app import make_probe_app
+from treadle.server.readiness import make_readiness, probe_loaders, probe_log, probe_store
+from treadle.server.role_router import RoleRouter
 from treadle.server.tls_handshake import TlsAcceptor
-from treadle.shared_counters import SharedCounters, sum_counters
-from treadle.shared_rows import sum_rows
+from treadle.shared_counters import SharedCounters
 from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
-from treadle.traces.process_board import list_process_uses
-from treadle.traces.publication_note import read_publication
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
 from treadle.traces.refusal_lines import SourceNote
@@ -168,6 +171,24 @@ class WorkerServer(uvicorn.Server):
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._stop_asked.set)
 
+    def begin_drain(self) -> None:
+        """Tell load balancers that the server is about to stop; any thread may call it."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._announce_drain)
+
+    def _announce_drain(self) -> None:
+        """Let each connection end with its next answer, so that its sender goes elsewhere."""
+        self._announce_stop(DRAIN_STATE)
+        connections: list[Any] = list(self.server_state.connections)
+        for connection in connections:
+            connection.end_after_answer()
+
+    def _announce_stop(self, key: str) -> None:
+        notice: StopNotice | None = self.lifespan.state.get(key)
+        if notice is not None:
+            notice.announce()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections at sockets that listen."""
         if self._certificate is None or sockets is None:
@@ -191,6 +212,7 @@ class WorkerServer(uvicorn.Server):
         timer.start()
         if self._stop_notice is not None:
             self._stop_notice.announce()
+        self._announce_stop(DRAIN_STATE)
         asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._abort_connections)
         control: ControlMount | None = self.lifespan.state.get(CONTROL_STATE)
         if control is not None:
@@ -221,18 +243,16 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     if config.tls_cert is not None and config.tls_key is not None:
         certificate = ServedCertificate(config.tls_cert, config.tls_key)
     stop_notice = StopNotice()
+    become_ready = partial(_become_ready, certificate)
+    if config.roles == {MemberRole.LOADER}:
+        app = make_probe_app(config, store, become_ready, name, files)
+    else:
+        app = make_worker_app(config, store, become_ready, name, files, wake_child, stop_notice)
+    beat = start_beat(config, store, name, clock.read_clock())
     with socket.socket(fileno=descriptor) as listening:
         server = WorkerServer(
             uvicorn.Config(
-                make_worker_app(
-                    config,
-                    store,
-                    partial(_become_ready, certificate),
-                    name,
-                    files,
-                    wake_child,
-                    stop_notice,
-                ),
+                app,
                 loop="uvloop",
                 http=FastPathProtocol,
                 lifespan="on",
@@ -248,8 +268,10 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
             certificate,
             stop_notice=stop_notice,
         )
-        call_when_orphaned(server.stop)
+        call_when_orphaned(server.stop, drain=server.begin_drain)
         server.run(sockets=[listening])
+    if beat is not None:
+        beat.close()
     store.close()
 
 
@@ -273,6 +295,9 @@ def make_worker_app(
         wake: has a child, named by its argument, look for what it is to do.
         stop_notice: announced when the server stops.
     """
+    drain = StopNotice()
+    takes_records = MemberRole.INGEST in config.roles
+    has_control = MemberRole.CONTROL in config.roles
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
     durations = DurationHistogram(
@@ -337,6 +362,7 @@ def make_worker_app(
         note_push=note_push,
         # A file is asked by its machine alone, and is never away without its disk.
         stale_seconds=config.token_stale_seconds if config.store is not None else 0.0,
+        drain=drain,
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts, config.public_url)
     refusals = RefusalLog(logger, time.monotonic)
@@ -372,34 +398,31 @@ def make_worker_app(
     connections = ConnectionTable(
         ConnectionLimits.from_open_files(files, plan_backlog(files)), refusals, count_unread
     )
-    metrics = MetricsEndpoint(
+    metrics = make_metrics_endpoint(
+        config,
         store,
-        lambda: open_glance(config, store.logs),
-        lambda: sum_counters(config.counters_path, COUNTER_NAMES),
-        usage=QuotaUsage(
-            lambda: quotas.table,
-            lambda: sum_rows(config.counters_path, USAGE_COLUMNS),
-            lambda: sum_rows(config.counters_path, WAITING_COLUMNS),
-        ),
-        durations=lambda: {
-            **sum_counters(config.counters_path, REQUEST_SECONDS.counter_names),
-            **sum_counters(config.counters_path, LOAD_SECONDS.counter_names),
-        },
-        list_processes=lambda: [
-            ProcessSnapshot(
-                one.name, one.memory_bytes, one.cpu_seconds, one.open_files, one.started
-            )
-            for one in list_process_uses(config.processes_path)
-        ],
-        read_publication=lambda: _read_publication(config),
-        token_age=None if config.store is None else lambda: ingest.token_cache.age,
-        token=config.metrics_token,
-        count_use=ingest.token_cache.add_use,
-        hosts=hosts,
-        version=__version__,
-        clock=clock.read_clock,
+        hosts,
+        ingest.token_cache.add_use,
+        lambda: quotas.table,
+        None if config.store is None else lambda: ingest.token_cache.age,
     )
 
+    log_probe = probe_log(lambda: find_log_shortage(config, log))
+    store_probe = probe_store(store.get_revision)
+    loaders_probe = probe_loaders(store, name_place(config))
+    readiness = make_readiness(
+        config.roles,
+        {
+            MemberRole.INGEST: (
+                ingest.find_obstacle,
+                watch_silence("the log", log.find_silence),
+                log_probe.find_obstacle,
+            ),
+            MemberRole.CONTROL: (store_probe.find_obstacle,),
+            MemberRole.LOADER: (loaders_probe.find_obstacle,),
+        },
+        drain,
+    )
     console = ConsoleMaker(
         config,
         control.get_service,
@@ -415,8 +438,12 @@ def make_worker_app(
         following = start_following(log)
         ready()
         try:
-            state: dict[str, Any] = {CONNECTIONS_STATE: connections, CONTROL_STATE: control}
-            if config.fast_path == "on":
+            state: dict[str, Any] = {
+                CONNECTIONS_STATE: connections,
+                CONTROL_STATE: control,
+                DRAIN_STATE: drain,
+            }
+            if config.fast_path == "on" and takes_records:
                 state[FAST_PATH_STATE] = ingest.fast_path
             yield state
         finally:
@@ -424,6 +451,9 @@ def make_worker_app(
             await log.aclose()
             await ingest.aclose()
             metrics.close()
+            log_probe.close()
+            store_probe.close()
+            loaders_probe.close()
             await control.aclose()
             await keeper.aclose()
             console.close()
@@ -431,15 +461,24 @@ def make_worker_app(
                 await asyncio.to_thread(exporter.close)
 
     app = Starlette(
-        routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan
+        routes=[
+            *ingest.routes,
+            make_route(MEMBER_READY_PATH, {"GET": readiness.get}),
+            Route("/metrics", metrics.get, methods=["GET"]),
+        ],
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    app.router.default = control  # mounted, it would not get paths that contain a line break
+    # Mounted, the control API would not get paths that contain a line break.
+    app.router.default = control if has_control else NotFoundEndpoint()
     behind: ASGIApp = app
-    if config.console == "on":
+    if config.console == "on" and has_control:
         behind = ConsoleRouter(app, config.console_path, console.make)
+    front: ASGIApp = FrontRouter(ingest, behind)
+    if not takes_records or not has_control:
+        front = RoleRouter(front, config.roles, config.console_path)
     answering: ASGIApp = RequestCounter(
-        FrontRouter(ingest, behind),
+        front,
         board.add,
         lambda address: refusals.record("A request was refused for its token", address),
         keeper.keep_answer,
@@ -451,15 +490,6 @@ def make_worker_app(
     at_socket = config.socket_path is not None
     trusted = TrustedProxies.parse(config.trusted_proxies, socket=at_socket)
     return ForwardedOrigin(answering, trusted)
-
-
-def _read_publication(config: Config) -> tuple[float | None, bool] | None:
-    if config.publish is None:
-        return None
-    note = read_publication(config.publication_path)
-    if note is None:
-        return None, False
-    return None if note.at is None else note.at / 1e6, note.error is not None
 
 
 def _read_files_again(certificate: ServedCertificate | None) -> None:

@@ -6,11 +6,12 @@ how far its monotonic clock is from the server's clock, and adds that.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from treadle.clock import read_monotonic
+from treadle.clock import read_monotonic, set_source
 from treadle.errors import TreadleError
 
 MEASURE_SECONDS: Final = 10.0
@@ -96,6 +97,29 @@ def measure_clock(
     asked = monotonic()
     there = read_time()
     return None if there is None else ClockMeasurement(asked, monotonic(), there)
+
+
+@contextmanager
+def use_server_clock(read_time: Callable[[], int | None]) -> Iterator[None]:
+    """Let this process go by the server's clock inside of the block; a file has none.
+
+    For what does not take long: the server is asked once.
+
+    Args:
+        read_time: asks the server.
+
+    Raises:
+        RetriableError: it cannot be asked.
+    """
+    found = measure_clock(read_time)
+    if found is None:
+        yield
+        return
+    former = set_source(StoreClock(read_monotonic, found).read)
+    try:
+        yield
+    finally:
+        set_source(former)
 
 
 def follow_clock(

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Connection,
     Row,
     delete,
     insert,
@@ -30,13 +31,19 @@ from treadle.store.membership import (
     ClusterMember,
     SeenMember,
 )
-from treadle.store.schema import fences, members, units
+from treadle.store.schema import fences, members, meta, units
 
 SERVER_NOW: Final[ColumnElement[int]] = literal_column(
     "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint", BigInteger
 )
 """The time of a server of PostgreSQL when it carries the statement out, not when the transaction
 began, which may have waited for others since."""
+
+_FORMS: Final = (
+    select(meta.c.least_version).scalar_subquery().label("least_version"),
+    select(meta.c.form).scalar_subquery().label("form"),
+)
+"""What the store asks of members, for each beat."""
 
 LOST_KEPT_US: Final = 3_600_000_000
 """A lost member stays so long in the list, for people."""
@@ -103,17 +110,44 @@ class MemberRepository(StoreRepository):
                 update(members)
                 .where(members.c.id == member_id)
                 .values(until=now + lasts_us, notes=dict(notes))
+                .returning(*_FORMS)
             )
-            if tx.connection.execute(mine).rowcount == 0:
+            forms = tx.connection.execute(mine).one_or_none()
+            if forms is None:
                 return None
             rows = tx.connection.execute(
-                select(members, fences.c.changes)
+                select(members, (members.c.until - now).label("left_us"), fences.c.changes)
                 .join(fences, fences.c.id == 1)
-                .where(members.c.role == LOADER_ROLE, members.c.until > now)
+                .where(members.c.role == LOADER_ROLE)
                 .order_by(members.c.id)
             ).all()
-            changes = rows[0].changes if rows else 0
-            return BeatAnswer([_restore_member(row) for row in rows], changes)
+            return BeatAnswer(
+                [_restore_member(row) for row in rows if row.left_us > 0],
+                frozenset(row.id for row in rows if row.left_us <= 0),
+                rows[0].changes if rows else 0,
+                min((row.left_us for row in rows if row.left_us > 0), default=MEMBER_LASTS_US),
+                forms.least_version,
+                forms.form,
+            )
+
+    def note_beat(
+        self, member_id: str, notes: Mapping[str, Any], lasts_us: int = MEMBER_LASTS_US
+    ) -> BeatAnswer | None:
+        """Say that a member is there that shares no units, in one statement; see `beat`.
+
+        Returns:
+            Without loaders. None where the member is not listed any more.
+        """
+        with self._database.write() as tx:
+            forms = tx.connection.execute(
+                update(members)
+                .where(members.c.id == member_id)
+                .values(until=self._tell_now(tx) + lasts_us, notes=dict(notes))
+                .returning(*_FORMS)
+            ).one_or_none()
+        if forms is None:
+            return None
+        return BeatAnswer((), frozenset(), 0, lasts_us, forms.least_version, forms.form)
 
     def leave(self, member_id: str) -> None:
         """Take a process off the list that ends, and give up what it has."""
@@ -140,13 +174,7 @@ class MemberRepository(StoreRepository):
     def list_members(self) -> list[SeenMember]:
         """Return all processes, also those that were lost lately, by place and name."""
         with self._database.read() as tx:
-            now = self._tell_now(tx)
-            rows = tx.connection.execute(
-                select(members, (members.c.until - now).label("left_us")).order_by(
-                    members.c.place, members.c.name, members.c.since
-                )
-            ).all()
-            return [SeenMember(_restore_member(row), row.left_us) for row in rows]
+            return list_seen_members(tx.connection, self._monotonic)
 
     def _tell_now(self, tx: StoreTransaction) -> ColumnElement[int]:
         return tell_now(tx, self._monotonic)
@@ -159,9 +187,29 @@ def tell_now(tx: StoreTransaction, monotonic: Callable[[], int]) -> ColumnElemen
         tx: of the statement.
         monotonic: asked where the store is a file.
     """
-    if tx.connection.dialect.name == "sqlite":
+    return _tell_time(tx.connection, monotonic)
+
+
+def _tell_time(connection: Connection, monotonic: Callable[[], int]) -> ColumnElement[int]:
+    if connection.dialect.name == "sqlite":
         return literal(monotonic(), BigInteger)
     return SERVER_NOW
+
+
+def list_seen_members(
+    connection: Connection, monotonic: Callable[[], int] = read_monotonic
+) -> list[SeenMember]:
+    """Return what `MemberRepository.list_members` does; for a store that may be migrated later.
+
+    Args:
+        connection: to the store.
+        monotonic: asked where the store is a file.
+    """
+    left_us = (members.c.until - _tell_time(connection, monotonic)).label("left_us")
+    rows = connection.execute(
+        select(members, left_us).order_by(members.c.place, members.c.name, members.c.since)
+    ).all()
+    return [SeenMember(_restore_member(row), row.left_us) for row in rows]
 
 
 def count_change(tx: StoreTransaction) -> None:

@@ -71,11 +71,19 @@ class BeatAnswer:
 
     Attributes:
         loaders: the live members with the role of a loader, in one order for all who ask.
+        silent: the ids of those that are listed and lost.
         changes: grows with each change of units.
+        next_us: microseconds until the first of the loaders is lost unless it beats.
+        least_schema: the newest schema revision that a treadle has to know to go on.
+        form: of the entries that are written; a treadle has to know it to go on.
     """
 
     loaders: Sequence[ClusterMember]
+    silent: frozenset[str]
     changes: int
+    next_us: int = MEMBER_LASTS_US
+    least_schema: str = ""
+    form: int = 1
 
 
 @dataclass(frozen=True, slots=True)

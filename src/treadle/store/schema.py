@@ -93,6 +93,8 @@ meta: Final = Table(
     _total_column("folded_until"),
     # The newest schema revision that a treadle has to know to open the store (migration.py).
     Column("least_version", String(32), nullable=False, server_default=""),
+    # The form of entries that members write (releases.py).
+    Column("form", Integer, nullable=False, server_default="1"),
 )
 
 # The logs of the installation (logs.py). Log 0 is the file in the data folder; its id is empty

@@ -25,7 +25,6 @@ from treadle.store.errors import MissingStoreError
 from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
-from treadle.store.leases import LeaseRepository
 from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.logs import CLOSED, FIRST_LOG, LogRepository, make_first_log, name_log
@@ -38,6 +37,7 @@ from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
 from treadle.store.recipients import RecipientRepository
 from treadle.store.rejects import RejectRepository
+from treadle.store.releases import THIS_RELEASE, ReleaseRepository
 from treadle.store.schema import logs, meta
 from treadle.store.schema_events import SchemaEventRepository
 from treadle.store.secrets import SecretCipher
@@ -72,6 +72,7 @@ class Store:
         tokens: access tokens of all kinds.
         sessions: of the console, and what opens them.
         logs: the logs of the installation.
+        releases: which releases of treadle may use the store.
         users: people who sign in to the console with a password.
         keys: the secret key in force.
     """
@@ -88,9 +89,9 @@ class Store:
         self.destinations = DestinationRepository(database)
         self.checks = CheckRepository(database)
         self.moves = MoveRepository(database)
-        self.leases = LeaseRepository(database)
         self.members = MemberRepository(database)
         self.units = UnitRepository(database)
+        self.releases = ReleaseRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)
         self.logs = LogRepository(database)
@@ -300,5 +301,8 @@ def _read_installation_id(database: StoreDatabase) -> str:
             f"the secret key is not the one this store was made with: bring back the old key file, "
             f"or set {KEY_VARIABLE} to the old key"
         )
+    refusal = THIS_RELEASE.find_refusal("", row.form)  # the schema was looked at before
+    if refusal is not None:
+        raise OperatorError(refusal)
     found: str = row.installation_id
     return found

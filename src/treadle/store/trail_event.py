@@ -108,6 +108,7 @@ class TrailAction(StrEnum):
     SWITCH_ACCOUNT = "switch_account"
     TEST_HOOK = "test_hook"
     TEST_RECIPIENT = "test_recipient"
+    FINISH_UPGRADE = "finish_upgrade"
 
 
 class TrailOutcome(StrEnum):

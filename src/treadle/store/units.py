@@ -8,7 +8,8 @@ Every change of units locks the row of `fences` first. So there is one at a time
 never judge at once whether the holder of a unit is lost.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, exists, func, insert, literal, or_, select, update
 
@@ -35,7 +36,34 @@ class UnitRepository(StoreRepository):
             rows = tx.connection.execute(select(units).order_by(units.c.unit)).all()
             return [HeldUnit(row.unit, row.holder, row.fence, row.taken_at) for row in rows]
 
-    def take_units(self, member_id: str, wanted: Collection[str], above: int = 0) -> TakenUnits:
+    def find_holder(self, unit: str) -> str | None:
+        """Return the member that has a unit and is there; None where nobody does."""
+        with self._database.read() as tx:
+            is_live = members.c.until > tell_now(tx, self._monotonic)
+            found: str | None = tx.connection.execute(
+                select(units.c.holder)
+                .join(members, members.c.id == units.c.holder)
+                .where(units.c.unit == unit, is_live)
+            ).scalar_one_or_none()
+            return found
+
+    def list_holders(self) -> dict[str, Mapping[str, Any] | None]:
+        """Return unit -> the notes of the member that has it; None where nobody that is listed."""
+        with self._database.read() as tx:
+            rows = tx.connection.execute(
+                select(units.c.unit, members.c.notes).outerjoin(
+                    members, members.c.id == units.c.holder
+                )
+            ).all()
+            return {row.unit: row.notes for row in rows}
+
+    def take_units(
+        self,
+        member_id: str,
+        wanted: Collection[str],
+        notes: Mapping[str, Any],
+        above: int = 0,
+    ) -> TakenUnits:
         """Take units that nobody has, whose holder is lost, or that the member has itself.
 
         Those that a live member has are left out. Nothing is taken by a member that is lost.
@@ -43,6 +71,7 @@ class UnitRepository(StoreRepository):
         Args:
             member_id: who takes.
             wanted: names of units.
+            notes: what others are to know of the member from then on.
             above: the fence is to be greater than this number, which a destination was seen to
                 hold: the store was brought back to an earlier state.
         """
@@ -59,6 +88,9 @@ class UnitRepository(StoreRepository):
                 update(units)
                 .where(units.c.unit.in_(taken))
                 .values(holder=member_id, fence=fence, taken_at=tx.now)
+            )
+            tx.connection.execute(
+                update(members).where(members.c.id == member_id).values(notes=dict(notes))
             )
             _raise_leases(tx, fence)
             lost = frozenset(row.holder for row in rows) - {None, member_id}

@@ -336,7 +336,8 @@ class OffsetCommit:
         previous_position: the position that the destination must hold before this load (-1 for no
             row yet).
         position: the position that it holds afterwards.
-        fence: lease number of the loader; a destination refuses a lower one than it holds.
+        fence: number of the loader that has the table; a destination refuses a lower one than it
+            holds.
         report: what the loader needs to know of this load after a crash. The destination keeps it
             beside the position and does not look into it (see `Session.committed`).
         replaces_rows: the rows up to `previous_position` are replaced by others of the same

@@ -23,7 +23,7 @@ READING = {
     "hook list", "hook deliveries", "destination list", "destination show",
     "status", "problems", "requests", "table list", "table show", "table history",
     "trail", "rejects causes", "rejects list", "rejects show", "log stats", "log verify", "log cat",
-    "doctor", "user list", "export", "dbt",
+    "doctor", "user list", "export", "dbt", "members", "upgrade check",
     "push", "singer",  # send requests, as any client
     "serve",  # has events of its own, by the server
     "restore",  # has its event in the folder that it fills, in test_backup
@@ -42,6 +42,7 @@ SENDING = {"hook test", "recipient test"}
 """Commands that send something to others; their events are in `test_hook` and `test_recipients`."""
 
 CHANGES: dict[str, tuple[str, str]] = {
+    "upgrade finish": ("", "finish_upgrade"),
     "account create": ("--name Second", "create_account"),
     "account rename": ("Second Third", "rename_account"),
     "account quota": ("--account 1 sources=50", "set_quotas"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.integration.loader.test_lease import Stage
+from tests.integration.loader.test_units import Stage
 
 from treadle.control import ledger_routes
 from treadle.control.app import ConnectApiSettings, create_control_app

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg
-from tests.integration.loader.test_lease import Stage
+from tests.integration.loader.test_units import Stage
 from tests.servers.mail import MailServer
 from tests.servers.role import ordinary_user
 

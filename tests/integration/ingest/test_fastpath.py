@@ -247,6 +247,9 @@ class Log:
     def find_refusal(self) -> str | None:
         return None
 
+    def find_silence(self) -> float:
+        return 0.0
+
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         if self.refuses:
             raise self.error or RetriableError("full")

@@ -148,6 +148,9 @@ class Log:
     def find_refusal(self) -> str | None:
         return None
 
+    def find_silence(self) -> float:
+        return 0.0
+
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         stored = AppendResult(self._keep(entries), b"", duplicate=False)
         asyncio.get_running_loop().call_soon(waiter.set_result, stored)

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.integration.loader.test_lease import Stage
+from tests.integration.loader.test_units import Stage
 
 from treadle.log.sqlite.log import SqliteReader
 from treadle.tracking.ledger import compute_ledger, sum_lines

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.routing import Route
-from tests.integration.loader.test_lease import Stage
+from tests.integration.loader.test_units import Stage
 
 from treadle.errors import RetriableError
 from treadle.http.hosts import AllowedHosts

@@ -52,6 +52,24 @@ sys.stdin.read()""",
     1,
 )
 
+DRAINING_CHILD = CHILD.replace(
+    "sys.stdin.read()",
+    """while line := sys.stdin.readline():
+    note("read-" + line.strip())
+    if line == "drain\\n" and (folder / "dies").exists():
+        (folder / "dies").unlink()
+        sys.exit(7)""",
+    1,
+)
+
+ENDING_CHILD = CHILD.replace(
+    "sys.stdin.read()",
+    """if name == "worker":
+    os.write(1, b"end\\n")
+sys.stdin.read()""",
+    1,
+)
+
 PARENT = """
 import logging, sys
 import treadle.server.supervisor
@@ -62,8 +80,15 @@ logging.basicConfig(level=logging.INFO)
 def job(name, stops, **more):
     script = folder + "/child.py", name, folder
     return ChildSpec(name, script, b"orders", (), stops, "its work", STOP, **more)
-jobs = [job("worker", 0), job("loader", 1), job("desk", 0, awaited=False, rests=True)]
-code = ProcessSupervisor(jobs, lambda: print("all ready", flush=True)).run()
+jobs = [
+    job("worker", 0, drains=True),
+    job("loader", 1),
+    job("desk", 0, awaited=False, rests=True),
+]
+DRAIN = 0.0
+code = ProcessSupervisor(
+    jobs, lambda: print("all ready", flush=True), drain_seconds=DRAIN
+).run()
 sys.exit(code)
 """
 
@@ -204,3 +229,53 @@ def test_a_child_that_rests_is_started_when_it_is_woken(tmp_path: Path) -> None:
     asked = [event[0] for event in events(tmp_path) if event[1] == "asked-to-stop"]
     assert sorted(asked) == ["desk", "loader", "worker"]
     assert asked[-1] == "loader"
+
+
+def start_draining(
+    folder: Path, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> subprocess.Popen[str]:
+    parent = PARENT.replace("DRAIN = 0.0", f"DRAIN = {seconds}")
+    monkeypatch.setattr(sys.modules[__name__], "PARENT", parent)
+    return start_parent(folder, 120, DRAINING_CHILD)
+
+
+def test_children_are_told_before_they_are_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dies").touch()  # the next one is told when it is ready
+    parent = start_draining(tmp_path, 2.0, monkeypatch)
+    began = time.monotonic()
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert parent.returncode == 0
+    assert time.monotonic() - began >= 2
+    assert [event[:2] for event in events(tmp_path)[2:]] == [
+        ["worker", "read-drain"],
+        ["worker", "got"],
+        ["worker", "read-drain"],
+        ["worker", "asked-to-stop"],
+        ["loader", "asked-to-stop"],
+    ]
+    assert "stopping in 2.0 s; load balancers are told by /v1/ready" in said
+
+
+def test_a_second_signal_stops_children_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = start_draining(tmp_path, 3600.0, monkeypatch)
+    parent.send_signal(signal.SIGTERM)
+    wait(lambda: ["worker", "read-drain"] in [event[:2] for event in events(tmp_path)])
+    parent.send_signal(signal.SIGTERM)
+    parent.communicate(timeout=120)
+    assert parent.returncode == 0
+
+
+def test_a_child_can_end_the_server(tmp_path: Path) -> None:
+    parent = start_parent(tmp_path, 120, ENDING_CHILD)
+    _, said = parent.communicate(timeout=120)
+    assert parent.returncode == 2
+    assert [event[:2] for event in events(tmp_path)[2:]] == [
+        ["worker", "asked-to-stop"],
+        ["loader", "asked-to-stop"],
+    ]
+    assert "stopped" in said

@@ -59,6 +59,7 @@ def test_a_member_that_says_nothing_is_lost_and_comes_back_with_its_next_beat(st
     answer = store.members.beat("a", {})
     assert answer is not None
     assert [one.id for one in answer.loaders] == ["a"]
+    assert answer.silent == {"b"}
     assert [one.is_live for one in store.members.list_members()] == [True, False]
     answer = store.members.beat("b", {})
     assert answer is not None
@@ -67,29 +68,29 @@ def test_a_member_that_says_nothing_is_lost_and_comes_back_with_its_next_beat(st
 
 def test_a_process_takes_the_seat_of_the_one_before(store: Store) -> None:
     store.members.join(A, FOREVER_US)
-    assert store.units.take_units("a", [ONE]).units == {ONE}
+    assert store.units.take_units("a", [ONE], {}).units == {ONE}
     store.members.join(replace(A, id="next"))
     assert store.members.beat("a", {}) is None
-    taken = store.units.take_units("next", [ONE])
+    taken = store.units.take_units("next", [ONE], {})
     assert taken.units == {ONE}
     assert taken.lost == {"a"}
-    assert store.units.take_units("a", [ONE]).units == frozenset()
+    assert store.units.take_units("a", [ONE], {}).units == frozenset()
 
 
 def test_a_unit_has_one_holder_until_that_one_is_lost_or_gives_it_up(store: Store) -> None:
     store.members.join(A)
     store.members.join(B)
-    first = store.units.take_units("a", [ONE, TWO])
+    first = store.units.take_units("a", [ONE, TWO], {})
     assert first.units == {ONE, TWO}
     assert first.lost == frozenset()
-    assert store.units.take_units("b", [ONE, TWO]).units == frozenset()
+    assert store.units.take_units("b", [ONE, TWO], {}).units == frozenset()
     store.units.give_up_units("b", [ONE])  # it is not b's
     store.units.give_up_units("a", [TWO])
-    second = store.units.take_units("b", [ONE, TWO])
+    second = store.units.take_units("b", [ONE, TWO], {})
     assert second.units == {TWO}
     assert second.lost == frozenset()
     store.members.beat("a", {}, lasts_us=0)
-    third = store.units.take_units("b", [ONE, TWO])
+    third = store.units.take_units("b", [ONE, TWO], {})
     assert third.units == {ONE, TWO}
     assert third.lost == {"a"}
     assert holders(store) == {ONE: "b", TWO: "b"}
@@ -98,32 +99,32 @@ def test_a_unit_has_one_holder_until_that_one_is_lost_or_gives_it_up(store: Stor
 
 def test_a_lost_member_takes_nothing(store: Store) -> None:
     store.members.join(A, lasts_us=0)
-    assert store.units.take_units("a", [ONE]).units == frozenset()
-    assert store.units.take_units("nobody", [ONE]).units == frozenset()
+    assert store.units.take_units("a", [ONE], {}).units == frozenset()
+    assert store.units.take_units("nobody", [ONE], {}).units == frozenset()
 
 
 def test_who_leaves_gives_up_all_and_each_change_is_counted(store: Store) -> None:
     store.members.join(A)
     seen = [count_changes(store)]
-    store.units.take_units("a", [ONE])
+    store.units.take_units("a", [ONE], {})
     seen.append(count_changes(store))
     store.units.give_up_units("a", [ONE])
     seen.append(count_changes(store))
     assert seen == sorted(set(seen))
-    store.units.take_units("a", [ONE])
+    store.units.take_units("a", [ONE], {})
     store.members.join(B)
     store.members.leave("a")
     assert holders(store) == {ONE: None}
-    assert store.units.take_units("b", [ONE]).lost == frozenset()
+    assert store.units.take_units("b", [ONE], {}).lost == frozenset()
 
 
 def test_the_members_of_a_place_are_forgotten_and_their_units_are_free(store: Store) -> None:
     store.members.join(A, FOREVER_US)
     store.members.join(B)
-    store.units.take_units("a", [ONE])
+    store.units.take_units("a", [ONE], {})
     store.members.forget_place("here")
     assert [one.member.id for one in store.members.list_members()] == ["b"]
-    assert store.units.take_units("b", [ONE]).lost == {"a"}
+    assert store.units.take_units("b", [ONE], {}).lost == {"a"}
     store.members.forget_place(None)
     assert store.members.list_members() == []
 
@@ -135,8 +136,8 @@ def test_fences_are_above_those_of_leases_and_raise_them(store: Store) -> None:
     lease = {"destination_id": 77, "place": "old", "holder": "old", "fence": 40, "until": 2**60}
     with database_of(store).write() as tx:
         tx.connection.execute(insert(leases).values(lease))
-    assert store.units.take_units("a", [ONE]).fence == 41
-    assert store.units.take_units("a", [ONE], above=100).fence == 101
+    assert store.units.take_units("a", [ONE], {}).fence == 41
+    assert store.units.take_units("a", [ONE], {}, above=100).fence == 101
     [destination] = store.destinations.list_destinations()
     query = select(leases.c.fence).where(leases.c.destination_id == destination.id)
     assert read(store, query) == 101
@@ -152,8 +153,20 @@ def test_two_members_that_take_at_once_share_nothing(open_store: OpenStore) -> N
     first.members.join(A)
     second.members.join(B)
     names = [f"log:0:{slot}" for slot in range(64)]
-    one = first.units.take_units("a", names[:40])
-    two = second.units.take_units("b", names[20:])
+    one = first.units.take_units("a", names[:40], {})
+    two = second.units.take_units("b", names[20:], {})
     assert one.units == set(names[:40])
     assert two.units == set(names[40:])
     assert one.fence != two.fence
+
+
+def test_what_holders_note_is_told_by_unit_and_replaced_when_units_are_taken(store: Store) -> None:
+    store.members.join(A)
+    store.units.take_units("a", [ONE], {"settled": [1]})
+    store.members.join(B)
+    store.units.take_units("b", [TWO], {})
+    assert store.units.list_holders() == {ONE: {"settled": [1]}, TWO: {}}
+    store.members.beat("b", {"settled": [2]})
+    store.units.take_units("a", [ONE, TWO], {"settled": []})
+    store.members.leave("b")
+    assert store.units.list_holders() == {ONE: {"settled": []}, TWO: None}

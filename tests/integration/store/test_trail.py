@@ -25,6 +25,7 @@ from treadle.store.model import (
     DestinationSetter,
 )
 from treadle.store.operations import RebuildOrder
+from treadle.store.releases import THIS_RELEASE
 from treadle.store.schema import access_tokens, sources
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -303,6 +304,10 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.ADD_LOG,
         lambda store, world: store.logs.add_log("a new log", "sqlite"),
     ),
+    "releases.finish_upgrade": (
+        TrailAction.FINISH_UPGRADE,
+        lambda store, world: store.releases.finish_upgrade(THIS_RELEASE),
+    ),
     "logs.drain_log": (TrailAction.DRAIN_LOG, lambda store, world: store.logs.drain_log(1)),
     "logs.open_log": (TrailAction.OPEN_LOG, lambda store, world: store.logs.open_log(1)),
     "logs.close_log": (TrailAction.CLOSE_LOG, lambda store, world: store.logs.close_log(1)),
@@ -349,10 +354,10 @@ BOOKKEEPING = {
     "loads.fold_loads",
     "members.join",
     "members.beat",
+    "members.note_beat",
     "members.leave",
     "members.forget_place",
     "units.take_units",
-    "leases.take_lease",
     "units.give_up_units",
     "units.leave_fences_out",
     "tokens.record_first_use",
@@ -442,7 +447,7 @@ def test_a_change_has_one_event_that_says_who_made_it(
     is_begun = name in ("operations.start_resend", "operations.start_rebuild")
     assert event.outcome == (TrailOutcome.BEGUN if is_begun else TrailOutcome.DONE)
     accounts = {world.account.id, world.spare.id, world.spare.id + 1}
-    of_server = name == "keys.rotate_key" or name.startswith("logs.")
+    of_server = name in ("keys.rotate_key", "releases.finish_upgrade") or name.startswith("logs.")
     whose = {None} if of_server else accounts
     assert event.account_id in whose
     assert event.id > before[0].id

@@ -95,7 +95,7 @@ def test_a_mark_that_follows_passes(after: int, position: int, held: int) -> Non
 
 
 def test_a_lower_fence_is_told_before_anything_else() -> None:
-    with pytest.raises(FencedError, match="lease 1 was overtaken by lease 2"):
+    with pytest.raises(FencedError, match="fence 1 was overtaken by 2"):
         layout.check_offset(OffsetCommit("log", 1, "t", 0, 9, fence=1), 5, 2)
 
 

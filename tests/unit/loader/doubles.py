@@ -10,8 +10,10 @@ import msgspec
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.protocol import CommittedOffset, Destination, LoadResult
 from treadle.destinations.registry import make_destination
-from treadle.loader.lease import DestinationLease
+from treadle.loader.destination_share import DestinationShare
 from treadle.loader.schedule import TableKey
+from treadle.loader.share import list_log_units
+from treadle.loader.unit_names import UnitNames
 from treadle.log.protocol import DamagedEntry, LogEntry, TableBacklog
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import EntryOutcome, LoadReport, Source, TableLoadStatus
@@ -97,7 +99,7 @@ class MemoryStore:
     installation_id: str = "here"
 
     def __post_init__(self) -> None:
-        self.loads = self.tables = self.destinations = self.leases = self
+        self.loads = self.tables = self.destinations = self
 
     def record_load(
         self, load: LoadReport, outcomes: Sequence[EntryOutcome], *, destination_id: int
@@ -126,9 +128,6 @@ class MemoryStore:
     def list_statuses(self) -> list[TableLoadStatus]:
         return self.statuses
 
-    def take_lease(self, *_: object) -> int | None:
-        return 7
-
     def _call(self, *call: Any) -> None:
         self._fail()
         self.calls.append(call)
@@ -143,8 +142,35 @@ def as_store(store: MemoryStore) -> Store:
     return cast(Store, store)
 
 
-def lease(store: MemoryStore) -> DestinationLease:
-    return DestinationLease(as_store(store), 1, "here", "me", lambda: NOW)
+@dataclass
+class MemoryUnits:
+    """The units of a process: all of log 0, unless a test says otherwise.
+
+    Attributes:
+        reports: what was reported as overtaken.
+    """
+
+    fences: Mapping[str, int] = field(
+        default_factory=lambda: dict.fromkeys([*list_log_units(0), "exclusive:9"], 7)
+    )
+    lost: tuple[str, ...] = ()
+    member_id: str = "me"
+    is_current: bool = True
+    leaving: frozenset[str] = frozenset()
+    reports: list[tuple[str, int]] = field(default_factory=list)
+
+    def get_fence(self, unit: str) -> int | None:
+        return None if unit in self.leaving or not self.is_current else self.fences.get(unit)
+
+    def report_overtaken(self, unit: str, held: int) -> None:
+        self.reports.append((unit, held))
+
+
+def share(units: MemoryUnits | None = None, destination_id: int | None = None) -> DestinationShare:
+    """What a process has of a destination; it was opened already."""
+    made = DestinationShare(units or MemoryUnits(), destination_id, UnitNames(lambda source_id: 0))
+    made.open_units()
+    return made
 
 
 @dataclass
@@ -156,12 +182,18 @@ class MemorySession:
         before_load: called with each plan; may raise.
         plans: what was loaded, in order.
         groups: for each group, its tables; also of one that failed.
+        evicted: the members whose sessions were ended.
     """
 
     offsets: dict[TableKey, CommittedOffset] = field(default_factory=dict)
     before_load: Callable[[LoadPlan, bool], None] = lambda plan, rehearse: None
     plans: list[LoadPlan] = field(default_factory=list)
     groups: list[list[str]] = field(default_factory=list)
+    evicted: list[str] = field(default_factory=list)
+
+    def evict(self, member: str) -> int:
+        self.evicted.append(member)
+        return 1
 
     def __enter__(self) -> Self:
         return self
@@ -214,6 +246,10 @@ class MemoryDestination:
     profile: Any = PROFILE
     fails: BaseException | None = None
     file: Path | None = None
+    member: str | None = None
+
+    def name_sessions(self, member: str) -> None:
+        self.member = member
 
     def open(self) -> MemorySession:
         if self.fails is not None:

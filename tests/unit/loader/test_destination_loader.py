@@ -11,19 +11,22 @@ from tests.unit.loader.doubles import (
     MemoryReader,
     MemorySession,
     MemoryStore,
+    MemoryUnits,
     as_destination,
     as_store,
     backlog,
     entry,
-    lease,
+    share,
     source,
 )
 
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.protocol import (
+    CommittedOffset,
     CommitUnknownError,
     DestinationUnavailableError,
     FencedError,
+    LoadResult,
     PlanOutdatedError,
     RowRefusedError,
 )
@@ -32,7 +35,9 @@ from treadle.loader import destination_loader
 from treadle.loader.commands import POLL_SECONDS, CommandQueue
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.schedule import FlushPolicy, TableKey
+from treadle.loader.share import name_unit
 from treadle.log.protocol import LogReader, ReadLimits
+from treadle.log.slots import compute_slot
 from treadle.tables.model import LoadPlan
 
 ENTRIES = [entry(1, "a"), entry(2, "b"), entry(3, "b"), entry(4, "c")]
@@ -46,6 +51,7 @@ class Bench:
     session: MemorySession = field(default_factory=MemorySession)
     store: MemoryStore = field(default_factory=MemoryStore)
     reader: MemoryReader = field(default_factory=lambda: MemoryReader(ENTRIES))
+    units: MemoryUnits = field(default_factory=MemoryUnits)
     positions: list[tuple[TableKey, int]] = field(default_factory=list)
     capabilities: Capabilities = Capabilities(transactional_ddl=False)  # noqa: RUF009 - frozen
 
@@ -62,7 +68,7 @@ class Bench:
                 clock=lambda: NOW,
                 new_id=lambda: "load",
                 report_position=lambda key, position: self.positions.append((key, position)),
-                lease=lease(self.store),
+                share=share(self.units),
             ),
         )
         self.loader.assign_sources({1: source()})
@@ -132,11 +138,63 @@ def test_a_commit_that_is_uncertain_keeps_its_table_until_the_destination_is_ask
     assert bench.store.calls[-1] == ("trouble", 9, None)
 
 
-def test_a_loader_that_was_overtaken_ends_its_round(bench: Bench) -> None:
-    bench.fail("a", lambda: FencedError("another loader has it"))
+def test_a_table_that_was_overtaken_does_not_hold_up_the_others(bench: Bench) -> None:
+    bench.fail("a", lambda: FencedError("another loader has it", 8))
     bench.loader.load_once([A, B])
-    assert bench.loads() == []
-    assert ("trouble", 9, "another loader has it") in bench.store.calls
+    assert bench.loads() == [("b", 2), ("b", 3)]
+    assert [held for _, held in bench.units.reports] == [8]
+    assert [call for call in bench.store.calls if call[0] in ("failure", "trouble")] == [
+        ("trouble", 9, None)
+    ]
+
+
+def test_with_a_further_unit_the_destination_is_asked_before_anything_of_it_is_loaded(
+    bench: Bench,
+) -> None:
+    unit = name_unit(0, compute_slot(1, "b"))
+    all_units = bench.units.fences
+    bench.units.fences = {one: its for one, its in all_units.items() if one != unit}
+    bench.loader.load_once([A, C])
+    result = LoadResult({}, {})
+    bench.session.offsets[1, "b"] = CommittedOffset(2, "", result)  # another loader did that
+    bench.units.fences = {**all_units, unit: 11}
+    bench.loader.load_once([B])
+    assert bench.loads() == [("a", 1), ("c", 4), ("b", 3)]
+    assert bench.session.plans[-1].offset.fence == 11
+
+
+def test_a_load_of_another_loader_is_not_noted_here(bench: Bench) -> None:
+    unit = name_unit(0, compute_slot(1, "b"))
+    bench.units.fences = {one: its for one, its in bench.units.fences.items() if one != unit}
+    bench.session.offsets[1, "b"] = CommittedOffset(2, "", LoadResult({}, {}))
+    bench.loader.load_once([A])
+    assert bench.positions == [((1, "a"), 1)]
+
+
+def test_sessions_of_a_lost_loader_are_ended_once_before_the_destination_is_asked(
+    bench: Bench,
+) -> None:
+    bench.destination.capabilities = Capabilities(transactional_ddl=False, evictable=True)
+    bench.units.lost = ("gone",)
+    bench.units.fences = dict(bench.units.fences)
+    bench.loader.load_once([A])
+    bench.units.lost = ("gone", "another")
+    bench.units.fences = {**bench.units.fences, "log:1:1": 9}
+    bench.loader.load_once([C])
+    assert bench.session.evicted == ["gone", "another"]
+    assert bench.destination.member == "me"
+
+
+def test_a_round_ends_when_a_further_unit_comes(bench: Bench) -> None:
+    def take(plan: LoadPlan, rehearse: bool) -> None:
+        bench.units.fences = {**bench.units.fences, "log:1:1": 9}
+
+    bench.session.before_load = take
+    bench.loader.load_once([A, B, C])
+    assert bench.loads() == [("a", 1)]
+    bench.session.before_load = lambda plan, rehearse: None
+    bench.loader.load_once([A, B, C])
+    assert bench.loads() == [("a", 1), ("b", 2), ("b", 3), ("c", 4)]
 
 
 def test_a_table_is_claimed_while_it_is_loaded(bench: Bench) -> None:

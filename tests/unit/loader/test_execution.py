@@ -7,9 +7,8 @@ from tests.unit.loader.doubles import (
     NOW,
     PROFILE,
     MemorySession,
-    MemoryStore,
     entry,
-    lease,
+    share,
 )
 
 from treadle.destinations.planning import PLANS_MAX
@@ -46,7 +45,7 @@ def step(prepared: PreparedLoad | Exception, *damaged: DamagedEntry) -> Prepared
 
 
 def executor() -> LoadExecutor:
-    return LoadExecutor(lambda _: LOG_ID, lease(MemoryStore()), lambda: NOW, lambda: "load-1")
+    return LoadExecutor(lambda _: LOG_ID, share(), lambda: NOW, lambda: "load-1")
 
 
 def test_a_step_is_loaded_with_its_offset_and_its_report() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
-from tests.unit.loader.doubles import LOG_ID, NOW, MemorySession, MemoryStore, lease
+from tests.unit.loader.doubles import LOG_ID, NOW, MemorySession, share
 from tests.unit.loader.test_execution import prepared, step
 
 from treadle.destinations.protocol import Session
@@ -67,7 +67,7 @@ def test_columns_are_sent_again_with_a_field_that_was_never_left_out() -> None:
 
 
 def test_the_first_load_of_a_table_carries_its_columns_and_the_next_one_does_not() -> None:
-    executor = LoadExecutor(lambda _: LOG_ID, lease(MemoryStore()), lambda: NOW, lambda: "load-1")
+    executor = LoadExecutor(lambda _: LOG_ID, share(), lambda: NOW, lambda: "load-1")
     session = MemorySession()
     first = executor.load(cast(Session, session), step(prepared()))
     assert first.load.columns is not None
@@ -81,7 +81,7 @@ def test_the_first_load_of_a_table_carries_its_columns_and_the_next_one_does_not
 
 
 def test_a_load_that_was_not_committed_leaves_the_columns_to_the_next_one() -> None:
-    executor = LoadExecutor(lambda _: LOG_ID, lease(MemoryStore()), lambda: NOW, lambda: "load-1")
+    executor = LoadExecutor(lambda _: LOG_ID, share(), lambda: NOW, lambda: "load-1")
 
     def break_down(*_: object) -> None:
         raise ConnectionError("gone")

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
-from tests.unit.loader.doubles import NOW, MemoryStore, as_store, entry, lease
+from tests.unit.loader.doubles import NOW, MemoryStore, MemoryUnits, as_store, entry, share
 
 from treadle.destinations.protocol import (
     CommitUnknownError,
@@ -11,7 +11,7 @@ from treadle.destinations.protocol import (
     PlanOutdatedError,
     Session,
 )
-from treadle.errors import InternalError, OperatorError, RetriableError
+from treadle.errors import InternalError, OperatorError
 from treadle.loader.answer_wait import AnswerWait
 from treadle.loader.chunk import build_chunk
 from treadle.loader.commit_recovery import CommitRecovery
@@ -19,9 +19,11 @@ from treadle.loader.execution import LoadExecutor
 from treadle.loader.pipeline import PreparedStep, StepGroup
 from treadle.loader.reporting import LoadReporting, PendingReport
 from treadle.loader.schedule import TableKey
+from treadle.loader.share import name_unit
 from treadle.loader.step_loader import StepLoader
 from treadle.loader.table_claims import TableClaims
 from treadle.log.protocol import ReadLimits
+from treadle.log.slots import compute_slot
 
 A, B = (1, "a"), (1, "b")
 NO_SESSION = cast(Session, None)
@@ -61,7 +63,7 @@ class Bench:
             return NOW
 
         reporting = LoadReporting(9, as_store(self.store), lambda key, last: None, lambda: "here")
-        self.lease = lease(self.store)
+        self.units = MemoryUnits()
         self.recovery = CommitRecovery(as_store(self.store), reporting, ReadLimits(), clock)
         self.recovery.offsets = {A: 0}
         self.claims = TableClaims(lambda: self.sources)
@@ -72,7 +74,7 @@ class Bench:
             AnswerWait(clock),
             self.recovery,
             reporting,
-            self.lease,
+            share(self.units),
             clock,
             lambda: "load",
         )
@@ -133,16 +135,26 @@ def test_a_commit_that_is_unknown_is_uncertain_for_each_table(*, together: bool)
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_loader_that_was_overtaken_takes_its_lease_anew(
-    monkeypatch: pytest.MonkeyPatch, *, together: bool
+def test_a_loader_that_was_overtaken_says_so_and_leaves_the_table_for_a_moment(
+    *, together: bool
 ) -> None:
-    bench = Bench(FencedError("another loader has it"))
-    assert bench.lease.fence() == 7
-    monkeypatch.setattr(bench.store, "take_lease", lambda *_: 8)
-    assert bench.lease.fence() == 7
-    with pytest.raises(RetriableError, match="another loader has it"):
-        bench.load(together=together)
-    assert bench.lease.fence() == 8
+    bench = Bench(FencedError("another loader has it", 12))
+    assert not bench.load(together=together)
+    unit = name_unit(0, compute_slot(1, "a"))
+    assert bench.units.reports == ([] if together else [(unit, 12)])  # each alone will say which
+    assert bench.failures() == []
+    assert bench.steps.history.retries.may_retry(A, NOW) is together
+    assert (bench.recovery.offsets is None) is not together
+
+
+def test_a_table_of_a_unit_that_is_another_loaders_is_not_loaded() -> None:
+    bench = Bench(InternalError("nobody asks for this"))
+    bench.units.leaving = frozenset([name_unit(0, compute_slot(1, "a"))])
+    bench.claims = TableClaims(lambda: bench.sources, share(bench.units).may_begin)
+    bench.steps.claims = bench.claims
+    assert not bench.load(together=False)
+    assert not bench.load(together=True)
+    assert bench.claims.tables == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from treadle.maintenance.doctor.findings import (
     Finding,
     LogMeasurement,
     MachineFacts,
+    MemberCondition,
 )
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 
@@ -470,3 +471,56 @@ def test_readers_of_an_old_copy_are_told_of() -> None:
     assert old.found == (
         "The copy for readers was not made yet. No newer one can be made: the disk is full."
     )
+
+
+def describe_process(
+    process: str,
+    role: str,
+    *,
+    member: str = "m1",
+    version: str = "1",
+    beat_seconds: float = 0.5,
+    is_live: bool = True,
+) -> MemberCondition:
+    release = version, "0030", 1
+    return MemberCondition(member, process, role, release, beat_seconds, is_live)
+
+
+EVERY_ROLE = [
+    describe_process("worker 1", "ingest,control"),
+    describe_process("loader 1", "loader", member="m2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("members", "levels", "said"),
+    [
+        ([], [], ""),
+        (EVERY_ROLE, ["good"], "2 members with 2 processes share the work."),
+        (EVERY_ROLE[:1], ["bad"], "No member runs with the role loader."),
+        (EVERY_ROLE[1:], ["bad"], "No member runs with the role ingest or control."),
+        (
+            [*EVERY_ROLE, describe_process("worker 2", "ingest", is_live=False, beat_seconds=61.0)],
+            ["odd"],
+            "worker 2 of m1 (ingest) was lost 61 s ago.",
+        ),
+        # Another process has its place by now.
+        (
+            [*EVERY_ROLE, describe_process("worker 1", "ingest", is_live=False)],
+            ["good"],
+            "2 members",
+        ),
+        (
+            [*EVERY_ROLE, describe_process("worker 2", "ingest", version="2")],
+            ["odd"],
+            "The members are of different releases of treadle (1, 2).",
+        ),
+        ([describe_process("worker 1", "ingest", is_live=False)], ["odd"], "worker 1 of m1"),
+    ],
+)
+def test_members_are_judged_together(
+    members: list[MemberCondition], levels: list[str], said: str
+) -> None:
+    judged = list(findings.judge_members(members))
+    assert [one.level for one in judged] == levels
+    assert not judged or judged[0].found.startswith(said)

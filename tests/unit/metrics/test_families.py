@@ -11,6 +11,7 @@ from treadle.metrics.families import (
     OTHER_TABLES,
     DestinationSnapshot,
     HookSnapshot,
+    MemberLabels,
     MetricsSnapshot,
     ProcessSnapshot,
     QuotaSnapshot,
@@ -252,3 +253,29 @@ def test_every_status_in_the_program_is_counted_by_itself() -> None:
     }
     assert len(found) > 10
     assert found <= set(STATUSES)
+
+
+def test_a_member_says_which_one_it_is_and_leaves_the_log_to_others() -> None:
+    used = QuotaSnapshot("web", 2, {}, {"requests": 5}, {"requests": 1}, None, None, False)
+    seen = MetricsSnapshot(
+        now=1,
+        version="1",
+        quotas=[used],
+        log_used=None,
+        log_free=None,
+        member=MemberLabels("gate-1", "ingest"),
+    )
+    found = samples(seen)
+    member = frozenset({("member", "gate-1"), ("roles", "ingest")})
+    assert found["treadle_member_info", member] == 1
+    source = frozenset({("source", "web"), ("source_id", "2"), ("quota", "requests")})
+    assert found["treadle_quota_used_total", source] == 5
+    names = {name for name, _ in found}
+    assert not names & {
+        "treadle_log_bytes",
+        "treadle_log_free_bytes",
+        "treadle_source_tables",
+        "treadle_source_waiting_bytes",
+        "treadle_source_above_part",
+        "treadle_quota_limit",
+    }

@@ -85,7 +85,14 @@ def get_health(services: ConsoleServices, account: Account, _: ServerFigures) ->
     )
     told = part.value
     if told is None:
-        return {"refused": None, "health": part, "log": None, "processes": (), "at": None}
+        return {
+            "refused": None,
+            "health": part,
+            "log": None,
+            "processes": (),
+            "members": (),
+            "at": None,
+        }
     log = told["log"]
     return {
         "refused": None,
@@ -102,8 +109,16 @@ def get_health(services: ConsoleServices, account: Account, _: ServerFigures) ->
         "processes": [
             (one, describe_process(one), instant(one["since"])) for one in told["processes"]
         ],
+        "members": [(one, describe_member(one), instant(one["since"])) for one in told["members"]],
         "at": instant(told["at"]),
     }
+
+
+def describe_member(told: Mapping[str, Any]) -> view.StateWord:
+    """Return the state of a member. Pure."""
+    if not told["is_live"]:
+        return view.StateWord("lost", "bad", "It did not end in order.")
+    return view.StateWord("live", "good")
 
 
 def describe_full(seconds: int | None) -> view.StateWord:

@@ -33,6 +33,7 @@ treadle itself does not install. To run them over a back-end of your own, write 
     from treadle.destinations.conformance.upsert import *
 
 A back-end whose `Capabilities` lack something leaves out the modules that need it: `comparison`
-needs `row_compare`, and all but `planning` read rows by `sql_query`. What else databases may
+needs `row_compare`, `sessions` needs `evictable`, and all but `planning` read rows by `sql_query`.
+What else databases may
 answer differently is data: see `DestinationTraits`.
 """

@@ -74,7 +74,7 @@ def test_a_loader_that_was_overtaken_is_told_so(session: Session, loads: TableLo
     plan = first(loads)
     loads.run(plan)
     plan.offset = replace(plan.offset, fence=2)
-    with pytest.raises(FencedError, match="lease 2 was overtaken by lease 3"):
+    with pytest.raises(FencedError, match="fence 2 was overtaken by 3"):
         session.load(plan)
     assert len(loads.orders()) == 2
 

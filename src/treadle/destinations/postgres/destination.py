@@ -24,10 +24,15 @@ from treadle.destinations.postgres.place import pin_addresses, place_certificate
 from treadle.destinations.postgres.probe import probe_connection
 from treadle.destinations.postgres.transport import judge_transport
 from treadle.destinations.postgres.writer import PostgresWriter
-from treadle.destinations.protocol import AccessDeniedError, Session
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    DestinationUnavailableError,
+    Session,
+)
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
 from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.session import SqlSession
+from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.destinations.transport import TransportRisk
 from treadle.errors import OperatorError, TableStoppedError
@@ -38,12 +43,12 @@ CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "treadle",
     "client_encoding": "UTF8",
     "connect_timeout": "10",
-    # A vanished server is noticed within about a minute, not after the system's two hours.
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
+    # A vanished server is noticed in 11 seconds, not after the system's two hours.
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
     "keepalives_count": "3",
     # Keepalives wait while something sent is unanswered; the system tries that for a quarter hour.
-    "tcp_user_timeout": "60000",
+    "tcp_user_timeout": "15000",
 }
 """Connection parameters that the operator's URL may override."""
 
@@ -52,10 +57,25 @@ SESSION_SETTINGS: Final = sql.SQL(
     SET TIME ZONE 'UTC';
     SET lock_timeout = '15s';
     SET statement_timeout = '15min';
-    SET idle_in_transaction_session_timeout = '15min';
+    SET idle_in_transaction_session_timeout = '60s';
     """
 )
-"""A lock that somebody holds delays the load, which is repeated; a hung statement ends."""
+"""A lock that somebody holds delays the load, which is repeated; a hung statement ends. A process
+that was stopped in the middle of a load keeps its locks for a minute at most."""
+
+CHECK_CLIENT: Final = sql.SQL("SET client_connection_check_interval = '5s'")
+"""So that the server notices in the middle of a statement that its client is gone. Servers on some
+systems, and those that only speak like PostgreSQL, cannot do that."""
+
+END_SESSIONS: Final = Quoted(
+    "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity "
+    "WHERE right(application_name, length($1) + 1) = ' ' || $1"
+    " AND usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
+)
+"""Ends them and waits until they are gone, 2 seconds at most."""
+
+NAME_BYTES_MAX: Final = 26
+"""Of the name in the URL, before the id of a member: PostgreSQL cuts off what is longer than 63."""
 
 
 class PostgresDestination:
@@ -69,11 +89,12 @@ class PostgresDestination:
 
     kind = "postgres"
     profile = POSTGRES
-    capabilities = Capabilities()
+    capabilities = Capabilities(evictable=True)
     file: Path | None = None  # a server has to be there
 
     def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:
         self._check_address = check_address
+        self._checks_client = True
         # The driver's own message may repeat the part that holds the password.
         malformed = OperatorError(
             "the destination's URL is not a PostgreSQL URL; expected "
@@ -87,6 +108,7 @@ class PostgresDestination:
         if "@" in str(given.get("host", "")):  # a password with an @ that is not encoded
             raise malformed
         self._parameters: dict[str, Any] = {**CONNECT_DEFAULTS, **given}
+        self._session_name = str(self._parameters["application_name"])
 
     @property
     def identity(self) -> str:
@@ -95,6 +117,12 @@ class PostgresDestination:
         host = found.get("host") or found.get("hostaddr") or "local"
         database = found.get("dbname") or found.get("user", "")
         return f"postgresql://{host.lower()}:{found.get('port') or '5432'}/{database}"
+
+    def name_sessions(self, member: str) -> None:
+        """Let sessions from now on be those of a member; see `NamedSessions`."""
+        given = self._session_name
+        short = given.encode()[:NAME_BYTES_MAX].decode(errors="ignore")
+        self._parameters["application_name"] = f"{short} {member}"
 
     def find_risk(self) -> TransportRisk | None:
         """Return why others could read or change what is loaded; None where they cannot."""
@@ -145,13 +173,24 @@ class PostgresDestination:
         except psycopg.Error as error:
             raise translate_login(error) from error
         try:
-            connection.execute(SESSION_SETTINGS)
+            self._set_up_session(connection)
             if read_only:
                 connection.execute("SET default_transaction_read_only = on")
         except psycopg.Error as error:
             connection.close()
             raise translate(error) from error
         return connection
+
+    def _set_up_session(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        if self._checks_client:
+            try:
+                # In one round trip, and one transaction.
+                connection.execute(SESSION_SETTINGS + CHECK_CLIENT)
+            except (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError):
+                self._checks_client = False
+            else:
+                return
+        connection.execute(SESSION_SETTINGS)
 
     def preview(self) -> Session:
         """Connect for reading; see `Destination.preview`."""
@@ -179,6 +218,16 @@ class PostgresSession(SqlSession):
                 "Encountered error while attempting to create new schema. "
                 f"{server_message(cause)}; grant CREATE on the database to treadle's user"
             ) from cause
+
+    def evict(self, member: str) -> int:
+        """End the sessions of another process; see `LoadSession.evict`."""
+        with self._transactions.translated() as connection:
+            ended = connection.rows(END_SESSIONS, member)
+        if not all(is_ended for (is_ended,) in ended):
+            raise DestinationUnavailableError(
+                "a session of a loader that was lost does not end, and may hold locks still"
+            )
+        return len(ended)
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; says what depends on it where it cannot."""

@@ -74,6 +74,10 @@ class SqlSession:
         """Close the connection."""
         self._transactions.close()
 
+    def evict(self, member: str) -> int:
+        """End the sessions of another process; here there are none. See `LoadSession.evict`."""
+        return 0
+
     def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
         if (schema, owner) in self._prepared:

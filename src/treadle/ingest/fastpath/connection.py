@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 import uvicorn
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -28,6 +28,7 @@ from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.caller import CURRENT_CALLER
 from treadle.http.deadline import get_deadline_timer
 from treadle.http.request_head import REQUEST_HEAD_BYTES_MAX
+from treadle.http.stop_notice import StopNotice
 from treadle.ingest.fastpath.ahead_queue import AheadQueue
 from treadle.ingest.fastpath.answer_writer import AnswerWriter
 from treadle.ingest.fastpath.body_buffer import BodyBuffer
@@ -47,6 +48,9 @@ read of the socket, 256 KB; in practice their clients send nothing before the an
 NEVER_SECONDS: Final = 10 * 365 * 24 * 60 * 60
 """Keep-alive of the protocol behind. This protocol closes idle connections, because the one behind
 does not know of requests that took the fast path."""
+
+DRAIN_STATE: Final = "treadle.drain"
+"""Key of the notice that the server is about to stop, in the application's state."""
 
 _STATE: Final = "treadle.connection"
 """Key of the connection in the state of each request that the protocol behind reads."""
@@ -100,7 +104,8 @@ class FastPathProtocol(asyncio.Protocol):
         self._state = _READY
         self._requests = 0  # that were answered
         self._is_waiting = False  # for an answer of the handler
-        self._is_ending = False
+        notice: StopNotice | None = app_state.get(DRAIN_STATE)
+        self._is_ending = notice is not None and notice.announced
         self._write_paused = False
         self._ahead = AheadQueue()
         self._watch = StateWatch()
@@ -316,6 +321,15 @@ class FastPathProtocol(asyncio.Protocol):
 
     # --- when it ends -----------------------------------------------------------------------------
 
+    @property
+    def is_ending(self) -> bool:
+        """Return whether the next answer is the last one."""
+        return self._is_ending
+
+    def end_after_answer(self) -> None:
+        """Close after the next answer, which says so: another server takes further requests."""
+        self._is_ending = True
+
     def shutdown(self) -> None:
         """Close now, or after the answer that is due."""
         self._ahead.drop()
@@ -404,6 +418,8 @@ class _AnswerReporter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection: FastPathProtocol = scope["state"][_STATE]
         CURRENT_CALLER.set(connection.sender)
+        if connection.is_ending:
+            send = _end_connection(send)
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -413,6 +429,18 @@ class _AnswerReporter:
                 raise
         finally:
             connection.record_answer()
+
+
+def _end_connection(send: Send) -> Send:
+    """Let an answer say that its connection ends; the protocol behind closes it then."""
+
+    async def send_last(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), (b"connection", b"close")]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_last
 
 
 @functools.lru_cache(maxsize=1)

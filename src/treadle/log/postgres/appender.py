@@ -147,6 +147,16 @@ class PostgresAppender:
             return f"the log's database has not answered for {seconds:.0f} s"
         return self._find_shortage()
 
+    def find_silence(self) -> float:
+        """Return for how many seconds the database has not answered; it is asked now."""
+        silent = self._lane.silent_since
+        if silent is not None:
+            return time.monotonic() - silent
+        self._measured_at = -math.inf
+        with suppress(RuntimeError):  # its loop is closed
+            self._loop.call_soon_threadsafe(self._waked.set)
+        return 0.0
+
     def _find_shortage(self) -> str | None:
         """Return why the log is full, by what was measured and what was appended here since."""
         if self._quota is None:

@@ -209,13 +209,18 @@ class LogLane:
         """Return the bytes of the log; None where the database does not tell now."""
         if self._session is None:
             return None
+        if self.silent_since is None:
+            self.silent_since = self._clock()
+        found = None
         try:
-            return await self._session.measure_space()
+            found = await self._session.measure_space()
         except SessionLostError:
             await self._lose()
+            return None
         except StatementFailedError:
             pass
-        return None
+        self.silent_since = None
+        return found
 
     async def recover(self) -> None:
         """Connect again where the database did not answer, though nothing waits to be appended."""

@@ -153,6 +153,10 @@ class SqliteAppender:
         """Begin an append without a task that waits; see `protocol.LogAppender.begin_append`."""
         self._intake.begin(entries, waiter)
 
+    def find_silence(self) -> float:
+        """Return 0: a file answers, or an append fails."""
+        return 0.0
+
     def find_refusal(self) -> str | None:
         """Return why the log takes nothing now; None when it does."""
         lacking = self._shortage

@@ -430,6 +430,12 @@ def check_hooks(examination: Examination) -> Iterator[Finding]:
             yield found
 
 
+def check_members(examination: Examination) -> Iterator[Finding]:
+    """Find out whether the members of a cluster are there, and of one release."""
+    if examination.store is not None:
+        yield from findings.judge_members(measurements.measure_members(examination.store))
+
+
 CHECKS: Final = (
     DoctorCheck("server", "Does a server run on the data folder?", check_server),
     DoctorCheck(
@@ -461,7 +467,7 @@ CHECKS: Final = (
         "clock",
         "Was the clock set back?",
         lambda its: [
-            findings.judge_clock(its.now, its.store_file[2]),
+            findings.judge_clock(its.now + (its.store_file[0].clock_ahead or 0), its.store_file[2]),
             *findings.judge_store_clock(its.store_file[0].clock_ahead),
         ],
     ),
@@ -469,6 +475,9 @@ CHECKS: Final = (
         "store", "Can the store be used?", lambda its: [findings.judge_store(its.store_file[0])]
     ),
     DoctorCheck("key", "Is the key there, private, and the store's?", lambda its: [its.key]),
+    DoctorCheck(
+        "member", "Are all members of the cluster there, and of one release?", check_members
+    ),
     DoctorCheck("log", "Is what was accepted there and readable, and does it move?", check_log),
     DoctorCheck(
         "destination", "Can it be reached, and may treadle do what a load does?", check_destinations

@@ -752,10 +752,84 @@ def judge_store_clock(ahead: int | None) -> Iterator[Finding]:
         "clock",
         "odd",
         f"The clock of this machine is {-ahead / 1e6:+.1f} s off that of the store's server.",
-        "The server goes by the store's clock. Commands, and the times of log lines, go by that of "
-        "this machine.",
+        "treadle goes by the store's clock. The times of log lines are those of this machine, and "
+        "so is what `treadle push` numbers records by.",
         "Keep both clocks with NTP.",
     )
+
+
+MEMBER_ROLES: Final = ("ingest", "control", "loader")
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCondition:
+    """A process that shares the work of a cluster.
+
+    Attributes:
+        member: the name of its server.
+        process: its name there.
+        role: what it does; several roles with commas.
+        release: of treadle: version, newest schema revision, newest form of entries.
+        beat_seconds: since it said last that it is there.
+        is_live: others take it for one that is there.
+    """
+
+    member: str
+    process: str
+    role: str
+    release: tuple[str, str, int]
+    beat_seconds: float
+    is_live: bool
+
+
+def judge_members(members: Sequence[MemberCondition]) -> Iterator[Finding]:
+    """Judge the members of a cluster; nothing where there are none.
+
+    Args:
+        members: those that are there, and those that were lost lately.
+    """
+    live = [one for one in members if one.is_live]
+    if not members:
+        return
+    roles = {role for one in live for role in one.role.split(",")}
+    missing = [role for role in MEMBER_ROLES if role not in roles]
+    if live and missing:
+        yield Finding(
+            "member",
+            "bad",
+            f"No member runs with the role {' or '.join(missing)}.",
+            "Records are not taken without ingest, not loaded without loader, and the Connect API "
+            "does not answer without control.",
+            "Start a member with that role.",
+        )
+    replaced = {(one.member, one.process) for one in live}
+    lost = [one for one in members if not one.is_live and (one.member, one.process) not in replaced]
+    for one in lost:
+        yield Finding(
+            "member",
+            "odd",
+            f"{one.process} of {one.member} ({one.role}) was lost {one.beat_seconds:.0f} s ago.",
+            "It did not end in order. Others have taken what it had.",
+            "Look at its machine and its log.",
+        )
+    releases = sorted({one.release for one in live})
+    if len(releases) > 1:
+        versions = ", ".join(sorted({version for version, _, _ in releases}))
+        yield Finding(
+            "member",
+            "odd",
+            f"The members are of different releases of treadle ({versions}).",
+            "That is so while a cluster is upgraded.",
+            "Upgrade the others, and run `treadle upgrade finish`.",
+        )
+    if live and not missing and not lost and len(releases) == 1:
+        servers = len({one.member for one in live})
+        yield Finding(
+            "member",
+            "good",
+            f"{count_noun(servers, 'member')} with {count_noun(len(live), 'process', 'processes')} "
+            "share the work.",
+        )
 
 
 def judge_store(found: StoreMeasurement) -> Finding:

@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote
 
 from treadle.certificate import load_certificate, read_certificate
-from treadle.clock import read_clock
+from treadle.clock import read_system_clock
 from treadle.config import Config, mask_password
 from treadle.destinations.asking import AskedDestination, RoleRights
 from treadle.destinations.protocol import Destination
@@ -34,6 +34,7 @@ from treadle.maintenance.doctor.findings import (
     KeyMeasurement,
     LogMeasurement,
     MachineFacts,
+    MemberCondition,
     StoreMeasurement,
     find_mount,
 )
@@ -43,6 +44,7 @@ from treadle.store.model import Source
 from treadle.store.store import Store
 from treadle.tables.schema_owner import SchemaOwner
 from treadle.text import make_clause
+from treadle.tracking.member_list import list_members
 
 ROLE_SECONDS_MAX: Final = 10.0
 """How long the rights of a role are asked for."""
@@ -186,7 +188,7 @@ def _measure_server(config: Config) -> tuple[StoreMeasurement, str | None, int |
     place = mask_password(config.store_url)
     try:
         place = parse_place(config.store_url).name
-        began = read_clock()
+        began = read_system_clock()
         found = examine_server(config.store_url)
     except TreadleError as error:
         return StoreMeasurement(exists=True, server=place, obstacle=str(error)), None, None
@@ -197,7 +199,7 @@ def _measure_server(config: Config) -> tuple[StoreMeasurement, str | None, int |
         newer=found.form is not None and not found.may_open,
         server=place,
         weakness=find_weakness(found.durability, config.store_durability),
-        clock_ahead=found.now - (began + read_clock()) // 2,
+        clock_ahead=found.now - (began + read_system_clock()) // 2,
     )
     return measured, found.key_check, found.newest
 
@@ -312,3 +314,18 @@ def measure_hooks(store: Store) -> list[HookCondition]:
             HookCondition(hook.id, waiting, len(failed), error, paused=hook.paused_at is not None)
         )
     return found
+
+
+def measure_members(store: Store) -> list[MemberCondition]:
+    """Return the processes of a cluster; none where the store is a file."""
+    return [
+        MemberCondition(
+            one.member,
+            one.process,
+            one.role,
+            (one.version, one.schema, one.form),
+            one.beat_seconds,
+            one.is_live,
+        )
+        for one in list_members(store)
+    ]

@@ -17,10 +17,11 @@ from uvicorn.server import ServerState
 from treadle.errors import RetriableError
 from treadle.http.deadline import get_deadline_timer
 from treadle.http.refusal_log import RefusalLog
+from treadle.http.stop_notice import StopNotice
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.body_threads import BodyThreads
 from treadle.ingest.fastpath import body_buffer
-from treadle.ingest.fastpath.connection import FastPathProtocol
+from treadle.ingest.fastpath.connection import DRAIN_STATE, FastPathProtocol
 from treadle.ingest.fastpath.connection_state import (
     DRAIN_SECONDS,
     FIRST_BYTE_SECONDS,
@@ -577,6 +578,38 @@ def test_a_server_that_stops_closes_a_connection_without_a_request() -> None:
         await rig.feed(request(b"[1]"))
         rig.taker.reply()
         rig.connection.shutdown()
+        assert rig.wire.closed
+
+    run(test)
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_before_a_stop_a_connection_ends_with_its_next_answer(*, short: bool) -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.willing = short
+        rig.connection.end_after_answer()
+        assert not rig.wire.closed
+        before = len(rig.wire.sent)
+        await rig.feed(request(b"[1]"))
+        if short:
+            rig.taker.reply()
+        answer = rig.wire.sent[before:]
+        assert answer.startswith(b"HTTP/1.1 201 ")
+        assert answer.count(b"connection: close\r\n") == 1
+        assert answer.endswith(b"short" if short else b"long")
+        assert rig.wire.closed
+
+    run(test)
+
+
+def test_a_connection_that_comes_before_a_stop_has_one_answer() -> None:
+    async def test(rig: Rig) -> None:
+        notice = StopNotice()
+        notice.announce()
+        rig._app_state[DRAIN_STATE] = notice
+        rig.connection, rig.wire = rig.connect()
+        answer = await rig.feed(request(b"[1]"))
+        assert b"\r\nconnection: close\r\n" in answer
         assert rig.wire.closed
 
     run(test)

@@ -1,4 +1,4 @@
-"""Two loaders and one destination: one at a time; one that was overtaken commits nothing."""
+"""Loaders that share tables: each unit has one; who was overtaken commits nothing."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import delete, update
 from tests.faults.calls import Fault, WatchedDestination, batch, made
 
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
-from treadle.loader.lease import LEASE_DURATION_US
+from treadle.errors import RetriableError
 from treadle.loader.schedule import FlushPolicy
+from treadle.loader.share import list_log_units
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records.message_batch import encode_batch
+from treadle.store.schema import fences, leases, units
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
@@ -53,7 +56,13 @@ class Stage:
         )
         self.source_id = source.id
 
-    def loader(self, place: str, before_load: Callable[[], None] | None = None) -> LoaderSupervisor:
+    def loader(
+        self,
+        place: str,
+        before_load: Callable[[], None] | None = None,
+        *,
+        beats: bool = False,
+    ) -> LoaderSupervisor:
         """A loader; something may happen before each of its loads."""
 
         class Interrupted(Fault):
@@ -73,6 +82,7 @@ class Stage:
             clock=self.clock,
             new_id=iter(map(str, range(id(place) * 1000, 10**20))).__next__,
             place=place,
+            beats=beats,
         )
 
     async def append(self, number: int) -> None:
@@ -102,11 +112,12 @@ def run(coroutine: Any) -> None:
     asyncio.run(coroutine)
 
 
-def trouble(stage: Stage) -> str | None:
-    return stage.store.destinations.list_destinations()[0].trouble
+def lose(stage: Stage, loader: LoaderSupervisor) -> None:
+    """The others take a loader for lost, though it runs."""
+    stage.store.members.beat(loader.units.member_id, {}, lasts_us=0)
 
 
-def test_a_second_loader_waits_until_the_first_says_nothing_for_a_while(stage: Stage) -> None:
+def test_a_second_loader_loads_nothing_until_the_first_is_lost(stage: Stage) -> None:
     first, second = stage.loader("a"), stage.loader("b")
     run(stage.append(1))
     first.load_once()
@@ -114,11 +125,10 @@ def test_a_second_loader_waits_until_the_first_says_nothing_for_a_while(stage: S
     run(stage.append(2))
     second.load_once()
     assert stage.entries() == [1] * 5
-    assert "another loader loads into it" in str(trouble(stage))
-    stage.clock.now += LEASE_DURATION_US + 1
+    lose(stage, first)
+    second.units.beat()
     second.load_once()
     assert sorted(stage.entries()) == [1] * 5 + [2] * 5
-    assert trouble(stage) is None
     first.close()
     second.close()
 
@@ -130,6 +140,9 @@ def test_the_next_loader_of_the_same_place_takes_over_at_once(stage: Stage) -> N
     run(stage.append(2))
     second.load_once()
     assert sorted(stage.entries()) == [1] * 5 + [2] * 5
+    with pytest.raises(RetriableError, match="another process is loader of a"):
+        first.load_once()
+    assert len(stage.entries()) == 10
     first.close()
     second.close()
 
@@ -141,31 +154,74 @@ def test_a_loader_that_was_overtaken_in_its_sleep_commits_nothing(stage: Stage) 
     second = stage.loader("b")
 
     def sleep() -> None:
-        stage.clock.now += LEASE_DURATION_US + 1
+        lose(stage, first)
         second.load_once()
         run(stage.append(2))
-        stage.clock.now += 1
 
     first = stage.loader("a", sleep)
     first.load_once()
-    # The second loaded the first entry; the first one's load of it, and its further ones, failed.
+    # The second ended the session of the first, and loaded the first entry.
     assert stage.entries() == [1] * 5
     first.load_once()
     assert stage.entries() == [1] * 5
-    assert "another loader loads into it" in str(trouble(stage))
+    lose(stage, first)
     second.load_once()
     assert sorted(stage.entries()) == [1] * 5 + [2] * 5
     first.close()
     second.close()
 
 
-def test_fences_grow_with_each_holder(stage: Stage) -> None:
-    store, clock = stage.store, stage.clock
-    assert store.leases.take_lease(7, "a", "one", 100) == 1
-    assert store.leases.take_lease(7, "a", "one", 100) == 1
-    assert store.leases.take_lease(7, "b", "two", 100) is None
-    assert store.leases.take_lease(7, "a", "three", 100) == 2
-    clock.now += 101
-    assert store.leases.take_lease(7, "b", "two", 100) == 3
-    assert store.leases.take_lease(7, "a", "three", 100) is None
-    assert store.leases.take_lease(8, "a", "three", 100) == 1
+def test_a_store_that_was_brought_back_gives_fences_above_those_of_the_destination(
+    stage: Stage,
+) -> None:
+    stage.store.units.leave_fences_out(100)
+    loader = stage.loader("a")
+    run(stage.append(1))
+    loader.load_once()
+    before = dict(loader.units.fences)
+    with stage.store._database.write() as tx:  # as if the store had forgotten what came since
+        tx.connection.execute(update(fences).values(last=0))
+        tx.connection.execute(update(units).values(fence=0))
+        tx.connection.execute(delete(leases))
+    again = stage.loader("a")
+    run(stage.append(2))
+    again.load_once()
+    assert stage.entries() == [1] * 5
+    again.load_once()
+    assert sorted(stage.entries()) == [1] * 5 + [2] * 5
+    assert max(again.units.fences.values()) > max(before.values())
+    loader.close()
+    again.close()
+
+
+def test_who_gives_up_leaves_nothing_to_wait_for(stage: Stage) -> None:
+    first, second = stage.loader("a"), stage.loader("b")
+    run(stage.append(1))
+    first.load_once()
+    assert first.close()
+    first.units.leave()
+    run(stage.append(2))
+    second.load_once()
+    assert sorted(stage.entries()) == [1] * 5 + [2] * 5
+    assert second.units.lost == ()
+    second.close()
+
+
+def test_two_loaders_agree_which_tables_are_whose(stage: Stage) -> None:
+    first, second = stage.loader("a", beats=True), stage.loader("b", beats=True)
+    for loader in (first, second):
+        loader._open_logs().close()
+        loader._refresh(start=False)
+        loader.units.beat()
+    assert not second.units.fences
+    first.units.beat()
+    assert first.units.leaving
+    assert first.units.get_fence(next(iter(first.units.leaving))) is None
+    first.units.release(first.units.leaving, frozenset())
+    second.units.beat()
+    both = [*first.units.fences, *second.units.fences]
+    assert len(both) == len(set(both))
+    assert {unit for unit in both if unit.startswith("log")} == set(list_log_units(0))
+    assert len(second.units.fences) > 16
+    first.close()
+    second.close()

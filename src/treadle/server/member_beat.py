@@ -1,0 +1,124 @@
+"""A process that says each second that it is there, as a member that shares the work with others.
+
+Loaders do so where they share their units. This is for all other members: gates, and those that
+answer the Connect API.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from treadle.config import Config
+from treadle.config.roles import MemberRole, format_roles
+from treadle.errors import TreadleError
+from treadle.server.child_channel import end_server
+from treadle.server.member_identity import make_member
+from treadle.store.members import MemberRepository
+from treadle.store.membership import MEMBER_BEAT_SECONDS, MEMBER_LASTS_US, ClusterMember
+from treadle.store.releases import THIS_RELEASE, TreadleRelease
+from treadle.store.store import Store
+
+logger = logging.getLogger("treadle.server")
+
+MARGIN_SECONDS: Final = 0.5
+"""A member counts itself as lost so long before the others do."""
+
+JOIN_SECONDS_MAX: Final = 3.0
+"""The last statement is waited for so long."""
+
+
+@dataclass(slots=True)
+class MemberBeat:
+    """Says for a process that it is there; `run` is for a thread.
+
+    Attributes:
+        members: the list of members.
+        member: the process.
+        release: of this treadle.
+        on_refused: called once, when the upgrade to a newer treadle was finished.
+        after_beat: called after each beat that was taken; what it raises counts as a failed beat.
+        monotonic: seconds.
+    """
+
+    members: MemberRepository
+    member: ClusterMember
+    release: TreadleRelease = THIS_RELEASE
+    on_refused: Callable[[], None] = end_server
+    after_beat: Callable[[], None] = lambda: None
+    monotonic: Callable[[], float] = time.monotonic
+    _beaten_at: float | None = None
+    _is_failing: bool = False
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to beat, in a thread of its own; the store may be away meanwhile."""
+        self._thread = threading.Thread(target=self.run, name="beat", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Beat no more, and take the process off the list; a store that is away is not awaited."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_SECONDS_MAX)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the others surely take this member for one that is there."""
+        if self._beaten_at is None:
+            return False
+        lasts = MEMBER_LASTS_US / 1e6 - MARGIN_SECONDS
+        return self.monotonic() - self._beaten_at < lasts
+
+    def run(self) -> None:
+        """Beat until `close`."""
+        while not self._stop.is_set():
+            self.beat()
+            self._stop.wait(MEMBER_BEAT_SECONDS)
+        try:
+            self.members.leave(self.member.id)
+        except TreadleError as error:
+            logger.debug("the member cannot be taken off the list: %s", error)
+
+    def beat(self) -> None:
+        """Beat once; what fails is said once, and tried again by the next beat."""
+        began = self.monotonic()
+        try:
+            answer = self.members.note_beat(self.member.id, self.release.notes)
+            if answer is None:
+                self.members.join(self.member)
+            else:
+                refusal = self.release.find_refusal(answer.least_schema, answer.form)
+                if refusal is not None and not self._stop.is_set():
+                    logger.error("this server stops: %s", refusal)
+                    self._stop.set()
+                    self.on_refused()
+                    return
+            self._beaten_at = began
+            self.after_beat()
+        except TreadleError as error:
+            if not self._is_failing:
+                logger.warning("other members cannot be told that this one is there: %s", error)
+            self._is_failing = True
+        else:
+            self._is_failing = False
+
+
+def start_beat(config: Config, store: Store, name: str, since: int) -> MemberBeat | None:
+    """Begin to beat for a process that answers requests; None where the store is a file.
+
+    Args:
+        config: the settings.
+        store: open.
+        name: of the process among those of the server.
+        since: when it began, microseconds since 1970.
+    """
+    roles = config.roles - {MemberRole.LOADER}
+    if config.store is None or not roles:
+        return None
+    found = MemberBeat(store.members, make_member(config, name, format_roles(roles), since))
+    found.start()
+    return found

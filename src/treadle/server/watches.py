@@ -1,0 +1,162 @@
+"""What a member that answers the Connect API does beside it, where loaders run on other machines.
+
+On one machine the loader does this, because it is always there and knows what waits: it keeps the
+figures over time, notes when problems began and ended, and wakes who does errands.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from treadle import clock
+from treadle.config import Config
+from treadle.config.roles import MemberRole
+from treadle.errors import TreadleError
+from treadle.loader.series_sampler import SeriesSampler
+from treadle.loader.spell_recorder import SpellRecorder
+from treadle.loader.waiting_board import WaitingBoard, sum_backlogs
+from treadle.log.protocol import LogReader
+from treadle.log.registry import make_quota, open_glance, open_reader
+from treadle.metrics.request_counter import COUNTER_NAMES
+from treadle.quotas import WAITING_COLUMNS
+from treadle.server.child_channel import wake_child
+from treadle.server.errand_watch import wake_for_errands
+from treadle.shared_counters import sum_counters
+from treadle.shared_rows import SharedRows
+from treadle.store.store import Store
+from treadle.traces.refusal_file import read_counts
+from treadle.traces.refusals import merge_counts
+from treadle.traces.series_file import SeriesWriter
+from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
+from treadle.tracking.problem_kinds import FoundProblem
+
+logger = logging.getLogger("treadle.server")
+
+FEED_SECONDS: Final = 1.0
+"""Between two looks at what waits and what was loaded."""
+
+LOADS_MAX: Final = 1_000
+"""Most loads that are read in one look; what is more is read in the next."""
+
+
+@dataclass(slots=True)
+class FigureFeed:
+    """Tells the sampler what waits in the log and what was loaded, by asking log and store.
+
+    Attributes:
+        store: knows the loads of all members.
+        open_reader: opens the log.
+        sampler: is told.
+        board: is told what waits; None where a loader of this machine does that.
+    """
+
+    store: Store
+    open_reader: Callable[[], LogReader]
+    sampler: SeriesSampler
+    board: WaitingBoard | None = None
+    _reader: LogReader | None = None
+    _last_load: int | None = None
+    _is_failing: bool = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Look again and again, until `stop` is set."""
+        while not stop.wait(FEED_SECONDS):
+            try:
+                self.look()
+            except TreadleError as error:
+                if not self._is_failing:
+                    logger.warning("figures are not up to date: %s", error)
+                self._is_failing = True
+            else:
+                self._is_failing = False
+        if self._reader is not None:
+            self._reader.close()
+
+    def look(self) -> None:
+        """Read once, and tell.
+
+        Raises:
+            TreadleError: the log or the store cannot be read now.
+        """
+        if self._reader is None:
+            self._reader = self.open_reader()
+        waiting = sum_backlogs(self._reader.list_backlogs())
+        space = self._reader.statistics.measure_space()
+        self.sampler.note_waiting(waiting, space)
+        if self.board is not None:
+            sources = self.store.sources.list_sources()
+            self.board.publish(waiting, space, sum(one.deleted_at is None for one in sources))
+        if self._last_load is None:
+            self._last_load = self.store.loads.get_last_number()
+            return
+        for number, load in self.store.loads.list_loads_after(self._last_load, LOADS_MAX):
+            self._last_load = number
+            if load.error is None:
+                self.sampler.note_load(load)
+
+
+def make_sampler(config: Config, store: Store) -> SeriesSampler:
+    """Make what keeps figures over time."""
+    return SeriesSampler(
+        read_totals=lambda: {one.source_id: one for one in store.tables.list_source_totals()},
+        read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
+        open_writer=lambda: SeriesWriter(config.series_path),
+        clock=clock.read_clock,
+    )
+
+
+def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
+    """Make what notes when problems began and ended."""
+    watch = RejectionWatch()
+    opened: list[LogReader] = []
+
+    def find(now: int) -> Sequence[FoundProblem]:
+        if not opened:
+            opened.append(open_reader(config, store.logs))
+        return find_shown_problems(
+            store,
+            opened[0],
+            make_quota(config),
+            watch,
+            now,
+            int(config.load_age_seconds * 1_000_000),
+            merge_counts(read_counts(config.refusals_path, now)),
+            read_server(config.counters_path, config.examinations_path, now),
+        )
+
+    return SpellRecorder(find, config.problems_path, clock.read_clock)
+
+
+def start_watches(config: Config, store: Store, stop: threading.Event) -> list[threading.Thread]:
+    """Start what runs until `stop` is set; return its threads."""
+    sampler = make_sampler(config, store)
+    board = None
+    if MemberRole.LOADER not in config.roles:
+        rows = SharedRows(config.counters_path, "courier", WAITING_COLUMNS)
+        board = WaitingBoard(rows, make_quota(config))
+    feed = FigureFeed(store, lambda: open_glance(config, store.logs), sampler, board)
+    feeding = threading.Thread(target=feed.run, args=(stop,), name="figures", daemon=True)
+    feeding.start()
+    return [feeding, *start_loader_watches(config, store, sampler, stop)]
+
+
+def start_loader_watches(
+    config: Config, store: Store, sampler: SeriesSampler, stop: threading.Event
+) -> list[threading.Thread]:
+    """Start what runs until `stop` is set where somebody tells the sampler; return its threads."""
+    recorder = make_spell_recorder(config, store)
+    threads = [
+        threading.Thread(target=sampler.run, args=(stop,), name="series", daemon=True),
+        threading.Thread(
+            target=wake_for_errands,
+            args=(store.errands.list_open_kinds, wake_child, stop),
+            name="errands",
+            daemon=True,
+        ),
+        threading.Thread(target=recorder.run, args=(stop,), name="problems", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    return threads

@@ -1,0 +1,1 @@
+from treadle.destinations.conformance.sessions import *  # noqa: F403 - the suite

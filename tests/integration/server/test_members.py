@@ -1,0 +1,182 @@
+"""A process that says that it is there, and whose turn it is to send mails and hooks."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle.config import Config
+from treadle.errors import RetriableError
+from treadle.server.courier_turn import COURIER_UNIT, CourierTurn, TurnCarrier
+from treadle.server.member_beat import MemberBeat, start_beat
+from treadle.server.member_identity import make_member
+from treadle.store.membership import MEMBER_LASTS_US
+from treadle.store.releases import THIS_RELEASE
+from treadle.store.secrets import SecretCipher
+from treadle.store.store import Store
+from treadle.tracking.member_list import list_members
+
+
+class Clock:
+    """Microseconds for the store, and seconds for a process: both at once."""
+
+    now = 100_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def read_seconds(self) -> float:
+        return self.now / 1e6
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += int(seconds * 1e6)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    opened = Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", SecretCipher(bytes(32)))
+    for repository in (opened.members, opened.units):
+        repository._monotonic = clock
+    yield opened
+    opened.close()
+
+
+def make_beat(store: Store, clock: Clock, name: str, **further: Any) -> MemberBeat:
+    config = Config(data=Path("/nowhere"), member=name)
+    member = make_member(config, "worker 1", "control", 5)
+    return MemberBeat(store.members, member, monotonic=clock.read_seconds, **further)
+
+
+def test_a_process_is_listed_while_it_beats_and_joins_again_after_it_was_lost(
+    store: Store, clock: Clock
+) -> None:
+    beat = make_beat(store, clock, "gate-1")
+    assert not beat.is_live
+    beat.beat()
+    assert beat.is_live
+    [found] = list_members(store)
+    assert (found.member, found.process, found.role) == ("gate-1", "worker 1", "control")
+    assert (found.version, found.schema, found.form) == (
+        THIS_RELEASE.version,
+        THIS_RELEASE.schema,
+        THIS_RELEASE.form,
+    )
+    assert (found.units, found.since, found.is_live) == (None, 5, True)
+
+    clock.pass_time(2)
+    assert list_members(store)[0].beat_seconds == pytest.approx(2)
+    clock.pass_time(MEMBER_LASTS_US / 1e6)
+    assert not list_members(store)[0].is_live
+    assert not beat.is_live
+    beat.beat()
+    assert list_members(store)[0].is_live
+
+    store.members.leave(beat.member.id)  # as another with its seat does
+    beat.beat()
+    assert list_members(store)[0].is_live
+    beat.start()
+    beat.close()
+    assert list_members(store) == []
+
+
+def test_a_store_that_is_away_is_asked_again(
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = True
+
+    def fail() -> None:
+        if failing:
+            raise RetriableError("the store is not available now")
+
+    beat = make_beat(store, clock, "gate-1", after_beat=fail)
+    beat.beat()
+    beat.beat()
+    assert caplog.text.count("other members cannot be told that this one is there") == 1
+    failing = False
+    beat.beat()
+    assert beat.is_live
+
+
+def test_a_process_of_the_release_before_stops_with_its_next_beat(
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[str] = []
+    older = replace(THIS_RELEASE, version="0.0.9", schema="0029")
+    beat = make_beat(
+        store, clock, "gate-1", release=older, on_refused=lambda: ended.append("ended")
+    )
+    beat.beat()
+    beat.beat()
+    assert ended == []
+    store.members.leave(beat.member.id)
+    store.releases.finish_upgrade(THIS_RELEASE)
+    beat.beat()  # it joins again
+    beat.beat()
+    assert ended == ["ended"]
+    assert "this server stops: the upgrade to a newer treadle was finished" in caplog.text
+
+
+def test_nobody_beats_where_the_store_is_a_file_or_loaders_do(store: Store) -> None:
+    url = "postgresql://treadle@db/treadle"
+    assert start_beat(Config(data=Path("/nowhere")), store, "worker 1", 5) is None
+    config = Config(data=Path("/nowhere"), store=url, role=("loader",))
+    assert start_beat(config, store, "worker 1", 5) is None
+
+
+class NotedCarrier:
+    """Notes when it was called."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+        self.finished = 0.0
+
+    def run_once(self, now_us: int) -> float:
+        self.runs.append(now_us)
+        return 7.0
+
+    def finish(self, seconds: float) -> None:
+        self.finished = seconds
+
+
+def test_one_courier_at_a_time_has_the_turn_and_the_next_one_takes_it(
+    store: Store, clock: Clock
+) -> None:
+    def make_turn(name: str) -> CourierTurn:
+        turn = CourierTurn(store.units, make_beat(store, clock, name))
+        turn.beat.after_beat = turn.look
+        return turn
+
+    first, second = make_turn("a"), make_turn("b")
+    carrier = NotedCarrier()
+    waiting = TurnCarrier(carrier, second.is_mine)
+    for turn in (first, second, first, second):
+        turn.beat.beat()
+        clock.pass_time(1)
+    assert (first.is_mine(), second.is_mine()) == (True, False)
+    assert waiting.run_once(1) == 1.0
+    assert carrier.runs == []
+
+    # The first one is stopped: it knows that by itself before the second one takes over.
+    clock.pass_time(MEMBER_LASTS_US / 1e6 - 2.4)
+    second.beat.beat()
+    assert (first.is_mine(), second.is_mine()) == (False, False)
+    clock.pass_time(1)
+    second.beat.beat()
+    assert (first.is_mine(), second.is_mine()) == (False, True)
+    assert store.units.find_holder(COURIER_UNIT) == second.beat.member.id
+    assert waiting.run_once(2) == 7.0
+    assert carrier.runs == [2]
+    waiting.finish(3.0)
+    assert carrier.finished == 3.0
+    first.beat.beat()
+    assert (first.is_mine(), second.is_mine()) == (False, True)
+    store.members.leave(second.beat.member.id)
+    first.beat.beat()
+    assert first.is_mine()
