@@ -41,13 +41,13 @@ pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from 
 	$(BIN)/python -m tests.browser.pictures $(ARGS)
 
 store-test: $(VENV)/test.stamp ## The acceptance tests once more, with every store on PostgreSQL; before a release
-	STORE_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance $(ARGS)
+	STORE_TESTS=postgres SERVERS=started $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance $(ARGS)
 
-log-test: $(VENV)/test.stamp ## The acceptance tests once more, with every store and log on PostgreSQL; before a release
-	LOG_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance $(ARGS)
+log-test: $(VENV)/test.stamp ## The acceptance tests and the cases of the Import API once more, with every store and log on PostgreSQL; before a release
+	LOG_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance tests/conformance/import $(ARGS)
 
 release-test: $(VENV)/test.stamp $(VENV)/browser.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
-	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
+	SERVERS=started $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
 
 dbt-test: $(VENV)/test.stamp ## Install dbt into an environment of its own and build examples/dbt on both databases; part of release-test
 	$(BIN)/python -m pytest -m release tests/acceptance/test_dbt_project.py $(ARGS)

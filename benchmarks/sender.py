@@ -40,7 +40,7 @@ def _complete(answer: bytes) -> bool:
     return len(body) >= int(length)
 
 
-def send(port: int, requests: Sequence[bytes], connections: int) -> Sent:
+def send(port: int, requests: Sequence[bytes], connections: int, host: str = "127.0.0.1") -> Sent:
     """Send large requests, each connection with a thread of its own.
 
     Request i goes over connection i modulo `connections`, so rows of one connection keep their
@@ -48,7 +48,7 @@ def send(port: int, requests: Sequence[bytes], connections: int) -> Sent:
     """
     waits: list[float] = []
     faults: list[str] = []
-    sockets = [_connect(port) for _ in range(connections)]
+    sockets = [_connect(port, host) for _ in range(connections)]
 
     def work(number: int) -> None:
         connection = sockets[number]
@@ -119,7 +119,7 @@ def send_many(port: int, requests: Sequence[bytes], connections: int) -> Sent:
     return Sent(seconds, client, waits)
 
 
-def _connect(port: int) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port))
+def _connect(port: int, host: str = "127.0.0.1") -> socket.socket:
+    connection = socket.create_connection((host, port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection

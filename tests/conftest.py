@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import ssl
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +23,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.compiled import CompiledStatements
+from tests.servers.fork_server import ForkServer
 from tests.servers.postgres import (
     SPEED_OVER_SAFETY,
     NoServerError,
     PostgresServer,
     system_binaries,
 )
+from tests.servers.treadle import TreadleServer
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
 # without changes says what the run before said: new examples are what `--hypothesis-profile search`
@@ -124,6 +127,17 @@ def _compiled() -> Iterator[None]:
         create_engine = CompiledStatements().create_engine
         patch.setattr("treadle.store.database.create_engine", create_engine)
         patch.setattr("treadle.store.postgres.create_engine", create_engine)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_servers() -> Iterator[None]:
+    """Have servers forked from a process that has imported treadle, but for a release."""
+    if os.environ.get("SERVERS") == "started" or sys.platform != "linux":
+        yield
+        return
+    with contextlib.closing(ForkServer()) as fork_server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TreadleServer, "fork_server", fork_server)
         yield
 
 

@@ -58,12 +58,19 @@ POSTGRES_LOG_FAILPOINTS: Final = (
 )
 """The failpoints of a log on PostgreSQL, beside those that records pass in every log."""
 
+UNIT_FAILPOINTS: Final = (
+    "share.taken",  # units were taken, nothing is loaded
+    "share.before-evict",  # the sessions of a lost loader are about to be ended
+)
+"""The failpoints of loaders that share units."""
+
 
 class FailpointPlan(msgspec.Struct, frozen=True):
     """The failpoint at which a process dies.
 
     Attributes:
-        point: one of `FAILPOINTS`, `MOVE_FAILPOINTS` or `POSTGRES_LOG_FAILPOINTS`.
+        point: one of `FAILPOINTS`, `MOVE_FAILPOINTS`, `POSTGRES_LOG_FAILPOINTS` or
+            `UNIT_FAILPOINTS`.
         passes: die when a process reaches it for this time, counted from 1.
         whole: kill the whole process group.
     """

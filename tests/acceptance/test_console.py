@@ -36,7 +36,7 @@ def has_loaded(server: TreadleServer) -> bool:
 
 
 def test_a_browser_is_led_to_the_console_and_nobody_pays_before(tmp_path: Path) -> None:
-    with TreadleServer(tmp_path / "data") as server:
+    with TreadleServer(tmp_path / "data", forked=False) as server:
         plain = httpx.get(server.url, timeout=PATIENCE_SECONDS)
         assert (plain.status_code, plain.json()) == (404, {"status": "NOT FOUND"})
         led = httpx.get(server.url, headers=BROWSER, timeout=PATIENCE_SECONDS)

@@ -154,7 +154,7 @@ pytestmark = [
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     settings = {"workers": "1", "load_age_seconds": "3600"}
     folder = tmp_path_factory.mktemp("hostile")
-    with TreadleServer(folder / "data", settings=settings) as server:
+    with TreadleServer(folder / "data", settings=settings, forked=False) as server:
         client = Client(server, *server.account())
         made = Worker(client, client.create_source("one")[1], client.create_source("two")[1])
         for token in (made.token, made.neighbour):
@@ -202,7 +202,7 @@ def test_senders_that_leave_hold_up_nobody(worker: Worker, token: str) -> None:
                     one.sendall(head.encode() + content)
                 except OSError:
                     assert token == "stranger"
-        with httpx.Client(base_url=worker.client.server.url, timeout=10) as http:
+        with httpx.Client(base_url=worker.client.server.url, timeout=60) as http:
             assert http.get("/v2/import/status").status_code == 200
             push = worker.client.push(worker.neighbour, [{"id": 3}], table="t")
             assert push.status_code == 201
@@ -217,7 +217,7 @@ def test_senders_that_leave_hold_up_nobody(worker: Worker, token: str) -> None:
         time.sleep(0.5)
         return worker.seconds() - began < 0.2
 
-    eventually(is_idle, 60)
+    eventually(is_idle)
 
 
 def test_bodies_of_one_tenant_do_not_stand_before_those_of_another(worker: Worker) -> None:
@@ -253,4 +253,5 @@ def test_a_server_with_work_that_nobody_waits_for_stops(tmp_path: Path) -> None:
                 one.sendall(head.encode() + content)
         began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
+        assert "did not end within 15 s and is killed" not in server.log.read_text()

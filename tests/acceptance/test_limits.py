@@ -32,7 +32,7 @@ SECONDS_MAX = 5.0
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TreadleServer]:
-    with TreadleServer(tmp_path_factory.mktemp("limits") / "data") as running:
+    with TreadleServer(tmp_path_factory.mktemp("limits") / "data", forked=False) as running:
         yield running
 
 

@@ -251,7 +251,7 @@ class Worker(NamedTuple):
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     folder = tmp_path_factory.mktemp("memory")
     settings = {"workers": "1", "load_age_seconds": "3600"}
-    with TreadleServer(folder / "data", settings=settings) as server:
+    with TreadleServer(folder / "data", settings=settings, forked=False) as server:
         client = Client(server, *server.account())
         source, token = client.create_source()
         _, hook = client.create_source("hook")

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.acceptance.test_console import sign_in
 from tests.kinds import DUCKDB_DAILY, POSTGRES_DAILY
 from tests.servers.treadle import Client, TreadleServer, eventually
@@ -119,14 +120,15 @@ def test_a_resend_goes_on_after_a_kill(server: TreadleServer, client: Client) ->
         found: dict[str, Any] = client.http.get(path, headers=headers).json()
         return found
 
-    eventually(lambda: operation()["state"] == "done", 60)
+    eventually(lambda: operation()["state"] == "done")
     assert (operation()["done"], operation()["failed"]) == (600, 0)
     count = "SELECT count(*) AS n, sum(n) AS s FROM import_api.events"
-    eventually(lambda: server.query(count) == [{"n": 600, "s": 600}], 60)
+    eventually(lambda: server.query(count) == [{"n": 600, "s": 600}])
     [cause] = json.loads(server.treadle("rejects", "causes", "--json"))
     assert (cause["records"], cause["open"]) == (600, 0)
 
 
+@pytest.mark.file_log
 def test_the_text_of_a_forgotten_record_is_read_by_the_page(tmp_path: Path) -> None:
     with TreadleServer(tmp_path / "data") as server:
         client = Client(server, *server.account())

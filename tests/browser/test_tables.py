@@ -5,13 +5,12 @@ import time
 from typing import Any
 
 from tests.browser.test_sources import sign_in
-from tests.browser.watched import PATIENCE_MS, WatchedPage, watch
+from tests.browser.watched import PATIENCE_MS, watch
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 from treadle.text import digest_text
 
 MANY = 10_000
-PAGE_MS_MAX = 300
 
 
 def make_source(client: Client, name: str) -> tuple[int, str]:
@@ -41,22 +40,10 @@ def make_tables(server: TreadleServer, source_id: int) -> None:
     store.close()
 
 
-def measure_page(seen: WatchedPage, path: str) -> float:
-    """Milliseconds of the server for a page: the shortest of a few tries."""
-    took = []
-    for _ in range(4):
-        seen.open(path)
-        timing = "performance.getEntriesByType('navigation')[0]"
-        took.append(seen.page.evaluate(f"{timing}.responseEnd - {timing}.requestStart"))
-        if took[-1] < PAGE_MS_MAX:
-            break
-    return float(min(took))
-
-
 def test_ten_thousand_tables_are_searched_sorted_and_paged(
     browser: Any, server: TreadleServer, client: Client
 ) -> None:
-    """J15: each page below 300 ms on the server, and its URL restores it."""
+    """J15: its URL restores each page. How long they take is measured by `benchmarks/pages.py`."""
     source_id, _ = make_source(client, "Many")
     make_tables(server, source_id)
     with watch(browser, server.url) as seen:
@@ -84,7 +71,7 @@ def test_ten_thousand_tables_are_searched_sorted_and_paged(
             "/tables?q=table_099": "many.table_09900",
             "/tables?state=stopped&page=1": "many.table_00007",
         }.items():
-            assert measure_page(seen, path) < PAGE_MS_MAX, path
+            seen.open(path)
             assert seen.page.locator("tbody th").first.inner_text() == first
             assert len(seen.page.content()) < 60_000
         seen.open("/tables?page=50")

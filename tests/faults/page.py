@@ -18,6 +18,9 @@ KINDS = {
     "commit": "the connection to PostgreSQL cut at COMMIT",
     "kill_pg": "the log on PostgreSQL: its primary killed, its connections cut, waits for a "
     "standby cancelled and terminated",
+    "cluster": "three gates, three loaders, a control member, and PostgreSQL with two standbys in "
+    "network namespaces: kills, stops, cuts, failovers, slow and full disks, clocks, rolling "
+    "restarts, members that join and leave",
     "full": "the disk of the data folder full, and emptied again, under load",
     "soak": "much of everything: memory and open files are watched",
     "store_failover": "`kill -9` of the primary of a store on PostgreSQL under load, a standby "

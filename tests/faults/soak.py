@@ -417,7 +417,7 @@ def parts(
     kind: str,
 ) -> None:
     """All parts that have a size, with one server."""
-    server = TreadleServer(path / "data", url, {"log_level": "warning"})
+    server = TreadleServer(path / "data", url, {"log_level": "warning"}, forked=False)
     url = url or f"duckdb://{path / 'data' / 'warehouse.duckdb'}"
     with server:
         client = Client(server, *server.account())

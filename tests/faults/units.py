@@ -159,7 +159,8 @@ class UnitScene:
         if found:
             return found
         supervisor = self.rig.server.process.pid
-        victim = self.dice.choice(self.list_loaders()).member
+        able = [one.member for one in self.list_loaders() if self.list_tables(one.member.id)]
+        victim = self.dice.choice(able)
         pid = find_processes(supervisor)[victim.name]
         tables = self.list_tables(victim.id)
         before = {name: self.watch.seen[name][1] for name in tables if name in self.watch.seen}

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.servers.document import Document
+from tests.servers.log import open_test_appender, open_test_reader
 
 from treadle.ingest.app import FrontRouter, IngestService
 from treadle.ingest.endpoint import NotFoundEndpoint
@@ -20,7 +21,6 @@ from treadle.ingest.fastpath.connection import FastPathProtocol
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE, FastPathHandler
 from treadle.ingest.openapi_document import load_document
 from treadle.log.protocol import LogAppender
-from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records.message_batch import MessageBatch, decode_batch
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -121,7 +121,7 @@ class ImportServer:
     def batches(self, source_id: int | None = None) -> list[MessageBatch]:
         """Everything the log holds for a source, in order."""
         wanted = self.source_id if source_id is None else source_id
-        reader = SqliteReader(self.folder / "log.sqlite")
+        reader = open_test_reader(self.folder)
         try:
             last = max((found.last for found in reader.list_backlogs()), default=0)
             entries = reader.find_entries(1, last)
@@ -135,7 +135,7 @@ class ImportServer:
 
     def accepted(self) -> int:
         """How many entries the log holds, of all sources."""
-        reader = SqliteReader(self.folder / "log.sqlite")
+        reader = open_test_reader(self.folder)
         try:
             return sum(found.entries for found in reader.list_backlogs())
         finally:
@@ -176,11 +176,11 @@ class _App:
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
-        log = self._log or SqliteAppender(self._server.folder / "log.sqlite")
+        log = self._log or open_test_appender(self._server.folder)
         try:
-            path = self._server.folder / "log.sqlite"
+            folder = self._server.folder
             self.ingest = IngestService(
-                self._server.store, log, open_reader=lambda: SqliteReader(path)
+                self._server.store, log, open_reader=lambda: open_test_reader(folder)
             )
             self.app = create_ingest_app(self.ingest, fast_path=self._fast_path)
             await self.app(scope, receive, send)

@@ -7,12 +7,12 @@ from typing import Any
 import duckdb
 from tests.servers.cases import compare
 from tests.servers.ingest import CLIENT, Answer, ImportServer
+from tests.servers.log import open_test_reader
 
 from treadle.clock import read_clock as microseconds
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
-from treadle.log.sqlite.log import SqliteReader
 
 
 class Warehouse(ImportServer):
@@ -28,7 +28,7 @@ class Warehouse(ImportServer):
         )
         self.loader = LoaderSupervisor(
             store=self.store,
-            open_reader=lambda: SqliteReader(folder / "log.sqlite"),
+            open_reader=lambda: open_test_reader(folder),
             open_destination=make_destination,
             flush_policy=FlushPolicy(),
             retention_us=10**12,

@@ -96,6 +96,8 @@ class PostgresServer:
     """
 
     user = "treadle_test"
+    host = "127.0.0.1"
+    """The address that it listens at."""
     initdb_options: tuple[str, ...] = ()
     """Further options of `initdb`."""
 
@@ -131,7 +133,7 @@ class PostgresServer:
         """A connection URL for a database of this server."""
         login = quote(user or self.user, safe="")
         secret = quote(self.password if password is None else password, safe="")
-        return f"postgresql://{login}:{secret}@127.0.0.1:{self.port}/{quote(database, safe='')}"
+        return f"postgresql://{login}:{secret}@{self.host}:{self.port}/{quote(database, safe='')}"
 
     def create_database(self, name: str | None = None) -> str:
         """Make an empty database; returns its URL."""
@@ -191,7 +193,7 @@ class PostgresServer:
             return
         settings = {
             "port": str(self.port),
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.host,
             "unix_socket_directories": "",
             "max_connections": "60",
             "log_min_messages": "warning",
@@ -204,7 +206,11 @@ class PostgresServer:
         while True:
             with (self._root / "log").open("ab") as log:
                 self._process = subprocess.Popen(
-                    command, stdout=log, stderr=log, cwd=self._root, **self._as_account()
+                    self._place(command),
+                    stdout=log,
+                    stderr=log,
+                    cwd=self._root,
+                    **self._as_account(),
                 )
             if self._ready(self._process, deadline):
                 return
@@ -263,19 +269,20 @@ class PostgresServer:
         password_file.write_text(self.password)
         self._give_to_account(password_file)
         self._give_to_account(self._root)
+        command = [
+            str(self._binaries / "initdb"),
+            f"--pgdata={self._root / 'data'}",
+            f"--username={self.user}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            *self._hash_once(),
+            *self.initdb_options,
+        ]
         done = subprocess.run(
-            [
-                str(self._binaries / "initdb"),
-                f"--pgdata={self._root / 'data'}",
-                f"--username={self.user}",
-                f"--pwfile={password_file}",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-sync",
-                *self._hash_once(),
-                *self.initdb_options,
-            ],
+            self._place(command),
             capture_output=True,
             text=True,
             check=False,
@@ -301,7 +308,7 @@ class PostgresServer:
         self._give_to_account(self._root)
         try:
             subprocess.run(
-                [str(binaries / "postgres"), "--version"],
+                self._place([str(binaries / "postgres"), "--version"]),
                 capture_output=True,
                 check=True,
                 cwd=self._root,
@@ -319,6 +326,10 @@ class PostgresServer:
                 self._give_to_account(path)
             return copy / binaries.relative_to(package)
         return binaries
+
+    def _place(self, command: list[str]) -> list[str]:
+        """The command as it is run: here as it is."""
+        return command
 
     def _as_account(self) -> dict[str, Any]:
         environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}

@@ -115,7 +115,7 @@ class ClusterNode(PostgresServer):
     def conninfo(self, **further: Any) -> str:
         """Connection parameters as the superuser, in libpq's form."""
         return make_conninfo(
-            host="127.0.0.1",
+            host=self.host,
             port=self.port,
             user=self.user,
             password=self.password,
@@ -138,7 +138,7 @@ class ClusterNode(PostgresServer):
     def _run(self, command: list[str]) -> None:
         try:
             done = subprocess.run(
-                command,
+                self._place(command),
                 capture_output=True,
                 text=True,
                 check=False,
@@ -175,11 +175,17 @@ class PostgresCluster:
             for number in range(1 + standbys):
                 # The first may have had to copy the programs to where its account can run them.
                 known = self.nodes[0].binaries if self.nodes else binaries
-                self.nodes.append(ClusterNode(f"node{number}", known, chosen))
+                self.nodes.append(self._make_node(f"node{number}", known, chosen))
         except BaseException:
             self.close()
             raise
         self.primary = self.nodes[0]
+
+    def _make_node(
+        self, name: str, binaries: Path | None, settings: Mapping[str, str]
+    ) -> ClusterNode:
+        """Make a node without data."""
+        return ClusterNode(name, binaries, settings)
 
     def __enter__(self) -> Self:
         try:
@@ -216,7 +222,10 @@ class PostgresCluster:
             ports: in place of the nodes' own, such as those of proxies before them.
         """
         first = self.nodes[0]
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports or [n.port for n in self.nodes])
+        chosen = ports or [node.port for node in self.nodes]
+        hosts = ",".join(
+            f"{node.host}:{port}" for node, port in zip(self.nodes, chosen, strict=True)
+        )
         login = f"{quote(first.user)}:{quote(first.password, safe='')}"
         return (
             f"postgresql://{login}@{hosts}/{quote(database, safe='')}"

@@ -1,5 +1,6 @@
 """What Linux says of the processes of a server."""
 
+import contextlib
 from pathlib import Path
 
 
@@ -21,7 +22,10 @@ def roles(supervisor: int) -> list[tuple[str, int]]:
         except OSError:  # it ended meanwhile
             continue
         # python -m treadle.server ROLE NAME; not yet so between fork and exec
-        if words[1:2] == [b"-m"] and len(words) > 3:
+        if words[2:3] == [b"tests.servers.fork_server"]:
+            with contextlib.suppress(OSError):
+                found.append((Path(f"/proc/{pid}/comm").read_text().strip(), pid))
+        elif words[1:2] == [b"-m"] and len(words) > 3:
             found.append((words[3].decode(), pid))
     return found
 

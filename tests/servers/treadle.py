@@ -11,9 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import IO, Any, ClassVar, Self
 
 import httpx
+from tests.servers.fork_server import ForkedProcess, ForkServer
 
 from treadle.cli.main import main
 
@@ -35,12 +36,18 @@ class TreadleServer:
         settings: further settings by name, for example {"load_age_seconds": "0.2"}.
         environment: further environment variables.
         program: the module to serve with.
+        forked: may be forked from a process that has imported treadle; otherwise the server is
+            started as an operator does it.
 
     Attributes:
+        fork_server: forks servers and commands; None where none is.
         make_store: makes a store for a data folder before its first use; None for the file in it.
     """
 
+    fork_server: ClassVar[ForkServer | None] = None
     make_store: ClassVar[Callable[[Path], None] | None] = None
+    host = "127.0.0.1"
+    """The address that it listens at."""
 
     def __init__(
         self,
@@ -50,6 +57,8 @@ class TreadleServer:
         environment: Mapping[str, str] | None = None,
         port: int = 0,
         program: str = "treadle",
+        *,
+        forked: bool = True,
     ) -> None:
         self.data = data
         self.program = program
@@ -57,39 +66,79 @@ class TreadleServer:
         self.settings = dict(settings or {})
         self.environment = dict(environment or {})
         self.port = port
+        self.forked = forked
         self.said = ""
         self.log = data.parent / f"{data.name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | ForkedProcess:
         assert self._process is not None, "the server was not started"
         return self._process
 
     def start(self) -> Self:
         """Start and wait until it listens; a port once chosen is kept over restarts."""
+        self._launch()
+        return self._listen()
+
+    def _launch(self) -> None:
+        """Start the process."""
         self._make_store()
-        command = [sys.executable, "-m", self.program, "serve", "--data", str(self.data)]
-        command += ["--port", str(self.port)]
+        words = ["serve", "--data", str(self.data), "--port", str(self.port)]
         for name, value in self.settings.items():
-            command += ["--" + name.replace("_", "-"), value]
+            words += ["--" + name.replace("_", "-"), value]
+        environment = {**os.environ, **self.environment, **self._name_destination()}
         with self.log.open("a") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **self.environment, **self._name_destination()},
-                start_new_session=True,
-            )
+            self._process = self._start(words, environment, log)
+
+    def _listen(self) -> Self:
+        """Wait until it listens."""
         self.said = self._read_announcement()
         found = re.search(r"treadle listens at (https?://[^:]+:(\d+)|unix:/)", self.said)
         assert found, self.said
         self.port = int(found[2] or 0)
         return self
+
+    def _place(self, command: list[str]) -> list[str]:
+        """The command as it is run: here as it is."""
+        return command
+
+    def _start(
+        self, words: list[str], environment: dict[str, str], log: IO[str]
+    ) -> subprocess.Popen[bytes] | ForkedProcess:
+        fork_server = self._find_fork_server()
+        if fork_server is None:
+            return subprocess.Popen(
+                self._place([sys.executable, "-m", self.program, *words]),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        read_end, write_end = os.pipe()
+        try:
+            return fork_server.start(
+                words,
+                stdout=write_end,
+                stderr=log.fileno(),
+                environment=environment,
+                pipe=os.fdopen(read_end, "rb"),
+            )
+        finally:
+            os.close(write_end)
+
+    def _find_fork_server(self) -> ForkServer | None:
+        """What forks this server; None where it is not the one that was imported."""
+        is_another = (
+            self.program != "treadle"
+            or type(self)._place is not TreadleServer._place
+            or any(not name.startswith("TREADLE_") for name in self.environment)
+        )
+        return None if is_another or not self.forked else type(self).fork_server
 
     def _make_store(self) -> None:
         make = type(self).make_store
@@ -162,14 +211,20 @@ class TreadleServer:
             code, out, err = self._look(*arguments)
             assert code == 0 or not check, err
             return out
-        done = subprocess.run(
-            [sys.executable, "-m", "treadle", *arguments, "--data", str(self.data)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, **self.environment, **self._as_environment()},
-            **further,
-        )
+        words = [*arguments, "--data", str(self.data)]
+        environment = {**os.environ, **self.environment, **self._as_environment()}
+        fork_server = self._find_fork_server()
+        if fork_server is not None and not further:
+            done = fork_server.run(words, environment)
+        else:
+            done = subprocess.run(
+                [sys.executable, "-m", "treadle", *words],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+                **further,
+            )
         if check:
             assert done.returncode == 0, done.stderr
         return str(done.stdout)
@@ -259,14 +314,20 @@ class Client:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until a condition holds; a failed assertion inside it counts as not yet."""
+    """Wait until a condition holds; a failed assertion inside it counts as not yet.
+
+    A look at it takes the processor that what is waited for needs. So the pause between two looks
+    is at least twice as long as a look.
+    """
     deadline = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         try:
             if condition():
                 return
             why = "it did not happen in time"
         except AssertionError as error:
             why = str(error)
-        assert time.monotonic() < deadline, why
-        time.sleep(0.05)
+        now = time.monotonic()
+        assert now < deadline, why
+        time.sleep(max(0.05, 2 * (now - began)))

@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,10 +15,12 @@ from treadle.cli.store_access import find_source, find_url_of_source, open_exist
 from treadle.cli.time_argument import parse_duration
 from treadle.config import Config
 from treadle.counting import count_noun
+from treadle.destinations.layout import REJECTED, REJECTED_COLUMNS
 from treadle.destinations.protocol import Session
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import OperatorError
 from treadle.store.model import Source
+from treadle.tables.model import Relation
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.schema_owner import SchemaOwner
 
@@ -240,8 +243,26 @@ def _read_source(
             document = json.loads(documents[sent])
             descriptions[table.name] = find_descriptions(document, namer.make_canonical)
     return LoadedSource(
-        source.name, source.display_name, source.schema, tuple(tables), descriptions
+        source.name,
+        source.display_name,
+        source.schema,
+        tuple(tables),
+        descriptions,
+        _find_rejections(session, source.schema),
     )
+
+
+def _find_rejections(session: Session, schema: str) -> Relation | None:
+    """Return the table of rejected records, with the columns that are there; None without one."""
+    there = session.state(schema, REJECTED).physical.get(REJECTED)
+    if there is None:
+        return None
+    columns = tuple(
+        replace(column, type=there.columns[column.name] or column.type)
+        for column in REJECTED_COLUMNS
+        if column.name in there.columns
+    )
+    return Relation((), REJECTED, columns, (), REJECTED)
 
 
 def _read_present(

@@ -37,6 +37,8 @@ class LoadedSource:
         tables: of it.
         descriptions: name of a root table -> what is said of its fields, and of those of its
             subtables.
+        rejections: the table of rejected records, with the columns that are there; None where there
+            is none. It is not of treadle's catalogue, so `tables` has no entry of it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LoadedSource:
     schema: str
     tables: tuple[LoadedTable, ...]
     descriptions: Mapping[str, FieldDescriptions] = field(default_factory=dict)
+    rejections: Relation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,15 @@ def name_relations(
     # Schemas of one destination differ, while two accounts may have sources of one name.
     named = choose_names(source.schema for source in sources)
     present = [[_list_present(state) for state in source.tables] for source in sources]
-    tables = [choose_names(one.name for table in its for one in table[1]) for its in present]
+    tables = [
+        _name_tables(source, [one.name for table in its for one in table[1]])
+        for source, its in zip(sources, present, strict=True)
+    ]
     models = choose_names(
-        join_names(f"{prefix}{named[source.schema]}", name)
-        for source, names in zip(sources, tables, strict=True)
-        for name in names.values()
+        join_names(f"{prefix}{named[source.schema]}", names[one.name])
+        for source, its, names in zip(sources, present, tables, strict=True)
+        for table in its
+        for one in table[1]
     )
     answer = []
     for source, its, names in zip(sources, present, tables, strict=True):
@@ -127,6 +134,11 @@ def name_relations(
             made += above.values()
         answer.append((called, made))
     return answer
+
+
+def _name_tables(source: LoadedSource, tables: list[str]) -> dict[str, str]:
+    """Return the names in dbt of some tables. That of the rejected records is its own."""
+    return choose_names(tables if source.rejections is None else [*tables, source.rejections.name])
 
 
 def _list_present(state: LoadedTable) -> tuple[Table, list[Relation]]:

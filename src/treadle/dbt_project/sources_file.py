@@ -9,7 +9,7 @@ from treadle.dbt_project.loaded_source import LoadedSource, ModelledRelation
 from treadle.dbt_project.quoting import protect_text, write_yaml
 from treadle.dbt_project.schema_descriptions import FieldDescriptions
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import Column
+from treadle.tables.model import Column, Relation
 from treadle.tables.names import (
     BATCHED_AT,
     GENERATED_KEY,
@@ -39,6 +39,18 @@ _DESCRIPTIONS: Final[Mapping[str, str]] = {
     VERSION: "The table version of the record; 0 when none was given.",
     GENERATED_KEY: "Generated key of a table without key names.",
     META_COLUMN: "The values that were left out of the row since they could not be stored.",
+}
+
+REJECTED_AT: Final = "_sdc_rejected_at"
+"""The column by which the table of rejected records is as old as its newest row."""
+
+_REJECTION_DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "record": "The record as sent, cut at 64 KB.",
+    "reason": "Why it could not be stored.",
+    "table_name": "The table that it was for.",
+    REJECTED_AT: "When it was rejected.",
+    "code": "The cause without the value, to group rejected records by.",
+    "field": "The field to blame; null where it is none alone.",
 }
 
 _PERIODS: Final = (("day", 1440), ("hour", 60), ("minute", 1))
@@ -77,6 +89,12 @@ def write_sources(
     config: dict[str, Any] = {"loaded_at_field": BATCHED_AT}
     if freshness is not None:
         config["freshness"] = _write_freshness(freshness)
+    tables = [
+        _describe_relation(one, loaded.descriptions.get(one.table.name, {}), freshness is not None)
+        for one in relations
+    ]
+    if loaded.rejections is not None:
+        tables.append(_describe_rejections(loaded.rejections, freshness is not None))
     source: dict[str, Any] = {
         "name": name,
         "description": protect_text(f"What treadle loaded of {loaded.display_name}."),
@@ -85,12 +103,7 @@ def write_sources(
         "schema": protect_text(_double_quotes(loaded.schema)),
         "quoting": {"schema": True, "identifier": True},
         "config": config,
-        "tables": [
-            _describe_relation(
-                one, loaded.descriptions.get(one.table.name, {}), freshness is not None
-            )
-            for one in relations
-        ],
+        "tables": tables,
     }
     return write_yaml({"version": 2, "sources": [source]})
 
@@ -128,6 +141,29 @@ def _describe_relation(
         _describe_column(modelled, said, column) for field in modelled.fields for column in field
     ]
     return described
+
+
+def _describe_rejections(relation: Relation, has_freshness: bool) -> dict[str, Any]:
+    """Describe the table of rejected records. Its name is one that dbt takes as it is."""
+    config: dict[str, Any] = {"loaded_at_field": REJECTED_AT}
+    if has_freshness:
+        # No record may be rejected for long.
+        config["freshness"] = None
+    return {
+        "name": relation.name,
+        "identifier": relation.name,
+        "description": "Records and fields of this source that could not be stored, and why.",
+        "config": config,
+        "columns": [
+            {
+                "name": column.name,
+                "quote": True,
+                "description": _REJECTION_DESCRIPTIONS[column.name],
+                "data_type": DATA_TYPES[column.type],
+            }
+            for column in relation.columns
+        ],
+    }
 
 
 def _describe_rows(modelled: ModelledRelation, said: FieldDescriptions) -> str:

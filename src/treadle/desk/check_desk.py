@@ -61,7 +61,7 @@ class CheckDesk:
         store: has them, and the destinations.
         data: the data folder.
         turns: the folder of claims, see `LoaderPriority`.
-        place: where it runs, see `DestinationLease.place`.
+        place: where it runs, see `ClusterMember.place`.
         clock: microseconds since 1970.
         policy: which addresses of destinations that an account named are connected to.
         function: does a check in a task process, see `TaskRequest.function`.

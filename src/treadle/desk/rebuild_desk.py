@@ -45,7 +45,7 @@ class RebuildDesk:
     Attributes:
         store: has the rebuilds that were asked for.
         config: the settings, as a task process gets them.
-        place: where it runs, see `DestinationLease.place`.
+        place: where it runs, see `ClusterMember.place`.
         function: of the task process.
         make_process: makes a task process.
     """

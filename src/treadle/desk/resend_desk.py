@@ -60,7 +60,7 @@ class ResendDesk:
         store: has them, and the rejected records.
         open_log: opens the log for writing; called when there is something to do.
         open_reader: opens it for reading.
-        place: where it runs, see `DestinationLease.place`.
+        place: where it runs, see `ClusterMember.place`.
         clock: microseconds since 1970.
         retry_seconds: pauses between tries while the log or the store takes nothing; the last one
             is repeated.

@@ -31,22 +31,20 @@ from treadle.destinations.registry import is_exclusive
 from treadle.errors import RetriableError
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import SENSE_SECONDS, choose_pause
-from treadle.loader.commit_recovery import UNCERTAIN_US_MAX
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.destination_share import DestinationShare
 from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.load_texts import describe_source
-from treadle.loader.move_settlement import MoveSettlement, make_key
+from treadle.loader.log_shares import LogShares
+from treadle.loader.move_agreement import MoveAgreement
+from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
-from treadle.loader.share import is_settled, list_log_units, list_slots, name_unit
 from treadle.loader.unit_holder import UnitHolder
-from treadle.loader.unit_names import UnitNames
 from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
-from treadle.log.joined import SourceNumbers, list_present_backlogs, list_readers
+from treadle.log.joined import list_present_backlogs, list_readers
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog, TrimPoint
 from treadle.log.quota import LogQuota
-from treadle.log.slots import SLOTS
 from treadle.quotas import QuotaTable
 from treadle.store.load_requests import REQUEST_US_MAX
 from treadle.store.membership import LOADER_ROLE, ClusterMember
@@ -56,9 +54,6 @@ from treadle.store.store import Store
 logger = logging.getLogger("treadle.loader")
 
 TRIM_INTERVAL_US = 600 * 1_000_000
-MOVES_INTERVAL_US = 500_000
-"""The time between two looks whether all loaders have settled a move."""
-
 QUOTA_CHECK_INTERVAL_US = 500_000
 """The time between two looks whether the log is full."""
 
@@ -166,22 +161,12 @@ class LoaderSupervisor:
     _is_waiting: bool = False
     _is_busy: bool = True
     _moves: MoveSettlement = field(init=False)
-    _looked_at_moves: int = 0
-    _numbers: SourceNumbers = field(init=False)
-    _unit_names: UnitNames = field(init=False)
-    _logs: Sequence[int] = ()
-    """The numbers of the logs that are open."""
-    _has_all_slots: bool = False
-    _local_logs: frozenset[int] = frozenset()
-    """Those in the data folder, of which each loader counts all tables."""
-    _shared: Mapping[str, int] | None = None
-    """The units that the log was told of."""
+    shares: LogShares = field(init=False)
+    _agreement: MoveAgreement = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin without moves and units."""
         self._moves = MoveSettlement(self.clock)
-        self._numbers = SourceNumbers(self.store.logs.get_number)
-        self._unit_names = UnitNames(self._numbers.get_number)
         member = ClusterMember(
             str(uuid.uuid4()),
             self.place,
@@ -192,6 +177,8 @@ class LoaderSupervisor:
             self.clock(),
         )
         self.units = UnitHolder(self.store, member, beats=self.beats, on_refused=self.on_refused)
+        self.shares = LogShares(self.store, self.units, self.beats)
+        self._agreement = MoveAgreement(self.shares, self._moves)
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Load until `stop` is set; then finish the loads that are under way."""
@@ -221,11 +208,7 @@ class LoaderSupervisor:
     def _open_logs(self) -> LogReader:
         """Open the logs, and tell the store which they are."""
         reader = self.open_reader()
-        self._logs = sorted(list_readers(reader))
-        remote = {one.number for one in self.store.logs.list_logs() if one.url}
-        self._local_logs = frozenset(self._logs) - remote
-        for number, its in list_readers(reader).items():
-            self.store.use_log(its.log_id, number)
+        self.shares.begin(reader)
         return reader
 
     def _start_loaders(self) -> None:
@@ -249,8 +232,9 @@ class LoaderSupervisor:
         self._is_busy = True  # until nothing was found to wait
         try:
             self._refresh()
+            self.shares.note_logs(reader)
             self.units.beat_if_asked()
-            self._follow_units(reader)
+            self.shares.follow(reader, self._list_shares().values())
             self._forget_ended()
             fences, leaving = self.units.fences, self.units.leaving
             # In this order: what a loader committed before it was seen to claim no table is marked,
@@ -261,10 +245,10 @@ class LoaderSupervisor:
             backlogs = list_present_backlogs(reader)
             self._publish(reader, backlogs)
             held = self._moves.held_sources | untold
-            here = [move for move in settled if move.source_id not in untold]
-            self._settle_moves(self._agree_on_moves(here, fences))
-            if leaving:
-                self.units.release(leaving, self._find_busy_units(claims, leaving))
+            told = [move for move in settled if move.source_id not in untold]
+            self._settle_moves(self._agreement.find_settled(told, fences, self._list_shares()))
+            under_way = [(loader.share, keys) for loader, keys in claims]
+            self.shares.release(leaving, under_way, is_told=not untold)
             waiting = self._group(backlogs, held)
             for destination_id, (_, loader) in self._loaders.items():
                 claimed = {key for other, keys in claims if other is not loader for key in keys}
@@ -280,7 +264,7 @@ class LoaderSupervisor:
                 or any(keys for _, keys in claims)
                 or bool(self._moves.open_moves or self._retiring or leaving)
             )
-            if self._is_chief():
+            if self.shares.is_chief:
                 self._fold_reports()
         except RetriableError as error:
             if not self._is_waiting:
@@ -290,46 +274,6 @@ class LoaderSupervisor:
             if self._is_waiting:
                 logger.info("the loader goes on")
             self._is_waiting = False
-
-    def _follow_units(self, reader: LogReader) -> None:
-        """Tell the logs which tables are counted here, after units came or went."""
-        fences = self.units.fences
-        if fences is self._shared:
-            return
-        if self._shared is not None or self.beats:
-            logger.info(
-                "this loader has %s",
-                count_noun(len(fences), "unit", "units"),
-                extra={"fields": {"units": len(fences)}},
-            )
-        # With a destination that one process loads alone, tables of all slots may be this one's.
-        has_files = any(not loader.share.is_empty for loader in self._list_file_loaders())
-        for number, its in list_readers(reader).items():
-            slots = frozenset(range(SLOTS)) if has_files else list_slots(fences, number)
-            its.share_tables(slots, self._list_loaded(number) if self.beats else {})
-        self._has_all_slots = all(
-            unit in fences for number in self._logs for unit in list_log_units(number)
-        )
-        self._shared = fences
-
-    def _list_file_loaders(self) -> list[DestinationLoader]:
-        return [loader for _, loader in self._loaders.values() if loader.share.is_exclusive]
-
-    def _list_loaded(self, number: int) -> dict[TableKey, int]:
-        """Return where the tables of a log stand as the store knows it."""
-        return {
-            (status.source_id, status.table_name): status.loaded
-            for status in self.store.tables.list_statuses()
-            if self._numbers.get_number(status.source_id) == number
-        }
-
-    def keeps_log(self, number: int) -> bool:
-        """Return whether this process is the one that keeps a log: trims it, and makes room."""
-        return self.units.get_fence(name_unit(number, 0)) is not None
-
-    def _is_chief(self) -> bool:
-        """Return whether this process does what one of all loaders is to do."""
-        return bool(self._logs) and self.keeps_log(self._logs[0])
 
     def _group(
         self, backlogs: Sequence[TableBacklog], held: frozenset[int]
@@ -343,69 +287,13 @@ class LoaderSupervisor:
         groups = group_by_destination(
             (one for one in backlogs if one.source_id not in held), self._destination_of
         )
-        has_all = self._has_all_slots and not self.units.leaving
-        for destination_id, group in groups.items():
-            share = self._loaders[destination_id][1].share
-            if share.is_empty or not self.units.is_current:
-                groups[destination_id] = []
-            elif not (has_all or share.is_exclusive):
-                groups[destination_id] = [
-                    one for one in group if share.is_held((one.source_id, one.table_name))
-                ]
-        return groups
+        return {
+            destination_id: self.shares.select_ours(group, self._loaders[destination_id][1].share)
+            for destination_id, group in groups.items()
+        }
 
-    @staticmethod
-    def _find_busy_units(
-        claims: Sequence[tuple[DestinationLoader, frozenset[TableKey]]], leaving: frozenset[str]
-    ) -> frozenset[str]:
-        """Return the units of which something is under way, or is not recorded yet."""
-        if any(not table_name for _, keys in claims for _, table_name in keys):
-            return leaving  # of all tables, for a moment
-        return frozenset(loader.share.name_unit_of(key) for loader, keys in claims for key in keys)
-
-    def _agree_on_moves(
-        self, settled: Sequence[SourceMove], fences: Mapping[str, int]
-    ) -> list[SourceMove]:
-        """Return those moves that this process may settle for all loaders.
-
-        Args:
-            settled: those for which nothing is open here.
-            fences: of this process, when that was found out.
-        """
-        if not self._moves.open_moves:
-            return []
-        units = {move: self._find_units(move) for move in settled}
-        alone = [move for move in settled if all(unit in fences for unit in units[move])]
-        if len(alone) == len(self._moves.open_moves):
-            return alone
-        self.units.note_settled(fences, [make_key(move) for move in settled])
-        now = self.clock()
-        if 0 <= now - self._looked_at_moves < MOVES_INTERVAL_US:
-            return alone
-        self._looked_at_moves = now
-        open_moves = self.store.moves.list_open_moves()
-        self._moves.forget_moves([one for one in self._moves.open_moves if one not in open_moves])
-        ours = [
-            move
-            for move in settled
-            if move in open_moves and self.keeps_log(self._numbers.get_number(move.source_id))
-        ]
-        holders = self.store.units.list_holders() if ours else {}
-        return [
-            move
-            for move in settled
-            if move in alone or (move in ours and is_settled(make_key(move), units[move], holders))
-        ]
-
-    def _find_units(self, move: SourceMove) -> list[str]:
-        """Return the units whose holders may have loads of the source of a move."""
-        concerned = [move.destination_id]
-        # Nobody may have the former destination any more, as the file of a machine that is gone.
-        if move.former_id is not None and self.clock() - move.moved_at < UNCERTAIN_US_MAX:
-            concerned.append(move.former_id)
-        shares = [self._loaders[one][1].share for one in concerned if one in self._loaders]
-        files = [its.name_unit_of((move.source_id, "")) for its in shares if its.is_exclusive]
-        return list_log_units(self._numbers.get_number(move.source_id)) + files
+    def _list_shares(self) -> dict[int, DestinationShare]:
+        return {number: loader.share for number, (_, loader) in self._loaders.items()}
 
     def _ask_moves(self) -> list[SourceMove]:
         """Have destinations asked about moves; return those that may be settled.
@@ -446,8 +334,7 @@ class LoaderSupervisor:
         self._published_at = now
         if not self.tells_local:
             # What waits in a log of this machine each of its loaders sees, and one of them tells.
-            number_of = self._numbers.get_number
-            backlogs = [one for one in backlogs if number_of(one.source_id) not in self._local_logs]
+            backlogs = self.shares.select_told(backlogs)
         waiting, space = sum_backlogs(backlogs), reader.statistics.measure_space()
         self.board.publish(waiting, space, self._sources_count)
         if self.sampler is not None:
@@ -463,7 +350,7 @@ class LoaderSupervisor:
             self._refresh(start=False)
             self.units.start()
             self.units.beat_if_asked()
-            self._follow_units(reader)
+            self.shares.follow(reader, self._list_shares().values())
             if self._moves.open_moves:
                 for _ in range(2):  # the former destinations, then the new ones
                     self._ask_moves()
@@ -493,7 +380,7 @@ class LoaderSupervisor:
         }
         sources = self.store.sources.list_sources()
         for source in sources:
-            self._numbers.note_number(source.id, source.log)
+            self.shares.numbers.note_number(source.id, source.log)
         table = replace(self.quotas, overrides=self.store.quotas.list_overrides())
         self._sources_count = sum(source.deleted_at is None for source in sources)
         by_source = self.store.destinations.list_ids_by_source()
@@ -531,13 +418,12 @@ class LoaderSupervisor:
             loader.assign_sources(
                 assigned, {source_id: table.get_source_quota(source_id) for source_id in assigned}
             )
-        self.units.want(
-            self._logs,
+        self.shares.want_files(
             [
                 destination_id
                 for destination_id, row in rows.items()
                 if is_exclusive(row.url) and self.loads_files(row)
-            ],
+            ]
         )
         self._pass_requests()
         self._moves.open_moves = moves
@@ -557,7 +443,7 @@ class LoaderSupervisor:
     def _make_loader(self, row: ConfiguredDestination) -> DestinationLoader:
         policy = self.flush_policy
         share = DestinationShare(
-            self.units, row.id if is_exclusive(row.url) else None, self._unit_names
+            self.units, row.id if is_exclusive(row.url) else None, self.shares.names
         )
         make = self.open_destination
         if row.is_named_by_account and self.open_checked is not None:
@@ -664,7 +550,7 @@ class LoaderSupervisor:
         What a destination is still to get stays, also when another one has it: its source was
         moved, or came back.
         """
-        kept = {n: its for n, its in list_readers(reader).items() if self.keeps_log(n)}
+        kept = [number for number in self.shares.logs if self.shares.keeps_log(number)]
         now = self.clock()
         retention_us = self.retention_us
         if now - self._trimmed_at < TRIM_INTERVAL_US:
@@ -676,30 +562,28 @@ class LoaderSupervisor:
             retention_us = 0  # accepting records matters more than keeping loaded ones
         else:
             self._trimmed_at = now
-            if self._is_chief():
+            if self.shares.is_chief:
                 self.store.trail.delete_events_before(now - self.audit_us)
         if not kept:
             return
         held = self._moves.held_sources
         loaded = {(one.source_id, one.table_name): one.loaded for one in backlogs}
         found = self.store.loads.list_loaded_before(now - retention_us)
-        points: dict[int, list[TrimPoint]] = {number: [] for number in kept}
-        for source_id, name, position in found:
-            number = self._numbers.get_number(source_id)
-            if source_id not in held and number in points:
-                safe = min(position, loaded.get((source_id, name), position))
-                points[number].append(TrimPoint(source_id, name, safe))
-        entries = sum(its.trim(points[number]) for number, its in kept.items())
+        points = [
+            TrimPoint(source_id, name, min(position, loaded.get((source_id, name), position)))
+            for source_id, name, position in found
+            if source_id not in held and self.shares.numbers.get_number(source_id) in kept
+        ]
+        entries = reader.trim(points)
         if entries:
             logger.info(
                 "trimmed %s of the log",
                 count_noun(entries, "entry", "entries"),
                 extra={"fields": {"entries": entries}},
             )
-        if self._is_chief():
+        if self.shares.is_chief:
             self.store.loads.delete_loads_before(now - max(self.retention_us, self.report_us))
-        for its in kept.values():
-            its.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
+        reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
 
     def _fold_reports(self) -> None:
         """Fold the load reports of one hour that is a day old; soon the next one, if there is."""

@@ -21,7 +21,7 @@ class StandbyLook(NamedTuple):
     lag_bytes: int | None
 
 
-class ServerLook(NamedTuple):
+class DatabaseLook(NamedTuple):
     """A server that takes writes.
 
     Attributes:

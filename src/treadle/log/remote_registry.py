@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Final, Protocol
 
 from treadle.errors import OperatorError
-from treadle.log.database_look import ServerLook
+from treadle.log.database_look import DatabaseLook
 from treadle.log.protocol import LogAppender, LogInfo, LogReader, LogState
 from treadle.log.quota import LogLook, LogQuota
 from treadle.log.transfer import LogExport, ReportProgress, TransferResult
@@ -265,14 +265,14 @@ def open_imported_logs(url: str, log_ids: Mapping[int, str]) -> int:
     return count
 
 
-def look_at_remote_server(url: str) -> ServerLook:
+def look_at_remote_server(url: str) -> DatabaseLook:
     """Ask the server of a database which one it is, about its standbys and its logs.
 
     Raises:
         OperatorError: it refuses.
         RetriableError: no server of it takes writes, or can be reached.
     """
-    found: ServerLook = _import_module(find_kind(url), "server_look").look_at_database(url)
+    found: DatabaseLook = _import_module(find_kind(url), "server_look").look_at_database(url)
     return found
 
 

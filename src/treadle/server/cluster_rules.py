@@ -7,7 +7,7 @@ from treadle.config import Config
 from treadle.errors import OperatorError
 
 
-class KnownLog(Protocol):
+class SharedLog(Protocol):
     """A log as the store knows it."""
 
     @property
@@ -80,7 +80,7 @@ def make_file_rule(config: Config) -> Callable[[KnownDestination], bool]:
     return lambda row: row.identity in held
 
 
-def require_shared_logs(role: str, logs: Iterable[KnownLog]) -> None:
+def require_shared_logs(role: str, logs: Iterable[SharedLog]) -> None:
     """Refuse a store whose log is a file of one machine.
 
     Args:

@@ -153,16 +153,17 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
     follow_store_clock(store)
     duties = None
     sampler = None
-    keeping = None
     if name == FIRST_LOADER:
         for number in range(config.loaders + 1, LOADERS_MAX + 1):  # of an earlier start
             remove_rows(config.counters_path, name_loader(number), WAITING_COLUMNS)
-        keeping = start_keeping(config, store, stop)
         if not config.in_cluster:
             sampler = make_sampler(config, store)
             duties = ServerDuties(config, store, sampler, stop)
     beats = config.loaders > 1 or config.store is not None
     loader = make_loader(config, store, sampler, name, beats=beats)
+    keeping = start_keeping(
+        config, store, stop, loader.shares.keeps_log, watches_servers=name == FIRST_LOADER
+    )
     exporter = None
     if config.otel_endpoint is not None:
         from treadle.server.telemetry import make_load_teller, start_exporter
@@ -174,6 +175,6 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
         exporter.close()
     if duties is not None:
         duties.join()
-    if keeping is not None:
-        keeping.join(5.0)
+    for thread in keeping:
+        thread.join(5.0)
     store.close()

@@ -5,7 +5,6 @@ One process does it for a log at a time. Two do no harm: each step is a transact
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,34 +119,34 @@ class LogServerWatch:
             logger.warning("what is wrong with servers of logs cannot be noted: %s", error)
 
 
-def run_keeping(
-    keeping: LogKeeping,
-    watch: LogServerWatch | None,
-    stop: threading.Event,
-    monotonic: Callable[[], float] = time.monotonic,
-) -> None:
-    """Keep logs until `stop` is set.
-
-    Args:
-        keeping: of this process.
-        watch: of the servers; None where another process looks.
-        stop: ends it.
-        monotonic: seconds.
-    """
-    looked_at = monotonic()
+def run_keeping(keeping: LogKeeping, stop: threading.Event) -> None:
+    """Keep logs until `stop` is set."""
     try:
-        while True:
-            try:
-                keeping.keep_all()
-                if watch is not None and monotonic() - looked_at >= LOOK_SECONDS:
-                    looked_at = monotonic()
-                    watch.look()
-            except TreadleError as error:  # the store does not say which logs there are
-                logger.warning("logs are not kept now: %s", error)
-            if stop.wait(KEEP_SECONDS):
-                return
+        _repeat(keeping.keep_all, KEEP_SECONDS, stop)
     finally:
         keeping.close()
+
+
+def run_watch(watch: LogServerWatch, stop: threading.Event) -> None:
+    """Look at the servers of logs until `stop` is set.
+
+    It has a thread of its own: who keeps logs waits while no standby takes what it writes.
+    """
+    _repeat(watch.look, LOOK_SECONDS, stop)
+
+
+def _repeat(work: Callable[[], None], seconds: float, stop: threading.Event) -> None:
+    said = ""
+    while True:
+        try:
+            work()
+            said = ""
+        except TreadleError as error:  # the store does not say which logs there are
+            if str(error) != said:
+                logger.warning("logs are not kept now: %s", error)
+            said = str(error)
+        if stop.wait(seconds):
+            return
 
 
 def make_keeping(
@@ -175,15 +174,44 @@ def make_server_watch(config: Config, store: Store) -> LogServerWatch:
     )
 
 
-def start_keeping(config: Config, store: Store, stop: threading.Event) -> threading.Thread | None:
-    """Keep the logs in a thread until `stop` is set; None where there can be none."""
+def start_keeping(
+    config: Config,
+    store: Store,
+    stop: threading.Event,
+    is_held: Callable[[int], bool],
+    *,
+    watches_servers: bool,
+) -> list[threading.Thread]:
+    """Keep logs, and look at their servers, in threads until `stop` is set.
+
+    Where the store is a file there is no such log, and no thread.
+
+    Args:
+        config: the settings.
+        store: knows the logs.
+        stop: ends them.
+        is_held: whether this process keeps a log, by its number.
+        watches_servers: it also looks at the servers of logs, as one process of a machine does.
+    """
     if config.store is None:
-        return None
-    thread = threading.Thread(
-        target=run_keeping,
-        args=(make_keeping(config, store), make_server_watch(config, store), stop),
-        name="keeper",
-        daemon=True,
-    )
-    thread.start()
-    return thread
+        return []
+    threads = [
+        threading.Thread(
+            target=run_keeping,
+            args=(make_keeping(config, store, is_held), stop),
+            name="keeper",
+            daemon=True,
+        )
+    ]
+    if watches_servers:
+        threads.append(
+            threading.Thread(
+                target=run_watch,
+                args=(make_server_watch(config, store), stop),
+                name="log servers",
+                daemon=True,
+            )
+        )
+    for thread in threads:
+        thread.start()
+    return threads

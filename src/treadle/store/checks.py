@@ -77,7 +77,7 @@ class CheckRepository(StoreRepository):
         """Claim the check that waits longest; None if there is none to be claimed.
 
         Args:
-            place: where the desk runs, see `DestinationLease.place`.
+            place: where the desk runs, see `ClusterMember.place`.
             holder: a text that no other desk has.
             lasts: microseconds, after which others may claim it.
             busy: accounts of which no check is claimed now.

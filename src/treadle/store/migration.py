@@ -29,7 +29,7 @@ from treadle.errors import OperatorError
 from treadle.sqlite_snapshot import open_snapshot
 from treadle.store.database import begin_write
 from treadle.store.errors import MissingStoreError
-from treadle.store.schema import meta, metadata
+from treadle.store.schema import complete_indexes, meta, metadata
 
 logger = logging.getLogger("treadle.store")
 
@@ -53,6 +53,9 @@ COPIES_KEPT: Final = 3
 
 COPY_MARK: Final = ".before-"
 """In the name of a copy, followed by the schema revision that the store was migrated to."""
+
+COLUMNS_NAMED_MAX: Final = 5
+"""Most columns that an error names."""
 
 _STATEMENTS: Final[dict[str, tuple[str, ...]]] = {}
 """By the name of a dialect. To write them takes longer than to run them on SQLite, and a process
@@ -165,6 +168,7 @@ def _migrate_store(engine: Engine, connection: Connection, found: str) -> None:
     if engine.dialect.name == "sqlite" and engine.url.database is not None:
         path = copy_store(Path(engine.url.database), HEAD_REVISION)
     run_migrations(connection, found)
+    require_columns(connection, found)
     logger.info(
         "the store was migrated from revision %s to %s in %.1f s%s",
         found,
@@ -172,6 +176,39 @@ def _migrate_store(engine: Engine, connection: Connection, found: str) -> None:
         time.monotonic() - began,
         "" if path is None else f"; as it was before, it is kept in {path}",
     )
+
+
+def require_columns(connection: Connection, found: str) -> None:
+    """Check that a store has all columns after its migrations.
+
+    A migration may change until it is released. A store that was made in between has its number,
+    and not its columns, so every statement that names one of them would fail later.
+
+    Args:
+        connection: in the transaction of the migrations, which an error undoes.
+        found: the schema revision that the store had before.
+
+    Raises:
+        OperatorError: columns are missing.
+    """
+    there = {
+        table: {column["name"] for column in columns}
+        for (_, table), columns in inspect(connection).get_multi_columns().items()
+    }
+    missing = [
+        f"{table.name}.{column.name}"
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if column.name not in there.get(table.name, ())
+    ]
+    if missing:
+        raise OperatorError(
+            f"the store says that its schema is {found}, and a store with that schema has "
+            f"{', '.join(missing[:COLUMNS_NAMED_MAX])} when it is migrated to {HEAD_REVISION}; "
+            "this one has not, so a treadle between two releases made it, or somebody changed it. "
+            "Nothing was changed. Bring back the store from before that, a backup or one of the "
+            f"copies {COPY_MARK}* beside its file, and start treadle again"
+        )
 
 
 def copy_store(path: Path, revision: str) -> Path:
@@ -251,6 +288,7 @@ def _write_statements(dialect: Dialect) -> tuple[str, ...]:
     Indexes are made in one order, those of some rows last: among indexes that cost the same SQLite
     takes the newest, and these have the fewest rows.
     """
+    complete_indexes(dialect.name)
     statements: list[str] = []
     for table in metadata.sorted_tables:
         statements.append(str(CreateTable(table).compile(dialect=dialect)))

@@ -211,7 +211,7 @@ class OperationRepository(StoreRepository):
         """Claim the operation of a kind that waits longest; None if there is none to be claimed.
 
         Args:
-            place: where the desk runs, see `DestinationLease.place`.
+            place: where the desk runs, see `ClusterMember.place`.
             holder: a text that no other desk has.
             lasts: microseconds, after which others may claim it.
             kind: of the operation.

@@ -277,8 +277,9 @@ def _read_installation_id(database: StoreDatabase) -> str:
     Raises:
         OperatorError: the secrets of the store were encrypted with another key.
     """
+    known = select(meta.c.installation_id, meta.c.key_check, meta.c.form)
     with database.read() as tx:
-        row = tx.connection.execute(select(meta)).one_or_none()
+        row = tx.connection.execute(known).one_or_none()
     if row is None:
         with database.write() as tx:
             tx.connection.execute(
@@ -288,14 +289,13 @@ def _read_installation_id(database: StoreDatabase) -> str:
                     installation_id=str(uuid.uuid4()),
                     key_check=tx.cipher.check_value,
                     revision=1,
-                    log_id="",
                     least_version=LEAST_VERSION,
                 )
                 .on_conflict_do_nothing()  # another process may have been first
             )
             make_first_log(tx)
             make_fences(tx)
-            row = tx.connection.execute(select(meta)).one()
+            row = tx.connection.execute(known).one()
     if not tx.cipher.is_key_of(row.key_check):
         raise OperatorError(
             f"the secret key is not the one this store was made with: bring back the old key file, "

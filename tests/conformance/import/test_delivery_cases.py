@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from tests.servers.cases import NOT_AUTHENTICATED, OK, VALID, compare, env, rec
 from tests.servers.ingest import ImportServer
-
-from treadle.log.sqlite.log import SqliteAppender
+from tests.servers.log import open_test_appender
 
 UNAVAILABLE = {"status": "ERROR", "message": "Service unavailable. Try again later."}
 
@@ -18,7 +17,7 @@ UNAVAILABLE = {"status": "ERROR", "message": "Service unavailable. Try again lat
 def closed(tmp_path: Path) -> Iterator[ImportServer]:
     """A server whose log takes nothing any more."""
     server = ImportServer(tmp_path)
-    log = SqliteAppender(tmp_path / "log.sqlite")
+    log = open_test_appender(tmp_path)
     with server.running(log):
         asyncio.run(log.aclose())
         yield server

@@ -174,6 +174,31 @@ def test_rows_of_arrays_have_the_fields_above_and_no_stale_ones(
         assert query(shop, rendered.render(test)) == []
 
 
+def test_rejected_records_are_in_the_sources_where_they_are(shop: Shop, treadle: Treadle) -> None:
+    shop.push("orders", [{"id": 1}], first=1, keys=("id",))
+
+    def count_rejected() -> int:
+        rendered = DbtRenderer(Path())
+        sql = rendered.render("select count(*) as n from {{ source('web', '_sdc_rejected') }}")
+        [row] = query(shop, sql)
+        return int(row["n"])
+
+    assert treadle("dbt").code == 0
+    assert count_rejected() == 0
+    shop.push("orders", [{"id": 2**70}], first=2, keys=("id",))
+    assert treadle("dbt --check").code == 0
+    assert count_rejected() == 1
+    shop.change("alter table web._sdc_rejected drop column field")
+    assert treadle("dbt").out.startswith("~ models/treadle/web/sources.yml\n")
+    tables = {one["name"]: one for one in DbtRenderer(Path()).sources["web"]["tables"]}
+    assert [one["name"] for one in tables["_sdc_rejected"]["columns"]] == [
+        *("record", "reason", "table_name", "_sdc_rejected_at", "code"),
+    ]
+    shop.change("drop table web._sdc_rejected")
+    assert treadle("dbt").code == 0
+    assert "_sdc_rejected" not in Path("models/treadle/web/sources.yml").read_text()
+
+
 def test_appended_and_keyless_rows_are_joined_to_their_own(shop: Shop, treadle: Treadle) -> None:
     assert treadle("source options web loading_behavior=append --table visits").code == 0
     for first in (1, 1):

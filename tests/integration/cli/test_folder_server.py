@@ -86,7 +86,7 @@ def test_no_server_is_told_at_once(data: Path, file: Path, treadle: Treadle) -> 
     treadle("source create Shop")
     began = time.monotonic()
     done = treadle(f"push {file} {PUSH} --port 1")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # to try again takes ten minutes
     assert done.code == 2
     assert done.err == (
         f"treadle: No server runs on {data}, and nothing listens at http://127.0.0.1:1; start one "

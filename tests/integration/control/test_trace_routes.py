@@ -211,7 +211,7 @@ def test_the_status_of_a_server(traced: TraceApi) -> None:
     ten, minute = found["rates"]
     assert (ten["seconds"], ten["accepted"], ten["loaded"]) == (10, 5, 4)
     assert (minute["seconds"], round(minute["accepted"], 3)) == (60, 0.833)
-    assert 3 <= found["oldest_waiting_seconds"] < 20
+    assert 3 <= found["oldest_waiting_seconds"] < 300
     assert found["tables"] == {"known": 1, "failing": 0, "stopped": 0}
     assert found["server"] == {
         "log_bytes": 700,

@@ -97,7 +97,7 @@ def test_silence_ends_a_try(receiver: Receiver) -> None:
     began = time.monotonic()
     result = send(delivery(receiver.url), try_seconds=0.3)
     assert (result.status, result.error) == (None, "it did not answer within 0 s")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50  # it would be silent for a minute
 
 
 class MovedLoop(asyncio.SelectorEventLoop):
@@ -189,7 +189,7 @@ def test_a_status_counts_although_its_body_never_ends(receiver: Receiver) -> Non
         receiver.released.wait(60)
 
     receiver.answers = [hang]
-    result = send(delivery(receiver.url), try_seconds=0.5)
+    result = send(delivery(receiver.url), try_seconds=3.0)  # in which the status comes
     assert (result.status, result.answer, result.error) == (202, "begun", None)
 
 

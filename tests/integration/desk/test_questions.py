@@ -239,11 +239,10 @@ def test_a_statement_that_is_stopped_ends_at_once(fresh_scene: Scene) -> None:
     assert scene.ask("SELECT 1", id="mine").status_code == 409
     other = add_tenant(scene)
     assert scene.stop("mine", other).status_code == 404
-    began = time.monotonic()
     answer = scene.stop("mine")
     assert (answer.status_code, answer.json()) == (200, {"id": "mine", "stopped": True})
-    thread.join(30)
-    assert time.monotonic() - began < 10
+    thread.join(50)  # it would be ended after a minute
+    assert not thread.is_alive()
     assert found[0].status_code == 400
     assert found[0].json()["error"] == "StatementStopped"
     assert not runs(process)
@@ -329,21 +328,23 @@ def test_one_of_several_accounts_leaves_a_place_for_others(
     assert scene.newest("orders", tenant=other).status_code == 200
 
 
-def test_a_warm_process_answers_at_once_and_is_ended_when_idle(scene: Scene) -> None:
-    scene.rows("SELECT 1")
-    took = []
-    for _ in range(10):
-        began = time.monotonic()
-        scene.rows("SELECT * FROM shop.orders")
-        took.append(time.monotonic() - began)
-    assert min(took) < 0.3, took  # 50 ms on an idle machine
-    _, process = scene.desk._warm[-1]
-    number = process.process_id
+def warm_process(scene: Scene) -> int:
+    """The process that answers a question, once it waits for the next one."""
+    scene.rows("SELECT * FROM shop.orders")
+    eventually(lambda: not scene.desk._running and bool(scene.desk._warm))
+    number = scene.desk._warm[-1][1].process_id
     assert number is not None
+    return number
+
+
+def test_a_warm_process_answers_at_once_and_is_ended_when_idle(scene: Scene) -> None:
+    number = warm_process(scene)
+    for _ in range(10):
+        assert warm_process(scene) == number  # what takes time is to start another one
     scene.desk.idle_seconds = 0.0
     eventually(lambda: not scene.desk._warm)
     scene.desk.idle_seconds = 300.0
-    assert not runs(number)
+    eventually(lambda: not runs(number))
     assert scene.rows("SELECT 1") == [[1]]
 
 
@@ -383,7 +384,7 @@ def catch_refusal(call: DeskCall) -> None:
 def test_a_desk_that_is_away_is_told_and_one_that_comes_back_is_found(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("treadle.questions.client.CONNECT_SECONDS_MAX", 5.0)
+    monkeypatch.setattr("treadle.questions.client.CONNECT_SECONDS_MAX", 60.0)
     path = scene.tenants.rig.config.data / SOCKET_NAME
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.rename(path.with_name("away"))
@@ -392,16 +393,26 @@ def test_a_desk_that_is_away_is_told_and_one_that_comes_back_is_found(
     path.with_name("away").rename(path)
     thread.join(30)
     assert found[0].status_code == 200
+    monkeypatch.setattr("treadle.questions.client.CONNECT_SECONDS_MAX", 1.0)
     path.rename(path.with_name("away"))
     assert scene.refusal("SELECT 1")[:2] == (503, "TryLater")
     path.with_name("away").rename(path)
 
 
+def holds_file(scene: Scene) -> bool:
+    """Whether a process that answers has opened the file of the destination."""
+    file = Path(scene.tenants.url.partition("://")[2])
+    return any(
+        link.exists() and link.samefile(file)
+        for process in scene.processes()
+        for link in Path(f"/proc/{process}/fd").iterdir()
+    )
+
+
 def test_the_loader_goes_first_and_questions_share_a_file(tmp_path: Path) -> None:
     with serve_questions(tmp_path / "data", None, {"query_seconds": 60.0}) as scene:
         thread, found = ask_apart(scene, slow(scene), id="slow")
-        eventually(lambda: len(scene.processes()) == 1)
-        time.sleep(1.0)
+        eventually(lambda: holds_file(scene))
         assert scene.rows("SELECT 1") == [[1]]  # beside it
         priority = LoaderPriority(scene.tenants.rig.config.turns_path)
         identity = make_destination(scene.tenants.url).identity
@@ -419,9 +430,8 @@ def test_the_loader_goes_first_and_questions_share_a_file(tmp_path: Path) -> Non
 def test_loading_into_a_file_waits_for_a_question_and_goes_on(tmp_path: Path) -> None:
     with serve_questions(tmp_path / "data", None, {"query_seconds": 60.0}) as scene:
         thread, found = ask_apart(scene, slow(scene), id="slow")
-        eventually(lambda: len(scene.processes()) == 1)
+        eventually(lambda: holds_file(scene))
         eventually(lambda: LoaderPriority(turns(scene)).is_taken(identity(scene)))
-        time.sleep(1.0)  # the file is open
         assert scene.tenants.a.push("later", (1, {"id": 1})).status_code == 201
         loading = threading.Thread(target=scene.tenants.load)
         loading.start()

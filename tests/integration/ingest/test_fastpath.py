@@ -316,6 +316,7 @@ def test_a_log_that_does_not_answer_is_not_waited_for_for_ever(
                 b'{"status":"ERROR","message":"Gateway timeout. Try again later."}'
             )
         log.silent = False
+        monkeypatch.setattr(handler, "APPEND_SECONDS_MAX", 60)
         assert b"201 Created" in wire.ask([REC])
 
 

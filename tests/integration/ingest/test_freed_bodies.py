@@ -103,7 +103,7 @@ def send(server: ImportServer, path: str, body: bytes, headers: dict[str, str]) 
 
 def is_let_go(in_memory: WeakSet[Any]) -> bool:
     """Return whether nothing is left soon: the last one may just be on its way."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while in_memory and time.monotonic() < until:
         time.sleep(0.01)
     return not in_memory

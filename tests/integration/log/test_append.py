@@ -174,7 +174,7 @@ def test_too_much_waiting_is_turned_away(log_path: Path) -> None:
         def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
             if sql == "COMMIT" and threading.current_thread().name == "treadle-log":
                 held.set()
-                hold.wait(10)
+                hold.wait(60)
             return super().execute(sql, *values)
 
     def slow(path: Path) -> sqlite3.Connection:
@@ -184,7 +184,7 @@ def test_too_much_waiting_is_turned_away(log_path: Path) -> None:
         appender = SqliteAppender(log_path, connect=slow, pending_bytes_max=10_000)
         # Alone, a request may be greater than the bound.
         first = asyncio.ensure_future(appender.append([entry(b"x" * 8_900)]))
-        await asyncio.to_thread(held.wait, 10)
+        await asyncio.to_thread(held.wait, 60)
         with pytest.raises(RetriableError, match="bytes wait for the log's disk"):
             await appender.append([entry(b"x" * 1_000)])
         second = asyncio.ensure_future(appender.append([entry(b"x")]))
@@ -243,7 +243,7 @@ def test_small_requests_are_written_before_one_of_many_entries(
         def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
             if sql == "COMMIT" and not held.is_set():
                 held.set()
-                hold.wait(10)
+                hold.wait(60)
             return super().execute(sql, *values)
 
     def slow(path: Path) -> sqlite3.Connection:
@@ -253,7 +253,7 @@ def test_small_requests_are_written_before_one_of_many_entries(
         appender = SqliteAppender(log_path, connect=slow)
         large = [entry(table=f"t{n}") for n in range(GROUPED_ENTRIES_MAX + 1)]
         begun = [asyncio.ensure_future(appender.append([entry()]))]
-        await asyncio.to_thread(held.wait, 10)
+        await asyncio.to_thread(held.wait, 60)
         begun += [asyncio.ensure_future(appender.append(large)) for _ in range(2)]
         await asyncio.sleep(1)  # they are encoded and wait
         begun += [asyncio.ensure_future(appender.append([entry()])) for _ in range(2)]

@@ -17,6 +17,7 @@ from treadle.log.joined import (
     choose_reader,
     get_appender_id,
     join_spaces,
+    list_present_backlogs,
     list_readers,
     make_source_check,
 )
@@ -26,6 +27,7 @@ from treadle.log.protocol import (
     LogDirectory,
     LogEntry,
     NewEntry,
+    TableBacklog,
     TrimPoint,
 )
 from treadle.log.quota import LogSpace
@@ -214,6 +216,30 @@ def test_nothing_of_a_closed_log_is_kept(folder: Folder) -> None:
         assert reader.trim([TrimPoint(3, "orders", 1)]) == 0
     with pytest.raises(RetriableError, match="log 1 is not open"):
         append(folder, 3)
+
+
+def test_what_a_log_that_is_away_has_is_left_out_by_the_loader(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(folder, 2, 3)
+    with closing(open_reader(folder, folder)) as reader:
+        readers = list_readers(reader)
+
+        def fail(*_: object) -> list[TableBacklog]:
+            raise RetriableError("away")
+
+        monkeypatch.setattr(readers[1], "list_backlogs", fail)
+        assert [one.source_id for one in list_present_backlogs(reader)] == [2]
+        with pytest.raises(RetriableError, match="away"):  # figures would be too small
+            reader.list_backlogs()
+        monkeypatch.setattr(readers[1], "trim", fail)
+        reader.mark_loaded(2, "orders", 1)
+        assert reader.trim([TrimPoint(2, "orders", 1), TrimPoint(3, "orders", 1)]) == 1
+        monkeypatch.setattr(readers[0], "list_backlogs", fail)
+        with pytest.raises(RetriableError, match="away"):
+            list_present_backlogs(reader)
+    with closing(open_file(folder, 0)) as alone:
+        assert list_present_backlogs(alone) == []
 
 
 def test_a_directory_names_its_logs(folder: Folder) -> None:

@@ -22,7 +22,7 @@ from tests.servers.postgres import NoServerError, PostgresServer
 from treadle.errors import OperatorError, RetriableError
 from treadle.log import remote_registry
 from treadle.log.postgres import appender as appending
-from treadle.log.postgres import lane, session
+from treadle.log.postgres import lane, reading, session, statements
 from treadle.log.postgres.appender import PostgresAppender
 from treadle.log.postgres.installation import (
     look_at_server,
@@ -243,6 +243,39 @@ def test_a_session_is_ended_however_often_the_next_one_is_lost(
     done, found = asyncio.run(run())
     assert found == done + 1
     assert payloads(kind) == [(position + 1, b"%d" % position) for position in range(found)]
+
+
+def test_a_process_that_stands_still_in_the_middle_of_an_append_keeps_nobody_waiting(
+    kind: PostgresKind, server: PostgresServer
+) -> None:
+    """The server waits for the rest of a pipeline, and no timeout of it counts meanwhile."""
+
+    def is_held() -> bool:
+        with psycopg.connect(kind.url) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'still'"
+                " AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL"
+            ).fetchone()
+        return row == (1,)
+
+    async def run() -> list[int]:
+        appender = kind.open_appender()
+        found = [await appender.append([entry(b"0")])]
+        still = psycopg.connect(kind.url, application_name="still").pgconn
+        still.enter_pipeline_mode()
+        for statement in ("BEGIN", "UPDATE treadle_log.logs SET last = last + 100"):
+            still.send_query_params(statement.encode(), [])
+        still.flush()
+        await until(is_held)
+        found.append(await appender.append([entry(b"1")]))
+        assert not is_held()
+        still.finish()
+        await appender.aclose()
+        return found
+
+    first, second = asyncio.run(run())
+    assert second == first + 1
+    assert payloads(kind) == [(first, b"0"), (second, b"1")]
 
 
 def test_a_killed_server_is_waited_for(kind: PostgresKind, server: PostgresServer) -> None:
@@ -715,6 +748,44 @@ def test_a_damaged_page_hides_only_its_own_entries(
         )
         assert reader.get_anchor(damaged[0]) is None
         assert reader.get_anchor(1) is not None
+
+
+def test_readers_of_a_database_share_a_connection_and_a_look(
+    kind: PostgresKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LOOK_SECONDS", 60.0)
+    shared = reading.connect_shared(kind.url)
+    for number in (2, 3):
+        make_log(kind.url, number)
+    readers = [PostgresReader(kind.url, number, shared=shared) for number in (1, 2, 3)]
+    said: list[str] = []
+    execute = shared.open().execute
+
+    def note(statement: bytes, *values: Any) -> Any:
+        said.append(statement.decode())
+        return execute(statement, *values)
+
+    monkeypatch.setattr(shared.open(), "execute", note)
+    first = [reader.list_backlogs() for reader in readers]
+    assert first == [[]] * 3
+    assert said.count(statements.LOOK) == 1
+    del said[:]
+    for reader in readers:
+        reader.list_backlogs()
+    assert said == [statements.LOOK]  # nothing is new
+
+    async def fill() -> None:
+        appender = PostgresAppender(kind.url, 2)
+        await appender.append([entry()])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    assert [len(reader.list_backlogs()) for reader in readers] == [0, 1, 0]
+    for reader in readers[:2]:
+        reader.close()
+    assert shared.is_open
+    readers[2].close()
+    assert not shared.is_open
 
 
 # Checks

@@ -187,3 +187,28 @@ def test_a_store_that_is_away_is_answered_503(
     assert "the store is locked" in answer.text
     asked.metrics.close()
     stage.store.close()
+
+
+def test_while_the_store_or_the_log_is_away_the_server_tells_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stage_in(tmp_path)
+    asyncio.run(stage.append(1))
+    asked = Asked(stage, token_age=lambda: 7.5, list_processes=list)
+    assert "treadle_token_age_seconds 7.5" in asked.get().text
+    assert "treadle_log_bytes" in asked.get().text
+
+    def fail() -> None:
+        raise RetriableError("away")
+
+    monkeypatch.setattr(stage.store.tables, "list_totals", fail)
+    answer = asked.get()
+    assert answer.status_code == 200
+    assert "treadle_token_age_seconds 7.5" in answer.text
+    assert "treadle_log_append_failures_total 0.0" in answer.text
+    assert "treadle_records" not in answer.text
+    assert "treadle_log_bytes" not in answer.text
+    monkeypatch.undo()
+    assert "treadle_log_bytes" in asked.get().text
+    asked.metrics.close()
+    stage.store.close()

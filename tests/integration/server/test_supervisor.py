@@ -63,10 +63,9 @@ DRAINING_CHILD = CHILD.replace(
 )
 
 ENDING_CHILD = CHILD.replace(
-    "sys.stdin.read()",
-    """if name == "worker":
-    os.write(1, b"end\\n")
-sys.stdin.read()""",
+    'note("got',
+    """signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b"end\\n"))
+note("got""",
     1,
 )
 
@@ -272,6 +271,8 @@ def test_a_second_signal_stops_children_at_once(
 
 def test_a_child_can_end_the_server(tmp_path: Path) -> None:
     parent = start_parent(tmp_path, 120, ENDING_CHILD)
+    worker = next(int(event[3]) for event in events(tmp_path) if event[0] == "worker")
+    os.kill(worker, signal.SIGUSR1)
     _, said = parent.communicate(timeout=120)
     assert parent.returncode == 2
     assert [event[:2] for event in events(tmp_path)[2:]] == [

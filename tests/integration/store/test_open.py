@@ -270,6 +270,38 @@ def test_loads_of_an_earlier_release_are_listed_with_what_they_changed(store_url
     engine.dispose()
 
 
+def test_a_store_of_an_unreleased_form_of_a_migration_is_refused_and_left(store_url: str) -> None:
+    dropped = "ALTER TABLE accounts DROP COLUMN deleted_at"
+    make_earlier_store(store_url, "0026", *ONE_SOURCE, dropped)
+    said = r"schema is 0026, and .* accounts\.deleted_at when .*this one has not, .* before that"
+    for _ in range(2):
+        with pytest.raises(OperatorError, match=said):
+            Store.open(store_url, SecretCipher(KEY))
+    engine = create_store_engine(store_url)
+    with begin_write(engine) as connection:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+        connection.execute(text("ALTER TABLE accounts ADD COLUMN deleted_at BIGINT"))
+    engine.dispose()
+    assert found == "0026"
+    store = Store.open(store_url, SecretCipher(KEY))
+    assert [one.name for one in store.accounts.list_accounts()] == ["a"]
+    store.close()
+
+
+def test_the_unused_column_of_a_log_is_neither_read_nor_written(store_url: str) -> None:
+    Store.open(store_url, SecretCipher(KEY)).close()
+    engine = create_store_engine(store_url)
+    with begin_write(engine) as connection:
+        connection.execute(text("ALTER TABLE meta DROP COLUMN log_id"))
+        connection.execute(text("DELETE FROM meta"))
+    engine.dispose()
+    store = Store.open(store_url, SecretCipher(KEY))  # the row is made anew
+    store.use_log("first")
+    assert store.get_log_id() == "first"
+    store.accounts.create_account("a")
+    store.close()
+
+
 def test_an_installation_keeps_its_id(open_store: OpenStore) -> None:
     first, second = open_store(), open_store()
     assert len(first.installation_id) == 36

@@ -283,4 +283,5 @@ def test_a_page_of_many_takes_no_longer(shop: Shop) -> None:
         shop.store.rejects.get_measure(RejectQuery(source_id=shop.a, open_only=True)).total
         == 40_003
     )
-    assert time.monotonic() - began < 5  # far more than it takes, on a machine under load
+    # A tenth of a second. To look at all for each of them would take minutes.
+    assert time.monotonic() - began < 60

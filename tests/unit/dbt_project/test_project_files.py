@@ -1,11 +1,13 @@
 """The files of a project: what is in them, and when they are written."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 from tests.unit.dbt_project.builders import ORDERS, load_tables, make_relation, make_table
 
+from treadle.dbt_project.loaded_source import LoadedSource
 from treadle.dbt_project.project_files import (
     FileAction,
     FileChange,
@@ -15,6 +17,8 @@ from treadle.dbt_project.project_files import (
     write_files,
 )
 from treadle.dbt_project.sources_file import FreshnessRule
+from treadle.destinations.layout import REJECTED, REJECTED_COLUMNS
+from treadle.tables.model import Relation, Table
 
 CHOICE = ProjectChoice()
 
@@ -112,8 +116,54 @@ def test_names_that_dbt_refuses_are_replaced_and_kept_as_identifiers() -> None:
     assert table["identifier"] == '{{ \'\\x7b\\x7b ""x"" \\x7d\\x7d\' }}'
 
 
+def load_rejections(*tables: Table, columns: int = 6) -> LoadedSource:
+    """A source with the table of rejected records, of a release that had so many columns."""
+    relation = Relation((), REJECTED, REJECTED_COLUMNS[:columns], (), REJECTED)
+    return replace(load_tables(*tables), rejections=relation)
+
+
+@pytest.mark.parametrize(
+    ("freshness", "config"), [(None, {}), (FreshnessRule(60), {"freshness": None})]
+)
+def test_rejected_records_are_a_table_without_a_model(
+    freshness: FreshnessRule | None, config: dict[str, Any]
+) -> None:
+    choice = ProjectChoice(freshness=freshness)
+    files = write_files([load_rejections(ORDERS)], choice)
+    assert files.keys() == write_files([load_tables(ORDERS)], choice).keys()
+    *others, table = read_source(files)["tables"]
+    assert len(others) == 3
+    columns = table.pop("columns")
+    assert table == {
+        "name": "_sdc_rejected",
+        "identifier": "_sdc_rejected",
+        "description": "Records and fields of this source that could not be stored, and why.",
+        "config": {"loaded_at_field": "_sdc_rejected_at", **config},
+    }
+    assert [(one["name"], one["data_type"]) for one in columns] == [
+        ("record", "text"),
+        ("reason", "text"),
+        ("table_name", "text"),
+        ("_sdc_rejected_at", "timestamp with time zone"),
+        ("code", "text"),
+        ("field", "text"),
+    ]
+    assert all(one["description"] for one in columns)
+
+
+def test_rejected_records_have_their_own_name_and_the_columns_that_are_there() -> None:
+    odd = make_table(make_relation("_sdc rejected", {"id": "bigint"}, ("id",)))
+    source = read_source(write_files([load_rejections(odd, columns=4)], CHOICE))
+    named = {table["identifier"]: table for table in source["tables"]}
+    assert named["_sdc_rejected"]["name"] == "_sdc_rejected"
+    assert named["_sdc rejected"]["name"].startswith("_sdc_rejected_")
+    assert [one["name"] for one in named["_sdc_rejected"]["columns"]] == [
+        *("record", "reason", "table_name", "_sdc_rejected_at"),
+    ]
+
+
 def test_a_source_of_which_nothing_is_loaded_has_no_files() -> None:
-    assert write_files([load_tables()], CHOICE) == {}
+    assert write_files([load_tables(), load_rejections()], CHOICE) == {}
 
 
 OURS, THEIRS = "-- Written by `treadle dbt`, some time\nold\n", "select 1\n"

@@ -206,7 +206,9 @@ def test_every_metric_is_in_the_reference() -> None:
     page = set(re.findall(r"^\| `(treadle_\w+)` \|", PAGE.read_text(), re.MULTILINE))
     told = {
         family.name + ("_total" if family.type == "counter" else "")
-        for family in build_families(MetricsSnapshot(now=1, version="1", token_age=0.5))
+        for family in build_families(
+            MetricsSnapshot(now=1, version="1", token_age=0.5, member=MemberLabels("a", "ingest"))
+        )
     }
     assert page == told
 

@@ -22,7 +22,6 @@ from treadle.log.postgres.connection import (
     translate_errors,
 )
 from treadle.log.postgres.installation import make_segment
-from treadle.log.postgres.reading import ReaderConnection
 from treadle.log.postgres.schema import name_segment
 from treadle.log.postgres.segment_choice import (
     LogSegment,
@@ -135,6 +134,8 @@ class LogKeeper:
             self._freeze(connection, segment)
         for segment in list_overdue(segments, self._clock(), self._retention_us):
             self._rescue(connection, segment)
+        if any(one.sealed_at is not None for one in segments):
+            drop_segments(connection, self._log)
 
     def _read_current(self, connection: Connection[Row]) -> int:
         row = connection.execute(statements.READ_LOG.encode(), (self._log,)).fetchone()
@@ -203,25 +204,22 @@ class LogKeeper:
             logger.info("segment %d of log %d is read; it is dropped later", segment, self._log)
 
 
-def drop_segments(connection: ReaderConnection) -> int:
+def drop_segments(connection: Connection[Row], log: int) -> int:
     """Drop the segments whose tables may all be trimmed; return how many entries went.
 
     A segment that somebody reads stays until the next time.
     """
     removed = 0
-    log = connection.log
-    for segment, entries in connection.execute(statements.DROPPABLE_SEGMENTS, log):
-
-        def drop(segment: int = int(segment)) -> None:
-            connection.change(_DROP_LOCK_TIMEOUT)
-            connection.change(statements.FORGET_SEGMENT_TABLES, log, segment)
-            connection.change(statements.FORGET_SEGMENT, log, segment)
-            connection.change(statements.make_drop_segment(log, segment))
-            failpoint.reach("keeper.drop")
-
+    rows = connection.execute(statements.DROPPABLE_SEGMENTS.encode(), (log,)).fetchall()
+    for segment, entries in rows:
         try:
-            connection.run_in_transaction(drop)
+            with connection.transaction():
+                connection.execute(_DROP_LOCK_TIMEOUT.encode())
+                for statement in (statements.FORGET_SEGMENT_TABLES, statements.FORGET_SEGMENT):
+                    connection.execute(statement.encode(), (log, segment))
+                connection.execute(statements.make_drop_segment(log, segment).encode())
+                failpoint.reach("keeper.drop")
         except psycopg.errors.LockNotAvailable:
             continue
         removed += int(entries)
-    return removed + connection.change(statements.make_trim_rescued(log))
+    return removed

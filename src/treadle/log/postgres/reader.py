@@ -237,7 +237,12 @@ class PostgresReader:
             if ids:
                 self._write_numbered(statements.TRIM, dict(ids))
                 failpoint.reach("log.trim")
-            return drop_segments(self._connection)
+            removed = self._connection.run_with(
+                lambda connection: drop_segments(connection, self._connection.log)
+            )
+            return removed + self._connection.change(
+                statements.make_trim_rescued(self._connection.log)
+            )
 
         return self._connection.run(trim)
 

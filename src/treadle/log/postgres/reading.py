@@ -218,6 +218,10 @@ class ReaderConnection:
         with self._open().transaction():
             return ask()
 
+    def run_with(self, ask: Callable[[Connection[Row]], T]) -> T:
+        """Run something that uses the connection itself."""
+        return ask(self._open())
+
     def look(self) -> Row:
         """Return the log's greatest position, mark and table id."""
         self._open()

@@ -6,7 +6,7 @@ from typing import Final
 import psycopg
 from psycopg import Connection
 
-from treadle.log.database_look import ServerLook, StandbyLook
+from treadle.log.database_look import DatabaseLook, StandbyLook
 from treadle.log.postgres import schema
 from treadle.log.postgres.connection import (
     Row,
@@ -28,7 +28,7 @@ _STANDBYS: Final = """
 _POSITIONS: Final = "SELECT log_id, last FROM treadle_log.logs"
 
 
-def look_at_database(url: str) -> ServerLook:
+def look_at_database(url: str) -> DatabaseLook:
     """Ask the server of a database that takes writes now.
 
     Raises:
@@ -50,7 +50,7 @@ def look_at_database(url: str) -> ServerLook:
         has_logs = _fetch(connection, schema.HAS_SCHEMA)[0][0]
         rows_of_logs = _fetch(connection, _POSITIONS) if has_logs else []
         positions = {str(log_id): int(last) for log_id, last in rows_of_logs}
-        return ServerLook(
+        return DatabaseLook(
             connection.info.host,
             connection.info.port,
             str(version).split(" ", 1)[0],

@@ -1,6 +1,7 @@
 """One session of a lane: a connection that appends, never cancelled, and known to be confirmed."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
@@ -9,6 +10,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.errors import Diagnostic
 
+from treadle.counting import count_noun
 from treadle.errors import OperatorError
 from treadle.log.postgres import statements
 from treadle.log.postgres.connection import (
@@ -37,6 +39,8 @@ from treadle.log.postgres.schema import SCHEMA_LOCK, find_obstacle
 from treadle.log.protocol import IdempotencyKey
 from treadle.log.slots import compute_slot
 from treadle.quotas import QuotaReachedError
+
+logger = logging.getLogger("treadle.log")
 
 SILENCE_SECONDS_MAX: Final = 20.0
 """A statement that is not answered for so long is given up, and resolved."""
@@ -147,6 +151,7 @@ class LaneSession:
             await self._run(self._identify)
             await self._run(lambda: self._end_previous(previous))
             note(self)
+            await self._run(self._end_holders)
             await self._run(self._confirm)
         except BaseException:
             await self.close()
@@ -449,6 +454,15 @@ class LaneSession:
         row = await cursor.fetchone()
         if row is not None and not row[0]:
             raise SessionLostError("the session before this one does not end")
+
+    async def _end_holders(self) -> None:
+        """End sessions of processes that stand still and keep everybody from appending."""
+        cursor = await self._connection.execute(statements.END_HOLDERS.encode())
+        if cursor.rowcount:
+            logger.warning(
+                "ended %s of processes that stand still, which kept others from appending",
+                count_noun(cursor.rowcount, "session"),
+            )
 
     async def _confirm(self) -> None:
         timeline = await self._read_timeline()

@@ -11,8 +11,9 @@ POSITION_JUMP: Final = 1 << 20
 
 SESSION_SETTINGS: Final = (
     "SET synchronous_commit = on",
-    # Nothing was stored when it strikes; nothing else may end a statement that is under way.
-    "SET lock_timeout = '5s'",
+    # Nothing was stored when it strikes; nothing else may end a statement that is under way. Then
+    # sessions are ended that keep the log from everybody (`END_HOLDERS`).
+    "SET lock_timeout = '3s'",
     "SET statement_timeout = 0",
     "SET idle_in_transaction_session_timeout = '10s'",
 )
@@ -61,6 +62,21 @@ TERMINATE_SESSION: Final = """
     SELECT pg_terminate_backend(pid, 5000)
     FROM pg_stat_activity
     WHERE pid = $1 AND backend_start::text = $2
+    """
+
+# Sessions that hold the row of a log and wait for their client: a process that was stopped or cut
+# off in the middle of a transaction. Nobody appends meanwhile. No timeout of the server ends them:
+# it counts from the end of a pipeline, which has not come. What they did is undone with them.
+END_HOLDERS: Final = """
+    SELECT pg_terminate_backend(a.pid, 2000)
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.relation = to_regclass('treadle_log.logs')
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.mode = 'RowExclusiveLock' AND l.granted
+      AND a.pid <> pg_backend_pid()
+      AND a.usename = current_user
+      AND a.wait_event = 'ClientRead'
+      AND a.xact_start < clock_timestamp() - interval '2 seconds'
     """
 
 # Makes durable, on a standby too, whatever was visible before it. On another timeline positions

@@ -104,9 +104,13 @@ class GroupWriter:
         stored: list[AppendResult | QuotaReachedError] = []
         new: list[PreparedEntry] = []
         begin = 0
+        # Nearly always the tables of a group are known: then no request is asked for its own.
+        adds_tables = not self._table_ids.keeps_all(
+            {(entry.source_id, entry.table_name) for entry, _, _, _ in prepared}
+        )
         for request in requests:
             end = begin + len(request.entries)
-            refusal = self._find_refusal(request.entries)
+            refusal = self._find_refusal(request.entries) if adds_tables else None
             if refusal is not None:
                 stored.append(refusal)
                 begin = end
@@ -184,7 +188,8 @@ class GroupWriter:
         return [*zip(positions, tables, received, records, sizes, crcs, stored, strict=True)]
 
     def _insert_rows(self, rows: Sequence[InsertRow]) -> None:
-        for chunk in split_evenly(rows, _ROWS_PER_INSERT):
+        # One row is the usual group of a sender that waits for each answer.
+        for chunk in split_evenly(rows, _ROWS_PER_INSERT) if len(rows) != 1 else (rows,):
             self._connection.execute(_INSERTS[len(chunk)], [*chain.from_iterable(chunk)])
 
     def _roll_back(self) -> None:

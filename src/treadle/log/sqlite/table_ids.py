@@ -1,7 +1,7 @@
 """The ids of tables in the log's file, kept in memory."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Final, TypeVar
 
 from treadle.log.sqlite import statements
@@ -45,6 +45,10 @@ class TableIds:
                 row = self._connection.execute(statements.ADD_TABLE, key).fetchone()
             return self._keep(key, row[0])
         return known
+
+    def keeps_all(self, tables: Set[tuple[int, str]]) -> bool:
+        """Return whether the ids of all tables are in memory: source ids and names."""
+        return self._ids.keys() >= tables
 
     def list_unkept(self, tables: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
         """Return the tables whose ids are not in memory, each once: source ids and names."""
