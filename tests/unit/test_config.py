@@ -31,6 +31,7 @@ from treadle.config.roles import MemberRole, format_roles
 from treadle.errors import OperatorError
 
 FIXED = {
+    "holds": ("duckdb:///a", "duckdb:///b", "duckdb:///a,duckdb:///b"),
     "socket_mode": ("0600", "0666", "640"),
     "console_path": ("/a", "/b/c", "/d"),
     "public_url": ("https://a.example", "http://b:80", "https://c.example/treadle"),

@@ -71,7 +71,7 @@ def test_a_page_shows_no_path_below_deploy_that_is_not_there() -> None:
         for name in re.findall(r"(?:deploy|share/treadle)/([\w./-]+\w)", page.read_text())
     }
     assert len(named) >= 6
-    named.remove("container/.env")  # the page makes it
+    named -= {"container/.env", "cluster/.env"}  # the pages make them
     assert [name for name in sorted(named) if not (DEPLOY / name).exists()] == []
 
 

@@ -228,7 +228,7 @@ def render_cluster(state: "ClusterState") -> dict[str, Any]:
 
 
 def _print_tables(state: "ClusterState") -> None:
-    from treadle.maintenance.cluster_state import summarize_versions
+    from treadle.maintenance.cluster_state import summarize_uses, summarize_versions
 
     print_table(MEMBER_COLUMNS, [_list_values(state, one) for one in _order_members(state)])
     print_line()
@@ -253,7 +253,7 @@ def _print_tables(state: "ClusterState") -> None:
         [
             (
                 one.place,
-                ", ".join(one.uses),
+                summarize_uses(one.uses),
                 one.primary,
                 one.version,
                 one.standby_names or "none",

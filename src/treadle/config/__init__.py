@@ -228,6 +228,17 @@ class Config(CheckedSettings):
         "name of this server among the members of a cluster; no other member may have it",
         shown="made of the machine, the data folder and the start",
     )
+    holds: str | None = define_setting(
+        None,
+        TextKind(
+            "URLs of DuckDB files such as duckdb:///var/lib/treadle/rows.duckdb, with commas "
+            "between them",
+            pattern=r"duckdb://[^, ]+( *, *duckdb://[^, ]+)*",
+        ),
+        "DuckDB files of this machine that its loader loads into, where several machines share the "
+        "work; a file that no loader holds is not loaded",
+        shown="none; with the role all, every file",
+    )
     drain_seconds: float | None = define_setting(
         None,
         NumberKind(0, 300, whole=False, unit="seconds"),

@@ -9,6 +9,9 @@ from treadle.counting import count_noun, count_subject
 ROLES: Final = ("ingest", "loader", "control")
 """What members do; a cluster needs each of them."""
 
+USES_SHOWN: Final = 3
+"""Uses of one database that are named one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemberState:
@@ -171,7 +174,7 @@ def find_problems(state: ClusterState) -> tuple[str, ...]:
 
 def _judge_databases(databases: Iterable[DatabaseState]) -> Iterator[str]:
     for one in databases:
-        uses = " and ".join(one.uses)
+        uses = summarize_uses(one.uses)
         if one.trouble is not None:
             yield (
                 f"The database {one.place} of {uses} cannot be asked: {one.trouble}. See that one "
@@ -219,6 +222,14 @@ def _judge_members(state: ClusterState) -> Iterator[str]:
             f"{subject} no live loader, so what is accepted for it waits: loaders take such units "
             "within 10 seconds; look again, and at their logs."
         )
+
+
+def summarize_uses(uses: Sequence[str]) -> str:
+    """Return what is in a database in a few words: `store, log 1`, or `store and 8 logs`."""
+    if len(uses) <= USES_SHOWN:
+        return ", ".join(uses)
+    logs = [one for one in uses if one != "store"]
+    return f"{'store and ' if len(logs) < len(uses) else ''}{count_noun(len(logs), 'log')}"
 
 
 def summarize_versions(members: Iterable[MemberState]) -> str:

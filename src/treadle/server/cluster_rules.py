@@ -1,6 +1,6 @@
 """What a member needs that shares the work with others: settings, and a store and logs for all."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from treadle.config import Config, OperatorWarning
@@ -21,6 +21,14 @@ class SharedLog(Protocol):
     @property
     def state(self) -> str:
         """What it takes."""
+
+
+class KnownDestination(Protocol):
+    """A destination as the store knows it."""
+
+    @property
+    def identity(self) -> str:
+        """Its database, without secrets."""
 
 
 CLOSED: Final = "closed"
@@ -70,6 +78,24 @@ def find_company_risk(config: Config, others: Iterable[str]) -> OperatorWarning 
         "send hooks and mails twice.",
         "Name the roles of each with role, such as ingest,loader,control.",
     )
+
+
+def make_file_rule(config: Config) -> Callable[[KnownDestination], bool]:
+    """Return which DuckDB files a server may load into: those that are on its machine.
+
+    With the role `all` the machine is alone. In a cluster a path names a file on every machine, so
+    the setting `holds` says where each one is; otherwise the rows would be in several files.
+
+    Raises:
+        OperatorError: a URL of the setting cannot be used.
+    """
+    from treadle.destinations.registry import make_destination  # the supervisor needs none
+
+    if not config.in_cluster:
+        return lambda row: True
+    urls = [one.strip() for one in (config.holds or "").split(",") if one.strip()]
+    held = {make_destination(url).identity for url in urls}
+    return lambda row: row.identity in held
 
 
 def require_shared_logs(role: str, logs: Iterable[SharedLog]) -> None:

@@ -19,6 +19,7 @@ from treadle.log.registry import make_quota, open_reader
 from treadle.metrics.histograms import LOAD_SECONDS, DurationHistogram
 from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, end_server, report_ready
+from treadle.server.cluster_rules import make_file_rule
 from treadle.server.factories import (
     follow_store_clock,
     make_quota_table,
@@ -98,8 +99,8 @@ def make_loader(
         beats=beats,
         on_refused=end_server,
         tells_local=is_first,
-        # They are of this machine, and one process at a time can open each.
-        loads_files=lambda row: is_first,
+        # One process at a time can open each.
+        loads_files=make_file_rule(config) if is_first else lambda row: False,
     )
 
 

@@ -116,23 +116,25 @@ def test_the_cluster_goes_on_where_the_machine_was(
 
 
 def check_status(treadle: Treadle, url: str) -> None:
-    """`treadle cluster status` of a cluster of which nothing runs."""
+    """`treadle cluster status` of a cluster of which a loader has run, and nothing else."""
     named = name_flags(url)[:2] + name_flags(url)[4:]
     done = treadle("cluster status --json", *named)
     assert done.code == 1
     found = json.loads(done.out)
     assert [one.partition(":")[0] for one in found["problems"]] == [
-        f"No member with the role {role} runs" for role in ("ingest", "loader", "control")
+        f"No member with the role {role} runs" for role in ("ingest", "control")
     ]
     [log], [database] = found["logs"], found["databases"]
     assert (log["number"], log["state"], log["last_position"]) == (0, "open", 3)
     assert (log["records_waiting"], log["trouble"]) == (0, None)
     assert (database["uses"], database["synchronous"]) == (["store", "log 0"], False)
     assert database["primary"].startswith("127.0.0.1:")
-    assert (found["members"], found["units"]["free"]) == ([], [])
+    [loader] = found["members"]
+    assert (loader["roles"], loader["live"]) == (["loader"], True)
+    assert loader["units"] + len(found["units"]["free"]) == found["units"]["all"]
     shown = treadle("cluster status", *named)
     assert shown.code == 1
-    for text in ("last position", "releases  no member runs", "problem   No member with the role"):
+    for text in ("last position", "releases  ", "problem   No member with the role"):
         assert text in shown.out
     alone = treadle("cluster status")
     assert (alone.code, "name it with --store" in alone.err) == (2, True)

@@ -12,6 +12,7 @@ from treadle.maintenance.cluster_state import (
     StandbyState,
     UnitState,
     find_problems,
+    summarize_uses,
     summarize_versions,
 )
 
@@ -83,6 +84,13 @@ def test_what_is_wrong_is_told_with_what_to_do(changed: dict[str, object], told:
     for problem, part in zip(problems, told, strict=True):
         assert part in problem
         assert problem.endswith(".")
+
+
+def test_what_is_in_a_database_is_summed_up() -> None:
+    assert summarize_uses(("store",)) == "store"
+    assert summarize_uses(("store", "log 1", "log 2")) == "store, log 1, log 2"
+    assert summarize_uses(("store", "log 1", "log 2", "log 3")) == "store and 3 logs"
+    assert summarize_uses(tuple(f"log {n}" for n in range(8))) == "8 logs"
 
 
 def test_releases_are_summed_up() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from treadle.config import Config
+from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError
 from treadle.server.cluster_rules import (
     find_company_risk,
+    make_file_rule,
     require_cluster_settings,
     require_shared_logs,
 )
@@ -27,6 +29,23 @@ class Log:
 
 def make(**settings: Any) -> Config:
     return Config(data=Path("/nowhere"), **settings)
+
+
+@dataclass(frozen=True)
+class Row:
+    identity: str
+
+
+def test_a_duckdb_file_is_loaded_by_the_machine_that_holds_it(tmp_path: Path) -> None:
+    named, other = tmp_path / "rows.duckdb", tmp_path / "other.duckdb"
+    rows = [Row(make_destination(f"duckdb://{path}").identity) for path in (named, other)]
+    assert [*map(make_file_rule(make()), rows)] == [True, True]
+    in_cluster = {"role": "loader,control", "store": STORE}
+    assert [*map(make_file_rule(make(**in_cluster)), rows)] == [False, False]
+    both = make(**in_cluster, holds=f"duckdb://{named}, duckdb:///elsewhere.duckdb")
+    assert [*map(make_file_rule(both), rows)] == [True, False]
+    with pytest.raises(OperatorError, match="holds"):
+        make(**in_cluster, holds="postgresql://db/rows")
 
 
 def test_a_server_that_does_everything_may_have_all_that_is_its_own() -> None:

@@ -21,7 +21,7 @@ _SERVER: Final = """
     """
 _STANDBYS: Final = """
     SELECT
-        coalesce(application_name, ''), coalesce(client_addr::text, ''), state, sync_state,
+        coalesce(application_name, ''), coalesce(host(client_addr), ''), state, sync_state,
         pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint
     FROM pg_stat_replication ORDER BY application_name, client_addr
     """
