@@ -89,7 +89,7 @@ docs: $(VENV)/test.stamp ## What README and the reference pages show, run and co
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference_pages.py $(ARGS)
 
 check-needs: $(VENV)/build.stamp ## What all the checks of a change need, in one run of pip
-	$(BIN)/python $(LOCKED) requirements/test.txt $(CHECKED:%=--requirement requirements/%.txt)
+	$(BIN)/python $(LOCKED) $(CHECKED:%=requirements/%.txt --requirement) requirements/test.txt
 	$(BIN)/python $(PROJECT)
 	touch $(VENV)/test.stamp $(CHECKED:%=$(VENV)/%.stamp)
 
