@@ -21,7 +21,6 @@ from treadle.maintenance.doctor.findings import (
     MachineFacts,
     MemberCondition,
 )
-from treadle.store.membership import UnitCounts
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 
 MOUNTS = """\
@@ -530,14 +529,14 @@ def test_members_are_judged_together(
 @pytest.mark.parametrize(
     ("counts", "level"),
     [
-        (UnitCounts(0, 64, 64), None),
-        (UnitCounts(2, 64, 0), "good"),
-        (UnitCounts(1, 64, 3), "bad"),
+        ((0, 64, 64), None),
+        ((2, 64, 0), "good"),
+        ((1, 64, 3), "bad"),
     ],
 )
 def test_each_part_of_the_tables_should_have_a_loader(
-    counts: UnitCounts, level: str | None
+    counts: tuple[int, int, int], level: str | None
 ) -> None:
-    found = findings.judge_loaders(counts)
+    found = findings.judge_loaders(*counts)
     assert (found.level if found else None) == level
     assert level != "bad" or (found and "3 of the 64 parts" in found.found)

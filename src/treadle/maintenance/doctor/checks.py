@@ -452,7 +452,8 @@ def check_loaders(examination: Examination) -> Iterator[Finding]:
     # With a file those that were killed are listed until the next start.
     if examination.store is None or (config.store is None and not is_lock_taken(config.lock_path)):
         return
-    found = findings.judge_loaders(examination.store.units.count_units())
+    counts = examination.store.units.count_units()
+    found = findings.judge_loaders(counts.loaders, counts.units, counts.unheld)
     if found is not None:
         yield found
 

@@ -9,7 +9,6 @@ from treadle.config import Config, OperatorWarning, is_loopback
 from treadle.counting import count_noun, count_subject
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
-from treadle.store.membership import UnitCounts
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 from treadle.text import end_sentence, format_bytes, make_clause
 
@@ -987,17 +986,23 @@ def judge_log_server(
         yield Finding("log server", "good", f"{place} keeps what it takes.")
 
 
-def judge_loaders(found: UnitCounts) -> Finding | None:
-    """Judge whether every table has a loader, where any runs; None where none does."""
-    if not found.loaders:
+def judge_loaders(loaders: int, units: int, unheld: int) -> Finding | None:
+    """Judge whether every table has a loader, where any runs; None where none does.
+
+    Args:
+        loaders: that are live.
+        units: parts of the tables.
+        unheld: those of them that no live loader has.
+    """
+    if not loaders:
         return None
-    running = count_noun(found.loaders, "loader")
-    if not found.unheld:
+    running = count_noun(loaders, "loader")
+    if not unheld:
         return Finding("loaders", "good", f"Each part of the tables has one of {running}.")
     return Finding(
         "loaders",
         "bad",
-        f"{found.unheld} of the {found.units} parts of the tables have no loader; {running} run.",
+        f"{unheld} of the {units} parts of the tables have no loader; {running} run.",
         "What waits in their tables is not loaded. For ten seconds after a loader was lost that is "
         "usual.",
         "Look again in ten seconds; if it is still so, see what the loaders say in their lines.",
