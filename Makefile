@@ -42,7 +42,7 @@ wheel: $(VENV)/build.stamp ## Write dist/: a wheel with the console in it, and t
 
 test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
 	$(if $(NAMED),,$(MAKE) $(TOGETHER) $(UNIT_PARTS))
-	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' $(if $(NAMED),,--ignore tests/unit) $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' $(if $(NAMED),,--ignore tests/unit --ignore tests/browser) $(ARGS)
 
 $(UNIT_PARTS): unit-%: $(VENV)/test.stamp
 	$(BIN)/python -m pytest --part $*/2 tests/unit -m 'not release' $(ARGS) $(OR_NOTHING)

@@ -28,7 +28,7 @@ def held() -> Stall:
 def server(tmp_path: Path, held: Stall, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportServer]:
     server = ImportServer(tmp_path)
     appender = functools.partial(log.SqliteAppender, connect=watched_disk(held))
-    monkeypatch.setattr("tests.servers.ingest.SqliteAppender", appender)
+    monkeypatch.setattr("tests.servers.log.SqliteAppender", appender)
     monkeypatch.setattr(log, "WRITE_TIMEOUT_S", 1e9)
     monkeypatch.setattr(health_endpoint, "FAILURE_SECONDS", 1e9)
     with server.running():
