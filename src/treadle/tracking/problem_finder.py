@@ -30,6 +30,7 @@ from treadle.tracking.problem_kinds import (
     DATA_DELAYED,
     DESTINATION_DENIED,
     DESTINATION_UNAVAILABLE,
+    DESTINATION_UNCHECKED,
     ENTRIES_DAMAGED,
     HOOK_FAILED,
     LOG_NEARLY_FULL,
@@ -53,6 +54,9 @@ OVERLAP_US: Final = 600_000_000
 
 LATE_SHOWN_US: Final = 900_000_000
 """How much longer than usual records wait before that is shown. Mails are sent later."""
+
+UNCHECKED_US: Final = 120_000_000
+"""How long a destination may wait for its first check. A check takes a minute at most."""
 
 STILL_SENT_US: Final = 3_600_000_000
 """How long after its last refusal a token that has ended counts as one that is still sent."""
@@ -315,6 +319,30 @@ def judge_unserved(
             )
 
 
+def judge_unchecked(
+    rows: Iterable[ConfiguredDestination], of_source: Mapping[int, int], now: int
+) -> Iterator[FoundProblem]:
+    """Return the problems of destinations with sources, of which no check has succeeded.
+
+    Args:
+        rows: all destinations.
+        of_source: source id -> its destination, without deleted sources.
+        now: microseconds since 1970.
+    """
+    used = frozenset(of_source.values())
+    for row in rows:
+        if row.usable_since is not None or row.deleted_at is not None or row.id not in used:
+            continue
+        if now - row.updated_at >= UNCHECKED_US:
+            yield FoundProblem(
+                row.account_id,
+                DESTINATION_UNCHECKED.name,
+                f"destination {row.id}",
+                f"destination {row.id} ({row.name})",
+                row.updated_at,
+            )
+
+
 def judge_failing(
     statuses: Iterable[TableLoadStatus], sources: Mapping[int, Source], troubled: frozenset[int]
 ) -> Iterator[FoundProblem]:
@@ -545,6 +573,11 @@ def find_shown_problems(
     return [
         *_judge(store, seen, quota, watch, load_age_us, LATE_SHOWN_US),
         *judge_unserved(seen.sources, seen.of_source),
+        *judge_unchecked(
+            seen.destinations,
+            {one: seen.of_source[one] for one in seen.sources if one in seen.of_source},
+            now,
+        ),
         *judge_failing(seen.statuses, seen.sources, seen.troubled),
         *judge_ended_tokens(refused, ended, now),
         *judge_unused_tokens(unused, seen.sources),

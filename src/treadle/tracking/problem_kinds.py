@@ -156,6 +156,15 @@ NO_DESTINATION: Final = ProblemKind(
     "These sources have no destination, so their records wait:",
     "Make a destination with `treadle destination create`, or choose one for the source.",
 )
+DESTINATION_UNCHECKED: Final = ProblemKind(
+    "destination_unchecked",
+    "critical",
+    0,
+    "",
+    "No check of these destinations has succeeded, so the records of their sources wait:",
+    "Check the destination again: `treadle destination check ID`, or its page. It says what is "
+    "wrong if it fails.",
+)
 TABLE_FAILING: Final = ProblemKind(
     "table_failing",
     "warning",
@@ -234,6 +243,7 @@ SHOWN_KINDS: Final[Mapping[str, ProblemKind]] = {
         kind.name: kind
         for kind in (
             NO_DESTINATION,
+            DESTINATION_UNCHECKED,
             TABLE_FAILING,
             TOKEN_STILL_USED,
             TOKEN_UNUSED,

@@ -12,6 +12,7 @@ from treadle.traces.examination import ExaminationNote, ExaminedFinding
 from treadle.tracking.problem_finder import (
     OVERLAP_US,
     REJECTION_US,
+    UNCHECKED_US,
     RejectionWatch,
     judge_appends,
     judge_delays,
@@ -19,6 +20,7 @@ from treadle.tracking.problem_finder import (
     judge_findings,
     judge_log,
     judge_tables,
+    judge_unchecked,
 )
 
 NOW = 1_700_000_000_000_000
@@ -54,6 +56,27 @@ def test_a_destination_in_trouble(trouble_kind: str | None, kind: str) -> None:
     assert (problem.account_id, problem.kind, problem.key) == (1, kind, "destination 7")
     assert (problem.since, problem.said) == (3, "refused")
     assert "pa55word" not in repr(problem)
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_source", "age_us", "told"),
+    [
+        ({}, {5: 7}, UNCHECKED_US, True),
+        ({}, {5: 7}, UNCHECKED_US - 1, False),  # its check may be under way
+        ({}, {5: 8}, UNCHECKED_US, False),  # nothing waits for it
+        ({"usable_since": 1}, {5: 7}, UNCHECKED_US, False),
+        ({"deleted_at": 1}, {5: 7}, UNCHECKED_US, False),
+    ],
+)
+def test_a_destination_that_no_check_found_usable(
+    changes: dict[str, int], of_source: dict[int, int], age_us: int, *, told: bool
+) -> None:
+    unchecked = replace(DESTINATION, updated_at=NOW, trouble=None, usable_since=None)
+    row = replace(unchecked, **changes)  # type: ignore[arg-type]
+    found = list(judge_unchecked([row], of_source, NOW + age_us))
+    assert [(one.kind, one.key, one.since) for one in found] == (
+        [("destination_unchecked", "destination 7", NOW)] if told else []
+    )
 
 
 def test_a_destination_that_is_well_or_deleted() -> None:
