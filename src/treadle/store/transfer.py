@@ -21,9 +21,14 @@ from sqlalchemy import (
     func,
     inspect,
     select,
-    text,
     type_coerce,
     update,
+)
+from sqlalchemy import (
+    column as from_column,
+)
+from sqlalchemy import (
+    table as from_table,
 )
 from sqlalchemy.schema import Table
 
@@ -243,7 +248,9 @@ def _select_raw(column: Column[Any]) -> ColumnElement[Any]:
 
 def _set_sequences(source: Connection, target: Connection) -> None:
     """Let new ids begin behind all that were given, also those of rows that are gone."""
-    given = {row.name: row.seq for row in source.execute(text("SELECT * FROM sqlite_sequence"))}
+    # SQLite's own table of the greatest ids that it gave.
+    counted = from_table("sqlite_sequence", from_column("name"), from_column("seq"))
+    given = {row.name: row.seq for row in source.execute(select(counted))}
     for table in metadata.sorted_tables:
         column = table.autoincrement_column
         if column is None:
@@ -253,9 +260,7 @@ def _set_sequences(source: Connection, target: Connection) -> None:
         greatest = target.execute(select(func.max(column))).scalar_one() or 0
         last = max(int(given.get(table.name, 0)), int(greatest))
         if name is not None and last:
-            target.execute(
-                text("SELECT setval(CAST(:name AS regclass), :last)"), {"name": name, "last": last}
-            )
+            target.execute(select(func.setval(name, last)))
 
 
 def _settle_rows(connection: Connection) -> None:
