@@ -119,7 +119,7 @@ def _look_at_database(
 ) -> "DatabaseState":
     """Ask the server of one database; add the positions of the logs in it."""
     from treadle.log.remote_registry import find_remote_faults, look_at_remote_server
-    from treadle.maintenance.cluster_state import DatabaseState, StandbyState
+    from treadle.maintenance.cluster_state import DatabaseState
     from treadle.store.transfer import find_target_weakness
 
     try:
@@ -139,7 +139,7 @@ def _look_at_database(
         f"{look.host}:{look.port}",
         look.version,
         look.standby_names,
-        tuple(StandbyState(*one) for one in look.standbys),
+        look.standbys,
         look.shows_standbys,
         tuple(weaknesses),
     )

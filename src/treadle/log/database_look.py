@@ -20,6 +20,11 @@ class StandbyLook(NamedTuple):
     sync_state: str
     lag_bytes: int | None
 
+    @property
+    def is_synchronous(self) -> bool:
+        """Return whether a commit may wait for it."""
+        return self.sync_state in ("sync", "quorum")
+
 
 class DatabaseLook(NamedTuple):
     """A server that takes writes.

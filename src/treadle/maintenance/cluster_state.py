@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from treadle.counting import count_noun, count_subject
+from treadle.log.database_look import StandbyLook
 
 ROLES: Final = ("ingest", "loader", "control")
 """What members do; a cluster needs each of them."""
@@ -66,30 +67,6 @@ class LogStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class StandbyState:
-    """A standby of a server, as the server sees it.
-
-    Attributes:
-        name: its application name.
-        address: of its connection; empty where it is not shown.
-        state: such as streaming.
-        sync_state: sync, quorum, potential or async.
-        lag_bytes: of the write-ahead log that it has not applied; None where it is not known.
-    """
-
-    name: str
-    address: str
-    state: str
-    sync_state: str
-    lag_bytes: int | None
-
-    @property
-    def is_synchronous(self) -> bool:
-        """Whether a commit may wait for it."""
-        return self.sync_state in ("sync", "quorum")
-
-
-@dataclass(frozen=True, slots=True)
 class DatabaseState:
     """A database that the cluster uses, and the server that takes writes there.
 
@@ -110,7 +87,7 @@ class DatabaseState:
     primary: str | None = None
     version: str = ""
     standby_names: str = ""
-    standbys: tuple[StandbyState, ...] = ()
+    standbys: tuple[StandbyLook, ...] = ()
     shows_standbys: bool = True
     weaknesses: tuple[str, ...] = ()
     trouble: str | None = None

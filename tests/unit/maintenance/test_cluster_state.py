@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from treadle.log.database_look import StandbyLook
 from treadle.maintenance.cluster_state import (
     ClusterState,
     DatabaseState,
     LogStatus,
     MemberState,
-    StandbyState,
     UnitState,
     find_problems,
     summarize_uses,
@@ -24,7 +24,7 @@ def member(name: str, *roles: str, live: bool = True, version: str = "1") -> Mem
 GATE = member("gate", "ingest")
 LOADER = member("loader", "loader")
 CONTROL = member("control", "control")
-STANDBY = StandbyState("b", "10.0.0.2", "streaming", "quorum", 0)
+STANDBY = StandbyLook("b", "10.0.0.2", "streaming", "quorum", 0)
 DATABASE = DatabaseState(
     "postgresql://db/treadle", ("store", "log 1"), "db:5432", "18.1", "ANY 1 (*)", (STANDBY,)
 )
@@ -71,7 +71,7 @@ def test_nothing_is_wrong_with_a_cluster_that_is_well() -> None:
         ({"databases": (replace(DATABASE, trouble="away"),)}, ["cannot be asked: away"]),
         ({"databases": (replace(DATABASE, weaknesses=("fsync is off",)),)}, ["fsync is off"]),
         (
-            {"databases": (replace(DATABASE, standbys=(replace(STANDBY, sync_state="async"),)),)},
+            {"databases": (replace(DATABASE, standbys=(STANDBY._replace(sync_state="async"),)),)},
             ["No synchronous standby"],
         ),
         ({"databases": (replace(DATABASE, standbys=(), shows_standbys=False),)}, []),
