@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +44,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def kept_logging() -> Iterator[None]:
     """A server that refuses to start has set up this process, for lines to a stream that ends."""
     handlers, level = logging.root.handlers[:], logging.root.level
+    hooks = sys.excepthook, threading.excepthook
     yield
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+    sys.excepthook, threading.excepthook = hooks
 
 
 @pytest.fixture

@@ -529,8 +529,11 @@ def test_a_closed_log_takes_nothing(kind: PostgresKind) -> None:
 
 
 def test_a_reader_goes_on_after_its_connection_was_lost(
-    kind: PostgresKind, server: PostgresServer
+    kind: PostgresKind, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Otherwise it would not try to connect for a while, and a server may start in less.
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 0.0)
+
     async def run() -> None:
         appender = kind.open_appender()
         await appender.append([entry(b"a"), entry(b"b")])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +66,13 @@ def test_a_process_that_is_killed_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", [InternalError("a promise was broken"), ValueError("odd")])
 def test_a_fault_of_ours_is_shown_with_its_place(
-    tmp_path: Path, fault: Exception, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    fault: Exception,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # A command that ran in this process before may have set one that writes elsewhere.
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     startup = StartupProcess(lambda: NotedWork(tmp_path, fault))
     with pytest.raises(SystemExit) as ended:
         startup.wait_until_prepared()
