@@ -106,7 +106,9 @@ def follow(browser: Any, server: TreadleServer, rate: float, seconds: float) -> 
         seen.page.wait_for_timeout(3000)
         assert top.get_attribute("id") == before, "a list that is read stays"
         seen.page.evaluate("window.scrollTo(0, 0)")
-        seen.page.wait_for_function(f"document.querySelector('.tail tbody tr').id !== '{before}'")
+        seen.page.wait_for_function(
+            "before => document.querySelector('.tail tbody tr').id !== before", arg=before
+        )
         seen.page.evaluate(HIDE, True)
         before = top.get_attribute("id")
         seen.page.wait_for_timeout(3000)
