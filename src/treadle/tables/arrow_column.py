@@ -5,9 +5,10 @@ Where nobody looks at single values, which is the rule, no Python object is made
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from treadle.tables.column_type import ColumnType
 
@@ -103,6 +104,15 @@ def to_arrow_if_long(column: Sequence[Any], type_: ColumnType) -> TypedColumn:
 def to_values(column: TypedColumn) -> Sequence[Any]:
     """Return the values of a column as Python objects."""
     return column.array.to_pylist() if isinstance(column, ArrowColumn) else column
+
+
+def find_present_rows(column: TypedColumn) -> Sequence[int]:
+    """Return the rows whose value is not None, ascending."""
+    if not isinstance(column, ArrowColumn):
+        return [row for row, value in enumerate(column) if value is not None]
+    if not column.null_count:
+        return range(len(column))
+    return cast("list[int]", pc.indices_nonzero(column.array.is_valid()).to_pylist())
 
 
 def has_none(column: TypedColumn) -> bool:

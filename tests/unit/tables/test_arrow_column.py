@@ -15,7 +15,14 @@ from tests.unit.tables.test_flatten_properties import RECORDS
 
 from treadle.records import row_decoder
 from treadle.tables import arrow_column
-from treadle.tables.arrow_column import ArrowColumn, TypedColumn, has_none, to_arrow, to_values
+from treadle.tables.arrow_column import (
+    ArrowColumn,
+    TypedColumn,
+    find_present_rows,
+    has_none,
+    to_arrow,
+    to_values,
+)
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import TableOptions
 from treadle.tables.prepare.frame import concatenate_frames, make_row_picker
@@ -45,6 +52,8 @@ def test_a_packed_column_is_its_list(
     rows = data.draw(st.lists(st.integers(0, len(values) - 1)))
     assert found.null_count == values.count(None)
     assert has_none(found) == (None in values)
+    present = [row for row, value in enumerate(values) if value is not None]
+    assert list(find_present_rows(found)) == list(find_present_rows(values)) == present
     assert len(found) == len(values)
     assert to_values(found) == values
     assert list(map(type, to_values(found))) == list(map(type, values))

@@ -184,7 +184,7 @@ class _ContractCheck:
         self.left_out[field].counts.update(entries)
 
     def _apply_rule(
-        self, rule: ContractRule, reason: str, field: str | None, rows: list[int]
+        self, rule: ContractRule, reason: str, field: str | None, rows: Sequence[int]
     ) -> None:
         if rule == "evolve":
             return

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
-from treadle.tables.arrow_column import TypedColumn, to_values
+from treadle.tables.arrow_column import TypedColumn, find_present_rows
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     Column,
@@ -281,13 +282,13 @@ class RelationTarget:
             )
         return NeedsRejections(refused) if refused else None
 
-    def find_origins(self, group: VersionGroup) -> dict[tuple[str, str], tuple[int, int]]:
+    def find_origins(self, group: VersionGroup) -> dict[tuple[str, str], RecordRef]:
         """Return the first record of each thing that the changes make; see `LoadPlan.origins`.
 
         Looks at the values of new columns alone, so it costs nothing while a table stays as it is.
         """
         frames = {self._fold_path(frame.path): frame for frame in group.frames}
-        found: dict[tuple[str, str], tuple[int, int]] = {}
+        found: dict[tuple[str, str], RecordRef] = {}
         for path, allocation in self._after.items():
             frame = frames.get(path)
             if frame is None:
@@ -309,9 +310,7 @@ class RelationTarget:
                 needed.append((widened.column.name, _find_rows_with_types(frame, folded, types)))
             for name, rows in needed:
                 if rows:
-                    found[allocation.relation.name, name] = min(
-                        (group.entries[row], group.indexes[row]) for row in rows
-                    )
+                    found[allocation.relation.name, name] = group.find_first_ref(rows)
         return found
 
     def _clashing(self, group: VersionGroup | None) -> dict[RecordRef, RejectionReason]:
@@ -456,19 +455,16 @@ def is_system_column(column: Column) -> bool:
     return column.field == column.name and names.is_system_name(column.name)
 
 
-def find_rows_with_type(frame: Frame, folded: str, type_: ColumnType) -> list[int]:
+def find_rows_with_type(frame: Frame, folded: str, type_: ColumnType) -> Sequence[int]:
     """Return the root rows that have a value of a type in a field."""
     each = frame.fields.get(folded)
-    column = each.columns.get(type_, ()) if each is not None else ()
-    return [
-        frame.root_rows[row] if frame.path else row
-        for row, value in enumerate(to_values(column))
-        if value is not None
-    ]
+    rows = find_present_rows(each.columns.get(type_, ()) if each is not None else ())
+    return list(map(frame.root_rows.__getitem__, rows)) if frame.path else rows
 
 
-def _find_rows_with_types(frame: Frame, folded: str, types: Sequence[ColumnType]) -> list[int]:
-    return [row for type_ in types for row in find_rows_with_type(frame, folded, type_)]
+def _find_rows_with_types(frame: Frame, folded: str, types: Sequence[ColumnType]) -> Sequence[int]:
+    found = [find_rows_with_type(frame, folded, type_) for type_ in types]
+    return found[0] if len(found) == 1 else list(chain.from_iterable(found))
 
 
 def _record_ref(group: VersionGroup | None, row: int) -> RecordRef:
