@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
 from typing import Final
 
 import zstandard
@@ -112,18 +111,3 @@ def checksum_entry(
     """
     names = _IDENTITY.pack(position, source_id, received_at, records, size, len(table_name))
     return zlib.crc32(names + table_name, stored_crc)
-
-
-def checksum_entries(
-    stored_crcs: Sequence[int],
-    positions: Sequence[int],
-    source_ids: Sequence[int],
-    table_names: Sequence[bytes],
-    received_at: Sequence[int],
-    records: Sequence[int],
-    sizes: Sequence[int],
-) -> list[int]:
-    """Compute what `checksum_entry` does for many entries; arguments have a value for each."""
-    lengths = map(len, table_names)
-    packed = map(_IDENTITY.pack, positions, source_ids, received_at, records, sizes, lengths)
-    return [*map(zlib.crc32, map(bytes.__add__, packed, table_names), stored_crcs)]

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from treadle.log.codec import (
     PLAIN_BYTES_MAX,
     PayloadCodec,
-    checksum_entries,
     checksum_entry,
     checksum_payload,
 )
@@ -80,20 +79,3 @@ def test_the_checksum_finds_every_flipped_bit(stored: bytes, data: st.DataObject
     flipped = bytearray(stored)
     flipped[place // 8] ^= 1 << place % 8
     assert checksum_entry(zlib.crc32(flipped), *SOUND) != checksum_entry(zlib.crc32(stored), *SOUND)
-
-
-NUMBERS = st.integers(-(2**63), 2**63 - 1)
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(0, 2**32 - 1), NUMBERS, NUMBERS, st.binary(), NUMBERS, NUMBERS, NUMBERS
-        )
-    )
-)
-def test_checksums_of_many_entries_are_those_of_each(
-    entries: list[tuple[int, int, int, bytes, int, int, int]],
-) -> None:
-    columns = [list(column) for column in zip(*entries, strict=True)] or [[] for _ in range(7)]
-    assert checksum_entries(*columns) == [checksum_entry(*entry) for entry in entries]

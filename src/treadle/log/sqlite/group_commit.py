@@ -3,12 +3,12 @@
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, count
 from typing import Final
 
 from treadle import failpoint
 from treadle.log.append_intake import AppendRequest
-from treadle.log.codec import PayloadCodec, checksum_entries, encode_payload
+from treadle.log.codec import PayloadCodec, checksum_entry, encode_payload
 from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.log_file import LogWriteLock, read_end_position, write_transaction
@@ -82,7 +82,7 @@ class GroupWriter:
             try:
                 following = read_end_position(self._connection) + 1
                 stored, prepared = self._assign_positions(requests, prepared, following)
-                self._insert_rows(self._make_rows(prepared, following))
+                self._insert_rows([*map(self._make_row, prepared, count(following))])
                 failpoint.reach("log.before-commit")
                 began = time.perf_counter_ns()
                 self._connection.execute(statements.COMMIT)
@@ -106,7 +106,7 @@ class GroupWriter:
         begin = 0
         # Nearly always the tables of a group are known: then no request is asked for its own.
         adds_tables = not self._table_ids.keeps_all(
-            {(entry.source_id, entry.table_name) for entry, _, _, _ in prepared}
+            [(entry.source_id, entry.table_name) for entry, _, _, _ in prepared]
         )
         for request in requests:
             end = begin + len(request.entries)
@@ -161,31 +161,15 @@ class GroupWriter:
         self._connection.execute(statements.ADD_REQUEST, (once.name, once.digest, following, at))
         return AppendResult(following, once.digest, duplicate=False)
 
-    def _make_rows(self, prepared: Sequence[PreparedEntry], following: int) -> list[InsertRow]:
-        """Return the rows of entries, from a position on.
-
-        Column by column, which takes half as long as row by row: everything that waits for the
-        disk waits for 20,000 entries of one request.
-        """
-        entries = [one[0] for one in prepared]
-        positions = range(following, following + len(entries))
-        sources = [entry.source_id for entry in entries]
-        received = [entry.received_at for entry in entries]
-        records = [entry.records for entry in entries]
-        sizes = [len(entry.payload) for entry in entries]
-        crcs = checksum_entries(
-            [one[3] for one in prepared],
-            positions,
-            sources,
-            [one[1] for one in prepared],
-            received,
-            records,
-            sizes,
+    def _make_row(self, prepared: PreparedEntry, position: int) -> InsertRow:
+        entry, table_name, stored, stored_crc = prepared
+        source_id, received_at, records = entry.source_id, entry.received_at, entry.records
+        size = len(entry.payload)
+        crc = checksum_entry(
+            stored_crc, position, source_id, table_name, received_at, records, size
         )
-        find_or_add = self._table_ids.find_or_add
-        tables = [find_or_add(entry.source_id, entry.table_name) for entry in entries]
-        stored = [one[2] for one in prepared]
-        return [*zip(positions, tables, received, records, sizes, crcs, stored, strict=True)]
+        table_id = self._table_ids.find_or_add(source_id, entry.table_name)
+        return position, table_id, received_at, records, size, crc, stored
 
     def _insert_rows(self, rows: Sequence[InsertRow]) -> None:
         # One row is the usual group of a sender that waits for each answer.

@@ -181,9 +181,10 @@ class SqliteAppender:
             closing = False
             while large or not closing:
                 waiting, closing = self._take_waiting(wait=not large) if not closing else ([], True)
-                small = [one for one in waiting if len(one.entries) <= GROUPED_ENTRIES_MAX]
-                large += [one for one in waiting if len(one.entries) > GROUPED_ENTRIES_MAX]
-                for group in (small, [large.popleft()] if large else []):
+                if any(len(one.entries) > GROUPED_ENTRIES_MAX for one in waiting):
+                    large += [one for one in waiting if len(one.entries) > GROUPED_ENTRIES_MAX]
+                    waiting = [one for one in waiting if len(one.entries) <= GROUPED_ENTRIES_MAX]
+                for group in (waiting, [large.popleft()]) if large else (waiting,):
                     if group:
                         self._write_began_at = time.monotonic()
                         writer = self._write_group(writer, group)
@@ -203,11 +204,9 @@ class SqliteAppender:
         """
         taken: list[PendingAppend] = []
         cost = 0
-        while cost < GROUP_BYTES_MAX:
-            try:
-                handed = self._handed_over.get(block=wait and not taken)
-            except queue.Empty:
-                break
+        # This thread alone takes from the queue: what is there stays until it is taken.
+        while cost < GROUP_BYTES_MAX and ((wait and not taken) or not self._handed_over.empty()):
+            handed = self._handed_over.get()
             if handed is None:
                 return taken, True
             for waiting in handed:

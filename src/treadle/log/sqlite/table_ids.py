@@ -1,7 +1,7 @@
 """The ids of tables in the log's file, kept in memory."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from treadle.log.sqlite import statements
@@ -46,9 +46,9 @@ class TableIds:
             return self._keep(key, row[0])
         return known
 
-    def keeps_all(self, tables: Set[tuple[int, str]]) -> bool:
+    def keeps_all(self, tables: Iterable[tuple[int, str]]) -> bool:
         """Return whether the ids of all tables are in memory: source ids and names."""
-        return self._ids.keys() >= tables
+        return all(map(self._ids.__contains__, tables))
 
     def list_unkept(self, tables: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
         """Return the tables whose ids are not in memory, each once: source ids and names."""
