@@ -1,6 +1,6 @@
 """The list of all tables of an account, page by page. Pure; made for 10,000 tables."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Final, NamedTuple
@@ -11,8 +11,11 @@ from treadle.tracking.table_lists import ListedTable, LoadingState, TableOrder
 PAGE_SIZE: Final = 100
 
 KEPT_MAX: Final = 10 * PAGE_SIZE
-"""Tables up to a page for which the first ones are kept while all are read. To sort all is quicker
-for later pages, which hardly anybody asks for, and takes memory for all."""
+"""Tables up to a page for which the first ones are kept while all are read. To sort the names of
+all is quicker for later pages, which hardly anybody asks for."""
+
+TablesBySource = Iterable[tuple[Source, Iterable[ListedTable]]]
+"""Sources with their tables; those of one are taken before the next source."""
 
 
 class ChosenTable(NamedTuple):
@@ -64,51 +67,78 @@ class NumberedPage:
     states: Mapping[LoadingState, int] = field(default_factory=dict)
 
 
-def choose_tables(
-    tables: Iterable[tuple[Source, Iterable[ListedTable]]],
-    choice: TableChoice,
-    source_id: int | None = None,
-) -> NumberedPage:
-    """Return the page that is asked for. Only the tables up to that page are in memory at once.
+@dataclass(slots=True)
+class TableSelection:
+    """Goes through the tables of an account, and counts those that fit a choice.
 
-    Args:
-        tables: by their source, ranked by the order of the choice.
-        choice: which of them.
+    Attributes:
+        choice: which tables fit.
         source_id: only those of this source; None for all.
+        found, total, states: see `NumberedPage`.
     """
-    wanted = choice.search.casefold()
-    chosen_states = tuple(choice.states)  # a tuple of few compares faster than a set hashes
-    states = dict.fromkeys(LoadingState, 0)
-    total = found = 0
 
-    def select() -> Iterator[tuple[int, str, str, ListedTable, Source]]:
-        nonlocal total, found
+    choice: TableChoice
+    source_id: int | None = None
+    found: int = 0
+    total: int = 0
+    states: dict[LoadingState, int] = field(default_factory=lambda: dict.fromkeys(LoadingState, 0))
+
+    def select(self, tables: TablesBySource) -> Iterator[ChosenTable]:
+        """Yield the tables that fit, and count them all."""
+        wanted = self.choice.search.casefold()
+        chosen_states = tuple(self.choice.states)  # a tuple of few compares faster than a set
         for source, own in tables:
-            if source_id not in (None, source.id):
-                total += sum(1 for _ in own)
+            if self.source_id not in (None, source.id):
+                self.total += sum(1 for _ in own)
                 continue
             prefix = f"{source.name.casefold()}."
             for table in own:
-                total += 1
+                self.total += 1
                 if wanted and wanted not in prefix + table.name.casefold():
                     continue
                 state = table.state
-                states[state] += 1
+                self.states[state] += 1
                 if not chosen_states or state in chosen_states:
-                    found += 1
-                    yield table.rank, source.name, table.name, table, source
+                    self.found += 1
+                    yield ChosenTable(source, table)
 
-    # No two tables have the same source and name, so nothing behind these is compared.
+
+def choose_tables(
+    read: Callable[[], TablesBySource], choice: TableChoice, source_id: int | None = None
+) -> NumberedPage:
+    """Return the page that is asked for. Only the first tables are in memory at once.
+
+    Args:
+        read: reads the tables, ranked by the order of the choice; again for a late page, whose
+            tables are sorted by their names alone. All of 10,000 took 2 MB more, which a worker
+            kept.
+        choice: which of them.
+        source_id: only those of this source; None for all.
+    """
+    selection = TableSelection(choice, source_id)
+    selected = selection.select(read())
     wants = max(1, choice.number) * PAGE_SIZE
-    first = nsmallest(wants, select()) if wants <= KEPT_MAX else sorted(select())
+    # No two tables have the same source and name, so nothing behind these is compared.
+    if wants <= KEPT_MAX:
+        first = nsmallest(wants, ((one.table.rank, *_get_names(one), one) for one in selected))
+        number, pages = _find_number(choice, selection.found)
+        shown = [one for *_, one in first[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]]
+    else:
+        ranked = sorted((one.table.rank, *_get_names(one)) for one in selected)
+        number, pages = _find_number(choice, selection.found)
+        ranked = ranked[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+        places = {(source, table): at for at, (_, source, table) in enumerate(ranked)}
+        again = TableSelection(choice, source_id).select(read())
+        found = (one for one in again if _get_names(one) in places)
+        shown = sorted(found, key=lambda one: places[_get_names(one)])
+    return NumberedPage(shown, number, pages, selection.found, selection.total, selection.states)
+
+
+def _get_names(one: ChosenTable) -> tuple[str, str]:
+    return one.source.name, one.table.name
+
+
+def _find_number(choice: TableChoice, found: int) -> tuple[int, int]:
+    """Return the number of the page that is shown, and how many there are."""
     pages = max(1, -(-found // PAGE_SIZE))
-    number = min(max(1, choice.number), pages)
-    shown = first[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
-    return NumberedPage(
-        [ChosenTable(source, table) for *_, table, source in shown],
-        number,
-        pages,
-        found,
-        total,
-        states,
-    )
+    return min(max(1, choice.number), pages), pages

@@ -30,7 +30,7 @@ TABLES = [
 
 
 def names(choice: TableChoice, source_id: int | None = None) -> list[str]:
-    page = choose_tables(TABLES, choice, source_id)
+    page = choose_tables(lambda: TABLES, choice, source_id)
     return [f"{one.source.name}.{one.table.name}" for one in page.tables]
 
 
@@ -40,23 +40,33 @@ def test_tables_are_chosen_by_name_state_and_source() -> None:
     assert names(TableChoice("crm.")) == ["crm.notes", "crm.orders"]
     assert names(TableChoice(states=frozenset({LoadingState.STOPPED}))) == ["shop.lines"]
     assert names(TableChoice(), OTHER.id) == ["crm.notes", "crm.orders"]
-    page = choose_tables(TABLES, TableChoice("o", frozenset({LoadingState.IDLE})))
+    page = choose_tables(lambda: TABLES, TableChoice("o", frozenset({LoadingState.IDLE})))
     assert (page.found, page.total, page.states[LoadingState.FAILING]) == (2, 4, 1)
 
 
 def test_ranks_decide_before_names() -> None:
     tables = [(SOURCE, [make_table("b", rank=-5), make_table("a", rank=0)])]
-    page = choose_tables(tables, TableChoice(order=TableOrder.WAITING))
+    page = choose_tables(lambda: tables, TableChoice(order=TableOrder.WAITING))
     assert [one.table.name for one in page.tables] == ["b", "a"]
 
 
 def test_ten_thousand_tables_have_a_hundred_pages() -> None:
     tables = [(SOURCE, [make_table(f"t{number:05}") for number in range(10_000)])]
-    page = choose_tables(tables, TableChoice(number=50))
+    page = choose_tables(lambda: tables, TableChoice(number=50))
     assert (page.number, page.pages, len(page.tables)) == (50, 100, PAGE_SIZE)
     assert page.tables[0].table.name == "t04900"
-    assert choose_tables(tables, TableChoice(number=5_000)).number == 100
-    assert choose_tables([], TableChoice(number=3)).pages == 1
+    assert choose_tables(lambda: tables, TableChoice(number=5_000)).number == 100
+    searched = choose_tables(lambda: tables, TableChoice("t0", number=100))
+    assert (searched.found, searched.pages) == (10_000, 100)
+    assert [one.table.name for one in searched.tables] == [f"t{n:05}" for n in range(9_900, 10_000)]
+
+
+def test_a_late_page_does_without_a_table_that_is_gone_meanwhile() -> None:
+    tables = [make_table(f"t{number:05}") for number in range(3_000)]
+    reads = iter([tables, tables[:-10]])
+    page = choose_tables(lambda: [(SOURCE, next(reads))], TableChoice(number=30))
+    assert (page.found, len(page.tables)) == (3_000, PAGE_SIZE - 10)
+    assert choose_tables(list, TableChoice(number=3)).pages == 1
 
 
 def test_a_url_names_a_choice() -> None:

@@ -5,6 +5,7 @@ It opens no destination: what is said of a table is what the store has, and what
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from heapq import nsmallest
 from typing import Any, Final
 
@@ -67,7 +68,7 @@ def show_tables(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     source_id = parse_id(query.get("source", ""))
     asked = [one for one in every if source_id in (None, one.id)]
     choice = parse_choice(query)
-    read = _read_tables(services, request.account, every, choice.order)
+    read = partial(_read_tables, services, request.account, every, choice.order)
     page = choose_tables(read, choice, source_id)
     may_see = sees_records(services, request)
     ids = [one.table.table_id for one in page.tables if one.table.table_id is not None]
