@@ -23,6 +23,7 @@ from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import wake_child
 from treadle.server.errand_watch import wake_for_errands
+from treadle.server.log_keeping import start_server_watch
 from treadle.shared_counters import sum_counters
 from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
@@ -160,7 +161,10 @@ def start_watches(config: Config, store: Store, stop: threading.Event) -> list[t
     feed = FigureFeed(store, lambda: open_glance(config, store.logs), sampler, board)
     feeding = threading.Thread(target=feed.run, args=(stop,), name="figures", daemon=True)
     feeding.start()
-    return [feeding, *start_loader_watches(config, store, sampler, stop)]
+    threads = [feeding, *start_loader_watches(config, store, sampler, stop)]
+    if MemberRole.LOADER not in config.roles:  # a loader of this machine does it otherwise
+        threads.append(start_server_watch(config, store, stop))
+    return threads
 
 
 def start_loader_watches(

@@ -65,6 +65,7 @@ from treadle.server.factories import (
     open_store,
 )
 from treadle.server.file_limit import plan_backlog, raise_file_limit
+from treadle.server.listener import name_address
 from treadle.server.log_watch import start_following
 from treadle.server.member_beat import start_beat
 from treadle.server.metrics_page import make_metrics_endpoint
@@ -251,8 +252,8 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
         app = make_probe_app(config, store, become_ready, name, files)
     else:
         app = make_worker_app(config, store, become_ready, name, files, wake_child, stop_notice)
-    beat = start_beat(config, store, name, clock.read_clock())
     with socket.socket(fileno=descriptor) as listening:
+        beat = start_beat(config, store, name, clock.read_clock(), name_address(config, listening))
         server = WorkerServer(
             uvicorn.Config(
                 app,
@@ -271,7 +272,13 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
             certificate,
             stop_notice=stop_notice,
         )
-        call_when_orphaned(server.stop, drain=server.begin_drain)
+
+        def begin_drain() -> None:
+            server.begin_drain()
+            if beat is not None:
+                beat.begin_drain()
+
+        call_when_orphaned(server.stop, drain=begin_drain)
         server.run(sockets=[listening])
     if beat is not None:
         beat.close()

@@ -1,0 +1,176 @@
+"""What the console shows where several machines share the work."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from tests.integration.console.visitor import Console, EmptyLog, Visitor
+
+from treadle.console.app import ConsoleApp
+from treadle.console.guess_limit import GuessLimit
+from treadle.console.page_reach import PageReach
+from treadle.control.waiting_view import WaitingView
+from treadle.log.joined import JoinedReader, SourceNumbers
+from treadle.log.protocol import LogState, TableBacklog
+from treadle.store.membership import (
+    ADDRESS_NOTE,
+    DRAINING_NOTE,
+    LOADER_ROLE,
+    MEMBER_LASTS_US,
+    ClusterMember,
+)
+from treadle.traces.log_server_note import LogServerNote, LogServerSight, write_log_servers
+from treadle.tracking.log_list import PlacedLog
+
+SECOND = 1_000_000
+PLACE = "postgresql://db-a,db-b/treadle"
+
+
+class WaitingLog(EmptyLog):
+    """A log in which something waits."""
+
+    def __init__(self, *backlogs: TableBacklog) -> None:
+        super().__init__()
+        self.backlogs = list(backlogs)
+
+    def list_backlogs(self) -> list[TableBacklog]:
+        return self.backlogs
+
+
+class Cluster:
+    """The console of a member of a cluster, and the others as the store knows them.
+
+    Attributes:
+        monotonic: the clock by which members are lost, microseconds.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.monotonic = 100 * SECOND
+        for repository in (console.store.members, console.store.units):
+            repository._monotonic = lambda: self.monotonic
+        console.store.sessions.leave_guide(console.account.id)
+
+    def show(self, logs: Sequence[PlacedLog] = (), parts: dict[int, Any] | None = None) -> Visitor:
+        """Serve pages as a member does; a visitor of them.
+
+        Args:
+            logs: of the installation.
+            parts: log number -> a reader, of those that are available.
+        """
+        console = self.console
+        reader = JoinedReader(parts or {}, SourceNumbers(lambda source_id: 1))
+        console.services = replace(
+            console.services,
+            traces=replace(
+                console.traces, shares_store=True, member="control-1", list_logs=lambda: logs
+            ),
+            reach=PageReach(waiting=WaitingView(lambda: reader)),
+        )
+        console.app = ConsoleApp(console.services, limit=GuessLimit(lambda: console.elapsed))
+        return console.sign_in()
+
+    def join(
+        self, name: str, process: str, role: str, lasts_us: int = MEMBER_LASTS_US, **notes: Any
+    ) -> str:
+        """Add a process; its id."""
+        member = ClusterMember(
+            f"{name} {process}", name, process, role, f"{name}.host", "1.2.3",
+            self.console.now - 90 * SECOND, notes,
+        )  # fmt: skip
+        self.console.store.members.join(member, lasts_us)
+        return member.id
+
+
+@pytest.fixture
+def cluster(console: Console) -> Cluster:
+    return Cluster(console)
+
+
+def test_health_shows_members_units_and_logs_of_all_machines(
+    cluster: Cluster, console: Console
+) -> None:
+    cluster.join("control-1", "worker 1", "control", **{ADDRESS_NOTE: "https://control-1:8484"})
+    cluster.join("gate-1", "worker 1", "ingest", **{DRAINING_NOTE: True})
+    cluster.join("gate-2", "worker 1", "ingest", lasts_us=-20 * SECOND)
+    loader = cluster.join("loader-1", "loader", LOADER_ROLE)
+    console.store.units.take_units(loader, ["log:1:0", "log:1:1", f"exclusive:{7}"], {})
+    console.store.units.give_up_units(loader, ["log:1:1"])
+    write_log_servers(
+        console.traces.counters,
+        LogServerNote(console.now, (), (LogServerSight(PLACE, "replicated", "ANY 1 (b, c)", 2),)),
+    )
+    waits = TableBacklog(1, "orders", 9, 2, 1_234, 5_000_000, console.now - 70 * SECOND)
+    visitor = cluster.show(
+        [
+            PlacedLog(1, "postgres", LogState.OPEN, PLACE, is_remote=True),
+            PlacedLog(2, "postgres", LogState.DRAINING, PLACE, is_remote=True),
+        ],
+        {1: WaitingLog(waits)},
+    )
+    page = visitor.see("/health")
+    assert "2 ready, 1 draining, 1 lost" in page.words
+    assert "control-1 this machine ● ready control https://control-1:8484 1.2.3" in page.words
+    assert "gate-1 ◐ draining It stops soon, and is sent no more requests. ingest" in page.words
+    assert "gate-2 ■ lost" in page.words
+    assert page.words.index("gate-2 ■ lost") < page.words.index("gate-1 ◐ draining")
+    assert "26 s ago worker 1" in page.words
+    assert "loader-1 loader ● ready 2 1 of 2 of log 1, destination 7" in page.words
+    assert 'href="/console/destinations/7"' in page.text
+    assert "1 of 2 units of log 1 have no live loader" in page.words
+    assert "1,234 records in 2 entries of 1 table, 5.0 MB" in page.words
+    assert "accepted 1 min ago" in page.words
+    assert "Commits wait for ANY 1 (b, c); 2 standbys connected." in page.words
+    assert "log 2 is not open in this process" in page.words
+    assert "Processes of this machine, control-1" in page.words
+    assert "of this machine" in page.words.partition("Commit with fsync")[2][:80]
+    assert len(page.text) < 60_000
+
+
+def test_health_says_what_is_missing_in_a_cluster_that_begins(cluster: Cluster) -> None:
+    page = cluster.show().see("/health")
+    assert "No process says that it is there." in page.words
+    assert "No loader runs, so what is accepted waits" in page.words
+    assert "There is no log yet." in page.words
+
+
+def test_the_health_of_a_single_machine_names_no_machine(console: Console) -> None:
+    console.store.sessions.leave_guide(console.account.id)
+    page = console.sign_in().see("/health")
+    assert "this machine" not in page.words
+    for heading in ("Members", "Units of each loader", "Logs"):
+        assert f">{heading}</h2>" not in page.text
+
+
+def test_health_follows_members_that_come_and_drain(cluster: Cluster, console: Console) -> None:
+    visitor = cluster.show()
+
+    def read_region() -> str:
+        console.now += 10 * SECOND
+        found: str = msgspec.json.decode(visitor.get("/console/regions?topics=health").text)[
+            "regions"
+        ]["health"]
+        return found
+
+    assert "gate-1" not in read_region()
+    gate = cluster.join("gate-1", "worker 1", "ingest")
+    console.app._regions.clear()  # as after the five seconds for which it is kept
+    assert "ready</span>" in read_region()
+    console.store.members.note_beat(gate, {DRAINING_NOTE: True})
+    console.app._regions.clear()
+    assert "draining</span>" in read_region()
+    console.store.members.leave(gate)
+    console.app._regions.clear()
+    assert "gate-1" not in read_region()
+
+
+def test_a_log_that_is_away_hides_nothing_of_the_others(cluster: Cluster, console: Console) -> None:
+    logs = [
+        PlacedLog(number, "postgres", LogState.OPEN, PLACE, is_remote=True) for number in (1, 2, 3)
+    ]
+    text = cluster.show(logs, {1: WaitingLog(), 3: WaitingLog()}).see("/health").text
+    places = [text.index(f'id="log-{number}"') for number in (2, 1, 3)]
+    assert places == sorted(places)
+    assert text.count("cannot be read</span>") == 1
