@@ -147,12 +147,11 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 def list_logs(config: Config, arguments: Arguments) -> int:
     """Print a line for each log: where it is, what it takes, who uses it and what waits."""
     from treadle.log.registry import InstallationDirectory
-    from treadle.server.trace_files import place_logs
-    from treadle.tracking.log_list import describe_logs
+    from treadle.tracking.log_list import describe_logs, place_logs
 
     with open_existing_store(config) as store:
         directory = InstallationDirectory(config, store.logs)
-        logs = place_logs(config, store)
+        logs = place_logs(config, store.logs)
         measures = {one.number: _measure(directory, one) for one in logs}
         rows = [
             _list_values(one) for one in describe_logs(logs, store.logs.count_sources(), measures)

@@ -9,8 +9,6 @@ from treadle.control.traces import TraceFiles, require_installation
 from treadle.control.waiting_view import WaitingView
 from treadle.errors import TreadleError
 from treadle.log.quota import LogSpace
-from treadle.quotas import WAITING_COLUMNS
-from treadle.shared_rows import sum_rows
 from treadle.store.model import Account
 from treadle.store.store import Store
 from treadle.store.unit_name import EXCLUSIVE_UNITS, LOG_UNITS
@@ -22,8 +20,13 @@ from treadle.traces.series_file import read_series
 from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SeriesStep
 from treadle.tracking.log_list import ListedLog, LogMeasure, describe_logs
 from treadle.tracking.member_list import ListedMember, MemberLook, UnitGroup, look_at_members
+from treadle.waiting_rows import read_waiting
 
 DAY_SECONDS: Final = 86_400
+
+SOURCES_MAX: Final = 100
+"""Sources of one answer, of those with something that waits."""
+
 _LOG: Final = SERVER_FIGURES.index("log_bytes")
 _FREE: Final = SERVER_FIGURES.index("disk_free_bytes")
 
@@ -85,7 +88,7 @@ def show_health(
     recent = read_series(files.series, shortest, seconds - 60, seconds, ())
     day = read_series(files.series, hours, seconds - DAY_SECONDS - 3600, seconds + 1, ())
     names = {one.id: one.name for one in store.sources.list_sources()}
-    waiting = sum_rows(files.counters, WAITING_COLUMNS)
+    waiting = read_waiting(files.counters)
     looked = None
     with contextlib.suppress(TreadleError):  # the rest can be told all the same
         looked = files.look_at_log()
@@ -110,13 +113,13 @@ def show_health(
                 {
                     "source_id": source_id,
                     "name": names.get(source_id),
-                    "waiting_bytes": row[0],
-                    "waiting_records": row[1],
+                    "waiting_bytes": row.size,
+                    "waiting_records": row.records,
                 }
-                for source_id, row in sorted(waiting.items(), key=lambda one: (-one[1][0], one[0]))[
-                    :100
-                ]
-                if row[0]
+                for source_id, row in sorted(
+                    waiting.items(), key=lambda one: (-one[1].size, one[0])
+                )[:SOURCES_MAX]
+                if row.size
             ],
         },
         "processes": [_render_process(one) for one in list_processes(files.processes)],

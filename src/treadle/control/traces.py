@@ -56,6 +56,7 @@ class TraceFiles:
             these files is of one machine then.
         member: the name of this server among the members.
         list_logs: returns the logs, and where they are.
+        takes_records: this server takes records itself; in a cluster only gates do.
     """
 
     refusals: Path
@@ -72,6 +73,7 @@ class TraceFiles:
     shares_store: bool = False
     member: str = ""
     list_logs: Callable[[], Sequence[PlacedLog]] = tuple
+    takes_records: bool = True
 
     @property
     def machine(self) -> str | None:

@@ -161,6 +161,8 @@ class SeriesSampler:
         clock: microseconds since 1970.
         read_loads: returns source id and load, of those that were recorded since the last call, by
             whatever process; None where this process does all of them, and notes each.
+        read_waiting: returns what waits by source, of all loaders; None where this process is told
+            of all that waits.
     """
 
     read_totals: Callable[[], Mapping[int, SourceTotals]]
@@ -168,6 +170,7 @@ class SeriesSampler:
     open_writer: Callable[[], SeriesWriter]
     clock: Callable[[], int]
     read_loads: Callable[[], Iterable[tuple[int, WaitedLoad]]] | None = None
+    read_waiting: Callable[[], Mapping[int, SourceBacklog]] | None = None
     _difference: FigureDifference = field(default_factory=FigureDifference)
     _gauge: FreshnessGauge = field(default_factory=FreshnessGauge)
     _writer: SeriesWriter | None = None
@@ -227,6 +230,8 @@ class SeriesSampler:
             for one in STATUS_CLASSES
         ]
         waiting, space = waits
+        if self.read_waiting is not None:
+            waiting = self.read_waiting()
         for source_id, load in self.read_loads() if self.read_loads is not None else ():
             self._gauge.add(source_id, load)
         found = self._difference.make_step(

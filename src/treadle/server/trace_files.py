@@ -2,13 +2,14 @@
 
 from treadle.config import SETTINGS, Config, mask_password
 from treadle.config.kinds import TextKind, UrlKind
+from treadle.config.roles import MemberRole
 from treadle.control.traces import ShownSetting, TraceFiles
-from treadle.log.registry import InstallationDirectory, look_at_log, make_quota, name_log_place
+from treadle.log.registry import look_at_log, make_quota
 from treadle.metrics.request_counter import APPEND_FAILURES, COUNTER_NAMES
 from treadle.server.factories import name_place
 from treadle.shared_counters import sum_counters
 from treadle.store.store import Store
-from treadle.tracking.log_list import PlacedLog
+from treadle.tracking.log_list import place_logs
 from treadle.tracking.member_list import shorten_place
 
 
@@ -30,14 +31,6 @@ def list_shown_settings(config: Config) -> list[ShownSetting]:
     return found
 
 
-def place_logs(config: Config, store: Store) -> list[PlacedLog]:
-    """Return the logs of the installation, and where they are, by number."""
-    return [
-        PlacedLog(one.number, one.kind, one.state, name_log_place(config, one), bool(one.url))
-        for one in InstallationDirectory(config, store.logs).list_logs()
-    ]
-
-
 def make_trace_files(config: Config, store: Store) -> TraceFiles:
     """Return where the processes of a server leave what others read."""
 
@@ -57,5 +50,6 @@ def make_trace_files(config: Config, store: Store) -> TraceFiles:
         look_at_log=lambda: look_at_log(config, store.logs),
         shares_store=config.store is not None,
         member=shorten_place(name_place(config)),
-        list_logs=lambda: place_logs(config, store),
+        list_logs=lambda: place_logs(config, store.logs),
+        takes_records=MemberRole.INGEST in config.roles,
     )

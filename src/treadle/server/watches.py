@@ -16,16 +16,14 @@ from treadle.config.roles import MemberRole
 from treadle.errors import TreadleError
 from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.spell_recorder import SpellRecorder
-from treadle.loader.waiting_board import WaitingBoard, sum_backlogs
+from treadle.loader.waiting_board import SourceBacklog, WaitingBoard, sum_backlogs
 from treadle.log.protocol import LogReader
 from treadle.log.registry import make_quota, open_glance, open_reader
 from treadle.metrics.request_counter import COUNTER_NAMES
-from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import wake_child
 from treadle.server.errand_watch import wake_for_errands
 from treadle.server.log_keeping import start_server_watch
 from treadle.shared_counters import sum_counters
-from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
 from treadle.traces.freshness import WaitedLoad
 from treadle.traces.refusal_file import read_counts
@@ -33,6 +31,7 @@ from treadle.traces.refusals import merge_counts
 from treadle.traces.series_file import SeriesWriter
 from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
 from treadle.tracking.problem_kinds import FoundProblem
+from treadle.waiting_rows import open_whole_rows, read_waiting
 
 logger = logging.getLogger("treadle.server")
 
@@ -51,7 +50,7 @@ class FigureFeed:
         store: knows the loads of all members.
         open_reader: opens the log.
         sampler: is told.
-        board: is told what waits; None where a loader of this machine does that.
+        board: is told what waits in all logs; None for nobody.
     """
 
     store: Store
@@ -101,15 +100,25 @@ class FigureFeed:
 
 def make_sampler(config: Config, store: Store) -> SeriesSampler:
     """Make what keeps figures over time."""
-    # In a cluster, what tells the sampler reads the loads of all loaders.
-    asks_for_loads = config.loaders > 1 and not config.in_cluster
+    # In a cluster, what tells the sampler reads the logs, and the loads of all loaders.
+    has_others = config.loaders > 1 and not config.in_cluster
     return SeriesSampler(
         read_totals=lambda: {one.source_id: one for one in store.tables.list_source_totals()},
         read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         open_writer=lambda: SeriesWriter(config.series_path),
         clock=clock.read_clock,
-        read_loads=make_wait_reader(store) if asks_for_loads else None,
+        read_loads=make_wait_reader(store) if has_others else None,
+        read_waiting=(lambda: read_source_backlogs(config)) if has_others else None,
     )
+
+
+def read_source_backlogs(config: Config) -> dict[int, SourceBacklog]:
+    """Return what waits by source, as the loaders of this machine tell it."""
+    return {
+        source_id: SourceBacklog(row.size, row.records, row.entries, row.oldest)
+        for source_id, row in read_waiting(config.counters_path).items()
+        if row.entries
+    }
 
 
 def make_wait_reader(store: Store) -> Callable[[], list[tuple[int, WaitedLoad]]]:
@@ -154,10 +163,8 @@ def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
 def start_watches(config: Config, store: Store, stop: threading.Event) -> list[threading.Thread]:
     """Start what runs until `stop` is set; return its threads."""
     sampler = make_sampler(config, store)
-    board = None
-    if MemberRole.LOADER not in config.roles:
-        rows = SharedRows(config.counters_path, "courier", WAITING_COLUMNS)
-        board = WaitingBoard(rows, make_quota(config))
+    # A loader of this machine tells of its own tables only.
+    board = WaitingBoard(open_whole_rows(config.counters_path), make_quota(config))
     feed = FigureFeed(store, lambda: open_glance(config, store.logs), sampler, board)
     feeding = threading.Thread(target=feed.run, args=(stop,), name="figures", daemon=True)
     feeding.start()

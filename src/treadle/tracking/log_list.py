@@ -1,13 +1,14 @@
 """The logs of an installation as people see them: where they are, and what waits in each."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
 
 from treadle.errors import OperatorError, RetriableError
 from treadle.log.joined import JoinedReader
 from treadle.log.protocol import LogReader, LogState, TableBacklog
+from treadle.log.registry import InstallationDirectory, LogBook, LogSettings, name_log_place
 from treadle.traces.log_server_note import LogServerSight
 
 
@@ -85,6 +86,19 @@ class ListedLog:
     server: LogServerSight | None = None
 
 
+def place_logs(settings: LogSettings, book: LogBook) -> list[PlacedLog]:
+    """Return the logs of an installation, and where they are, by number.
+
+    Args:
+        settings: name the first log.
+        book: knows the logs.
+    """
+    return [
+        PlacedLog(one.number, one.kind, one.state, name_log_place(settings, one), bool(one.url))
+        for one in InstallationDirectory(settings, book).list_logs()
+    ]
+
+
 def sum_log(backlogs: Iterable[TableBacklog]) -> BacklogTotal:
     """Return what waits of all tables of a log together. Pure."""
     tables = entries = records = size = 0
@@ -120,16 +134,53 @@ def measure_logs(reader: LogReader, logs: Iterable[PlacedLog]) -> dict[int, LogM
         reader: of all logs.
         logs: those that are wanted.
     """
-
-    def choose(number: int) -> LogReader:
-        return reader.get_part(number) if isinstance(reader, JoinedReader) else reader
-
     return {
         log.number: NOTHING_KEPT
         if log.state is LogState.CLOSED
-        else measure_log(partial(choose, log.number))
+        else measure_log(partial(_choose_part, reader, log.number))
         for log in logs
     }
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBacklogs:
+    """What waits in all logs that can be read.
+
+    Attributes:
+        backlogs: of their tables.
+        troubles: log number -> why it cannot be read.
+    """
+
+    backlogs: Sequence[TableBacklog] = ()
+    troubles: Mapping[int, str] = field(default_factory=dict)
+
+
+def read_backlogs(reader: LogReader, logs: Iterable[PlacedLog]) -> ReadBacklogs:
+    """Return what waits in all logs that can be read, and which cannot.
+
+    Args:
+        reader: of all logs.
+        logs: all of them.
+    """
+    backlogs: list[TableBacklog] = []
+    troubles: dict[int, str] = {}
+    for log in logs:
+        if log.state is LogState.CLOSED:
+            continue
+        try:
+            backlogs += _choose_part(reader, log.number).list_backlogs()
+        except (OperatorError, RetriableError) as error:
+            troubles[log.number] = str(error)
+    return ReadBacklogs(backlogs, troubles)
+
+
+def _choose_part(reader: LogReader, number: int) -> LogReader:
+    """Return the reader of a log, of one that may stand for several; opened where it was not.
+
+    Raises:
+        OperatorError, RetriableError: it cannot be opened.
+    """
+    return reader.get_part(number) if isinstance(reader, JoinedReader) else reader
 
 
 def describe_logs(

@@ -85,6 +85,18 @@ def test_a_step_has_what_counts_grew_by(tmp_path: Path) -> None:
     assert (second["requests_2xx"], first["requests_5xx"]) == (0, 0)
 
 
+def test_what_waits_for_other_loaders_counts_where_it_is_asked_for(tmp_path: Path) -> None:
+    sampled = Sampled(tmp_path)
+    waits = SourceBacklog(1, 0, 1, (START + 10) * 1_000_000)
+    of_all = {7: waits._replace(records=8), 8: waits._replace(records=4)}
+    sampled.sampler.read_waiting = lambda: of_all
+    sampled.step(waiting=3, oldest=1)  # of this process alone
+    of_all[7] = of_all[7]._replace(records=10)
+    sampled.step(waiting=3, oldest=1)
+    [step] = sampled.read()
+    assert (step["waiting"], step["accepted"], step["oldest_seconds"]) == (14, 2, 10)
+
+
 def test_a_count_that_is_seen_twice_for_a_moment_is_not_counted_twice(tmp_path: Path) -> None:
     sampled = Sampled(tmp_path)
     sampled.step(received=0, waiting=50, oldest=1)

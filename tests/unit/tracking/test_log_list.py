@@ -17,6 +17,7 @@ from treadle.tracking.log_list import (
     describe_logs,
     measure_log,
     measure_logs,
+    read_backlogs,
     sum_log,
 )
 
@@ -84,6 +85,15 @@ def test_each_log_is_measured_by_itself() -> None:
     assert found[4] == NOTHING_KEPT
     alone: Any = Reader()
     assert measure_logs(alone, [log(0)]) == {0: LogMeasure(WAITING, 50)}
+
+
+def test_logs_that_cannot_be_read_are_named_beside_what_waits_in_others() -> None:
+    parts: Any = {1: Reader(), 2: Reader(OperatorError("another log"))}
+    reader = JoinedReader(parts, SourceNumbers(lambda source_id: 1))
+    found = read_backlogs(reader, [log(1), log(2), log(3), log(4, LogState.CLOSED)])
+    assert [one.table_name for one in found.backlogs] == ["a", "b"]
+    assert sorted(found.troubles) == [2, 3]
+    assert found.troubles[2] == "another log"
 
 
 def test_logs_are_listed_with_sources_and_servers() -> None:
