@@ -344,3 +344,18 @@ def describe_reach(here: str, gates: Sequence[str]) -> str:
     return (
         f"{kept} {named}{more} {have} own: `treadle requests --refused` on that machine shows them."
     )
+
+
+def choose_gate_url(members: Iterable[ListedMember]) -> str | None:
+    """Return where records can be sent: the address of a gate that is ready.
+
+    None where no gate says one that programs of other machines could use.
+    """
+    urls = sorted(
+        one.address
+        for one in members
+        if one.phase is MemberPhase.READY
+        and GATE_ROLE in one.role.split(",")
+        and one.address.startswith(("http://", "https://"))
+    )
+    return urls[0] if urls else None

@@ -113,7 +113,8 @@ async def get_refusals(
     """The requests that were refused, newest first, and all of them counted by cause.
 
     They are those with a token of the account, also with one that has ended. Where the server has
-    one account, those of strangers are among them. Each worker keeps the last 1,000.
+    one account, those of strangers are among them. Each worker keeps the last 1,000. In a cluster
+    each machine has those that it refused, and the one that answers tells its own.
     """
     return await work.read(
         list_refusals,

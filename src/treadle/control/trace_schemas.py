@@ -137,7 +137,10 @@ class FiguresAnswer(TypedDict):
 
     log_bytes: Figure
     disk_free_bytes: Figure
-    requests_per_second: Annotated[dict[str, Figure], Field(description="by class of status")]
+    requests_per_second: Annotated[
+        dict[str, Figure],
+        Field(description="by class of status; in a cluster of the machine that answers"),
+    ]
 
 
 @component("ServerStatus")

@@ -22,6 +22,10 @@ from treadle.store.membership import (
     ClusterMember,
 )
 from treadle.traces.log_server_note import LogServerNote, LogServerSight, write_log_servers
+from treadle.traces.refusal_file import RefusalFile, read_refusals
+from treadle.traces.refusals import KeptRefusal, RefusalGroup
+from treadle.traces.series_file import SeriesWriter
+from treadle.traces.series_layout import SERVER_FIGURES, SeriesStep
 from treadle.tracking.log_list import PlacedLog
 
 SECOND = 1_000_000
@@ -53,19 +57,30 @@ class Cluster:
             repository._monotonic = lambda: self.monotonic
         console.store.sessions.leave_guide(console.account.id)
 
-    def show(self, logs: Sequence[PlacedLog] = (), parts: dict[int, Any] | None = None) -> Visitor:
+    def show(
+        self,
+        logs: Sequence[PlacedLog] = (),
+        parts: dict[int, Any] | None = None,
+        *,
+        takes_records: bool = False,
+    ) -> Visitor:
         """Serve pages as a member does; a visitor of them.
 
         Args:
             logs: of the installation.
             parts: log number -> a reader, of those that are available.
+            takes_records: the member is a gate, too.
         """
         console = self.console
         reader = JoinedReader(parts or {}, SourceNumbers(lambda source_id: 1))
         console.services = replace(
             console.services,
             traces=replace(
-                console.traces, shares_store=True, member="control-1", list_logs=lambda: logs
+                console.traces,
+                shares_store=True,
+                member="control-1",
+                list_logs=lambda: logs,
+                takes_records=takes_records,
             ),
             reach=PageReach(waiting=WaitingView(lambda: reader)),
         )
@@ -174,3 +189,72 @@ def test_a_log_that_is_away_hides_nothing_of_the_others(cluster: Cluster, consol
     places = [text.index(f'id="log-{number}"') for number in (2, 1, 3)]
     assert places == sorted(places)
     assert text.count("cannot be read</span>") == 1
+
+
+def refuse(console: Console, body: str = "no") -> str:
+    """Keep a refused request as a worker of this machine does; its id."""
+    group = RefusalGroup("push", 401, "Not Authorized")
+    file = RefusalFile(console.traces.refusals, "worker 1")
+    file.add(KeptRefusal(console.now, group, "", "192.0.2.7", 12, body))
+    file.close()
+    return read_refusals(console.traces.refusals)[0].id
+
+
+def test_refused_requests_say_of_which_machine_they_are(cluster: Cluster, console: Console) -> None:
+    cluster.join("gate-1", "worker 1", "ingest")
+    cluster.join("gate-2", "worker 1", "ingest", lasts_us=-20 * SECOND)
+    visitor = cluster.show()
+    reach = (
+        "these are of control-1 alone. gate-1 has its own: treadle requests --refused on that "
+        "machine shows them."
+    )
+    for path in ("/requests", "/requests/refused"):
+        assert reach in visitor.see(path).words
+    assert (
+        "No refused request of this machine, control-1, is known."
+        in visitor.see("/requests/refused").words
+    )
+    refused = refuse(console)
+    assert "Refused by control-1, this machine" in visitor.see(f"/requests/{refused}").words
+    gone = visitor.get("/console/requests/1-999")
+    assert gone.status == 404
+    assert "is kept on this machine, control-1." in gone.words
+    assert "are looked at on this machine, control-1, alone" in visitor.see("/problems").words
+
+
+def test_refused_requests_of_a_single_machine_name_none(console: Console) -> None:
+    console.store.sessions.leave_guide(console.account.id)
+    visitor = console.sign_in()
+    refused = refuse(console)
+    for path in ("/", "/requests", "/requests/refused", f"/requests/{refused}", "/problems"):
+        assert "this machine" not in visitor.see(path).words
+
+
+def test_examples_send_to_a_gate_where_this_member_takes_no_records(
+    cluster: Cluster, console: Console
+) -> None:
+    visitor = cluster.show()
+    own = "http://127.0.0.1:8484/v2/import/push"
+    assert own in visitor.see("/start").words  # no gate has said where it is
+    cluster.join("gate-2", "worker 1", "ingest", **{ADDRESS_NOTE: "https://gate-2:8484"})
+    cluster.join("gate-1", "worker 1", "ingest", **{ADDRESS_NOTE: "unix:/run/treadle"})
+    drains = {ADDRESS_NOTE: "https://gate-0:8484", DRAINING_NOTE: True}
+    cluster.join("gate-0", "worker 1", "ingest", **drains)
+    assert "https://gate-2:8484/v2/import/push" in visitor.see("/start").words
+    assert own in cluster.show(takes_records=True).see("/start").words
+
+
+def test_the_overview_says_what_is_of_this_machine_alone(
+    cluster: Cluster, console: Console
+) -> None:
+    step = dict.fromkeys(SERVER_FIGURES, 0.0) | {"log_bytes": 52_000_000.0}
+    figures: dict[str, float | None] = {**step, "disk_free_bytes": None}
+    writer = SeriesWriter(console.traces.series)
+    present = console.now // 10_000_000 * 10
+    writer.write(SeriesStep(present - 10, tuple(figures.values()), {}))
+    writer.close()
+    page = cluster.show().see("/")
+    assert "Answers a second by status, this machine" in page.words
+    assert "Logs 52 MB all together" in page.words
+    for title in ("Records a second", "Records waiting", "Size of the log"):
+        assert f"{title}, this machine" not in page.words

@@ -10,6 +10,7 @@ from treadle.console.cluster_view import (
     LOGS_SHOWN,
     SERVERS_SHOWN,
     ClusterView,
+    choose_gate_url,
     describe_keeping,
     describe_reach,
     describe_seen,
@@ -222,3 +223,14 @@ def test_which_machine_keeps_which_refusals_is_told() -> None:
     assert "gate-1 has its own: `treadle requests --refused`" in describe_reach("c", ["gate-1"])
     many = describe_reach("c", [f"gate-{number}" for number in range(7)])
     assert "gate-0, gate-1, gate-2, gate-3 and 3 more have their own" in many
+
+
+def test_records_are_sent_to_a_gate_that_is_ready() -> None:
+    members = [
+        member("gate-3", address="https://gate-3:8484"),
+        member("gate-2", address="https://gate-2:8484", phase=DRAINING),
+        member("gate-1", address="unix:/run/treadle"),
+        member("control", role="control", address="https://control:8484"),
+    ]
+    assert choose_gate_url(members) == "https://gate-3:8484"
+    assert choose_gate_url(members[1:]) is None

@@ -85,6 +85,7 @@ def get_cards(services: ConsoleServices, account: Account, _: ServerFigures) -> 
         "rates": None if told is None else told["rates"][0],
         "freshness": None if told is None else _write_freshness(told["freshness"]),
         "log": None if told is None else told["server"],
+        "has_others": services.traces.shares_store,
         "destinations": describe_destinations(seen),
     }
 
@@ -171,7 +172,8 @@ def get_plots(
             step=str(shown.step),
         )
         begin = (instant(told["from_at"]) or 0) // view.SECOND_US
-        return show_plots(told["series"], shown, begin, now)
+        has_others = services.traces.shares_store
+        return show_plots(told["series"], shown, begin, now, has_others=has_others)
 
     return {"plots": services.parts.read(("plots", account.id, shown.name), read, services.clock())}
 
