@@ -109,12 +109,12 @@ class ClusterView:
         counts: servers by state, in words.
     """
 
-    servers: Sequence[ServerLine] = ()
+    servers: tuple[ServerLine, ...] = ()
     servers_left: int = 0
-    loaders: Sequence[LoaderLine] = ()
+    loaders: tuple[LoaderLine, ...] = ()
     loaders_left: int = 0
-    free: Sequence[str] = ()
-    logs: Sequence[LogCard] = ()
+    free: tuple[str, ...] = ()
+    logs: tuple[LogCard, ...] = ()
     logs_left: int = 0
     counts: str = ""
 
@@ -131,12 +131,12 @@ def make_cluster_view(look: MemberLook, logs: Sequence[ListedLog]) -> ClusterVie
     cards = [describe_log(one) for one in logs]
     cards.sort(key=lambda card: (card.state.tone != "bad", card.listed.log.number))
     return ClusterView(
-        servers[:SERVERS_SHOWN],
+        tuple(servers[:SERVERS_SHOWN]),
         max(0, len(servers) - SERVERS_SHOWN),
-        loaders[:LOADERS_SHOWN],
+        tuple(loaders[:LOADERS_SHOWN]),
         max(0, len(loaders) - LOADERS_SHOWN),
-        [describe_free_units(one) for one in look.free],
-        cards[:LOGS_SHOWN],
+        tuple(map(describe_free_units, look.free)),
+        tuple(cards[:LOGS_SHOWN]),
         max(0, len(cards) - LOGS_SHOWN),
         count_servers(servers),
     )

@@ -258,3 +258,13 @@ def test_the_overview_says_what_is_of_this_machine_alone(
     assert "Logs 52 MB all together" in page.words
     for title in ("Records a second", "Records waiting", "Size of the log"):
         assert f"{title}, this machine" not in page.words
+
+
+def test_settings_are_those_of_one_machine(cluster: Cluster, console: Console) -> None:
+    assert "other members have their own" in cluster.show().see("/settings").words
+    assert "on this machine, control-1;" in cluster.show().see("/settings").words
+
+
+def test_the_settings_of_a_single_machine_name_none(console: Console) -> None:
+    console.store.sessions.leave_guide(console.account.id)
+    assert "machine" not in console.sign_in().see("/settings").words.partition("A secret")[0]

@@ -132,7 +132,7 @@ def get_start(
 def list_hints(services: ConsoleServices, seen: AccountFigures) -> list[str]:
     """Return what could be wrong where nothing arrives."""
     hints = []
-    if services.listens_locally:
+    if services.listens_locally and services.traces.takes_records:
         hints.append(
             "The server listens at 127.0.0.1, so only programs on this machine reach it. For "
             "others, set host and a certificate: the how-to page about networks has the steps."
