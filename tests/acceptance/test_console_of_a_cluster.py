@@ -155,9 +155,14 @@ def test_a_refused_request_is_of_the_gate_that_refused_it(company: Company) -> N
         assert client.push("at_" + "0" * 64, [{"id": 1}], table="t").status_code == 401
     told = json.loads(gate.treadle("requests", "--refused", "--json"))
     assert [(one["endpoint"], one["status"]) for one in told] == [("push", 401)]
+
+    def read_words() -> str:
+        return find_words(browser.get("/console/requests/refused").text)
+
+    said = "these are of control-1 alone. gate-1 (1 refused), gate-2 (0 refused) have their own"
     with sign_in(control) as browser:
-        words = find_words(browser.get("/console/requests/refused").text)
-    assert "these are of control-1 alone. gate-1, gate-2 have their own" in words
+        eventually(lambda: said in read_words())  # with the gate's next beat
+        words = read_words()
     assert "No refused request of this machine, control-1, is known." in words
 
 

@@ -1,6 +1,6 @@
 """Members, units and logs of a cluster as pages show them. Pure: values in, lines and cards out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,7 @@ from treadle.log.protocol import LogState
 from treadle.store.membership import MemberPhase
 from treadle.store.unit_name import LOG_UNITS
 from treadle.traces.log_server_note import LogServerSight
+from treadle.traces.series_layout import STATUS_CLASSES
 from treadle.tracking.log_list import ListedLog
 from treadle.tracking.member_list import ListedMember, MemberLook, UnitGroup
 
@@ -17,7 +18,10 @@ SERVERS_SHOWN: Final = 50
 LOADERS_SHOWN: Final = 100
 LOGS_SHOWN: Final = 24
 GATES_NAMED: Final = 4
-"""Other machines that a sentence names one by one."""
+"""Other machines that a sentence names one by one: those that refused most."""
+
+REFUSED_CLASSES: Final = slice(STATUS_CLASSES.index("4xx"), None)
+"""Those of `STATUS_CLASSES` with which a request is refused."""
 
 FRESH_SECONDS: Final = 3.0
 """A member that was seen so lately was seen just now: it beats once a second."""
@@ -311,33 +315,33 @@ def describe_keeping(server: LogServerSight | None) -> StateWord:
 # What one machine keeps for itself ---------------------------------------------------------------
 
 
-def name_other_gates(members: Iterable[ListedMember], here: str) -> list[str]:
-    """Return the names of the live gates but for one, by name.
+def count_refused_elsewhere(members: Iterable[ListedMember], here: str) -> dict[str, int]:
+    """Return live gate -> how many requests it refused, by name; one gate is left out.
 
     Args:
         members: all of them.
         here: the name of the member that is left out.
     """
-    return sorted(
-        {
-            one.member
-            for one in members
-            if one.is_live and GATE_ROLE in one.role.split(",") and one.member != here
-        }
-    )
+    counts: dict[str, int] = {}
+    for one in members:
+        if one.is_live and GATE_ROLE in one.role.split(",") and one.member != here:
+            refused = 0 if one.answers is None else sum(one.answers[REFUSED_CLASSES])
+            counts[one.member] = counts.get(one.member, 0) + refused
+    return dict(sorted(counts.items()))
 
 
-def describe_reach(here: str, gates: Sequence[str]) -> str:
+def describe_reach(here: str, gates: Mapping[str, int]) -> str:
     """Return of which machine refused requests are shown, and who has the others.
 
     Args:
         here: the name of the member that answers.
-        gates: the names of other gates.
+        gates: the names of other gates, and how many requests each has refused.
     """
     kept = f"Refused requests are kept by the machine that refused them; these are of {here} alone."
     if not gates:
         return kept
-    named = ", ".join(gates[:GATES_NAMED])
+    most = sorted(gates.items(), key=lambda one: (-one[1], one[0]))
+    named = ", ".join(f"{name} ({count:,} refused)" for name, count in most[:GATES_NAMED])
     left = len(gates) - GATES_NAMED
     more = f" and {left:,} more" if left > 0 else ""
     have = "has its" if len(gates) == 1 else "have their"

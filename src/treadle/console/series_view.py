@@ -1,7 +1,7 @@
 """Figures over time as plots and as tables of the overview. Pure: series in, lines and rows out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from treadle.console import view
@@ -74,7 +74,6 @@ class PlotForm:
         joining: how steps become points.
         lines: of the plot.
         writing: how values are written.
-        of_machine: only the machine that answers counts it, wherever others share its work.
     """
 
     name: str
@@ -83,7 +82,6 @@ class PlotForm:
     joining: Joining
     lines: tuple[PlotLine, ...]
     writing: Literal["rate", "count", "seconds", "bytes"]
-    of_machine: bool = False
 
 
 FORMS: Final = (
@@ -118,7 +116,6 @@ FORMS: Final = (
         "rate",
         tuple(PlotLine(one, f"requests_{one}") for one in ("2xx", "3xx", "4xx", "5xx")),
         "rate",
-        of_machine=True,
     ),
     PlotForm("log", "Size of the log", "bytes", "last", (PlotLine("log", "log_bytes"),), "bytes"),
 )
@@ -159,9 +156,7 @@ def find_range(name: str) -> PlotRange:
     return next((one for one in RANGES if one.name == name), RANGES[0])
 
 
-def show_plots(
-    columns: SeriesColumns, shown: PlotRange, begin: int, now: int, *, has_others: bool = False
-) -> list[ShownPlot]:
+def show_plots(columns: SeriesColumns, shown: PlotRange, begin: int, now: int) -> list[ShownPlot]:
     """Return the plots of a range for which there are figures.
 
     Args:
@@ -169,18 +164,9 @@ def show_plots(
         shown: the range.
         begin: of the first step, seconds since 1970.
         now: seconds since 1970.
-        has_others: other machines may share the work, so that plots of this one say so.
     """
     return [
-        _show_plot(
-            replace(form, title=f"{form.title}, this machine")
-            if has_others and form.of_machine
-            else form,
-            columns,
-            shown,
-            begin,
-            now,
-        )
+        _show_plot(form, columns, shown, begin, now)
         for form in FORMS
         if all(line.figure in columns for line in form.lines)
     ]

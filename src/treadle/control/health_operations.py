@@ -17,7 +17,7 @@ from treadle.traces.append_trace import read_commit_times
 from treadle.traces.log_server_note import read_server_note
 from treadle.traces.process_board import ProcessState, list_processes
 from treadle.traces.series_file import read_series
-from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SeriesStep
+from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, STATUS_CLASSES, SeriesStep
 from treadle.tracking.log_list import ListedLog, LogMeasure, describe_logs
 from treadle.tracking.member_list import ListedMember, MemberLook, UnitGroup, look_at_members
 from treadle.waiting_rows import read_waiting
@@ -175,6 +175,9 @@ def render_member(one: ListedMember) -> dict[str, Any]:
         "is_live": one.is_live,
         "state": one.phase.value,
         "address": one.address or None,
+        "answers": None
+        if one.answers is None
+        else dict(zip(STATUS_CLASSES, one.answers, strict=True)),
         "unit_groups": [render_units(group) for group in one.groups],
     }
 

@@ -105,6 +105,7 @@ def list_trace_examples() -> dict[str, dict[int, dict[str, object]]]:
                 "is_live": True,
                 "state": "ready",
                 "address": "https://gate-1.example.com:8484",
+                "answers": {"2xx": 1_000_000, "3xx": 0, "4xx": 12, "5xx": 0},
                 "unit_groups": [],
             },
             {
@@ -119,6 +120,7 @@ def list_trace_examples() -> dict[str, dict[int, dict[str, object]]]:
                 "is_live": True,
                 "state": "ready",
                 "address": None,
+                "answers": None,
                 "unit_groups": [
                     {
                         "log": 1,

@@ -139,7 +139,7 @@ class FiguresAnswer(TypedDict):
     disk_free_bytes: Figure
     requests_per_second: Annotated[
         dict[str, Figure],
-        Field(description="by class of status; in a cluster of the machine that answers"),
+        Field(description="by class of status; in a cluster those of all members together"),
     ]
 
 
@@ -275,6 +275,13 @@ class MemberAnswer(TypedDict):
         Field(description="`draining`: about to stop, and given nothing more"),
     ]
     address: Annotated[str | None, Field(description="where it answers; null where it does not")]
+    answers: Annotated[
+        dict[str, int] | None,
+        Field(
+            description="requests that it answered, by class of status, since its data folder was "
+            "made; null where it answers none"
+        ),
+    ]
     unit_groups: Annotated[list[UnitGroupAnswer], Field(description="the units of a loader")]
 
 

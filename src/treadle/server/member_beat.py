@@ -7,7 +7,7 @@ answer the Connect API.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -45,6 +45,7 @@ class MemberBeat:
         member: the process.
         release: of this treadle.
         address: where it listens, for people; empty where it does not.
+        tell: returns what others are to know besides, for each beat; must not fail.
         on_refused: called once, when the upgrade to a newer treadle was finished.
         after_beat: called after each beat that was taken; what it raises counts as a failed beat.
         monotonic: seconds.
@@ -54,6 +55,7 @@ class MemberBeat:
     member: ClusterMember
     release: TreadleRelease = THIS_RELEASE
     address: str = ""
+    tell: Callable[[], Mapping[str, Any]] = dict
     on_refused: Callable[[], None] = end_server
     after_beat: Callable[[], None] = lambda: None
     monotonic: Callable[[], float] = time.monotonic
@@ -84,7 +86,7 @@ class MemberBeat:
     @property
     def notes(self) -> dict[str, Any]:
         """What the others are to know of this process."""
-        notes = dict(self.release.notes)
+        notes = {**self.release.notes, **self.tell()}
         if self.address:
             notes[ADDRESS_NOTE] = self.address
         if self._is_draining:
@@ -136,7 +138,12 @@ class MemberBeat:
 
 
 def start_beat(
-    config: Config, store: Store, name: str, since: int, address: str = ""
+    config: Config,
+    store: Store,
+    name: str,
+    since: int,
+    address: str = "",
+    tell: Callable[[], Mapping[str, Any]] = dict,
 ) -> MemberBeat | None:
     """Begin to beat for a process that answers requests; None where the store is a file.
 
@@ -146,11 +153,12 @@ def start_beat(
         name: of the process among those of the server.
         since: when it began, microseconds since 1970.
         address: where it listens, for people.
+        tell: see `MemberBeat`.
     """
     roles = config.roles - {MemberRole.LOADER}
     if config.store is None or not roles:
         return None
     member = make_member(config, name, format_roles(roles), since)
-    found = MemberBeat(store.members, member, address=address)
+    found = MemberBeat(store.members, member, address=address, tell=tell)
     found.start()
     return found

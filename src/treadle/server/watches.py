@@ -22,6 +22,7 @@ from treadle.log.registry import make_quota, open_glance, open_reader
 from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.server.child_channel import wake_child
 from treadle.server.errand_watch import wake_for_errands
+from treadle.server.factories import name_place
 from treadle.server.log_keeping import start_server_watch
 from treadle.shared_counters import sum_counters
 from treadle.store.store import Store
@@ -29,6 +30,7 @@ from treadle.traces.freshness import WaitedLoad
 from treadle.traces.refusal_file import read_counts
 from treadle.traces.refusals import merge_counts
 from treadle.traces.series_file import SeriesWriter
+from treadle.tracking.member_list import read_other_answers
 from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
 from treadle.tracking.problem_kinds import FoundProblem
 from treadle.waiting_rows import open_whole_rows, read_waiting
@@ -109,6 +111,9 @@ def make_sampler(config: Config, store: Store) -> SeriesSampler:
         clock=clock.read_clock,
         read_loads=make_wait_reader(store) if has_others else None,
         read_waiting=(lambda: read_source_backlogs(config)) if has_others else None,
+        read_others=(lambda: read_other_answers(store, name_place(config)))
+        if config.in_cluster
+        else None,
     )
 
 

@@ -74,11 +74,13 @@ from treadle.server.readiness import make_readiness, probe_loaders, probe_log, p
 from treadle.server.role_router import RoleRouter
 from treadle.server.tls_handshake import TlsAcceptor
 from treadle.shared_counters import SharedCounters
+from treadle.store.membership import ANSWERS_NOTE
 from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
 from treadle.traces.refusal_lines import SourceNote
+from treadle.traces.series_layout import sum_answers
 
 if TYPE_CHECKING:
     from treadle.server.control_service import ControlService
@@ -253,7 +255,14 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     else:
         app = make_worker_app(config, store, become_ready, name, files, wake_child, stop_notice)
     with socket.socket(fileno=descriptor) as listening:
-        beat = start_beat(config, store, name, clock.read_clock(), name_address(config, listening))
+        beat = start_beat(
+            config,
+            store,
+            name,
+            clock.read_clock(),
+            name_address(config, listening),
+            make_answer_note(config, name),
+        )
         server = WorkerServer(
             uvicorn.Config(
                 app,
@@ -283,6 +292,19 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     if beat is not None:
         beat.close()
     store.close()
+
+
+def make_answer_note(config: Config, name: str) -> Callable[[], dict[str, Any]]:
+    """Make what tells other members how many requests this worker answered.
+
+    Args:
+        config: the settings.
+        name: of the worker.
+    """
+    if config.store is None:  # nobody is told
+        return dict
+    counts = SharedCounters(config.counters_path, name, COUNTER_NAMES).counts
+    return lambda: {ANSWERS_NOTE: sum_answers(dict(zip(COUNTER_NAMES, counts, strict=True)))}
 
 
 def make_worker_app(

@@ -21,6 +21,10 @@ ADDRESS_NOTE: Final = "address"
 DRAINING_NOTE: Final = "draining"
 """What a member that answers requests notes: where it listens, and whether it is about to stop."""
 
+ANSWERS_NOTE: Final = "answers"
+"""And how many requests it answered by class of status, as `series_layout.STATUS_CLASSES`; the
+counts outlive the process, not the data folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterMember:

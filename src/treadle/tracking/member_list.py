@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from treadle.store.membership import (
     ADDRESS_NOTE,
+    ANSWERS_NOTE,
     FOREVER_US,
     LOADER_ROLE,
     MEMBER_LASTS_US,
+    ClusterMember,
     HeldUnit,
     MemberPhase,
     SeenMember,
@@ -17,6 +19,7 @@ from treadle.store.membership import (
 from treadle.store.releases import read_form, read_schema
 from treadle.store.store import Store
 from treadle.store.unit_name import COURIER_UNITS, LOG_UNITS, parse_unit_name
+from treadle.traces.series_layout import STATUS_CLASSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,9 @@ class ListedMember:
         since: when it began, microseconds since 1970.
         beat_seconds: since it said last that it is there.
         phase: what others are to expect of it.
+        answers: how many requests it answered by class of status, as
+            `series_layout.STATUS_CLASSES`, since its data folder was made; None where it answers
+            none, or did not say.
     """
 
     place: str
@@ -75,6 +81,7 @@ class ListedMember:
     since: int
     beat_seconds: float
     phase: MemberPhase
+    answers: tuple[int, ...] | None = None
 
     @property
     def is_live(self) -> bool:
@@ -144,11 +151,36 @@ def describe_members(seen: Iterable[SeenMember], units: Sequence[HeldUnit]) -> l
             its.since,
             max(0.0, (MEMBER_LASTS_US - one.left_us) / 1e6),
             one.phase,
+            read_answers(its),
         )
         for one in seen
         if one.left_us < FOREVER_US // 2  # others need not beat: nobody waits for it
         and (its := one.member)
     ]
+
+
+def read_answers(member: ClusterMember) -> tuple[int, ...] | None:
+    """Return how many requests a member says it answered, by class of status; None for nothing."""
+    found = member.notes.get(ANSWERS_NOTE)
+    if not isinstance(found, list) or len(found) != len(STATUS_CLASSES):
+        return None
+    return tuple(found) if all(isinstance(one, int) for one in found) else None
+
+
+def read_other_answers(store: Store, place: str) -> dict[str, tuple[int, ...]]:
+    """Return the seat of each live process of other servers -> the requests that it answered.
+
+    Args:
+        store: knows the members.
+        place: `ClusterMember.place` of the server that is left out.
+    """
+    return {
+        one.member.seat: answers
+        for one in store.members.list_members()
+        if one.is_live
+        and one.member.place != place
+        and (answers := read_answers(one.member)) is not None
+    }
 
 
 def group_units(units: Sequence[HeldUnit]) -> dict[str, tuple[UnitGroup, ...]]:

@@ -13,11 +13,11 @@ from treadle.errors import RetriableError
 from treadle.server.courier_turn import COURIER_UNIT, CourierTurn, TurnCarrier
 from treadle.server.member_beat import MemberBeat, start_beat
 from treadle.server.member_identity import make_member
-from treadle.store.membership import LOADER_ROLE, MEMBER_LASTS_US, MemberPhase
+from treadle.store.membership import ANSWERS_NOTE, LOADER_ROLE, MEMBER_LASTS_US, MemberPhase
 from treadle.store.releases import THIS_RELEASE
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
-from treadle.tracking.member_list import list_members, look_at_members
+from treadle.tracking.member_list import list_members, look_at_members, read_other_answers
 
 
 class Clock:
@@ -125,6 +125,25 @@ def test_an_order_to_drain_is_told_without_waiting_for_the_next_beat(
     assert told.wait(30)
     beat.close()
     assert beats >= 2
+
+
+def test_a_gate_says_how_many_requests_it_answered(store: Store, clock: Clock) -> None:
+    answers = [3, 0, 1, 0]
+    beat = make_beat(store, clock, "gate-1", tell=lambda: {ANSWERS_NOTE: answers})
+    beat.beat()
+    assert list_members(store)[0].answers == (3, 0, 1, 0)
+    answers[0] = 5
+    beat.beat()
+    assert read_other_answers(store, "control-1") == {"gate-1/worker 1": (5, 0, 1, 0)}
+    assert read_other_answers(store, "gate-1") == {}
+    answers.clear()  # as another release may say it
+    beat.beat()
+    assert list_members(store)[0].answers is None
+    assert read_other_answers(store, "control-1") == {}
+    answers += [5, 0, 1, 0]
+    beat.beat()
+    clock.pass_time(MEMBER_LASTS_US / 1e6)
+    assert read_other_answers(store, "control-1") == {}
 
 
 def test_the_units_of_loaders_are_told_with_those_that_nobody_has(

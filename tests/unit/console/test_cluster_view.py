@@ -11,12 +11,12 @@ from treadle.console.cluster_view import (
     SERVERS_SHOWN,
     ClusterView,
     choose_gate_url,
+    count_refused_elsewhere,
     describe_keeping,
     describe_reach,
     describe_seen,
     list_server_lines,
     make_cluster_view,
-    name_other_gates,
 )
 from treadle.log.protocol import LogState
 from treadle.store.membership import HeldUnit, MemberPhase
@@ -210,19 +210,23 @@ def test_a_page_is_bounded_whatever_the_cluster_has() -> None:
 
 def test_which_machine_keeps_which_refusals_is_told() -> None:
     members = [
-        member("control-1", role="control"),
-        member("gate-2"),
+        member("control-1", role="control", answers=(1, 2, 3, 4)),
+        member("gate-2", answers=(900, 0, 5, 2)),
         member("gate-1", role="ingest,loader"),
-        member("gate-1", "worker 2", role="ingest"),
-        member("gate-3", phase=LOST),
+        member("gate-1", "worker 2", role="ingest", answers=(9, 9, 0, 1)),
+        member("gate-3", phase=LOST, answers=(0, 0, 70, 0)),
     ]
-    assert name_other_gates(members, "control-1") == ["gate-1", "gate-2"]
-    assert name_other_gates(members, "gate-1") == ["gate-2"]
-    alone = describe_reach("control-1", [])
+    assert count_refused_elsewhere(members, "control-1") == {"gate-1": 1, "gate-2": 7}
+    assert count_refused_elsewhere(members, "gate-1") == {"gate-2": 7}
+    alone = describe_reach("control-1", {})
     assert alone.endswith("these are of control-1 alone.")
-    assert "gate-1 has its own: `treadle requests --refused`" in describe_reach("c", ["gate-1"])
-    many = describe_reach("c", [f"gate-{number}" for number in range(7)])
-    assert "gate-0, gate-1, gate-2, gate-3 and 3 more have their own" in many
+    one = describe_reach("c", {"gate-1": 1_234})
+    assert "alone. gate-1 (1,234 refused) has its own: `treadle requests --refused` on" in one
+    many = describe_reach("c", {f"gate-{number}": number for number in range(7)})
+    assert (
+        "gate-6 (6 refused), gate-5 (5 refused), gate-4 (4 refused), gate-3 (3 refused) and 3 more "
+        "have their own"
+    ) in many
 
 
 def test_records_are_sent_to_a_gate_that_is_ready() -> None:

@@ -15,7 +15,7 @@ from treadle.log.quota import LogSpace
 from treadle.store.model import SourceTotals
 from treadle.traces.freshness import WaitedLoad
 from treadle.traces.series_file import SeriesWriter, read_series
-from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SOURCE_FIGURES
+from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SOURCE_FIGURES, STATUS_CLASSES
 
 START = 1_767_268_800
 
@@ -95,6 +95,26 @@ def test_what_waits_for_other_loaders_counts_where_it_is_asked_for(tmp_path: Pat
     sampled.step(waiting=3, oldest=1)
     [step] = sampled.read()
     assert (step["waiting"], step["accepted"], step["oldest_seconds"]) == (14, 2, 10)
+
+
+def test_answers_of_other_machines_count_from_when_they_were_first_seen(tmp_path: Path) -> None:
+    sampled = Sampled(tmp_path)
+    sampled.requests = {"push 201": 1}
+    others = {"gate-1/worker 1": (1_000, 0, 10, 0)}
+    sampled.sampler.read_others = lambda: others
+    sampled.step()
+    sampled.requests = {"push 201": 3}
+    others["gate-1/worker 1"] = (1_005, 0, 11, 0)
+    others["gate-2/worker 1"] = (70, 0, 0, 0)  # it was there before, and is seen now
+    sampled.step()
+    del others["gate-1/worker 1"]
+    others["gate-2/worker 1"] = (71, 0, 0, 2)
+    sampled.step()
+    others["gate-1/worker 1"] = (1_009, 0, 11, 0)  # it is back, and counted on meanwhile
+    others["gate-2/worker 1"] = (4, 0, 0, 0)  # its data folder was lost
+    sampled.step()
+    found = [tuple(step[f"requests_{one}"] for one in STATUS_CLASSES) for step in sampled.read()]
+    assert found == [(7, 0, 1, 0), (1, 0, 0, 2), (4, 0, 0, 0)]
 
 
 def test_a_count_that_is_seen_twice_for_a_moment_is_not_counted_twice(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What pages say of the other machines that share the work, and nothing where there can be none."""
 
-from treadle.console.cluster_view import choose_gate_url, describe_reach, name_other_gates
+from treadle.console.cluster_view import choose_gate_url, count_refused_elsewhere, describe_reach
 from treadle.console.page_request import ConsoleServices, PageRequest
 from treadle.tracking.member_list import ListedMember, describe_members
 
@@ -10,7 +10,7 @@ def tell_reach(services: ConsoleServices) -> str | None:
     machine = services.traces.machine
     if machine is None:
         return None
-    return describe_reach(machine, name_other_gates(_list_members(services), machine))
+    return describe_reach(machine, count_refused_elsewhere(_list_members(services), machine))
 
 
 def find_sender_url(services: ConsoleServices, request: PageRequest) -> str:

@@ -172,8 +172,7 @@ def get_plots(
             step=str(shown.step),
         )
         begin = (instant(told["from_at"]) or 0) // view.SECOND_US
-        has_others = services.traces.shares_store
-        return show_plots(told["series"], shown, begin, now, has_others=has_others)
+        return show_plots(told["series"], shown, begin, now)
 
     return {"plots": services.parts.read(("plots", account.id, shown.name), read, services.clock())}
 
