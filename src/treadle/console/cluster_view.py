@@ -250,7 +250,8 @@ def describe_units(group: UnitGroup) -> tuple[str, int | None]:
 def describe_free_units(group: UnitGroup) -> str:
     """Return what units without a live loader mean."""
     if group.kind == LOG_UNITS:
-        named = f"{group.count} of {group.total} units of log {group.number} have"
+        verb = "has" if group.count == 1 else "have"
+        named = f"{group.count} of {group.total} units of log {group.number} {verb}"
     else:
         named = f"Destination {group.number}, which one process at a time can open, has"
     return (

@@ -135,7 +135,7 @@ def test_health_shows_members_units_and_logs_of_all_machines(
     assert "26 s ago worker 1" in page.words
     assert "loader-1 loader ● ready 2 1 of 2 of log 1, destination 7" in page.words
     assert 'href="/console/destinations/7"' in page.text
-    assert "1 of 2 units of log 1 have no live loader" in page.words
+    assert "1 of 2 units of log 1 has no live loader" in page.words
     assert "1,234 records in 2 entries of 1 table, 5.0 MB" in page.words
     assert "accepted 1 min ago" in page.words
     assert "Commits wait for ANY 1 (b, c); 2 standbys connected." in page.words
