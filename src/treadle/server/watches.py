@@ -7,7 +7,7 @@ figures over time, notes when problems began and ended, and wakes who does erran
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from treadle import clock
@@ -17,6 +17,7 @@ from treadle.errors import TreadleError
 from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.spell_recorder import SpellRecorder
 from treadle.loader.waiting_board import SourceBacklog, WaitingBoard, sum_backlogs
+from treadle.log.joined import LastBacklogs
 from treadle.log.protocol import LogReader
 from treadle.log.registry import make_quota, open_glance, open_reader
 from treadle.metrics.request_counter import COUNTER_NAMES
@@ -60,6 +61,7 @@ class FigureFeed:
     sampler: SeriesSampler
     board: WaitingBoard | None = None
     _reader: LogReader | None = None
+    _last: LastBacklogs = field(default_factory=LastBacklogs)
     _last_load: int | None = None
     _is_failing: bool = False
 
@@ -85,7 +87,7 @@ class FigureFeed:
         """
         if self._reader is None:
             self._reader = self.open_reader()
-        waiting = sum_backlogs(self._reader.list_backlogs())
+        waiting = sum_backlogs(self._last.read(self._reader))
         space = self._reader.statistics.measure_space()
         self.sampler.note_waiting(waiting, space)
         if self.board is not None:

@@ -9,9 +9,12 @@ import pytest
 from tests.integration.console.visitor import Console, EmptyLog, Visitor
 
 from treadle.console.app import ConsoleApp
+from treadle.console.figures import FigureSampler
 from treadle.console.guess_limit import GuessLimit
 from treadle.console.page_reach import PageReach
+from treadle.console.pages.overview import describe_logs_away
 from treadle.control.waiting_view import WaitingView
+from treadle.errors import RetriableError
 from treadle.log.joined import JoinedReader, SourceNumbers
 from treadle.log.protocol import LogState, TableBacklog
 from treadle.store.membership import (
@@ -114,6 +117,7 @@ def test_health_shows_members_units_and_logs_of_all_machines(
     loader = cluster.join("loader-1", "loader", LOADER_ROLE)
     console.store.units.take_units(loader, ["log:1:0", "log:1:1", f"exclusive:{7}"], {})
     console.store.units.give_up_units(loader, ["log:1:1"])
+    console.traces.counters.mkdir()
     write_log_servers(
         console.traces.counters,
         LogServerNote(console.now, (), (LogServerSight(PLACE, "replicated", "ANY 1 (b, c)", 2),)),
@@ -265,3 +269,45 @@ def test_settings_are_those_of_one_machine(cluster: Cluster, console: Console) -
 def test_the_settings_of_a_single_machine_name_none(console: Console) -> None:
     console.store.sessions.leave_guide(console.account.id)
     assert "machine" not in console.sign_in().see("/settings").words.partition("A secret")[0]
+
+
+class AwayLog(EmptyLog):
+    """A log whose database may be away."""
+
+    is_away = False
+
+    def list_backlogs(self) -> list[TableBacklog]:
+        if self.is_away:
+            raise RetriableError("the database is not available now")
+        return super().list_backlogs()
+
+
+def test_the_overview_names_a_log_that_is_away_and_follows_the_others(
+    cluster: Cluster, console: Console
+) -> None:
+    source = console.store.sources.create_source(
+        console.account.id,
+        type="import_api",
+        display_name="Shop",
+        name="shop",
+        bootstrap_token=False,
+    )
+    waits = TableBacklog(source.id, "orders", 9, 2, 40, 500, console.now)
+    away, other = AwayLog(), WaitingLog(waits)
+    parts: Any = {1: other, 2: away}
+    reader = JoinedReader(parts, SourceNumbers(lambda source_id: 1))
+    sampler = FigureSampler(
+        console.store, lambda: reader, lambda: console.now, lambda: console.now / 1_000_000
+    )
+    console.services = replace(console.services, sampler=sampler)
+    visitor = cluster.show()
+    assert "Waiting 40 are not loaded yet Oldest" in visitor.see("/").words
+    away.is_away = True
+    other.backlogs = [replace(waits, records=50)]
+    console.now += 60 * SECOND
+    words = visitor.see("/").words
+    assert "Waiting 50 are not loaded yet ▲ log 2 cannot be read: as before Oldest" in words
+    assert "cannot be read since" not in words
+    sampler.close()
+    assert describe_logs_away(()) == ""
+    assert describe_logs_away((1, 2, 5)) == "3 logs cannot be read: as before"
