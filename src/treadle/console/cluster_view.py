@@ -347,7 +347,8 @@ def describe_reach(here: str, gates: Mapping[str, int]) -> str:
     more = f" and {left:,} more" if left > 0 else ""
     have = "has its" if len(gates) == 1 else "have their"
     return (
-        f"{kept} {named}{more} {have} own: `treadle requests --refused` on that machine shows them."
+        f"{kept} {named}{more} {have} own: `treadle requests --refused` there, with the data "
+        "folder of the gate, shows them."
     )
 
 

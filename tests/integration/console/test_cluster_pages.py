@@ -211,7 +211,7 @@ def test_refused_requests_say_of_which_machine_they_are(cluster: Cluster, consol
     visitor = cluster.show()
     reach = (
         "these are of control-1 alone. gate-1 (34 refused) has its own: "
-        "treadle requests --refused on that machine shows them."
+        "treadle requests --refused there, with the data folder of the gate, shows them."
     )
     for path in ("/requests", "/requests/refused"):
         assert reach in visitor.see(path).words

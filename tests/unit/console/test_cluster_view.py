@@ -221,7 +221,7 @@ def test_which_machine_keeps_which_refusals_is_told() -> None:
     alone = describe_reach("control-1", {})
     assert alone.endswith("these are of control-1 alone.")
     one = describe_reach("c", {"gate-1": 1_234})
-    assert "alone. gate-1 (1,234 refused) has its own: `treadle requests --refused` on" in one
+    assert "alone. gate-1 (1,234 refused) has its own: `treadle requests --refused` there," in one
     many = describe_reach("c", {f"gate-{number}": number for number in range(7)})
     assert (
         "gate-6 (6 refused), gate-5 (5 refused), gate-4 (4 refused), gate-3 (3 refused) and 3 more "
