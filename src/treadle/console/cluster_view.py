@@ -110,6 +110,7 @@ class ClusterView:
         free: a sentence for units that no live loader has.
         logs: by number, those that cannot be read first.
         logs_left: how many more there are.
+        unread: logs that cannot be read.
         counts: servers by state, in words.
     """
 
@@ -120,6 +121,7 @@ class ClusterView:
     free: tuple[str, ...] = ()
     logs: tuple[LogCard, ...] = ()
     logs_left: int = 0
+    unread: int = 0
     counts: str = ""
 
 
@@ -142,6 +144,7 @@ def make_cluster_view(look: MemberLook, logs: Sequence[ListedLog]) -> ClusterVie
         tuple(map(describe_free_units, look.free)),
         tuple(cards[:LOGS_SHOWN]),
         max(0, len(cards) - LOGS_SHOWN),
+        sum(one.measure.trouble is not None for one in logs),
         count_servers(servers),
     )
 

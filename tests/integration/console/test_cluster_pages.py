@@ -1,6 +1,6 @@
 """What the console shows where several machines share the work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,6 @@ from tests.integration.console.visitor import Console, EmptyLog, Visitor
 from treadle.console.app import ConsoleApp
 from treadle.console.figures import FigureSampler
 from treadle.console.guess_limit import GuessLimit
-from treadle.console.page_reach import PageReach
 from treadle.console.pages.overview import describe_logs_away
 from treadle.control.waiting_view import WaitingView
 from treadle.errors import RetriableError
@@ -25,6 +24,7 @@ from treadle.store.membership import (
     MEMBER_LASTS_US,
     ClusterMember,
 )
+from treadle.store.model import Source
 from treadle.traces.log_server_note import LogServerNote, LogServerSight, write_log_servers
 from treadle.traces.refusal_file import RefusalFile, read_refusals
 from treadle.traces.refusals import KeptRefusal, RefusalGroup
@@ -86,18 +86,23 @@ class Cluster:
                 list_logs=lambda: logs,
                 takes_records=takes_records,
             ),
-            reach=PageReach(waiting=WaitingView(lambda: reader)),
+            reach=replace(console.services.reach, waiting=WaitingView(lambda: reader)),
         )
         console.app = ConsoleApp(console.services, limit=GuessLimit(lambda: console.elapsed))
         return console.sign_in()
 
     def join(
-        self, name: str, process: str, role: str, lasts_us: int = MEMBER_LASTS_US, **notes: Any
+        self,
+        name: str,
+        process: str,
+        role: str,
+        notes: Mapping[str, object] | None = None,
+        lasts_us: int = MEMBER_LASTS_US,
     ) -> str:
         """Add a process; its id."""
         member = ClusterMember(
             f"{name} {process}", name, process, role, f"{name}.host", "1.2.3",
-            self.console.now - 90 * SECOND, notes,
+            self.console.now - 90 * SECOND, notes or {},
         )  # fmt: skip
         self.console.store.members.join(member, lasts_us)
         return member.id
@@ -111,8 +116,8 @@ def cluster(console: Console) -> Cluster:
 def test_health_shows_members_units_and_logs_of_all_machines(
     cluster: Cluster, console: Console
 ) -> None:
-    cluster.join("control-1", "worker 1", "control", **{ADDRESS_NOTE: "https://control-1:8484"})
-    cluster.join("gate-1", "worker 1", "ingest", **{DRAINING_NOTE: True})
+    cluster.join("control-1", "worker 1", "control", {ADDRESS_NOTE: "https://control-1:8484"})
+    cluster.join("gate-1", "worker 1", "ingest", {DRAINING_NOTE: True})
     cluster.join("gate-2", "worker 1", "ingest", lasts_us=-20 * SECOND)
     loader = cluster.join("loader-1", "loader", LOADER_ROLE)
     console.store.units.take_units(loader, ["log:1:0", "log:1:1", f"exclusive:{7}"], {})
@@ -190,10 +195,22 @@ def test_a_log_that_is_away_hides_nothing_of_the_others(cluster: Cluster, consol
     logs = [
         PlacedLog(number, "postgres", LogState.OPEN, PLACE, is_remote=True) for number in (1, 2, 3)
     ]
-    text = cluster.show(logs, {1: WaitingLog(), 3: WaitingLog()}).see("/health").text
+    page = cluster.show(logs, {1: WaitingLog(), 3: WaitingLog()}).see("/health")
+    text = page.text
+    assert "not known while a log cannot be read" in page.words
     places = [text.index(f'id="log-{number}"') for number in (2, 1, 3)]
     assert places == sorted(places)
     assert text.count("cannot be read</span>") == 1
+
+
+def make_source(console: Console) -> Source:
+    return console.store.sources.create_source(
+        console.account.id,
+        type="import_api",
+        display_name="Shop",
+        name="shop",
+        bootstrap_token=False,
+    )
 
 
 def refuse(console: Console, body: str = "no") -> str:
@@ -206,7 +223,7 @@ def refuse(console: Console, body: str = "no") -> str:
 
 
 def test_refused_requests_say_of_which_machine_they_are(cluster: Cluster, console: Console) -> None:
-    cluster.join("gate-1", "worker 1", "ingest", **{ANSWERS_NOTE: [90, 0, 30, 4]})
+    cluster.join("gate-1", "worker 1", "ingest", {ANSWERS_NOTE: [90, 0, 30, 4]})
     cluster.join("gate-2", "worker 1", "ingest", lasts_us=-20 * SECOND)
     visitor = cluster.show()
     reach = (
@@ -238,13 +255,14 @@ def test_refused_requests_of_a_single_machine_name_none(console: Console) -> Non
 def test_examples_send_to_a_gate_where_this_member_takes_no_records(
     cluster: Cluster, console: Console
 ) -> None:
+    make_source(console)
     visitor = cluster.show()
     own = "http://127.0.0.1:8484/v2/import/push"
     assert own in visitor.see("/start").words  # no gate has said where it is
-    cluster.join("gate-2", "worker 1", "ingest", **{ADDRESS_NOTE: "https://gate-2:8484"})
-    cluster.join("gate-1", "worker 1", "ingest", **{ADDRESS_NOTE: "unix:/run/treadle"})
+    cluster.join("gate-2", "worker 1", "ingest", {ADDRESS_NOTE: "https://gate-2:8484"})
+    cluster.join("gate-1", "worker 1", "ingest", {ADDRESS_NOTE: "unix:/run/treadle"})
     drains = {ADDRESS_NOTE: "https://gate-0:8484", DRAINING_NOTE: True}
-    cluster.join("gate-0", "worker 1", "ingest", **drains)
+    cluster.join("gate-0", "worker 1", "ingest", drains)
     assert "https://gate-2:8484/v2/import/push" in visitor.see("/start").words
     assert own in cluster.show(takes_records=True).see("/start").words
 
@@ -285,13 +303,7 @@ class AwayLog(EmptyLog):
 def test_the_overview_names_a_log_that_is_away_and_follows_the_others(
     cluster: Cluster, console: Console
 ) -> None:
-    source = console.store.sources.create_source(
-        console.account.id,
-        type="import_api",
-        display_name="Shop",
-        name="shop",
-        bootstrap_token=False,
-    )
+    source = make_source(console)
     waits = TableBacklog(source.id, "orders", 9, 2, 40, 500, console.now)
     away, other = AwayLog(), WaitingLog(waits)
     parts: Any = {1: other, 2: away}

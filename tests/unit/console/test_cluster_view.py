@@ -164,7 +164,9 @@ def test_logs_that_cannot_be_read_come_first() -> None:
         log(0, WELL),
         log=PlacedLog(0, "sqlite", LogState.DRAINING, "/d/log.sqlite", is_remote=False),
     )
-    cards = make_cluster_view(MemberLook(), [file, log(1, WELL), log(2, away), closed]).logs
+    view = make_cluster_view(MemberLook(), [file, log(1, WELL), log(2, away), closed])
+    assert view.unread == 1
+    cards = view.logs
     assert [card.listed.log.number for card in cards] == [2, 0, 1, 4]
     assert (cards[0].state.word, cards[0].state.detail) == (
         "cannot be read",
