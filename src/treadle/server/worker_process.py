@@ -133,6 +133,7 @@ class WorkerServer(uvicorn.Server):
         certificate: ServedCertificate | None = None,
         end_process: Callable[[], None] = _end_process,
         stop_notice: StopNotice | None = None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the server.
 
@@ -142,8 +143,11 @@ class WorkerServer(uvicorn.Server):
             end_process: called STOP_SECONDS_MAX after the stop began, if the process is still
                 there; a process that does more than serve goes on.
             stop_notice: announced when the stop begins, so that answers without an end do end.
+            on_end: called in a thread when all is answered. uvicorn ends the process by the signal
+                that stopped it, so what comes after `run` may never be reached.
         """
         super().__init__(config)
+        self._on_end = on_end
         self._stop_notice = stop_notice
         self._end_process = end_process
         self._certificate = certificate
@@ -226,6 +230,7 @@ class WorkerServer(uvicorn.Server):
         if self._acceptor is not None:
             await self._acceptor.end_handshakes()
         await super().shutdown(sockets)
+        await asyncio.to_thread(self._on_end)
 
     def _abort_connections(self) -> None:
         left: list[Any] = list(self.server_state.connections)
@@ -280,6 +285,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
             ),
             certificate,
             stop_notice=stop_notice,
+            on_end=lambda: None if beat is None else beat.close(),
         )
 
         def begin_drain() -> None:
