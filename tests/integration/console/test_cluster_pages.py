@@ -137,12 +137,13 @@ def test_health_shows_members_units_and_logs_of_all_machines(
     )
     page = visitor.see("/health")
     assert "2 ready, 1 draining, 1 lost" in page.words
-    assert "control-1 this machine ● ready control https://control-1:8484 1.2.3" in page.words
+    mine = "control-1 this machine ● ready control https://control-1:8484 version 1.2.3"
+    assert mine in page.words
     assert "gate-1 ◐ draining It stops soon, and is sent no more requests. ingest" in page.words
     assert "gate-2 ■ lost" in page.words
     assert page.words.index("gate-2 ■ lost") < page.words.index("gate-1 ◐ draining")
-    assert "26 s ago worker 1" in page.words
-    assert "loader-1 loader ● ready 2 1 of 2 of log 1, destination 7" in page.words
+    assert "seen 26 s ago processes worker 1" in page.words
+    assert "loader-1 loader ● ready 2 units 1 of 2 of log 1, destination 7" in page.words
     assert 'href="/console/destinations/7"' in page.text
     assert "1 of 2 units of log 1 has no live loader" in page.words
     assert "1,234 records in 2 entries of 1 table, 5.0 MB" in page.words
