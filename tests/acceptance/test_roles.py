@@ -109,7 +109,7 @@ def test_the_list_of_members_says_who_runs(cluster: MemberCluster) -> None:
     eventually(lambda: list_shown() == expected)
     printed = cluster.list_members()
     assert {f"{one['member']} {one['process']} {one['role']}" for one in printed} == expected
-    assert {one["state"] for one in printed} == {"live"}
+    assert {one["state"] for one in printed} == {"ready"}
 
 
 class RevocationWitness(threading.Thread):

@@ -54,12 +54,13 @@ BELOW: dict[str, set[str]] = {
     "record_files": VALUES | {"client"},
     "singer": VALUES | {"client"},
     "telemetry": set(),
-    "ingest": DATA | {"tracking", "http", "shared_rows", "tasks"},
+    "ingest": DATA | {"tracking", "http", "shared_rows", "tasks", "waiting_rows"},
     "questions": VALUES | {"http", "tables"},
     "desk": DATA | {"tracking", "http", "questions", "tasks"},
-    "loader": DATA | {"tracking", "shared_counters", "shared_rows", "traces"},
+    "loader": DATA | {"tracking", "shared_counters", "shared_rows", "traces", "waiting_rows"},
     "control": DATA
-    | {"tracking", "http", "people", "questions", "shared_counters", "shared_rows", "traces"},
+    | {"tracking", "http", "people", "questions", "shared_counters", "shared_rows", "traces"}
+    | {"waiting_rows"},
     "courier": RIM | {"http", "log", "store", "tracking"},
     "console": DATA
     | {"tracking", "http", "control", "questions", "traces", "console_link", "people"},
@@ -75,6 +76,7 @@ BELOW: dict[str, set[str]] = {
     "process_end": set(),
     "shared_counters": RIM,
     "shared_rows": RIM,
+    "waiting_rows": RIM | {"log", "shared_rows"},
     "metrics": RIM | {"http", "log", "store"},
     "logging_setup": VALUES | {"config"},
 }

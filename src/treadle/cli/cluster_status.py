@@ -151,11 +151,10 @@ def _measure_log(
     log: "LogInfo",
     positions: dict[str, int],
 ) -> "LogStatus":
-    from treadle.log.registry import name_log_file
-    from treadle.log.remote_registry import name_remote_place
+    from treadle.log.registry import name_log_place
     from treadle.maintenance.cluster_state import LogStatus
 
-    place = name_remote_place(log.url) if log.url else str(name_log_file(config, log.number))
+    place = name_log_place(config, log)
     head = (log.number, str(log.state), place, bool(log.url))
     if log.state == "closed":
         return LogStatus(*head)

@@ -2,11 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Final
 
 from treadle.cli.command import Arguments, CliCommand, UsageError, parse_positive
-from treadle.cli.output import print_error, print_json, print_line, print_rows
+from treadle.cli.output import print_error, print_json, print_line, print_rows, to_whole_second
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
 from treadle.counting import count_noun
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from treadle.log.protocol import LogDirectory, LogInfo
     from treadle.store.model import StoredLog
     from treadle.store.store import Store
+    from treadle.tracking.log_list import ListedLog, LogMeasure, PlacedLog
 
 LOGS_MAX: Final = 64
 """Most logs that are added at once."""
@@ -26,7 +27,10 @@ COLUMNS: Final = (
     "kind",
     "database",
     "sources",
+    "entries_waiting",
     "records_waiting",
+    "bytes_waiting",
+    "oldest_waiting",
     "bytes_used",
     "trouble",
 )
@@ -143,38 +147,45 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 def list_logs(config: Config, arguments: Arguments) -> int:
     """Print a line for each log: where it is, what it takes, who uses it and what waits."""
     from treadle.log.registry import InstallationDirectory
+    from treadle.tracking.log_list import describe_logs, place_logs
 
     with open_existing_store(config) as store:
-        counts = store.logs.count_sources()
         directory = InstallationDirectory(config, store.logs)
-        rows = []
-        for log in directory.list_logs():
-            waiting, used, trouble = _measure(directory, log)
-            head = (log.number, log.state, log.kind, _name_place(config, log))
-            rows.append((*head, counts.get(log.number, 0), waiting, used, trouble))
+        logs = place_logs(config, store.logs)
+        measures = {one.number: _measure(directory, one) for one in logs}
+        rows = [
+            _list_values(one) for one in describe_logs(logs, store.logs.count_sources(), measures)
+        ]
     print_rows(COLUMNS, rows, as_json=arguments.json)
     return 0
 
 
-def _measure(
-    directory: "LogDirectory", log: "LogInfo"
-) -> tuple[int | None, int | None, str | None]:
-    """Return what waits in a log, the bytes that it uses, and why it cannot be asked."""
+def _measure(directory: "LogDirectory", log: "PlacedLog") -> "LogMeasure":
+    """Return what a log holds, or why it cannot be asked."""
+    from treadle.tracking.log_list import NOTHING_KEPT, measure_log
+
     if log.state == "closed":
-        return 0, 0, None
-    try:
-        with closing(directory.open_reader(log.number)) as reader:
-            waiting = sum(one.records for one in reader.list_backlogs())
-            return waiting, reader.statistics.measure_space().used_bytes, None
-    except (OperatorError, RetriableError) as error:
-        return None, None, str(error)
+        return NOTHING_KEPT
+    with ExitStack() as stack:
+        return measure_log(lambda: stack.enter_context(closing(directory.open_reader(log.number))))
 
 
-def _name_place(config: Config, log: "LogInfo") -> str:
-    from treadle.log.registry import name_log_file
-    from treadle.log.remote_registry import name_remote_place
-
-    return name_remote_place(log.url) if log.url else str(name_log_file(config, log.number))
+def _list_values(listed: "ListedLog") -> tuple[object, ...]:
+    log, found = listed.log, listed.measure
+    waiting = found.waiting
+    return (
+        log.number,
+        log.state,
+        log.kind,
+        log.place,
+        listed.sources,
+        None if waiting is None else waiting.entries,
+        None if waiting is None else waiting.records,
+        None if waiting is None else waiting.size,
+        None if waiting is None else to_whole_second(waiting.oldest),
+        found.used_bytes,
+        found.trouble,
+    )
 
 
 def _number_argument(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ COLUMNS = (
     "beat_seconds",
     "since",
     "host",
+    "address",
 )
 
 
@@ -38,10 +39,11 @@ def print_members(config: Config, arguments: Arguments) -> int:
             one.role,
             one.version,
             one.units,
-            "live" if one.is_live else "lost",
+            one.phase.value,
             round(one.beat_seconds, 1),
             format_microseconds(one.since),
             one.host,
+            one.address or None,
         )
         for one in found
     ]

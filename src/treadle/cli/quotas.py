@@ -19,7 +19,6 @@ from treadle.quotas import (
     REFUSALS,
     SOURCE_QUOTAS,
     USAGE_COLUMNS,
-    WAITING_COLUMNS,
     AccountQuota,
     SourceQuota,
 )
@@ -128,6 +127,7 @@ def list_source_quotas(
     from treadle.log.registry import has_log, open_reader
     from treadle.server.factories import make_quota_table
     from treadle.shared_rows import sum_rows
+    from treadle.waiting_rows import WaitingRow, read_waiting
 
     overrides = store.quotas.list_overrides().sources.get(source.id, {})
     quota = make_quota_table(config).source.override(overrides)
@@ -142,9 +142,8 @@ def list_source_quotas(
         for name, earlier, after in zip(RATES, before, counted, strict=False)
     }
     refused = dict(zip(REFUSALS, counted[len(RATES) :], strict=True))
-    found = sum_rows(config.counters_path, WAITING_COLUMNS).get(source.id, (0, 0, 0))
-    waiting, _, above = found[:3]
-    used["waiting_bytes"] = waiting
+    waits = read_waiting(config.counters_path).get(source.id, WaitingRow())
+    used["waiting_bytes"] = waits.size
     if has_log(config, store.logs):
         reader = open_reader(config, store.logs)
         try:
@@ -156,7 +155,7 @@ def list_source_quotas(
         (name, limit, set_by, used.get(name), refused.get(name))
         for name, limit, set_by in _list_limits(quota, SOURCE_QUOTAS, overrides)
     ]
-    part = "above" if above else "within"
+    part = "above" if waits.is_above else "within"
     return [*rows, (LOG_PART, None, "shares", part, refused[LOG_PART])]
 
 

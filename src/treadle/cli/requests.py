@@ -34,7 +34,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refused",
         action="store_true",
-        help="only refused ones, counted by endpoint, status, reason and token",
+        help="only refused ones, counted by endpoint, status, reason and token; each machine of a "
+        "cluster has those that it refused",
     )
     parser.add_argument(
         "--receipt", metavar="TEXT", help="what became of one accepted request, table by table"

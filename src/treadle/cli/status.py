@@ -4,14 +4,19 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.folder_server import find_folder_server
 from treadle.cli.output import clear_screen, print_json, print_text
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
-from treadle.errors import TreadleError
+from treadle.errors import OperatorError, RetriableError, TreadleError
+
+if TYPE_CHECKING:
+    from treadle.store.store import Store
+    from treadle.tracking.log_list import ReadBacklogs
 
 WATCH_SECONDS: Final = "2"
 
@@ -57,17 +62,22 @@ def _print_once(config: Config, *, as_json: bool) -> None:
     from treadle.server.trace_files import make_trace_files
     from treadle.traces.process_board import list_processes
     from treadle.tracking.member_list import list_members
+    from treadle.waiting_rows import sum_by_source
 
     with open_existing_store(config) as store:
         files = make_trace_files(config, store)
-        seen = read_status(store, files, None, read_clock())
+        read = _read_logs(config, store) if files.shares_store else None
+        waiting = None if read is None else sum_by_source(read.backlogs)
+        seen = read_status(store, files, None, read_clock(), waiting)
         told: dict[str, Any] = {
             **render_records(seen),
             "destinations": render_destinations(store.destinations.list_destinations()),
-            "problems": _count_problems(config, store),
+            **_tell_problems(config, store, is_shared=files.shares_store),
             "members": [render_member(one) for one in list_members(store)],
         }
         share = store.units.count_units()
+    told["logs_unread"] = {} if read is None else dict(read.troubles)
+    told["machine"] = files.machine
     told["loaders"] = {
         "live": share.loaders,
         "units": share.units,
@@ -88,6 +98,24 @@ def _print_once(config: Config, *, as_json: bool) -> None:
         print_text(format_status(told))
 
 
+def _read_logs(config: Config, store: "Store") -> "ReadBacklogs":
+    """Return what waits in all logs: the processes of this machine may know of a part, or nothing.
+
+    A log that cannot be read is told, and the others are counted.
+    """
+    from treadle.log.registry import has_log, open_glance
+    from treadle.tracking.log_list import ReadBacklogs, place_logs, read_backlogs
+
+    if not has_log(config, store.logs):
+        return ReadBacklogs()  # no server was started yet
+    logs = place_logs(config, store.logs)
+    try:
+        with closing(open_glance(config, store.logs)) as reader:
+            return read_backlogs(reader, logs)
+    except (OperatorError, RetriableError) as error:
+        return ReadBacklogs((), {one.number: str(error) for one in logs})
+
+
 def _read_published(config: Config) -> dict[str, Any] | None:
     from treadle.clock import read_clock
     from treadle.traces.publication_note import read_publication
@@ -98,6 +126,25 @@ def _read_published(config: Config) -> dict[str, Any] | None:
         return None
     age = None if note.at is None else max(0, read_clock() - note.at) / 1e6
     return {"file": note.target, "age_seconds": age, "bytes": note.bytes, "error": note.error}
+
+
+def _tell_problems(config: Config, store: "Store", *, is_shared: bool) -> dict[str, Any]:
+    """Return how many problems there are, or why nobody can look for them.
+
+    Args:
+        config: the settings.
+        store: open.
+        is_shared: one of several logs may be away, and the rest is told all the same.
+
+    Raises:
+        TreadleError: nobody can look for them on a single machine.
+    """
+    try:
+        return {"problems": _count_problems(config, store), "problems_unknown": None}
+    except TreadleError as error:
+        if not is_shared:
+            raise
+        return {"problems": None, "problems_unknown": str(error)}
 
 
 def _count_problems(config: Config, store: Any) -> dict[str, int]:
@@ -121,6 +168,10 @@ def format_status(told: dict[str, Any]) -> str:
         for name in ("accepted", "loaded", "superseded", "rejected")
     ]
     lines.append(f"{'waiting':12}{totals['waiting']:>16,}")
+    lines += [
+        f"{'':12}without log {number}, which cannot be read: {why}"
+        for number, why in told.get("logs_unread", {}).items()
+    ]
     oldest = told["oldest_waiting_seconds"]
     lines.append(f"{'oldest':12}{'-' if oldest is None else f'{oldest:.1f} s':>16}")
     p50, p99 = told["freshness"]["p50_seconds"], told["freshness"]["p99_seconds"]
@@ -128,6 +179,7 @@ def format_status(told: dict[str, Any]) -> str:
     lines += [
         "",
         f"freshness     {fresh}",
+        *_list_figure_notes(told),
         "tables        {known:,}, {failing:,} failing, {stopped:,} stopped".format(**tables),
     ]
     lines += [
@@ -140,9 +192,7 @@ def format_status(told: dict[str, Any]) -> str:
     if loaders["live"] > 1 or (loaders["live"] and loaders["units_unheld"]):
         without = f"{loaders['units_unheld']} of {loaders['units']} parts have none"
         lines.append(f"loaders       {loaders['live']} share the tables, {without}")
-    problems = told["problems"]
-    named = ", ".join(f"{count} {level}" for level, count in sorted(problems.items()))
-    lines.append(f"problems      {f'{named}; see `treadle problems`' if named else 'none'}")
+    lines.append(f"problems      {_format_problems(told)}")
     processes = told["processes"]
     shown = ", ".join(f"{name} {state}" for name, state in processes.items()) or "none was started"
     server = told["server"]
@@ -152,9 +202,25 @@ def format_status(told: dict[str, Any]) -> str:
         else f"server        {server['address']}, process {server['process']}"
     )
     lines.append(f"processes     {shown}")
+    if told.get("machine") is not None:
+        lines[-2:] = [f"{line}, on this machine" for line in lines[-2:]]
     if told.get("members"):
         lines.append(f"members       {_format_members(told['members'])}")
     return "\n".join(lines)
+
+
+def _format_problems(told: dict[str, Any]) -> str:
+    if told["problems"] is None:
+        return f"cannot be looked for now: {told['problems_unknown']}"
+    named = ", ".join(f"{count} {level}" for level, count in sorted(told["problems"].items()))
+    return f"{named}; see `treadle problems`" if named else "none"
+
+
+def _list_figure_notes(told: dict[str, Any]) -> list[str]:
+    """Return why a machine of a cluster knows no rates and no freshness; nothing where it does."""
+    if told.get("machine") is None or told["sampled_at"] is not None:
+        return []
+    return ["              rates and freshness are kept by members with the role control"]
 
 
 def _format_members(members: Sequence[dict[str, Any]]) -> str:

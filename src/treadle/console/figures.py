@@ -7,6 +7,7 @@ The records they count here: those count what waits up to a quarter of a second 
 loaded, and a page would show a load twice for that time.
 """
 
+import contextlib
 import time
 from bisect import insort
 from collections import defaultdict
@@ -15,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from treadle.errors import RetriableError
+from treadle.log.joined import LastBacklogs
 from treadle.log.protocol import LogReader, TableBacklog
 from treadle.store.model import ConfiguredDestination, Source, TableCondition
 from treadle.store.store import Store
@@ -139,23 +142,34 @@ class ServerFigures:
     Attributes:
         at: when they were taken, microseconds since 1970.
         accounts: by id; one without anything is missing.
+        logs_away: numbers of logs that could not be read: what waits there is as it was before.
     """
 
     at: int
     accounts: Mapping[int, AccountFigures]
+    logs_away: tuple[int, ...] = ()
 
     def get_account(self, account_id: int) -> AccountFigures:
         """Return the numbers of an account."""
         return self.accounts.get(account_id, AccountFigures())
 
 
-def take_figures(store: Store, reader: LogReader, now: int) -> ServerFigures:
+def take_figures(
+    store: Store, reader: LogReader, now: int, last: LastBacklogs | None = None
+) -> ServerFigures:
     """Take the numbers of all accounts.
 
     The log is asked before the store, so that what a load takes between the two questions is
     counted once.
+
+    Args:
+        store: knows what became of records.
+        reader: of all logs.
+        now: microseconds since 1970.
+        last: knows what the logs said last; None where nothing was asked before.
     """
-    backlogs = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
+    last = last or LastBacklogs()
+    backlogs = {(one.source_id, one.table_name): one for one in last.read(reader)}
     sources = {
         one.id: SourceFigures(one) for one in store.sources.list_sources() if one.deleted_at is None
     }
@@ -181,6 +195,7 @@ def take_figures(store: Store, reader: LogReader, now: int) -> ServerFigures:
             account_id: _sum(of_account[account_id], destinations[account_id])
             for account_id in {*of_account, *destinations}
         },
+        last.away,
     )
 
 
@@ -191,9 +206,10 @@ def _join(
     if backlog is not None and status.position < backlog.last:
         waiting, oldest = backlog.records, backlog.oldest
         if backlog.loaded < status.position:
-            waiting = reader.statistics.count_records_above(
-                source.id, status.table_name, status.position
-            )
+            with contextlib.suppress(RetriableError):  # its log is away: as it was before
+                waiting = reader.statistics.count_records_above(
+                    source.id, status.table_name, status.position
+                )
     return TableFigures(
         source,
         status.table_name,
@@ -253,6 +269,7 @@ class FigureSampler:
         self._clock = clock
         self._monotonic = monotonic
         self._reader: LogReader | None = None
+        self._last = LastBacklogs()
         self._taken: ServerFigures | None = None
         self._fresh_until = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="console figures")
@@ -283,7 +300,7 @@ class FigureSampler:
         if self._taken is None or began >= self._fresh_until:
             if self._reader is None:
                 self._reader = self._open_reader()
-            self._taken = take_figures(self._store, self._reader, self._clock())
+            self._taken = take_figures(self._store, self._reader, self._clock(), self._last)
             ended = self._monotonic()
             self._fresh_until = ended + max(FRESH_SECONDS * 0.9, FRESH_FACTOR * (ended - began))
         return self._taken

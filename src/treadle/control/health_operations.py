@@ -1,35 +1,82 @@
-"""What is told of the server's health: disk, log, processes; and of its settings."""
+"""What is told of the server's health: disk, logs, processes, members; and of its settings."""
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from treadle.control.traces import TraceFiles, require_installation
+from treadle.control.waiting_view import WaitingView
 from treadle.errors import TreadleError
 from treadle.log.quota import LogSpace
-from treadle.quotas import WAITING_COLUMNS
-from treadle.shared_rows import sum_rows
 from treadle.store.model import Account
 from treadle.store.store import Store
+from treadle.store.unit_name import EXCLUSIVE_UNITS, LOG_UNITS
 from treadle.timestamps import format_microseconds
 from treadle.traces.append_trace import read_commit_times
+from treadle.traces.log_server_note import read_server_note
 from treadle.traces.process_board import ProcessState, list_processes
 from treadle.traces.series_file import read_series
-from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SeriesStep
-from treadle.tracking.member_list import ListedMember, list_members
+from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, STATUS_CLASSES, SeriesStep
+from treadle.tracking.log_list import ListedLog, LogMeasure, describe_logs
+from treadle.tracking.member_list import ListedMember, MemberLook, UnitGroup, look_at_members
+from treadle.waiting_rows import read_waiting
 
 DAY_SECONDS: Final = 86_400
+
+SOURCES_MAX: Final = 100
+"""Sources of one answer, of those with something that waits."""
+
 _LOG: Final = SERVER_FIGURES.index("log_bytes")
 _FREE: Final = SERVER_FIGURES.index("disk_free_bytes")
 
 
-def show_health(store: Store, files: TraceFiles, account: Account) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class InstallationLook:
+    """What several machines have in common, at one look.
+
+    Attributes:
+        members: the processes that share the work; none where the store is a file.
+        logs: all logs; none where the store is a file, and the log with it.
+    """
+
+    members: MemberLook
+    logs: Sequence[ListedLog] = ()
+
+
+def look_at_installation(store: Store, files: TraceFiles, waiting: WaitingView) -> InstallationLook:
+    """Look at the members and the logs of an installation.
+
+    Args:
+        store: knows members, units and logs.
+        files: of the server.
+        waiting: reads the logs.
+    """
+    members = look_at_members(store)
+    if not files.shares_store:
+        return InstallationLook(members)
+    logs = files.list_logs()
+    note = read_server_note(files.counters, files.clock())
+    try:
+        measures = waiting.measure_logs(logs)
+    except TreadleError as error:  # none of them can be opened
+        measures = {one.number: LogMeasure(trouble=str(error)) for one in logs}
+    servers = () if note is None else note.servers
+    return InstallationLook(
+        members, describe_logs(logs, store.logs.count_sources(), measures, servers)
+    )
+
+
+def show_health(
+    store: Store, files: TraceFiles, account: Account, look: InstallationLook
+) -> dict[str, Any]:
     """Return how the server is.
 
     Args:
         store: knows the accounts and sources.
         files: of the server.
         account: who asks.
+        look: at the installation.
 
     Raises:
         RequestRefusedError: 403, the account does not see the whole server.
@@ -41,7 +88,7 @@ def show_health(store: Store, files: TraceFiles, account: Account) -> dict[str, 
     recent = read_series(files.series, shortest, seconds - 60, seconds, ())
     day = read_series(files.series, hours, seconds - DAY_SECONDS - 3600, seconds + 1, ())
     names = {one.id: one.name for one in store.sources.list_sources()}
-    waiting = sum_rows(files.counters, WAITING_COLUMNS)
+    waiting = read_waiting(files.counters)
     looked = None
     with contextlib.suppress(TreadleError):  # the rest can be told all the same
         looked = files.look_at_log()
@@ -66,17 +113,51 @@ def show_health(store: Store, files: TraceFiles, account: Account) -> dict[str, 
                 {
                     "source_id": source_id,
                     "name": names.get(source_id),
-                    "waiting_bytes": row[0],
-                    "waiting_records": row[1],
+                    "waiting_bytes": row.size,
+                    "waiting_records": row.records,
                 }
-                for source_id, row in sorted(waiting.items(), key=lambda one: (-one[1][0], one[0]))[
-                    :100
-                ]
-                if row[0]
+                for source_id, row in sorted(
+                    waiting.items(), key=lambda one: (-one[1].size, one[0])
+                )[:SOURCES_MAX]
+                if row.size
             ],
         },
         "processes": [_render_process(one) for one in list_processes(files.processes)],
-        "members": [render_member(one) for one in list_members(store)],
+        "machine": files.machine,
+        "members": [render_member(one) for one in look.members.members],
+        "units_free": [render_units(one) for one in look.members.free],
+        "logs": [render_log(one) for one in look.logs],
+    }
+
+
+def tell_health(
+    store: Store, files: TraceFiles, account: Account, waiting: WaitingView
+) -> dict[str, Any]:
+    """Look at the installation, and return how the server is; see `show_health`."""
+    require_installation(store, account)
+    return show_health(store, files, account, look_at_installation(store, files, waiting))
+
+
+def render_log(one: ListedLog) -> dict[str, Any]:
+    """Return a log as a JSON value. Pure."""
+    log, waiting, server = one.log, one.measure.waiting, one.server
+    oldest = None if waiting is None else waiting.oldest
+    return {
+        "number": log.number,
+        "kind": log.kind,
+        "state": log.state.value,
+        "place": log.place,
+        "sources": one.sources,
+        "tables_waiting": None if waiting is None else waiting.tables,
+        "entries_waiting": None if waiting is None else waiting.entries,
+        "records_waiting": None if waiting is None else waiting.records,
+        "bytes_waiting": None if waiting is None else waiting.size,
+        "oldest_waiting_at": None if oldest is None else format_microseconds(oldest),
+        "bytes": one.measure.used_bytes,
+        "trouble": one.measure.trouble,
+        "durability": None if server is None else server.durability,
+        "commits_wait_for": None if server is None else server.waits_for,
+        "standbys_connected": None if server is None else server.standbys,
     }
 
 
@@ -92,6 +173,24 @@ def render_member(one: ListedMember) -> dict[str, Any]:
         "since": format_microseconds(one.since),
         "beat_seconds": round(one.beat_seconds, 1),
         "is_live": one.is_live,
+        "state": one.phase.value,
+        "address": one.address or None,
+        "answers": None
+        if one.answers is None
+        else dict(zip(STATUS_CLASSES, one.answers, strict=True)),
+        "unit_groups": [render_units(group) for group in one.groups],
+    }
+
+
+def render_units(one: UnitGroup) -> dict[str, Any]:
+    """Return units of one log or destination as a JSON value. Pure."""
+    return {
+        "log": one.number if one.kind == LOG_UNITS else None,
+        "destination_id": one.number if one.kind == EXCLUSIVE_UNITS else None,
+        "units": one.count,
+        "of": one.total,
+        "since": format_microseconds(one.taken_first),
+        "last_taken_at": format_microseconds(one.taken_last),
     }
 
 

@@ -11,8 +11,6 @@ from typing import Any, Final
 from treadle import __version__
 from treadle.control.problem_operations import ProblemWatch
 from treadle.control.traces import TraceFiles, sees_installation
-from treadle.quotas import WAITING_COLUMNS
-from treadle.shared_rows import sum_rows
 from treadle.store.model import Account, ConfiguredDestination, SourceTotals
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds, format_seconds
@@ -26,6 +24,7 @@ from treadle.traces.series_layout import (
     count_ended,
     merge_sources,
 )
+from treadle.waiting_rows import WaitingRow, read_waiting
 
 RATES: Final = ((10, 1), (60, 6))
 """Seconds of a rate, and how many of the shortest steps it takes."""
@@ -40,7 +39,7 @@ class StatusReadings:
     Attributes:
         now: microseconds since 1970.
         totals: of the sources that count.
-        waiting: of all sources, as `quotas.WAITING_COLUMNS`.
+        waiting: of all sources.
         recent: figures of the last steps of ten seconds with the beginning of each, in order.
         minutes: figures of the minutes of the last hour.
         source_ids: the sources that count; None for all.
@@ -48,7 +47,7 @@ class StatusReadings:
 
     now: int
     totals: Sequence[SourceTotals]
-    waiting: Mapping[int, Sequence[int]]
+    waiting: Mapping[int, WaitingRow]
     recent: Sequence[tuple[int, Figures]]
     minutes: Sequence[Figures]
     source_ids: Collection[int] | None
@@ -81,12 +80,26 @@ def show_status(
 
 
 def read_status(
-    store: Store, files: TraceFiles, source_ids: Collection[int] | None, now: int
+    store: Store,
+    files: TraceFiles,
+    source_ids: Collection[int] | None,
+    now: int,
+    waiting: Mapping[int, WaitingRow] | None = None,
 ) -> StatusReadings:
-    """Read what the status of some sources is made of; None for all."""
+    """Read what the status of some sources is made of.
+
+    Args:
+        store: totals.
+        files: of the server.
+        source_ids: the sources that count; None for all.
+        now: microseconds since 1970.
+        waiting: what waits of all sources, as somebody has read it before; None to read what the
+            processes of this machine tell.
+    """
     # What waits before what is loaded: what a load takes between the two questions is then
     # counted twice for a moment, and never missing.
-    waiting = sum_rows(files.counters, WAITING_COLUMNS)
+    if waiting is None:
+        waiting = read_waiting(files.counters)
     totals = store.tables.list_source_totals()
     seconds = now // 1_000_000
     wanted: Collection[int] = () if source_ids is None else source_ids
@@ -115,9 +128,9 @@ def render_records(seen: StatusReadings) -> dict[str, Any]:
         return seen.source_ids is None or source_id in seen.source_ids
 
     totals = [one for one in seen.totals if counts(one.source_id)]
-    waits = [row for source_id, row in seen.waiting.items() if counts(source_id) and row[1]]
-    waiting = sum(row[1] for row in waits)
-    oldest = min((row[4] for row in waits if row[4]), default=None)
+    waits = [row for source_id, row in seen.waiting.items() if counts(source_id) and row.records]
+    waiting = sum(row.records for row in waits)
+    oldest = min((row.oldest for row in waits if row.oldest), default=None)
     p50, p99 = _read_freshness(seen.minutes)
     return {
         "totals": {

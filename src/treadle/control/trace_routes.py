@@ -6,7 +6,7 @@ from fastapi import Query, Request
 from pydantic import WithJsonSchema
 from starlette.responses import Response
 
-from treadle.control.health_operations import show_health, show_settings
+from treadle.control.health_operations import show_settings, tell_health
 from treadle.control.load_report_routes import OnlySourceId
 from treadle.control.refusal_operations import list_refusals
 from treadle.control.routes import (
@@ -113,7 +113,8 @@ async def get_refusals(
     """The requests that were refused, newest first, and all of them counted by cause.
 
     They are those with a token of the account, also with one that has ended. Where the server has
-    one account, those of strangers are among them. Each worker keeps the last 1,000.
+    one account, those of strangers are among them. Each worker keeps the last 1,000. In a cluster
+    each machine has those that it refused, and the one that answers tells its own.
     """
     return await work.read(
         list_refusals,
@@ -130,9 +131,16 @@ async def get_refusals(
 
 
 @router.get("/health", response_model=HealthAnswer, responses=_OPERATOR)
-async def get_health(work: Runner, account: AuthenticatedAccount, traces: Traces) -> Response:
-    """The log and its disk, and the processes of the server."""
-    return await work.read(show_health, work.operations.store, traces, account)
+async def get_health(
+    request: Request, work: Runner, account: AuthenticatedAccount, traces: Traces
+) -> Response:
+    """The log and its disk, the processes of the server, and the members and logs of a cluster.
+
+    Disk, commits and processes are of the machine that answers.
+    """
+    return await work.read(
+        tell_health, work.operations.store, traces, account, request.app.state.waiting
+    )
 
 
 @router.get("/config", response_model=SettingList, responses=_OPERATOR)

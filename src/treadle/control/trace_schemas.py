@@ -137,7 +137,10 @@ class FiguresAnswer(TypedDict):
 
     log_bytes: Figure
     disk_free_bytes: Figure
-    requests_per_second: Annotated[dict[str, Figure], Field(description="by class of status")]
+    requests_per_second: Annotated[
+        dict[str, Figure],
+        Field(description="by class of status; in a cluster those of all members together"),
+    ]
 
 
 @component("ServerStatus")
@@ -211,6 +214,49 @@ class ServerProcess(TypedDict):
     memory_bytes: int | None
 
 
+@component("UnitGroup")
+class UnitGroupAnswer(TypedDict):
+    """Units of one log, or the one of a destination that one process at a time can open."""
+
+    log: Annotated[int | None, Field(description="number of the log; null for a destination")]
+    destination_id: Annotated[int | None, Field(description="null for units of a log")]
+    units: Count
+    of: Annotated[int, Field(ge=0, description="that there are")]
+    since: Annotated[MicrosecondTime, Field(description="when the first of them was taken")]
+    last_taken_at: MicrosecondTime
+
+
+@component("Log")
+class LogAnswer(TypedDict):
+    """A log of the installation; what waits in it is null while it cannot be asked."""
+
+    number: int
+    kind: str
+    state: Annotated[
+        Literal["open", "draining", "closed"],
+        Field(description="`draining`: it takes no new sources"),
+    ]
+    place: Annotated[str, Field(description="its database, or its file")]
+    sources: Count
+    tables_waiting: int | None
+    entries_waiting: int | None
+    records_waiting: int | None
+    bytes_waiting: Annotated[int | None, Field(description="not compressed")]
+    oldest_waiting_at: str | None
+    bytes: Annotated[int | None, Field(description="that it uses")]
+    trouble: Annotated[str | None, Field(description="why it cannot be asked")]
+    durability: Annotated[
+        str | None, Field(description="the setting log_durability; null where nobody looked lately")
+    ]
+    commits_wait_for: Annotated[
+        str | None,
+        Field(description="synchronous_standby_names of its server; empty where they do not wait"),
+    ]
+    standbys_connected: Annotated[
+        int | None, Field(description="of those; null where the server does not show them")
+    ]
+
+
 @component("Member")
 class MemberAnswer(TypedDict):
     """A process that shares the work with those of other machines."""
@@ -224,6 +270,19 @@ class MemberAnswer(TypedDict):
     since: MicrosecondTime
     beat_seconds: Annotated[float, Field(description="since it said last that it is there")]
     is_live: bool
+    state: Annotated[
+        Literal["ready", "draining", "lost"],
+        Field(description="`draining`: about to stop, and given nothing more"),
+    ]
+    address: Annotated[str | None, Field(description="where it answers; null where it does not")]
+    answers: Annotated[
+        dict[str, int] | None,
+        Field(
+            description="requests that it answered, by class of status, since its data folder was "
+            "made; null where it answers none"
+        ),
+    ]
+    unit_groups: Annotated[list[UnitGroupAnswer], Field(description="the units of a loader")]
 
 
 @component("Health")
@@ -236,6 +295,17 @@ class HealthAnswer(TypedDict):
     members: Annotated[
         list[MemberAnswer], Field(description="of a cluster; empty where the store is a file")
     ]
+    machine: Annotated[
+        str | None,
+        Field(
+            description="the member whose disk, commits and processes these are; null where the "
+            "store is a file"
+        ),
+    ]
+    units_free: Annotated[
+        list[UnitGroupAnswer], Field(description="that no live loader has: what is for them waits")
+    ]
+    logs: Annotated[list[LogAnswer], Field(description="empty where the store is a file")]
 
 
 @component("Setting")

@@ -12,6 +12,7 @@ from treadle.errors import RequestRefusedError
 from treadle.log.quota import LogLook, LogQuota
 from treadle.store.model import Account
 from treadle.store.store import Store
+from treadle.tracking.log_list import PlacedLog
 
 ONE_OF_SEVERAL: Final = (
     "This is about the whole server, which has several accounts. Its operator sees it with "
@@ -51,6 +52,11 @@ class TraceFiles:
         examinations: the folder with the last examinations; None for none.
         problems: the file with the problems of the last days; None for none.
         look_at_log: returns how full the log is, and how old; None for none.
+        shares_store: the store is on a server, so that other members may share the work. What is in
+            these files is of one machine then.
+        member: the name of this server among the members.
+        list_logs: returns the logs, and where they are.
+        takes_records: this server takes records itself; in a cluster only gates do.
     """
 
     refusals: Path
@@ -64,6 +70,15 @@ class TraceFiles:
     examinations: Path | None = None
     problems: Path | None = None
     look_at_log: Callable[[], LogLook | None] = lambda: None
+    shares_store: bool = False
+    member: str = ""
+    list_logs: Callable[[], Sequence[PlacedLog]] = tuple
+    takes_records: bool = True
+
+    @property
+    def machine(self) -> str | None:
+        """The name of the machine whose files these are; None where there can be no other."""
+        return self.member if self.shares_store else None
 
 
 def sees_installation(store: Store, account: Account) -> bool:

@@ -2,14 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from treadle.log.protocol import LogReader, TableBacklog
+from treadle.tracking.log_list import LogMeasure, PlacedLog, measure_logs
 
 FRESH_SECONDS: Final = 0.5
 """What was read of the log serves this long, however many ask."""
+
+MEASURED_SECONDS: Final = 2.0
+"""The same for sums by log and their space, which each log is asked for."""
 
 _NOTHING: Final[Mapping[str, TableBacklog]] = MappingProxyType({})
 
@@ -36,6 +40,8 @@ class WaitingView:
         self._lock = threading.Lock()
         self._read_at = -FRESH_SECONDS
         self._found: dict[int, dict[str, TableBacklog]] = {}
+        self._measures: Mapping[int, LogMeasure] | None = None
+        self._measured_at = 0.0
 
     def list_backlogs(self, source_id: int) -> Mapping[str, TableBacklog]:
         """Return the backlogs of a source's tables, by name.
@@ -59,6 +65,20 @@ class WaitingView:
             if reader is None:
                 return 0
             return reader.statistics.count_records_above(source_id, table_name, position)
+
+    def measure_logs(self, logs: Iterable[PlacedLog]) -> Mapping[int, LogMeasure]:
+        """Return log number -> what the log holds; one that cannot be asked says why.
+
+        Raises:
+            RetriableError, OperatorError: no log can be opened now.
+        """
+        with self._lock:
+            now = self._monotonic()
+            if self._measures is None or now - self._measured_at >= MEASURED_SECONDS:
+                reader = self._open_once()
+                self._measures = {} if reader is None else measure_logs(reader, logs)
+                self._measured_at = now
+            return self._measures
 
     def close(self) -> None:
         """Close the log, if it was opened."""

@@ -15,7 +15,7 @@ the same way.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,6 @@ from treadle.quotas import (
     RATES,
     REFUSALS,
     USAGE_COLUMNS,
-    WAITING_COLUMNS,
     QuotaReachedError,
     QuotaTable,
     RateBuckets,
@@ -41,6 +40,7 @@ from treadle.quotas import (
 from treadle.shared_rows import SharedRows, read_rows
 from treadle.store.model import TokenOwner
 from treadle.store.store import Store
+from treadle.waiting_rows import WaitingRow, read_waiting
 
 SETTLE_SECONDS: Final = 0.1
 """The time between two settlements."""
@@ -132,7 +132,7 @@ class SourceQuotas:
         self._seen: dict[tuple[str, int], RateUsage] = {}
         self._sources = RateBuckets()
         self._accounts = RateBuckets()
-        self._waiting: Mapping[int, Sequence[int]] = {}
+        self._waiting: Mapping[int, WaitingRow] = {}
         self._settled_at = self._looked_at = self._used_at = monotonic()
         self._sent_at: dict[int, float] = {}
         self._revision = -1
@@ -300,11 +300,11 @@ class SourceQuotas:
         if empty is not None:
             name, seconds = empty
             return QuotaReachedError(source, name, getattr(whole, name), seconds)
-        waiting, _, above = self._waiting.get(source, (0, 0, 0))[:3]
-        if quota.waiting_bytes and waiting >= quota.waiting_bytes:
+        waits = self._waiting.get(source, WaitingRow())
+        if quota.waiting_bytes and waits.size >= quota.waiting_bytes:
             most = quota.waiting_bytes
             return QuotaReachedError(source, "waiting_bytes", most, QUOTA_RETRY_SECONDS)
-        if above:
+        if waits.is_above:
             return QuotaReachedError(source, LOG_PART, 0, QUOTA_RETRY_SECONDS)
         return None
 
@@ -330,8 +330,7 @@ class SourceQuotas:
 
     def _read_waiting(self) -> None:
         if self._folder is not None:
-            for _, rows in read_rows(self._folder, WAITING_COLUMNS):
-                self._waiting = rows
+            self._waiting = read_waiting(self._folder)
 
     def is_outdated(self, revision: int | None, asked_at: float) -> bool:
         """Return whether the quotas are to be read again; see `StoreFollower`."""

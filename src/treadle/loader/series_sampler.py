@@ -19,10 +19,10 @@ from treadle.traces.series_file import SeriesWriter
 from treadle.traces.series_layout import (
     COUNTED,
     LENGTHS,
-    STATUS_CLASSES,
     Figures,
     SeriesStep,
     select_busiest,
+    sum_answers,
 )
 
 STEP_SECONDS: Final = LENGTHS[0].seconds
@@ -49,6 +49,7 @@ class FigureReadings:
         requests: answers by status class, since the counters were made, as `STATUS_CLASSES`.
         space: of the log.
         loads: since the last look, by source.
+        others: process of another machine -> its answers, as `requests`.
     """
 
     at: int
@@ -57,6 +58,7 @@ class FigureReadings:
     requests: Sequence[int]
     space: LogSpace
     loads: Mapping[int, Sequence[WaitedLoad]]
+    others: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class FigureDifference:
 
     _counts: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _requests: Sequence[int] | None = None
+    _others: dict[str, Sequence[int]] = field(default_factory=dict)
+    """The answers of processes of other machines, also of those that are gone and may return."""
     _weights: dict[int, float] = field(default_factory=dict)
 
     def make_step(self, seen: FigureReadings, at: int) -> SeriesStep | None:
@@ -99,11 +103,12 @@ class FigureDifference:
                     _measure_age(seen.at, waits.oldest),
                     *measure_freshness(loads),
                 )
-        answered = [
-            max(0, now - before)
-            for now, before in zip(seen.requests, self._requests or seen.requests, strict=True)
-        ]
+        answered = _count_growth(self._requests or seen.requests, seen.requests)
         self._requests = seen.requests
+        for process, counts in seen.others.items():
+            more = _count_growth(self._others.get(process, counts), counts)
+            self._others[process] = counts
+            answered = [have + its for have, its in zip(answered, more, strict=True)]
         if is_first:
             return None
         oldest = min((one.oldest for one in seen.waiting.values() if one.oldest), default=0)
@@ -137,6 +142,11 @@ class FigureDifference:
         return tuple(max(0, now - then) for now, then in zip(present, before, strict=True))
 
 
+def _count_growth(before: Sequence[int], now: Sequence[int]) -> list[int]:
+    """Return by how much counts have grown; counts of a data folder that was lost begin anew."""
+    return [max(0, its - then) for then, its in zip(before, now, strict=True)]
+
+
 def _measure_age(now: int, oldest: int) -> float:
     return max(0, now - oldest) / 1e6 if oldest else 0.0
 
@@ -161,6 +171,10 @@ class SeriesSampler:
         clock: microseconds since 1970.
         read_loads: returns source id and load, of those that were recorded since the last call, by
             whatever process; None where this process does all of them, and notes each.
+        read_waiting: returns what waits by source, of all loaders; None where this process is told
+            of all that waits.
+        read_others: returns process -> answers by class of status, of those of other machines; None
+            where there is none.
     """
 
     read_totals: Callable[[], Mapping[int, SourceTotals]]
@@ -168,6 +182,8 @@ class SeriesSampler:
     open_writer: Callable[[], SeriesWriter]
     clock: Callable[[], int]
     read_loads: Callable[[], Iterable[tuple[int, WaitedLoad]]] | None = None
+    read_waiting: Callable[[], Mapping[int, SourceBacklog]] | None = None
+    read_others: Callable[[], Mapping[str, Sequence[int]]] | None = None
     _difference: FigureDifference = field(default_factory=FigureDifference)
     _gauge: FreshnessGauge = field(default_factory=FreshnessGauge)
     _writer: SeriesWriter | None = None
@@ -218,19 +234,18 @@ class SeriesSampler:
         if waits is None:
             return
         requests = self.read_requests()
-        counts = [
-            sum(
-                count
-                for name, count in requests.items()
-                if name.rpartition(" ")[2].startswith(one[0]) and " " in name
-            )
-            for one in STATUS_CLASSES
-        ]
+        counts = sum_answers(requests)
+        others = {} if self.read_others is None else self.read_others()
         waiting, space = waits
+        if self.read_waiting is not None:
+            waiting = self.read_waiting()
         for source_id, load in self.read_loads() if self.read_loads is not None else ():
             self._gauge.add(source_id, load)
         found = self._difference.make_step(
-            FigureReadings(now, self.read_totals(), waiting, counts, space, self._gauge.take()), at
+            FigureReadings(
+                now, self.read_totals(), waiting, counts, space, self._gauge.take(), others
+            ),
+            at,
         )
         if found is None:
             return

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from treadle.log.slots import SLOTS
 from treadle.store.membership import MEMBER_LASTS_US, ClusterMember, HeldUnit
+from treadle.store.unit_name import EXCLUSIVE_UNITS, LOG_UNITS
 
 MARGIN_US: Final = 500_000
 """A member begins nothing in the last half second before others may take it for lost."""
@@ -22,26 +23,23 @@ MARGIN_US: Final = 500_000
 GAP_US_MAX: Final = 2_500_000
 """Two beats that are further apart say that the store was away, or this process did not run."""
 
-_LOG: Final = "log"
-_EXCLUSIVE: Final = "exclusive"
-
 MoveName = tuple[int, int]
 """(source id, time of the move), as `commands.MoveKey`."""
 
 
 def name_unit(log: int, slot: int) -> str:
     """Return the unit of a slot of a log."""
-    return f"{_LOG}:{log}:{slot}"
+    return f"{LOG_UNITS}:{log}:{slot}"
 
 
 def name_exclusive_unit(destination_id: int) -> str:
     """Return the unit of a destination that one process at a time can open."""
-    return f"{_EXCLUSIVE}:{destination_id}"
+    return f"{EXCLUSIVE_UNITS}:{destination_id}"
 
 
 def is_exclusive_unit(unit: str) -> bool:
     """Return whether a unit is a destination, and no slot of a log."""
-    return unit.startswith(_EXCLUSIVE)
+    return unit.startswith(EXCLUSIVE_UNITS)
 
 
 def list_log_units(log: int) -> list[str]:
@@ -81,7 +79,7 @@ class LoaderNotes:
     def may_have(self, unit: str) -> bool:
         """Return whether the loader can load a unit."""
         parts = unit.split(":")
-        return int(parts[1]) in (self.logs if parts[0] == _LOG else self.exclusive)
+        return int(parts[1]) in (self.logs if parts[0] == LOG_UNITS else self.exclusive)
 
     def list_units(self) -> frozenset[str]:
         """Return all units that the loader can load."""

@@ -115,6 +115,11 @@ class JoinedLogs(Generic[Part]):
         return self.get_part(number).log_id if found is None else found
 
     @property
+    def numbers(self) -> list[int]:
+        """Return the numbers of all of them, also of those that are not open."""
+        return sorted(self._log_ids)
+
+    @property
     def follows(self) -> bool:
         """Whether logs may be missing that are opened later."""
         return self._follow is not None
@@ -297,9 +302,18 @@ class JoinedReader(JoinedLogs[LogReader]):
         Raises:
             RetriableError: none is.
         """
+        return [one for its in self.read_backlogs().values() for one in its]
+
+    def read_backlogs(self) -> dict[int, list[TableBacklog]]:
+        """Return log number -> its backlogs, of the logs that are available now.
+
+        Logs that were added meanwhile are opened, every few seconds.
+
+        Raises:
+            RetriableError: none is.
+        """
         self._open_added()
-        found = _ask_available(self.readers, lambda number, its: its.list_backlogs())
-        return [one for its in found for one in its]
+        return _ask_available(self.readers, lambda number, its: its.list_backlogs())
 
     def _open_added(self) -> None:
         if self._follow is not None and self._monotonic() - self._followed_at >= FOLLOW_SECONDS:
@@ -344,7 +358,8 @@ class JoinedReader(JoinedLogs[LogReader]):
             number = self._numbers.get_number(point.source_id)
             if number in of_logs:
                 of_logs[number].append(point)
-        return sum(_ask_available(self.readers, lambda number, its: its.trim(of_logs[number])))
+        trimmed = _ask_available(self.readers, lambda number, its: its.trim(of_logs[number]))
+        return sum(trimmed.values())
 
     def close(self) -> None:
         """Close all logs for this reader."""
@@ -404,33 +419,35 @@ class JoinedStatistics:
 
     def forget_keys(self, before: int) -> int:
         """Forget names stored before a time, in the logs that are available."""
-        return sum(
-            _ask_available(
-                self._reader.readers, lambda number, its: its.statistics.forget_keys(before)
-            )
+        forgotten = _ask_available(
+            self._reader.readers, lambda number, its: its.statistics.forget_keys(before)
         )
+        return sum(forgotten.values())
 
     def measure_space(self) -> LogSpace:
         """Measure all logs together: the bytes that all hold, and the least that one can grow.
 
         Those that are not available now are left out.
         """
-        return join_spaces(
-            _ask_available(self._reader.readers, lambda number, its: its.statistics.measure_space())
+        spaces = _ask_available(
+            self._reader.readers, lambda number, its: its.statistics.measure_space()
         )
+        return join_spaces([*spaces.values()])
 
 
-def _ask_available(readers: Mapping[int, LogReader], ask: Callable[[int, LogReader], T]) -> list[T]:
-    """Return the answers of the logs that are available now.
+def _ask_available(
+    readers: Mapping[int, LogReader], ask: Callable[[int, LogReader], T]
+) -> dict[int, T]:
+    """Return log number -> the answer of the log, of those that are available now.
 
     Raises:
         RetriableError: none is.
     """
-    answers: list[T] = []
+    answers: dict[int, T] = {}
     failure: RetriableError | None = None
     for number, reader in readers.items():
         try:
-            answers.append(ask(number, reader))
+            answers[number] = ask(number, reader)
         except RetriableError as error:
             failure = error
     if failure is not None and not answers:
@@ -449,6 +466,36 @@ def list_present_backlogs(reader: LogReader) -> list[TableBacklog]:
     if isinstance(reader, JoinedReader):
         return reader.list_present_backlogs()
     return reader.list_backlogs()
+
+
+class LastBacklogs:
+    """Reads what waits in all logs, with the last answer of one that is away; for one thread.
+
+    A log that is the only one is asked each time, and nothing of it is kept.
+
+    Attributes:
+        away: the numbers of the logs that were away at the last look.
+    """
+
+    def __init__(self) -> None:
+        self.away: tuple[int, ...] = ()
+        self._known: dict[int, list[TableBacklog]] = {}
+
+    def read(self, reader: LogReader) -> list[TableBacklog]:
+        """Return the backlogs of all logs.
+
+        Args:
+            reader: of all logs; always the same one.
+
+        Raises:
+            RetriableError: no log is available now.
+        """
+        if not isinstance(reader, JoinedReader):
+            return reader.list_backlogs()
+        found = reader.read_backlogs()
+        self.away = tuple(number for number in reader.numbers if number not in found)
+        self._known |= found
+        return [one for its in self._known.values() for one in its]
 
 
 def join_spaces(spaces: Sequence[LogSpace]) -> LogSpace:

@@ -92,6 +92,13 @@ def name_log_file(settings: LogSettings, number: int) -> Path:
     return path if number == FIRST_LOG else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
+def name_log_place(settings: LogSettings, log: LogInfo) -> str:
+    """Return where a log is, without secrets: its database, or its file."""
+    if log.url:
+        return remote_registry.name_remote_place(log.url)
+    return str(name_log_file(settings, log.number))
+
+
 def list_log_files(settings: LogSettings) -> dict[int, Path]:
     """Return log number -> file, of the logs that are in the data folder; no store is asked."""
     first = settings.log_path

@@ -81,11 +81,16 @@ class ServerFaults:
         refusals: why it does not keep what it takes: no log is opened there.
         warnings: what an operator should know.
         troubles: what has to be mended while a server runs.
+        waits_for: the standbys for which its commits wait, as its setting names them; empty where
+            they wait for none.
+        standbys: how many of those are connected; None where it does not show them.
     """
 
     refusals: Sequence[str] = ()
     warnings: Sequence[str] = ()
     troubles: Sequence[str] = ()
+    waits_for: str = ""
+    standbys: int | None = None
 
 
 def find_remote_faults(url: str, durability: str) -> ServerFaults:
@@ -102,8 +107,15 @@ def find_remote_faults(url: str, durability: str) -> ServerFaults:
         RetriableError: the database is not available now.
     """
     module = _import_module(find_kind(url), "installation")
-    found = module.judge_server(module.look_at_server(url), module.LogDurability(durability))
-    return ServerFaults(found.refusals, found.warnings, found.troubles)
+    state = module.look_at_server(url)
+    found = module.judge_server(state, module.LogDurability(durability))
+    return ServerFaults(
+        found.refusals,
+        found.warnings,
+        found.troubles,
+        state.synchronous_standby_names,
+        state.standbys if state.sees_standbys else None,
+    )
 
 
 def check_remote_log(url: str, durability: str) -> list[str]:

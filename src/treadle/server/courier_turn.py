@@ -14,9 +14,10 @@ from treadle.courier.carrier import Carrier, FinishingCarrier
 from treadle.server.member_beat import MemberBeat
 from treadle.server.member_identity import make_member
 from treadle.store.store import Store
+from treadle.store.unit_name import COURIER_UNITS
 from treadle.store.units import UnitRepository
 
-COURIER_UNIT: Final = "couriers:0"
+COURIER_UNIT: Final = f"{COURIER_UNITS}:0"
 """A name in the form of the units of loaders, none of which may have it."""
 
 WAIT_SECONDS: Final = 1.0
@@ -45,7 +46,7 @@ class CourierTurn:
         mine = self.beat.member.id
         holder = self.units.find_holder(COURIER_UNIT)
         if holder is None:
-            taken = self.units.take_units(mine, {COURIER_UNIT}, self.beat.release.notes)
+            taken = self.units.take_units(mine, {COURIER_UNIT}, self.beat.notes)
             self._has_unit = COURIER_UNIT in taken.units
         else:
             self._has_unit = holder == mine

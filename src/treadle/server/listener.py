@@ -7,6 +7,7 @@ import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from treadle.certificate import read_certificate
 from treadle.config import Config, format_host, is_loopback
@@ -16,6 +17,9 @@ from treadle.server.file_limit import LISTEN_BACKLOG
 PROBE_SECONDS = 2.0
 """Seconds for the attempt to connect to a UNIX socket that exists already, to see if a process
 listens there."""
+
+ANY_HOSTS: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+"""Values of the setting `host` that stand for all addresses of a machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,22 @@ def _remove_stale_socket(path: Path) -> None:
         f"Cannot listen at the socket {path}: another server does; stop it, or name another path "
         "in host."
     )
+
+
+def name_address(config: Config, listening: socket.socket) -> str:
+    """Return where a server listens, as people on other machines are told.
+
+    In place of an address that stands for all of a machine's it has the name of the machine.
+
+    Args:
+        config: the settings.
+        listening: the socket, which knows the port.
+    """
+    if config.socket_path is not None:
+        return f"unix:{config.socket_path}"
+    scheme = "http" if config.tls_cert is None else "https"
+    host = socket.gethostname() if config.host in ANY_HOSTS else config.host
+    return f"{scheme}://{format_host(host)}:{listening.getsockname()[1]}"
 
 
 def choose_client_url(config: Config, listener: ServerListener) -> str:

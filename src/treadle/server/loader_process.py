@@ -17,7 +17,6 @@ from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
 from treadle.log.registry import make_quota, open_reader
 from treadle.metrics.histograms import LOAD_SECONDS, DurationHistogram
-from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, end_server, report_ready
 from treadle.server.cluster_rules import make_file_rule
 from treadle.server.factories import (
@@ -31,8 +30,8 @@ from treadle.server.log_keeping import start_keeping
 from treadle.server.publication import FileTask, make_file_releaser, make_publisher
 from treadle.server.watches import make_sampler, start_loader_watches
 from treadle.shared_counters import SharedCounters
-from treadle.shared_rows import SharedRows, remove_rows
 from treadle.store.store import Store
+from treadle.waiting_rows import open_part_rows, remove_part_rows
 
 
 def _make_load_histogram(config: Config, name: str) -> Callable[[str, float], None]:
@@ -86,9 +85,7 @@ def make_loader(
         log_quota=make_quota(config),
         priority=LoaderPriority(config.turns_path),
         quotas=make_quota_table(config),
-        board=WaitingBoard(
-            SharedRows(config.counters_path, name, WAITING_COLUMNS), make_quota(config)
-        ),
+        board=WaitingBoard(open_part_rows(config.counters_path, name), make_quota(config)),
         sampler=sampler,
         show_url=mask_password,
         note_seconds=_make_load_histogram(config, name),
@@ -155,7 +152,7 @@ def run_loader(config: Config, name: str = FIRST_LOADER) -> None:
     sampler = None
     if name == FIRST_LOADER:
         for number in range(config.loaders + 1, LOADERS_MAX + 1):  # of an earlier start
-            remove_rows(config.counters_path, name_loader(number), WAITING_COLUMNS)
+            remove_part_rows(config.counters_path, name_loader(number))
         if not config.in_cluster:
             sampler = make_sampler(config, store)
             duties = ServerDuties(config, store, sampler, stop)

@@ -23,7 +23,12 @@ from treadle.log.remote_registry import (
     name_remote_place,
 )
 from treadle.store.store import Store
-from treadle.traces.log_server_note import LogServerNote, LogServerTrouble, write_log_servers
+from treadle.traces.log_server_note import (
+    LogServerNote,
+    LogServerSight,
+    LogServerTrouble,
+    write_log_servers,
+)
 
 logger = logging.getLogger("treadle.log")
 
@@ -83,12 +88,14 @@ class LogServerWatch:
         find_faults: the URL of a log -> what is wrong with its server.
         folder: of the note.
         clock: microseconds since 1970.
+        durability: the setting `log_durability`.
     """
 
     list_logs: Callable[[], Sequence[LogInfo]]
     find_faults: Callable[[str], ServerFaults]
     folder: Path
     clock: Callable[[], int] = clock.read_clock
+    durability: str = "replicated"
     _seen: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """(place, what is wrong) -> since when."""
     _shown: frozenset[tuple[str, str]] = frozenset()
@@ -97,13 +104,16 @@ class LogServerWatch:
         """Look at each server once, and write the note."""
         now = self.clock()
         found: dict[tuple[str, str], int] = {}
+        sights: list[LogServerSight] = []
         for url in dict.fromkeys(one.url for one in self.list_logs()):
             place = name_remote_place(url)
             try:
-                faults = self.find_faults(url).troubles
+                its = self.find_faults(url)
             except TreadleError as error:
-                faults = (str(error),)
-            for said in faults:
+                its = ServerFaults(troubles=(str(error),))
+            else:
+                sights.append(LogServerSight(place, self.durability, its.waits_for, its.standbys))
+            for said in its.troubles:
                 found[place, said] = self._seen.get((place, said), now)
         self._seen = found
         shown = frozenset(key for key, since in found.items() if now - since >= TROUBLE_US)
@@ -114,7 +124,7 @@ class LogServerWatch:
         self._shown = shown
         troubles = tuple(LogServerTrouble(*key, found[key]) for key in sorted(shown))
         try:
-            write_log_servers(self.folder, LogServerNote(now, troubles))
+            write_log_servers(self.folder, LogServerNote(now, troubles, tuple(sights)))
         except OSError as error:
             logger.warning("what is wrong with servers of logs cannot be noted: %s", error)
 
@@ -171,7 +181,20 @@ def make_server_watch(config: Config, store: Store) -> LogServerWatch:
         lambda: list_remote_logs(config, store.logs),
         lambda url: find_remote_faults(url, config.log_durability),
         config.counters_path,
+        durability=config.log_durability,
     )
+
+
+def start_server_watch(config: Config, store: Store, stop: threading.Event) -> threading.Thread:
+    """Look at the servers of logs in a thread until `stop` is set; see `make_keeping`."""
+    thread = threading.Thread(
+        target=run_watch,
+        args=(make_server_watch(config, store), stop),
+        name="log servers",
+        daemon=True,
+    )
+    thread.start()
+    return thread
 
 
 def start_keeping(
@@ -195,23 +218,13 @@ def start_keeping(
     """
     if config.store is None:
         return []
-    threads = [
-        threading.Thread(
-            target=run_keeping,
-            args=(make_keeping(config, store, is_held), stop),
-            name="keeper",
-            daemon=True,
-        )
-    ]
-    if watches_servers:
-        threads.append(
-            threading.Thread(
-                target=run_watch,
-                args=(make_server_watch(config, store), stop),
-                name="log servers",
-                daemon=True,
-            )
-        )
-    for thread in threads:
-        thread.start()
-    return threads
+    keeper = threading.Thread(
+        target=run_keeping,
+        args=(make_keeping(config, store, is_held), stop),
+        name="keeper",
+        daemon=True,
+    )
+    keeper.start()
+    if not watches_servers:
+        return [keeper]
+    return [keeper, start_server_watch(config, store, stop)]

@@ -11,7 +11,7 @@ from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
 from treadle.metrics.families import MemberLabels, ProcessSnapshot
 from treadle.metrics.histograms import LOAD_SECONDS, REQUEST_SECONDS
 from treadle.metrics.request_counter import COUNTER_NAMES
-from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS, QuotaTable
+from treadle.quotas import USAGE_COLUMNS, QuotaTable
 from treadle.server.factories import name_place
 from treadle.shared_counters import sum_counters
 from treadle.shared_rows import sum_rows
@@ -19,6 +19,7 @@ from treadle.store.store import Store
 from treadle.traces.process_board import list_process_uses
 from treadle.traces.publication_note import read_publication
 from treadle.tracking.member_list import shorten_place
+from treadle.waiting_rows import read_waiting
 
 
 def make_metrics_endpoint(
@@ -49,7 +50,7 @@ def make_metrics_endpoint(
         usage=QuotaUsage(
             get_quotas,
             lambda: sum_rows(config.counters_path, USAGE_COLUMNS),
-            lambda: sum_rows(config.counters_path, WAITING_COLUMNS),
+            lambda: read_waiting(config.counters_path),
         ),
         durations=lambda: {
             **sum_counters(config.counters_path, REQUEST_SECONDS.counter_names),

@@ -4,6 +4,7 @@ import logging
 import os
 
 from treadle.config import Config
+from treadle.config.roles import MemberRole
 from treadle.server.announcement import announce_server, note_address
 from treadle.server.listener import ServerListener
 from treadle.server.startup import (
@@ -13,6 +14,7 @@ from treadle.server.startup import (
     repair_log_at_start,
     set_up_store,
 )
+from treadle.waiting_rows import remove_whole_rows
 
 logger = logging.getLogger("treadle.server")
 
@@ -43,6 +45,8 @@ class ServerStartup:
             logger.warning("%s", warning)
         self._newcomer = set_up_store(self._config)
         repair_log_at_start(self._config)
+        if not (self._config.in_cluster and MemberRole.CONTROL in self._config.roles):
+            remove_whole_rows(self._config.counters_path)  # of an earlier start with other roles
         if self._config.store is not None or self._config.log is not None:
             check_logs_at_start(self._config)
         note_address(self._config, self._listener, os.getppid())

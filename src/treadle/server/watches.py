@@ -7,7 +7,7 @@ figures over time, notes when problems began and ended, and wakes who does erran
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from treadle import clock
@@ -16,22 +16,25 @@ from treadle.config.roles import MemberRole
 from treadle.errors import TreadleError
 from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.spell_recorder import SpellRecorder
-from treadle.loader.waiting_board import WaitingBoard, sum_backlogs
+from treadle.loader.waiting_board import SourceBacklog, WaitingBoard, sum_backlogs
+from treadle.log.joined import LastBacklogs
 from treadle.log.protocol import LogReader
 from treadle.log.registry import make_quota, open_glance, open_reader
 from treadle.metrics.request_counter import COUNTER_NAMES
-from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import wake_child
 from treadle.server.errand_watch import wake_for_errands
+from treadle.server.factories import name_place
+from treadle.server.log_keeping import start_server_watch
 from treadle.shared_counters import sum_counters
-from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
 from treadle.traces.freshness import WaitedLoad
 from treadle.traces.refusal_file import read_counts
 from treadle.traces.refusals import merge_counts
 from treadle.traces.series_file import SeriesWriter
+from treadle.tracking.member_list import read_other_answers
 from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
 from treadle.tracking.problem_kinds import FoundProblem
+from treadle.waiting_rows import open_whole_rows, read_waiting
 
 logger = logging.getLogger("treadle.server")
 
@@ -50,7 +53,7 @@ class FigureFeed:
         store: knows the loads of all members.
         open_reader: opens the log.
         sampler: is told.
-        board: is told what waits; None where a loader of this machine does that.
+        board: is told what waits in all logs; None for nobody.
     """
 
     store: Store
@@ -58,6 +61,7 @@ class FigureFeed:
     sampler: SeriesSampler
     board: WaitingBoard | None = None
     _reader: LogReader | None = None
+    _last: LastBacklogs = field(default_factory=LastBacklogs)
     _last_load: int | None = None
     _is_failing: bool = False
 
@@ -83,7 +87,7 @@ class FigureFeed:
         """
         if self._reader is None:
             self._reader = self.open_reader()
-        waiting = sum_backlogs(self._reader.list_backlogs())
+        waiting = sum_backlogs(self._last.read(self._reader))
         space = self._reader.statistics.measure_space()
         self.sampler.note_waiting(waiting, space)
         if self.board is not None:
@@ -100,15 +104,28 @@ class FigureFeed:
 
 def make_sampler(config: Config, store: Store) -> SeriesSampler:
     """Make what keeps figures over time."""
-    # In a cluster, what tells the sampler reads the loads of all loaders.
-    asks_for_loads = config.loaders > 1 and not config.in_cluster
+    # In a cluster, what tells the sampler reads the logs, and the loads of all loaders.
+    has_others = config.loaders > 1 and not config.in_cluster
     return SeriesSampler(
         read_totals=lambda: {one.source_id: one for one in store.tables.list_source_totals()},
         read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         open_writer=lambda: SeriesWriter(config.series_path),
         clock=clock.read_clock,
-        read_loads=make_wait_reader(store) if asks_for_loads else None,
+        read_loads=make_wait_reader(store) if has_others else None,
+        read_waiting=(lambda: read_source_backlogs(config)) if has_others else None,
+        read_others=(lambda: read_other_answers(store, name_place(config)))
+        if config.in_cluster
+        else None,
     )
+
+
+def read_source_backlogs(config: Config) -> dict[int, SourceBacklog]:
+    """Return what waits by source, as the loaders of this machine tell it."""
+    return {
+        source_id: SourceBacklog(row.size, row.records, row.entries, row.oldest)
+        for source_id, row in read_waiting(config.counters_path).items()
+        if row.entries
+    }
 
 
 def make_wait_reader(store: Store) -> Callable[[], list[tuple[int, WaitedLoad]]]:
@@ -153,14 +170,15 @@ def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
 def start_watches(config: Config, store: Store, stop: threading.Event) -> list[threading.Thread]:
     """Start what runs until `stop` is set; return its threads."""
     sampler = make_sampler(config, store)
-    board = None
-    if MemberRole.LOADER not in config.roles:
-        rows = SharedRows(config.counters_path, "courier", WAITING_COLUMNS)
-        board = WaitingBoard(rows, make_quota(config))
+    # A loader of this machine tells of its own tables only.
+    board = WaitingBoard(open_whole_rows(config.counters_path), make_quota(config))
     feed = FigureFeed(store, lambda: open_glance(config, store.logs), sampler, board)
     feeding = threading.Thread(target=feed.run, args=(stop,), name="figures", daemon=True)
     feeding.start()
-    return [feeding, *start_loader_watches(config, store, sampler, stop)]
+    threads = [feeding, *start_loader_watches(config, store, sampler, stop)]
+    if MemberRole.LOADER not in config.roles:  # a loader of this machine does it otherwise
+        threads.append(start_server_watch(config, store, stop))
+    return threads
 
 
 def start_loader_watches(

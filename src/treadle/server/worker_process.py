@@ -65,6 +65,7 @@ from treadle.server.factories import (
     open_store,
 )
 from treadle.server.file_limit import plan_backlog, raise_file_limit
+from treadle.server.listener import name_address
 from treadle.server.log_watch import start_following
 from treadle.server.member_beat import start_beat
 from treadle.server.metrics_page import make_metrics_endpoint
@@ -73,11 +74,13 @@ from treadle.server.readiness import make_readiness, probe_loaders, probe_log, p
 from treadle.server.role_router import RoleRouter
 from treadle.server.tls_handshake import TlsAcceptor
 from treadle.shared_counters import SharedCounters
+from treadle.store.membership import ANSWERS_NOTE
 from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
 from treadle.traces.refusal_lines import SourceNote
+from treadle.traces.series_layout import sum_answers
 
 if TYPE_CHECKING:
     from treadle.server.control_service import ControlService
@@ -130,6 +133,7 @@ class WorkerServer(uvicorn.Server):
         certificate: ServedCertificate | None = None,
         end_process: Callable[[], None] = _end_process,
         stop_notice: StopNotice | None = None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the server.
 
@@ -139,8 +143,11 @@ class WorkerServer(uvicorn.Server):
             end_process: called STOP_SECONDS_MAX after the stop began, if the process is still
                 there; a process that does more than serve goes on.
             stop_notice: announced when the stop begins, so that answers without an end do end.
+            on_end: called in a thread when all is answered. uvicorn ends the process by the signal
+                that stopped it, so what comes after `run` may never be reached.
         """
         super().__init__(config)
+        self._on_end = on_end
         self._stop_notice = stop_notice
         self._end_process = end_process
         self._certificate = certificate
@@ -223,6 +230,7 @@ class WorkerServer(uvicorn.Server):
         if self._acceptor is not None:
             await self._acceptor.end_handshakes()
         await super().shutdown(sockets)
+        await asyncio.to_thread(self._on_end)
 
     def _abort_connections(self) -> None:
         left: list[Any] = list(self.server_state.connections)
@@ -251,8 +259,15 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
         app = make_probe_app(config, store, become_ready, name, files)
     else:
         app = make_worker_app(config, store, become_ready, name, files, wake_child, stop_notice)
-    beat = start_beat(config, store, name, clock.read_clock())
     with socket.socket(fileno=descriptor) as listening:
+        beat = start_beat(
+            config,
+            store,
+            name,
+            clock.read_clock(),
+            name_address(config, listening),
+            make_answer_note(config, name),
+        )
         server = WorkerServer(
             uvicorn.Config(
                 app,
@@ -270,12 +285,32 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
             ),
             certificate,
             stop_notice=stop_notice,
+            on_end=lambda: None if beat is None else beat.close(),
         )
-        call_when_orphaned(server.stop, drain=server.begin_drain)
+
+        def begin_drain() -> None:
+            server.begin_drain()
+            if beat is not None:
+                beat.begin_drain()
+
+        call_when_orphaned(server.stop, drain=begin_drain)
         server.run(sockets=[listening])
     if beat is not None:
         beat.close()
     store.close()
+
+
+def make_answer_note(config: Config, name: str) -> Callable[[], dict[str, Any]]:
+    """Make what tells other members how many requests this worker answered.
+
+    Args:
+        config: the settings.
+        name: of the worker.
+    """
+    if config.store is None:  # nobody is told
+        return dict
+    counts = SharedCounters(config.counters_path, name, COUNTER_NAMES).counts
+    return lambda: {ANSWERS_NOTE: sum_answers(dict(zip(COUNTER_NAMES, counts, strict=True)))}
 
 
 def make_worker_app(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
 MEMBER_LASTS_US: Final = 6_000_000
@@ -15,6 +16,14 @@ FOREVER_US: Final = 2**62
 
 LOADER_ROLE: Final = "loader"
 """The role of members that may have units."""
+
+ADDRESS_NOTE: Final = "address"
+DRAINING_NOTE: Final = "draining"
+"""What a member that answers requests notes: where it listens, and whether it is about to stop."""
+
+ANSWERS_NOTE: Final = "answers"
+"""And how many requests it answered by class of status, as `series_layout.STATUS_CLASSES`; the
+counts outlive the process, not the data folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,20 @@ class ClusterMember:
         return f"{self.place}/{self.name}"
 
 
+class MemberPhase(StrEnum):
+    """What others are to expect of a member.
+
+    Attributes:
+        READY: it works.
+        DRAINING: it finishes what it has, and is given nothing more.
+        LOST: it says nothing any more, and did not end in order.
+    """
+
+    READY = "ready"
+    DRAINING = "draining"
+    LOST = "lost"
+
+
 @dataclass(frozen=True, slots=True)
 class SeenMember:
     """A member as others see it.
@@ -63,6 +86,14 @@ class SeenMember:
     def is_live(self) -> bool:
         """Whether it has said something lately."""
         return self.left_us > 0
+
+    @property
+    def phase(self) -> MemberPhase:
+        """What others are to expect of it."""
+        if not self.is_live:
+            return MemberPhase.LOST
+        is_draining = bool(self.member.notes.get(DRAINING_NOTE))
+        return MemberPhase.DRAINING if is_draining else MemberPhase.READY
 
 
 @dataclass(frozen=True, slots=True)

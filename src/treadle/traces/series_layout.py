@@ -86,6 +86,20 @@ IDLE: Final[Figures] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, None)
 """The figures of a source that had nothing."""
 
 
+def sum_answers(requests: Mapping[str, int]) -> tuple[int, ...]:
+    """Return how many requests were answered with each of `STATUS_CLASSES`.
+
+    Args:
+        requests: "endpoint status" -> count; other names are left out.
+    """
+    sums = dict.fromkeys((one[0] for one in STATUS_CLASSES), 0)
+    for name, count in requests.items():
+        _, blank, status = name.rpartition(" ")
+        if blank and count and status[:1] in sums:
+            sums[status[:1]] += count
+    return tuple(sums.values())
+
+
 def encode_step(step: SeriesStep) -> bytes:
     """Return a step as it is in the file, `STEP_BYTES` long."""
     parts = [_SERVER.pack(*(math.nan if one is None else one for one in step.server))]

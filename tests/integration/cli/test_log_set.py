@@ -147,6 +147,36 @@ def test_a_log_is_added_drained_and_closed(
     assert treadle("log add --json").json[0]["log"] == 4
 
 
+def test_what_waits_is_told_on_any_machine_from_all_logs(
+    url: str, treadle: Treadle, config: Config
+) -> None:
+    import asyncio
+
+    treadle("init --logs 2")
+    assert treadle("status --json").json["totals"]["waiting"] == 0
+    with closing(open_store(config)) as store:
+        assert [create_source(store, name) for name in "ab"] == [1, 2]
+        for source in store.sources.list_sources():
+            asyncio.run(append(config, store, source.id))
+    told = treadle("status --json").json
+    assert (told["totals"]["waiting"], told["totals"]["accepted"]) == (2, 2)
+    assert told["oldest_waiting_seconds"] > 1_000_000  # a clock of 1970
+    assert told["logs_unread"] == {}
+    assert [
+        (one["entries_waiting"], one["records_waiting"], one["bytes_waiting"])
+        for one in list_logs(treadle)
+    ] == [(1, 1, 2)] * 2
+    assert {one["oldest_waiting"] for one in list_logs(treadle)} == {"1970-01-01T00:00:00Z"}
+    shown = treadle("status").out
+    assert "not running, or it does not take requests yet, on this machine" in shown
+    assert "rates and freshness are kept by members with the role control" in shown
+    execute(url, "UPDATE treadle_log.logs SET log_id = 'another' WHERE number = 2")
+    blind = treadle("status --json").json
+    assert "another log has taken the place of log 2" in blind["problems_unknown"].lower()
+    assert "2" in blind["logs_unread"]
+    assert "cannot be looked for now" in treadle("status").out
+
+
 def test_the_log_of_the_data_folder_ends_with_others_if_it_was_not_used(
     url: str, treadle: Treadle, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.log.joined import (
     JoinedAppender,
     JoinedReader,
+    LastBacklogs,
     SourceNumbers,
     choose_reader,
     get_appender_id,
@@ -240,6 +241,33 @@ def test_what_a_log_that_is_away_has_is_left_out_by_the_loader(
             list_present_backlogs(reader)
     with closing(open_file(folder, 0)) as alone:
         assert list_present_backlogs(alone) == []
+
+
+def test_figures_have_what_a_log_said_last_while_it_is_away(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(folder, 2, 3)
+    last = LastBacklogs()
+    with closing(open_reader(folder, folder)) as reader:
+        readers = list_readers(reader)
+        assert [one.source_id for one in last.read(reader)] == [2, 3]
+        assert list(last.away) == []
+
+        def fail(*_: object) -> list[TableBacklog]:
+            raise RetriableError("away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(readers[1], "list_backlogs", fail)
+            reader.mark_loaded(2, "orders", 1)
+            assert [one.source_id for one in last.read(reader)] == [3]
+            assert list(last.away) == [1]
+            patched.setattr(readers[0], "list_backlogs", fail)
+            with pytest.raises(RetriableError, match="away"):
+                last.read(reader)
+        assert [one.source_id for one in last.read(reader)] == [3]
+        assert list(last.away) == []
+    with closing(open_file(folder, 0)) as alone:
+        assert LastBacklogs().read(alone) == []
 
 
 def test_a_directory_names_its_logs(folder: Folder) -> None:

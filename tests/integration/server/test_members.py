@@ -1,5 +1,6 @@
 """A process that says that it is there, and whose turn it is to send mails and hooks."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,11 @@ from treadle.errors import RetriableError
 from treadle.server.courier_turn import COURIER_UNIT, CourierTurn, TurnCarrier
 from treadle.server.member_beat import MemberBeat, start_beat
 from treadle.server.member_identity import make_member
-from treadle.store.membership import MEMBER_LASTS_US
+from treadle.store.membership import ANSWERS_NOTE, LOADER_ROLE, MEMBER_LASTS_US, MemberPhase
 from treadle.store.releases import THIS_RELEASE
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
-from treadle.tracking.member_list import list_members
+from treadle.tracking.member_list import list_members, look_at_members, read_other_answers
 
 
 class Clock:
@@ -84,6 +85,91 @@ def test_a_process_is_listed_while_it_beats_and_joins_again_after_it_was_lost(
     beat.start()
     beat.close()
     assert list_members(store) == []
+
+
+def test_a_process_says_where_it_answers_and_that_it_is_about_to_stop(
+    store: Store, clock: Clock
+) -> None:
+    beat = make_beat(store, clock, "gate-1", address="http://gate-1:8484")
+    beat.beat()
+    [found] = list_members(store)
+    assert (found.address, found.phase) == ("http://gate-1:8484", MemberPhase.READY)
+    beat.begin_drain()
+    beat.beat()
+    [found] = list_members(store)
+    assert (found.address, found.phase) == ("http://gate-1:8484", MemberPhase.DRAINING)
+    assert found.is_live
+    clock.pass_time(MEMBER_LASTS_US / 1e6)
+    assert list_members(store)[0].phase is MemberPhase.LOST
+    store.members.leave(beat.member.id)
+    beat.beat()  # it joins again, and is still about to stop
+    assert list_members(store)[0].phase is MemberPhase.DRAINING
+
+
+def test_an_order_to_drain_is_told_without_waiting_for_the_next_beat(
+    store: Store, clock: Clock
+) -> None:
+    told = threading.Event()
+    beats = 0
+
+    def count() -> None:
+        nonlocal beats
+        beats += 1
+        told.set()
+
+    beat = make_beat(store, clock, "gate-1", after_beat=count)
+    beat.start()
+    assert told.wait(30)
+    told.clear()
+    beat.begin_drain()
+    assert told.wait(30)
+    beat.close()
+    assert beats >= 2
+
+
+def test_a_gate_says_how_many_requests_it_answered(store: Store, clock: Clock) -> None:
+    answers = [3, 0, 1, 0]
+    beat = make_beat(store, clock, "gate-1", tell=lambda: {ANSWERS_NOTE: answers})
+    beat.beat()
+    assert list_members(store)[0].answers == (3, 0, 1, 0)
+    answers[0] = 5
+    beat.beat()
+    assert read_other_answers(store, "control-1") == {"gate-1/worker 1": (5, 0, 1, 0)}
+    assert read_other_answers(store, "gate-1") == {}
+    answers.clear()  # as another release may say it
+    beat.beat()
+    assert list_members(store)[0].answers is None
+    assert read_other_answers(store, "control-1") == {}
+    answers += [5, 0, 1, 0]
+    beat.beat()
+    clock.pass_time(MEMBER_LASTS_US / 1e6)
+    assert read_other_answers(store, "control-1") == {}
+
+
+def test_the_units_of_loaders_are_told_with_those_that_nobody_has(
+    store: Store, clock: Clock
+) -> None:
+    beat = make_beat(store, clock, "loader-1")
+    member = replace(beat.member, id="one", name="loader", role=LOADER_ROLE)
+    store.members.join(member)
+    taken = store.units.take_units("one", ["log:1:0", "log:1:1", "exclusive:3"], {})
+    assert len(taken.units) == 3
+    look = look_at_members(store)
+    [found] = look.members
+    assert found.units == 3
+    assert [(one.kind, one.number, one.count, one.total) for one in found.groups] == [
+        ("log", 1, 2, 2),
+        ("exclusive", 3, 1, 1),
+    ]
+    assert look.free == ()
+    store.units.give_up_units("one", ["log:1:1"])
+    look = look_at_members(store)
+    assert [(one.kind, one.number, one.count, one.total) for one in look.free] == [("log", 1, 1, 2)]
+    clock.pass_time(MEMBER_LASTS_US / 1e6)
+    assert [(one.kind, one.count) for one in look_at_members(store).free] == [
+        ("log", 2),
+        ("exclusive", 1),
+    ]
 
 
 def test_a_store_that_is_away_is_asked_again(

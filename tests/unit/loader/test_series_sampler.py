@@ -15,7 +15,7 @@ from treadle.log.quota import LogSpace
 from treadle.store.model import SourceTotals
 from treadle.traces.freshness import WaitedLoad
 from treadle.traces.series_file import SeriesWriter, read_series
-from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SOURCE_FIGURES
+from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SOURCE_FIGURES, STATUS_CLASSES
 
 START = 1_767_268_800
 
@@ -83,6 +83,38 @@ def test_a_step_has_what_counts_grew_by(tmp_path: Path) -> None:
     # The counters began with the second look.
     assert (first["requests_2xx"], first["requests_4xx"]) == (3, 2)
     assert (second["requests_2xx"], first["requests_5xx"]) == (0, 0)
+
+
+def test_what_waits_for_other_loaders_counts_where_it_is_asked_for(tmp_path: Path) -> None:
+    sampled = Sampled(tmp_path)
+    waits = SourceBacklog(1, 0, 1, (START + 10) * 1_000_000)
+    of_all = {7: waits._replace(records=8), 8: waits._replace(records=4)}
+    sampled.sampler.read_waiting = lambda: of_all
+    sampled.step(waiting=3, oldest=1)  # of this process alone
+    of_all[7] = of_all[7]._replace(records=10)
+    sampled.step(waiting=3, oldest=1)
+    [step] = sampled.read()
+    assert (step["waiting"], step["accepted"], step["oldest_seconds"]) == (14, 2, 10)
+
+
+def test_answers_of_other_machines_count_from_when_they_were_first_seen(tmp_path: Path) -> None:
+    sampled = Sampled(tmp_path)
+    sampled.requests = {"push 201": 1}
+    others = {"gate-1/worker 1": (1_000, 0, 10, 0)}
+    sampled.sampler.read_others = lambda: others
+    sampled.step()
+    sampled.requests = {"push 201": 3}
+    others["gate-1/worker 1"] = (1_005, 0, 11, 0)
+    others["gate-2/worker 1"] = (70, 0, 0, 0)  # it was there before, and is seen now
+    sampled.step()
+    del others["gate-1/worker 1"]
+    others["gate-2/worker 1"] = (71, 0, 0, 2)
+    sampled.step()
+    others["gate-1/worker 1"] = (1_009, 0, 11, 0)  # it is back, and counted on meanwhile
+    others["gate-2/worker 1"] = (4, 0, 0, 0)  # its data folder was lost
+    sampled.step()
+    found = [tuple(step[f"requests_{one}"] for one in STATUS_CLASSES) for step in sampled.read()]
+    assert found == [(7, 0, 1, 0), (1, 0, 0, 2), (4, 0, 0, 0)]
 
 
 def test_a_count_that_is_seen_twice_for_a_moment_is_not_counted_twice(tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ from treadle.errors import RetriableError
 from treadle.log.protocol import LogInfo
 from treadle.log.remote_registry import ServerFaults
 from treadle.server.log_keeping import TROUBLE_US, LogKeeping, LogServerWatch
-from treadle.traces.log_server_note import NOTE_US_MAX, LogServerTrouble, read_log_servers
+from treadle.traces.log_server_note import (
+    NOTE_US_MAX,
+    LogServerSight,
+    LogServerTrouble,
+    read_log_servers,
+    read_server_note,
+)
 from treadle.tracking.problem_finder import judge_log_servers
 
 MINUTE = 60_000_000
@@ -103,6 +109,23 @@ def test_what_is_wrong_with_a_server_for_a_minute_is_told(
     watch.look()
     assert read_log_servers(tmp_path, now) == told[1:]
     assert caplog.messages[2:] == ["postgresql://h1/d is well again; it was: no standby"]
+
+
+def test_how_servers_keep_what_they_take_is_noted(tmp_path: Path) -> None:
+    now = 10 * MINUTE
+
+    def find(url: str) -> ServerFaults:
+        if url == LOGS[1].url:
+            raise RetriableError("away")
+        return ServerFaults(waits_for="ANY 1 (b, c)", standbys=2)
+
+    watch = LogServerWatch(lambda: LOGS, find, tmp_path, lambda: now)
+    assert read_server_note(tmp_path, now) is None
+    watch.look()
+    note = read_server_note(tmp_path, now)
+    assert note is not None
+    assert note.servers == (LogServerSight("postgresql://h1/d", "replicated", "ANY 1 (b, c)", 2),)
+    assert read_server_note(tmp_path, now + NOTE_US_MAX) is None
 
 
 def test_where_a_server_is_is_told_to_the_only_account() -> None:

@@ -1,9 +1,10 @@
-"""Health: disk, log, processes, clock, and examinations of the server (P15)."""
+"""Health: disk, logs, processes, members, clock, and examinations of the server (P15)."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from treadle.console import view
+from treadle.console.cluster_view import ClusterView, make_cluster_view
 from treadle.console.figures import ServerFigures
 from treadle.console.page_request import (
     ConsoleServices,
@@ -13,7 +14,7 @@ from treadle.console.page_request import (
     lead_on,
 )
 from treadle.console.pages.regions import NO_FIGURES, RegionView
-from treadle.control.health_operations import show_health
+from treadle.control.health_operations import look_at_installation, show_health
 from treadle.control.times import instant
 from treadle.control.traces import ONE_OF_SEVERAL, sees_installation
 from treadle.errors import RequestRefusedError
@@ -36,6 +37,9 @@ _LEVELS: Final[Mapping[str, view.StateWord]] = {
     "bad": view.StateWord("bad", "bad"),
 }
 _RANKS: Final = ("bad", "odd", "good")
+
+UNBOUNDED: Final = view.StateWord("not known", "off", "The servers of the logs do not say it.")
+"""When logs are full that are on servers, without a bound of treadle's own."""
 
 
 def show_page(services: ConsoleServices, request: PageRequest) -> PageAnswer:
@@ -78,28 +82,36 @@ def get_health(services: ConsoleServices, account: Account, _: ServerFigures) ->
     """Return the values of the region with disk, log, processes and clock."""
     if not sees_installation(services.store, account):
         return {"refused": ONE_OF_SEVERAL, "health": None}
-    part = services.parts.read(
-        ("health", account.id),
-        lambda: show_health(services.store, services.traces, account),
-        services.clock(),
-    )
-    told = part.value
-    if told is None:
+    now = services.clock()
+
+    def read() -> tuple[dict[str, Any], ClusterView]:
+        look = look_at_installation(services.store, services.traces, services.reach.waiting)
+        told = show_health(services.store, services.traces, account, look)
+        return told, make_cluster_view(look.members, look.logs)
+
+    part = services.parts.read(("health", account.id), read, now)
+    machine = services.traces.machine
+    if part.value is None:
         return {
             "refused": None,
             "health": part,
             "log": None,
             "processes": (),
             "members": (),
+            "cluster": ClusterView(),
+            "machine": machine,
             "at": None,
         }
+    told, cluster = part.value
     log = told["log"]
     return {
         "refused": None,
         "health": part,
         "log": log,
         "oldest_kept": instant(log["oldest_kept_at"]) if log["oldest_kept_at"] else None,
-        "full_in": describe_full(log["full_in_seconds"]),
+        "full_in": describe_full(log["full_in_seconds"])
+        if machine is None or log["disk_free_bytes"] is not None or log["log_bytes_max"]
+        else UNBOUNDED,
         "fsync": describe_fsync(log["fsync"]),
         "failures": view.StateWord("none", "good")
         if not log["append_failures"]
@@ -110,12 +122,14 @@ def get_health(services: ConsoleServices, account: Account, _: ServerFigures) ->
             (one, describe_process(one), instant(one["since"])) for one in told["processes"]
         ],
         "members": [(one, describe_member(one), instant(one["since"])) for one in told["members"]],
+        "cluster": cluster,
+        "machine": machine,
         "at": instant(told["at"]),
     }
 
 
 def describe_member(told: Mapping[str, Any]) -> view.StateWord:
-    """Return the state of a member. Pure."""
+    """Return the state of a process that shares the work of one machine. Pure."""
     if not told["is_live"]:
         return view.StateWord("lost", "bad", "It did not end in order.")
     return view.StateWord("live", "good")

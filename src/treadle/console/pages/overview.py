@@ -1,6 +1,6 @@
 """The overview: numbers, problems and plots of the account, busy tables, schema events (P2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -80,11 +80,13 @@ def get_cards(services: ConsoleServices, account: Account, _: ServerFigures) -> 
     told = status.value
     return {
         "counted": counted,
+        "logs_away": describe_logs_away((counted.value or NO_FIGURES).logs_away),
         "seen": seen,
         "status": status,
         "rates": None if told is None else told["rates"][0],
         "freshness": None if told is None else _write_freshness(told["freshness"]),
         "log": None if told is None else told["server"],
+        "has_others": services.traces.shares_store,
         "destinations": describe_destinations(seen),
     }
 
@@ -98,6 +100,15 @@ def _write_freshness(told: Mapping[str, float | None]) -> tuple[str, str] | None
         view.format_duration(int(p50 * view.SECOND_US)),
         view.format_duration(int(p99 * view.SECOND_US)),
     )
+
+
+def describe_logs_away(numbers: Sequence[int]) -> str:
+    """Return that some logs cannot be read, in a few words; empty where all can. Pure."""
+    if not numbers:
+        return ""
+    if len(numbers) == 1:
+        return f"log {numbers[0]} cannot be read: as before"
+    return f"{len(numbers)} logs cannot be read: as before"
 
 
 def describe_destinations(seen: AccountFigures) -> tuple[view.StateWord, str, str]:

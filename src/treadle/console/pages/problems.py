@@ -216,6 +216,7 @@ def _render(
             "command": f"treadle problems{services.data_flag}",
             "notice": DONE.get(request.query.get("done", "")),
             "error": error,
+            "machine": services.traces.machine,
             **values,
         },
         status,

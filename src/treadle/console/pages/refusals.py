@@ -17,6 +17,7 @@ from treadle.console.page_request import (
     PageRequest,
     PageRoute,
 )
+from treadle.console.pages.machines import tell_reach
 from treadle.console.pages.regions import RegionView, name_topic
 from treadle.console.plot import draw_bars
 from treadle.console.request_choice import ENDPOINT_CHOICES, STATUS_CHOICES, RequestChoice
@@ -131,6 +132,7 @@ def show_refused(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "sources_choices": [(one.id, one.name) for one in sources],
             "statuses": STATUS_CHOICES[1:],
             "endpoints": ENDPOINT_CHOICES,
+            "reach": tell_reach(services),
             **_list(services, request.session, choice, skipped),
         },
     )
@@ -168,6 +170,7 @@ def _list(
         "skipped": skipped,
         "further": skipped + GROUPS_SHOWN if len(counts) > skipped + GROUPS_SHOWN else None,
         "query": choice.encode(),
+        "machine": require_traces(services).machine,
         "shows_answers": services.shows_payloads(session),
     }
 
@@ -224,9 +227,10 @@ def show_refusal(services: ConsoleServices, request: PageRequest, request_id: st
     traces, account = require_traces(services), request.account
     found = find_refused_request(services.store, traces, account, request_id)
     if found is None:
+        here = "" if traces.machine is None else f" on this machine, {traces.machine}"
         raise PageNotFoundError(
-            f"No refused request {request_id[:100]!r} of your account is kept. The newest 1,000 of "
-            "each worker are; the page Refused has all of them counted."
+            f"No refused request {request_id[:100]!r} of your account is kept{here}. The newest "
+            "1,000 of each worker are; the page Refused has all of them counted."
         )
     group = found.group
     tokens = find_tokens(services, account, [group.token_id])
@@ -243,6 +247,7 @@ def show_refusal(services: ConsoleServices, request: PageRequest, request_id: st
             "token": describe_token(group.token_id, found.fingerprint, tokens),
             "token_state": None if token is None else view.describe_token(token, request.now),
             "advice": _advise(services, account, found),
+            "machine": traces.machine,
         },
     )
 

@@ -19,6 +19,7 @@ from treadle.console.page_request import (
     PageRoute,
     name_table_part,
 )
+from treadle.console.pages.machines import find_sender_url, tell_reach
 from treadle.console.pages.refusals import describe_token, find_tokens, require_traces, show_refusal
 from treadle.console.pages.regions import RegionView, name_topic
 from treadle.console.pages.start import list_hints
@@ -104,6 +105,7 @@ def show_requests(services: ConsoleServices, request: PageRequest) -> PageAnswer
             "topics": "" if before else quote(topic, safe=""),
             "command": _name_command(services, choice, sources),
             "before": before,
+            "reach": tell_reach(services),
             "sources_choices": [(one.id, one.name) for one in sources],
             "has_many_sources": len(sources) > SOURCES_MAX,
             "statuses": STATUS_CHOICES,
@@ -294,7 +296,7 @@ def show_request(services: ConsoleServices, request: PageRequest) -> PageAnswer:
         _read_time(one["load"]["finished_at"]) for one in found["tables"] if one["load"] is not None
     ]
     is_done = found["status"] in ("loaded", "rejected")
-    url = request.origin + services.places.prefix
+    url = find_sender_url(services, request)
     return PageAnswer(
         "request.html",
         {

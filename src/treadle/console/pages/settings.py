@@ -22,6 +22,7 @@ def show_settings(services: ConsoleServices, request: PageRequest) -> PageAnswer
                 if not (only_set and one.origin == "default")
             ],
             "only_set": only_set,
+            "machine": services.traces.machine,
         },
     )
 

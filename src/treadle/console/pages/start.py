@@ -19,6 +19,7 @@ from treadle.console.page_request import (
     PageRoute,
     lead_on,
 )
+from treadle.console.pages.machines import find_sender_url, tell_reach
 from treadle.console.pages.refusals import find_last_refusal
 from treadle.console.pages.regions import RegionView
 from treadle.console.snippets import PLACEHOLDER, TABLE, make_record, make_snippets
@@ -131,7 +132,7 @@ def get_start(
 def list_hints(services: ConsoleServices, seen: AccountFigures) -> list[str]:
     """Return what could be wrong where nothing arrives."""
     hints = []
-    if services.listens_locally:
+    if services.listens_locally and services.traces.takes_records:
         hints.append(
             "The server listens at 127.0.0.1, so only programs on this machine reach it. For "
             "others, set host and a certificate: the how-to page about networks has the steps."
@@ -161,7 +162,8 @@ def list_hints(services: ConsoleServices, seen: AccountFigures) -> list[str]:
             "this server: try it where the sender runs."
         )
     hints.append("A sender that gets an answer other than 201 prints why. Look at its output.")
-    return hints
+    reach = tell_reach(services)
+    return hints if reach is None else [*hints, reach]
 
 
 def find_guide_source(seen: AccountFigures) -> Source | None:
@@ -274,8 +276,8 @@ def _render(
     if source is not None and token is None and services.settings.shows_tokens:
         kept = services.store.tokens.list_tokens(source.id)
         token = next((one.secret for one in kept if one.secret is not None), None)
-    origin = request.origin + services.places.prefix
-    snippets = make_snippets(origin, request.account.id, token or PLACEHOLDER, request.now // 1000)
+    url = find_sender_url(services, request)
+    snippets = make_snippets(url, request.account.id, token or PLACEHOLDER, request.now // 1000)
     chosen = request.get_text("tool") or request.query.get("tool", "curl")
     if source is not None and source.id not in figures.get_account(request.account.id).sources:
         figures = _with_source(figures, request.account, source)
