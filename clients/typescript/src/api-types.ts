@@ -548,6 +548,12 @@ export interface Health {
   processes: ServerProcess[];
   /** of a cluster; empty where the store is a file */
   members: Member[];
+  /** the member whose disk, commits and processes these are; null where the store is a file */
+  machine: string | null;
+  /** that no live loader has: what is for them waits */
+  units_free: UnitGroup[];
+  /** empty where the store is a file */
+  logs: Log[];
 }
 
 /** A URL that is called after each load of a table into a destination. */
@@ -826,6 +832,33 @@ export interface Loads {
   links: Links;
 }
 
+/** A log of the installation; what waits in it is null while it cannot be asked. */
+export interface Log {
+  number: number;
+  kind: string;
+  /** `draining`: it takes no new sources */
+  state: "open" | "draining" | "closed";
+  /** its database, or its file */
+  place: string;
+  sources: number;
+  tables_waiting: number | null;
+  entries_waiting: number | null;
+  records_waiting: number | null;
+  /** not compressed */
+  bytes_waiting: number | null;
+  oldest_waiting_at: string | null;
+  /** that it uses */
+  bytes: number | null;
+  /** why it cannot be asked */
+  trouble: string | null;
+  /** the setting log_durability; null where nobody looked lately */
+  durability: string | null;
+  /** synchronous_standby_names of its server; empty where they do not wait */
+  commits_wait_for: string | null;
+  /** of those; null where the server does not show them */
+  standbys_connected: number | null;
+}
+
 /** The log and its disk. */
 export interface LogHealth {
   bytes: number | null;
@@ -919,6 +952,17 @@ export interface Member {
   /** since it said last that it is there */
   beat_seconds: number;
   is_live: boolean;
+  /** `draining`: about to stop, and given nothing more */
+  state: "ready" | "draining" | "lost";
+  /** where it answers; null where it does not */
+  address: string | null;
+  /**
+   * requests that it answered, by class of status, since its data folder was made; null where it
+   * answers none
+   */
+  answers: Record<string, number> | null;
+  /** the units of a loader */
+  unit_groups: UnitGroup[];
 }
 
 /** Whether requests are to be sent to a member of a cluster. */
@@ -1623,7 +1667,7 @@ export interface ServerFigures {
   log_bytes: number | null;
   /** null where it is not known */
   disk_free_bytes: number | null;
-  /** by class of status */
+  /** by class of status; in a cluster those of all members together */
   requests_per_second: Record<string, number | null>;
 }
 
@@ -2097,6 +2141,21 @@ export interface Trouble {
 /** No valid account token. */
 export interface Unauthorized {
   message: "Not Authorized";
+}
+
+/** Units of one log, or the one of a destination that one process at a time can open. */
+export interface UnitGroup {
+  /** number of the log; null for a destination */
+  log: number | null;
+  /** null for units of a log */
+  destination_id: number | null;
+  units: number;
+  /** that there are */
+  of: number;
+  /** when the first of them was taken */
+  since: string;
+  /** RFC 3339, UTC, microseconds */
+  last_taken_at: string;
 }
 
 /** A record that replaces the earlier one with its key. */
@@ -2591,7 +2650,11 @@ export interface Operations {
   get_examinations: {
     answer: Examinations;
   };
-  /** The log and its disk, and the processes of the server. */
+  /**
+   * The log and its disk, the processes of the server, and the members and logs of a cluster.
+   *
+   * Disk, commits and processes are of the machine that answers.
+   */
   get_health: {
     answer: Health;
   };
@@ -2643,7 +2706,8 @@ export interface Operations {
    * The requests that were refused, newest first, and all of them counted by cause.
    *
    * They are those with a token of the account, also with one that has ended. Where the server has
-   * one account, those of strangers are among them. Each worker keeps the last 1,000.
+   * one account, those of strangers are among them. Each worker keeps the last 1,000. In a cluster
+   * each machine has those that it refused, and the one that answers tells its own.
    */
   get_refusals: {
     query?: {
