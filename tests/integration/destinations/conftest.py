@@ -18,6 +18,7 @@ POSTGRES = DestinationTraits(
         " + 946684800000000::numeric"
     ),
     row_too_big="row is too big for PostgreSQL",
+    key_too_big="row is too big for PostgreSQL",
 )
 
 
