@@ -42,11 +42,11 @@ class LockFile:
 
 
 LOCKS: Final = (
-    LockFile("run", ("postgres",)),
-    LockFile("test", ("postgres", "test"), "run"),
-    LockFile("browser", ("postgres", "test", "browser"), "test"),
-    LockFile("lint", ("postgres", "test", "lint"), "test"),
-    LockFile("fuzz", ("postgres", "fuzz"), "run"),
+    LockFile("run", ("mysql", "postgres")),
+    LockFile("test", ("mysql", "postgres", "test"), "run"),
+    LockFile("browser", ("mysql", "postgres", "test", "browser"), "test"),
+    LockFile("lint", ("mysql", "postgres", "test", "lint"), "test"),
+    LockFile("fuzz", ("mysql", "postgres", "fuzz"), "run"),
     LockFile("sbom", ("sbom",), alone=True),
     LockFile("lock", ("lock",), alone=True),
     LockFile("node", ("node",), alone=True),

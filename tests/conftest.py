@@ -16,7 +16,7 @@ import ssl
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import pytest
@@ -31,6 +31,9 @@ from tests.servers.postgres import (
     system_binaries,
 )
 from tests.servers.treadle import TreadleServer
+
+if TYPE_CHECKING:
+    from tests.servers.mariadb import MariaServer
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
 # without changes says what the run before said: new examples are what `--hypothesis-profile search`
@@ -195,7 +198,7 @@ WITHOUT_VACUUM: Final = {**SPEED_OVER_SAFETY, "autovacuum": "off"}
 
 def _without_server(error: NoServerError) -> None:
     if os.environ.get("CI") == "true":
-        pytest.fail(f"CI must have a PostgreSQL server: {error}")
+        pytest.fail(f"CI must have this server: {error}")
     pytest.skip(str(error))
 
 
@@ -242,3 +245,27 @@ def system_postgres_database(system_postgres_server: PostgresServer) -> Iterator
     url = system_postgres_server.lend_database()
     yield url
     system_postgres_server.take_back(url)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> "Iterator[MariaServer]":
+    """The system's MariaDB, shared by the session: tests do not stop it."""
+    try:
+        from tests.servers.mariadb import MariaServer
+
+        server = MariaServer()
+    except ModuleNotFoundError as error:
+        _without_server(NoServerError(f"the driver of MariaDB is missing: {error}"))
+        raise
+    except NoServerError as error:
+        _without_server(error)
+        raise
+    with server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: "MariaServer") -> Iterator[str]:
+    """The URL of an empty server."""
+    yield mariadb_server.url()
+    mariadb_server.empty()

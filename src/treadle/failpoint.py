@@ -58,6 +58,14 @@ POSTGRES_LOG_FAILPOINTS: Final = (
 )
 """The failpoints of a log on PostgreSQL, beside those that records pass in every log."""
 
+STEP_FAILPOINTS: Final = (
+    "destination.pending",  # what is to come is noted, nothing is changed
+    "destination.changed",  # a schema change is made, and committed for itself
+    "destination.swap",  # the rows are committed, a table is about to take another one's place
+)
+"""The failpoints of a load into a destination that cannot undo schema changes. The last one is
+passed only where a table gets another key."""
+
 UNIT_FAILPOINTS: Final = (
     "share.taken",  # units were taken, nothing is loaded
     "share.before-evict",  # the sessions of a lost loader are about to be ended
@@ -69,8 +77,8 @@ class FailpointPlan(msgspec.Struct, frozen=True):
     """The failpoint at which a process dies.
 
     Attributes:
-        point: one of `FAILPOINTS`, `MOVE_FAILPOINTS`, `POSTGRES_LOG_FAILPOINTS` or
-            `UNIT_FAILPOINTS`.
+        point: one of `FAILPOINTS`, `MOVE_FAILPOINTS`, `POSTGRES_LOG_FAILPOINTS`,
+            `STEP_FAILPOINTS` or `UNIT_FAILPOINTS`.
         passes: die when a process reaches it for this time, counted from 1.
         whole: kill the whole process group.
     """

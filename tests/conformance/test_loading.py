@@ -11,13 +11,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conformance.loading.runner import Rig, cases, run
 from tests.kinds import take_some_daily
 
 from treadle.destinations.conformance.loading import literals
+from treadle.destinations.conformance.loading.compare import applies_to
+
+if TYPE_CHECKING:
+    from tests.servers.mariadb import MariaServer
 
 LOADING = Path(literals.__file__).parent
 CASES = [*cases(LOADING / "cases.json"), *cases(LOADING / "more.json")]
@@ -47,8 +51,18 @@ def system_postgres_rig(
         yield rig
 
 
+@pytest.fixture(scope="module")
+def mariadb_rig(
+    tmp_path_factory: pytest.TempPathFactory, mariadb_server: "MariaServer"
+) -> Iterator[Rig]:
+    data = tmp_path_factory.mktemp("mariadb") / "data"
+    with Rig(data, mariadb_server.url()).running() as rig:
+        yield rig
+    mariadb_server.empty()
+
+
 def for_destination(name: str, *, every: int = 1) -> list[Any]:
-    return take_some_daily((case for case in CASES if case.get("only", name) == name), every)
+    return take_some_daily((case for case in CASES if applies_to(case, name)), every)
 
 
 def test_each_number_is_one_case() -> None:
@@ -65,6 +79,11 @@ def test_on_duckdb(duckdb_rig: Rig, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", for_destination("pg"))
 def test_on_postgres(postgres_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(postgres_rig, case)
+
+
+@pytest.mark.parametrize("case", for_destination("mysql"))
+def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
+    assert not run(mariadb_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("pg", every=10))

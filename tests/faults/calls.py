@@ -201,9 +201,9 @@ class Scene:
         try:
             [account] = store.accounts.list_accounts()
             [source] = store.sources.list_sources()
-            kind = self.url.split(":")[0].replace("postgresql", "postgres")
+            destination = make_destination(self.url)
             store.destinations.set_default_destination(
-                account.id, kind, self.url, make_destination(self.url).identity
+                account.id, destination.kind, self.url, destination.identity
             )
             found = self._walk(store, source.id)
         finally:

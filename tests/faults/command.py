@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 
-KINDS = ("duckdb", "postgres")
+DEFAULT_KINDS = ("duckdb", "postgres")
+KINDS = (*DEFAULT_KINDS, "mysql")
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ def command(
     parser.add_argument("--record", type=Path, help="append the counts to this file, as JSON")
     parser.add_argument("--minutes", type=float, default=0.0, help="end after so long; 0 for never")
     arguments = parser.parse_args()
-    arguments.destination = arguments.destination or list(KINDS)
+    arguments.destination = arguments.destination or list(DEFAULT_KINDS)
     tally = Tally(name)
     began = time.monotonic()
     try:
@@ -101,13 +103,21 @@ def end_after(seconds: float) -> None:
 
 @contextlib.contextmanager
 def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
-    """Gives a fresh destination of a kind each time it is asked: a URL, or None for DuckDB."""
+    """Gives a fresh destination of a kind each time it is asked: a URL, or None for DuckDB.
+
+    There is one of MariaDB at a time: a server has no databases that sources could share.
+    """
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(PostgresServer()) if "postgres" in kinds else None
+        mariadb = stack.enter_context(MariaServer()) if "mysql" in kinds else None
 
         def fresh(kind: str) -> str | None:
             if kind == "duckdb":
                 return None
+            if kind == "mysql":
+                assert mariadb is not None
+                mariadb.empty()
+                return mariadb.url()
             assert server is not None
             return server.create_database()
 

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.commit`: the connection to PostgreSQL cut at the COMMIT of a load.
+"""`python -m tests.faults.commit`: the connection to a database cut at the COMMIT of a load.
 
 A cycle is one load whose connection is cut: before COMMIT is passed on, as soon as it is, or when
 the server's answer comes back, which the loader never sees. Two of three loads are the first of a
@@ -13,12 +13,12 @@ import logging
 import sys
 from pathlib import Path
 from typing import cast, get_args
+from urllib.parse import urlsplit
 
 import msgspec
-from psycopg.conninfo import conninfo_to_dict
 from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
-from tests.faults.proxy import COMMIT, Cut, Proxy, before
+from tests.faults.proxy import COMMIT, MYSQL_COMMIT, Cut, Proxy, before
 
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
@@ -33,18 +33,24 @@ ROUNDS_MAX = 6
 MAKING = b'CREATE TABLE "web"'
 """What the last piece of a first load's beginning has in it."""
 
+MYSQL_MAKING = b"CREATE TABLE `web`"
+
 
 def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
     """Loads with a cut each, into one database."""
-    host = conninfo_to_dict(url)
-    port = int(str(host["port"]))
+    port = urlsplit(url).port or 0
+    is_mysql = url.startswith("mysql:")
+    commit, making = (MYSQL_COMMIT, MYSQL_MAKING) if is_mysql else (COMMIT, MAKING)
     made(path / "store.sqlite")
     store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
     with before("127.0.0.1", port) as proxy:
         through = url.replace(f":{port}/", f":{proxy.port}/")
         [account], [source] = store.accounts.list_accounts(), store.sources.list_sources()
         store.destinations.set_default_destination(
-            account.id, "postgres", through, make_destination(through).identity
+            account.id,
+            make_destination(through).kind,
+            through,
+            make_destination(through).identity,
         )
         numbers = itertools.count()
         loader = LoaderSupervisor(
@@ -61,7 +67,7 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
             sent = msgspec.structs.replace(batch(kind_of(number), number), table_name=table)
             asyncio.run(append(path, NewEntry(source.id, table, 1, 5, encode_batch(sent))))
             cut = cast(Cut, get_args(Cut)[number // 2 % 3])
-            proxy.mark = MAKING if number // 6 % 3 == 2 else COMMIT
+            proxy.mark = making if number // 6 % 3 == 2 else commit
             tally.note(f"load {number}, {cut}", one(proxy, loader, url, table, number, cut))
             tally.add(**{f"cut {cut}": 1, "first loads": int(table not in TABLES)})
         loader.close()
@@ -110,11 +116,11 @@ def one(
 def rows(url: str, table: str, number: int) -> int:
     """Rows of one entry."""
     with make_destination(url).open(read_only=True) as session:
-        if not session.query(f"select to_regclass('web.{table}') is not null").rows[0][0]:
+        if table not in session.relations("web"):
             return 0
-        found: int = session.query(
-            f'select count(*) from "web"."{table}" where entry = {number}'
-        ).rows[0][0]
+        found: int = session.query(f"select count(*) from web.{table} where entry = {number}").rows[
+            0
+        ][0]
         return found
 
 
@@ -123,18 +129,21 @@ def every(url: str, numbers: range) -> list[str]:
     expected = 5 * sum(table_of(number) == "events" for number in numbers)
     with make_destination(url).open(read_only=True) as session:
         [(count, different)] = session.query(
-            'select count(*), count(distinct id) from "web"."events"'
+            "select count(*), count(distinct id) from web.events"
         ).rows
     return [] if count == different == expected else [f"{count} rows, {different} different"]
 
 
 def run(arguments: argparse.Namespace, tally: Tally) -> None:
-    """All cycles with one server."""
+    """All cycles with one server of each kind."""
     logging.getLogger("treadle").setLevel(logging.CRITICAL)
-    with destinations(["postgres"]) as fresh, folder() as path:
-        url = fresh("postgres")
-        assert url is not None
-        cuts(path, url, arguments.cycles, arguments.seed, tally)
+    kinds = [kind for kind in arguments.destination if kind != "duckdb"] or ["postgres"]
+    with destinations(kinds) as fresh:
+        for kind in kinds:
+            url = fresh(kind)
+            assert url is not None
+            with folder() as path:
+                cuts(path, url, arguments.cycles, arguments.seed, tally)
 
 
 if __name__ == "__main__":

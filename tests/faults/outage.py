@@ -1,4 +1,4 @@
-"""`python -m tests.faults.outage`: what may happen to PostgreSQL, under load.
+"""`python -m tests.faults.outage`: what may happen to a database server, under load.
 
 A cycle is one of these, with requests coming in all the while, which are accepted:
 
@@ -10,6 +10,9 @@ A cycle is one of these, with requests coming in all the while, which are accept
 - dropped: the schema, between two loads. What comes afterwards is loaded into a new one, and other
   schemas go on being loaded;
 - full: the disk of all tables (needs a user who may mount one). Records of all of them wait.
+
+With `--destination mysql` it is MariaDB, where the right to one table cannot be taken from who has
+it by the schema, and no disk is filled.
 
 Nothing is lost or doubled, everything is loaded once the server, the right or the room is back, and
 the ledger is balanced.
@@ -30,10 +33,12 @@ from typing import Any
 
 import httpx
 import psycopg
+import pymysql
 from tests.faults.command import Tally, command, folder
 from tests.faults.full import fill, small_disk
 from tests.faults.traffic import SETTLE_SECONDS_MAX, Rig
 from tests.faults.witness import RECORDS
+from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client
 
@@ -45,6 +50,7 @@ from treadle.tracking.ledger import LedgerLine, compute_ledger
 MEGABYTES = 96
 TABLES = {"orders": True, "events": False}
 KINDS = ("killed", "stopped", "away", "table revoked", "schema revoked", "dropped", "full")
+MYSQL_KINDS = ("killed", "stopped", "away", "schema revoked", "dropped")
 FULL = "No space left on device"
 """How the server's log tells of it."""
 
@@ -55,8 +61,13 @@ STEP_SECONDS = 15.0
 PAUSED = re.compile(r"cannot be used, records wait: .*; retrying in ([\d.]+) s")
 
 
-def as_owner(server: PostgresServer, database: str, statement: str) -> list[tuple[Any, ...]]:
+DatabaseServer = PostgresServer | MariaServer
+
+
+def as_owner(server: DatabaseServer, database: str, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement as the superuser; its rows."""
+    if isinstance(server, MariaServer):
+        return server.execute(statement)
     with psycopg.connect(server.url(database), autocommit=True) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
@@ -77,7 +88,7 @@ class Scene:
     """A server, the database it loads into, and a second source whose table is not attacked."""
 
     rig: Rig
-    server: PostgresServer
+    server: DatabaseServer
     database: str
     disk: Path | None
     dice: random.Random
@@ -110,6 +121,10 @@ class Scene:
             [(rows,)] = as_owner(self.server, self.database, f"SELECT count(*) FROM {relation}")
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             return 0
+        except pymysql.Error as error:
+            if error.args[0] in (1049, 1146):
+                return 0
+            raise
         return int(rows)
 
     # --- what is to be seen meanwhile -------------------------------------------------------------
@@ -122,7 +137,7 @@ class Scene:
         if answer.status_code != 201:
             return [f"the second source is answered {answer.status_code}: {answer.text}"]
         found = wait(
-            lambda: self.count('"side"."notes"') == self.sent,
+            lambda: self.count("side.notes") == self.sent,
             "the table of another source is not loaded meanwhile",
         )
         for relation, rows in before.items():
@@ -192,6 +207,12 @@ class Scene:
                 'GRANT ALL ON "web"."orders" TO loader',
                 "permission denied for table orders",
                 grows=('"web"."events"',),
+            )
+        if kind == "schema revoked" and isinstance(self.server, MariaServer):
+            return self.revoked(
+                "REVOKE ALL ON web.* FROM loader",
+                "GRANT ALL ON web.* TO loader",
+                "command denied to user",
             )
         if kind == "schema revoked":
             return self.revoked(
@@ -276,7 +297,8 @@ class Scene:
         """The schema is dropped between two loads."""
         self.rig.pause()
         found = self.rig.violations()
-        self.run('DROP SCHEMA "web" CASCADE')
+        is_mysql = isinstance(self.server, MariaServer)
+        self.run("DROP SCHEMA web" if is_mysql else 'DROP SCHEMA "web" CASCADE')
         self.rig.forget()
         found += self.goes_on()
         self.rig.gate.set()
@@ -288,6 +310,8 @@ def cycles(scene: Scene, count: int, tally: Tally) -> None:
     """Some outages of one server."""
     rig = scene.rig
     kinds = [kind for kind in KINDS if kind != "full" or scene.disk is not None]
+    if isinstance(scene.server, MariaServer):
+        kinds = list(MYSQL_KINDS)
     with rig.running():
         scene.begin()
         for cycle in range(count):
@@ -333,8 +357,25 @@ def prepared(server: PostgresServer, disk: Path | None) -> str:
     return name
 
 
+def run_mysql(arguments: argparse.Namespace, tally: Tally) -> None:
+    """All cycles with one MariaDB."""
+    with MariaServer() as server, folder() as path:
+        server.execute(
+            "CREATE USER loader IDENTIFIED BY 'secret-word'",
+            *(f"GRANT ALL ON {name}.* TO loader" for name in ("_treadle", "web", "side")),
+        )
+        url = server.url(user="loader", password="secret-word")
+        debug = {"log_level": "debug"}  # each try has a line
+        rig = Rig(path, url, TABLES, seed=arguments.seed, settings=debug, clocked=True)
+        scene = Scene(rig, server, "", None, random.Random(arguments.seed))
+        cycles(scene, arguments.cycles, tally)
+
+
 def run(arguments: argparse.Namespace, tally: Tally) -> None:
     """All cycles with one server."""
+    if arguments.destination == ["mysql"]:
+        run_mysql(arguments, tally)
+        return
     with PostgresServer() as server, folder() as path, folder() as below:
         below.chmod(0o755)
         with maybe_disk(below) as disk:

@@ -15,7 +15,7 @@ KINDS = {
     "points": "death at every failpoint, alone or with all processes",
     "calls": "the n-th call of the log's disk, the destination or the store fails",
     "hang": "the n-th call of the log's disk or the destination hangs for a while",
-    "commit": "the connection to PostgreSQL cut at COMMIT",
+    "commit": "the connection to PostgreSQL or MariaDB cut at COMMIT",
     "kill_pg": "the log on PostgreSQL: its primary killed, its connections cut, waits for a "
     "standby cancelled and terminated",
     "cluster": "three gates, three loaders, a control member, and PostgreSQL with two standbys in "
@@ -28,8 +28,8 @@ KINDS = {
     "units": "one of three loaders that share tables: killed, killed and not started again, "
     "stopped amid a load, asked to end",
     "damage": "a flipped byte, or a cut, anywhere in the log",
-    "outage": "PostgreSQL killed, stopped, away for ten minutes, its disk full, the right to a "
-    "table or a schema revoked, its schema dropped",
+    "outage": "PostgreSQL or MariaDB killed, stopped, away for ten minutes, the right to a "
+    "table or a schema revoked, its schema dropped, the disk of PostgreSQL full",
     "crowd": "2,000 strangers, or a source that does all that it may, beside small pushes",
 }
 

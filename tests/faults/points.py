@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.traffic import Rig
 
-from treadle.failpoint import FAILPOINTS, FailpointPlan
+from treadle.failpoint import FAILPOINTS, STEP_FAILPOINTS, FailpointPlan
 
 FIRST = "destination.prepare"
 """Passed only while the source's schema is missing, in some destinations."""
@@ -25,14 +25,21 @@ BEFORE = {
 """Points that only a loader passes that starts anew: where the one before it dies."""
 
 
-def order() -> list[str]:
+CHANGES = STEP_FAILPOINTS[:2]
+"""Points of a schema change that is committed when it is made."""
+
+
+def order(*, stepped: bool) -> list[str]:
     """Every point, those first that are passed only at the beginning."""
-    return [FIRST, *(point for point in FAILPOINTS if point != FIRST)]
+    further = CHANGES if stepped else ()
+    return [FIRST, *(point for point in FAILPOINTS if point != FIRST), *further]
 
 
 def die(rig: Rig, point: str, *, passes: int, whole: bool) -> list[str]:
     """Die at a point, go on, and compare."""
     before = BEFORE.get(point)
+    if point in CHANGES:
+        rig.fields += passes
     if before is not None and not rig.kill_at(FailpointPlan(before)):
         return [f"nobody came to {before}"]
     if not rig.kill_at(FailpointPlan(point, passes, whole)):
@@ -50,13 +57,14 @@ def walk(path: Path, fresh: Callable[[], str | None], keyed: bool, seed: int, ta
     settings = {"retention_days": "0"}  # so that there is something to trim
     for whole in (False, True):
         destination = fresh()
-        kind = "DuckDB" if destination is None else "PostgreSQL"
+        stepped = destination is not None and destination.startswith("mysql")
+        kind = "DuckDB" if destination is None else "MySQL" if stepped else "PostgreSQL"
         place = path / ("whole" if whole else "alone")
         place.mkdir()
         rig = Rig(place, destination, {table: keyed}, seed=seed, settings=settings)
         with rig.running():
-            for number, point in enumerate(order()):
-                passes = 1 if point in (FIRST, *BEFORE) else 1 + number % 3
+            for number, point in enumerate(order(stepped=stepped)):
+                passes = 1 if point in (FIRST, *BEFORE, *CHANGES) else 1 + number % 3
                 found = die(rig, point, passes=passes, whole=whole)
                 title = f"{kind}, {table}, {point}, {'all' if whole else 'alone'}"
                 tally.note(title, found)

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that can cut a connection at its COMMIT or elsewhere."""
+"""A TCP proxy in front of a database that can cut a connection at its COMMIT or elsewhere."""
 
 import contextlib
 import socket
@@ -11,6 +11,8 @@ Cut = Literal["before", "sent", "answered"]
 """Before the mark is passed on, as soon as it is, or when the server's answer to it came back."""
 
 COMMIT = b"COMMIT\0"
+MYSQL_COMMIT = b"\x03COMMIT"
+"""A statement of MySQL has its length and its kind before it."""
 PIECE = 1 << 16
 
 

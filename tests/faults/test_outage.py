@@ -14,6 +14,6 @@ DAILY = 3
 @pytest.mark.parametrize("count", [DAILY, pytest.param(len(KINDS), marks=pytest.mark.release)])
 def test_each_outage_once_loses_and_doubles_nothing(count: int) -> None:
     tally = Tally("outage")
-    run(argparse.Namespace(cycles=count, seed=5), tally)
+    run(argparse.Namespace(cycles=count, seed=5, destination=["postgres"]), tally)
     assert tally.violations == []
     assert tally.passed == count

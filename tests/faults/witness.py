@@ -33,8 +33,9 @@ class Request:
     outcome: Outcome = "unknown"
     receipt: str | None = None
 
-    def body(self, client_id: int) -> list[dict[str, Any]]:
-        """As the Import API takes it."""
+    def body(self, client_id: int, fields: int = 0) -> list[dict[str, Any]]:
+        """As the Import API takes it, with so many further fields."""
+        further = {f"field_{number}": number for number in range(fields)}
         return [
             {
                 "client_id": client_id,
@@ -42,7 +43,12 @@ class Request:
                 "sequence": sequence,
                 "action": "upsert",
                 "key_names": ["id"] if self.keyed else [],
-                "data": {"id": number, "request": self.number, "note": f"{number}/{sequence}"},
+                "data": {
+                    "id": number,
+                    "request": self.number,
+                    "note": f"{number}/{sequence}",
+                    **further,
+                },
             }
             for number, sequence in self.records
         ]

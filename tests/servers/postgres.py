@@ -110,7 +110,7 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._free: list[str] = []
         self._root = Path(tempfile.mkdtemp(prefix="treadle-postgres-"))
-        self._account = _unprivileged_account()
+        self._account = unprivileged_account()
         try:
             self._binaries = self._reachable(binaries or wheel_binaries())
             self._initialise()
@@ -347,7 +347,7 @@ class PostgresServer:
             os.chown(path, self._account.pw_uid, self._account.pw_gid)
 
 
-def _unprivileged_account() -> pwd.struct_passwd | None:
+def unprivileged_account() -> pwd.struct_passwd | None:
     """Who runs the server: None for ourselves."""
     if os.geteuid() != 0:
         return None

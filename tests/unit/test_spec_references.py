@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -106,11 +106,21 @@ def references() -> Iterator[Reference]:
                 yield Reference(str(path.relative_to(ROOT)), found["name"], item)
 
 
+def _list_only(case: Mapping[str, Any]) -> list[str]:
+    only = case.get("only", [])
+    return only if isinstance(only, list) else [only]
+
+
 def titles() -> dict[str, str]:
     """Return the titles of the loading cases by id, with the destination of those for one alone."""
-    only = {"pg": " (PostgreSQL only)", "duckdb": " (DuckDB only)"}
+    only = {
+        "": "",
+        "pg": " (PostgreSQL only)",
+        "duckdb": " (DuckDB only)",
+        "pg mysql": " (PostgreSQL and MySQL only)",
+    }
     return {
-        case["id"]: case["title"] + only.get(case.get("only", ""), "")
+        case["id"]: case["title"] + only[" ".join(_list_only(case))]
         for name in ("cases.json", "more.json")
         for case in json.loads((LOADING / name).read_text())
     }

@@ -47,12 +47,12 @@ COUNT_SECONDS_MAX: Final = 0.4
 """How long the other rows are counted."""
 
 LIST_KEYS: Final = """
-SELECT keys.table_schema, keys.table_name, keys.column_name
-FROM information_schema.key_column_usage AS keys
+SELECT parts.table_schema, parts.table_name, parts.column_name
+FROM information_schema.key_column_usage AS parts
 JOIN information_schema.table_constraints AS rules
-  ON rules.constraint_name = keys.constraint_name
-  AND rules.table_schema = keys.table_schema
-  AND rules.table_name = keys.table_name
+  ON rules.constraint_name = parts.constraint_name
+  AND rules.table_schema = parts.table_schema
+  AND rules.table_name = parts.table_name
 WHERE rules.constraint_type = 'PRIMARY KEY'
 """
 """The columns of all keys."""

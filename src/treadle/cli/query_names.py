@@ -13,7 +13,9 @@ LIST_TABLES: Final = """
 SELECT table_schema AS "schema", table_name AS "table",
        CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END AS "type"
 FROM information_schema.tables
-WHERE table_schema NOT IN ('information_schema', 'pg_catalog', '_treadle')
+WHERE table_schema NOT IN (
+  'information_schema', 'pg_catalog', '_treadle', 'mysql', 'performance_schema', 'sys'
+)
 ORDER BY table_schema, table_name
 """
 """All tables of all schemas that a person may ask for."""

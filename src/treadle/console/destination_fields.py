@@ -11,7 +11,7 @@ FieldKind = Literal["text", "digits", "flag", "secret", "lines"]
 
 LABELS: Final = {
     "host": ("Host", "A name or an address."),
-    "port": ("Port", "5432 in most places."),
+    "port": ("Port", "5432 for PostgreSQL and 3306 for MySQL in most places."),
     "username": ("User", "The role that loads. It needs the right to create schemas."),
     "password": ("Password", ""),
     "database": ("Database", ""),
@@ -202,6 +202,17 @@ ADVICE: Final[Mapping[tuple[str, str], str]] = {
     "has to let this user in from here.",
     ("postgres", "rights"): "Let the role create schemas: GRANT CREATE ON DATABASE ... TO ...; and "
     "where a schema is there already, it has to belong to that role.",
+    ("mysql_destination", "name"): "Look at the host: is it typed right, and does the server of "
+    "treadle know this name?",
+    ("mysql_destination", "connect"): "Is the database running at this host and port, and does a "
+    "firewall let the server of treadle through? MySQL listens on a network only with "
+    "bind_address.",
+    ("mysql_destination", "TLS"): "Does the database speak TLS, and is its certificate of the "
+    "authority that is given here?",
+    ("mysql_destination", "log in"): "Look at user and password; and the user has to be one who "
+    "may log in from here, such as 'loader'@'%'.",
+    ("mysql_destination", "rights"): "Let the user make databases: GRANT ALL ON *.* TO ...; or "
+    "GRANT ALL on the database _treadle and on the one of each source.",
     ("duckdb", "connect"): "Is the folder there and writable, and has another program the file "
     "open? Only one can.",
 }

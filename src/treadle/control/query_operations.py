@@ -11,6 +11,7 @@ from typing import Final
 from treadle.control import errors
 from treadle.control.lookups import find_source
 from treadle.control.query_requests import StatementRequest, mint_question_id
+from treadle.destinations.mysql_form import MysqlUrl
 from treadle.destinations.postgres_form import PostgresUrl
 from treadle.http.address_policy import AddressPolicy
 from treadle.questions import refusals
@@ -26,6 +27,9 @@ from treadle.questions.orders import (
 from treadle.store.model import Account, ConfiguredDestination
 from treadle.store.store import Store
 from treadle.tables.schema_owner import SchemaOwner
+
+SERVER_TYPES: Final = ("mysql_destination", "postgres")
+"""Types of destinations whose roles see each other's sessions."""
 
 PLACES_MAX: Final = 2
 """Questions of the only account that are answered at once. One of several has one place less."""
@@ -177,7 +181,7 @@ class QueryOperations:
 
     def _shares_login(self, account: Account, row: ConfiguredDestination) -> bool:
         """Return whether another account's sessions have the same role on the same server."""
-        if row.type != "postgres":
+        if row.type not in SERVER_TYPES:
             return False
         login = name_login(row.url)
         return any(
@@ -185,12 +189,15 @@ class QueryOperations:
             for other in self.store.destinations.list_destinations()
             if other.account_id != account.id
             and other.deleted_at is None
-            and other.type == "postgres"
+            and other.type == row.type
         )
 
 
 def name_login(url: str) -> tuple[str, str, str]:
-    """Return user, host and port of a URL of PostgreSQL."""
+    """Return user, host and port of a URL of PostgreSQL or MySQL."""
+    if url.startswith(("mysql://", "mariadb://")):
+        server = MysqlUrl.parse(url)
+        return server.user or "", server.host.lower(), server.port or "3306"
     parts = PostgresUrl.parse(url)
     host = parts.parameters.get("hostaddr") or parts.host
     return parts.user or "", host.lower(), parts.port or "5432"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.form import DestinationForm, UrlForm
+from treadle.destinations.mysql_form import MysqlForm
 from treadle.destinations.postgres_form import PostgresForm
 from treadle.destinations.registry import list_types
 
@@ -25,4 +26,6 @@ def find_form(type_: str, folder: Path) -> DestinationForm:
 def _make_form(type_: str, folder: Path) -> DestinationForm:
     if type_ == "postgres":
         return PostgresForm()
+    if type_ == "mysql_destination":
+        return MysqlForm()
     return DuckDBForm(folder) if type_ == "duckdb" else UrlForm(type_)

@@ -1,6 +1,6 @@
 """Counts the rows that a load has written, for its result. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from treadle.destinations.layout import find_empty_relations, map_report_names
 from treadle.destinations.protocol import LoadResult
@@ -8,11 +8,16 @@ from treadle.tables.model import LoadPlan, Relation, TableWrite
 
 
 class LoadCounter:
-    """Counts rows while the writes of a plan are carried out one after the other."""
+    """Counts rows while the writes of a plan are carried out one after the other.
 
-    def __init__(self, plan: LoadPlan) -> None:
+    Args:
+        plan: that is carried out.
+        empty: (private, name) of further relations that have no rows after its changes.
+    """
+
+    def __init__(self, plan: LoadPlan, empty: Collection[tuple[bool, str]] = ()) -> None:
         self._plan = plan
-        self._empty = find_empty_relations(plan)
+        self._empty = find_empty_relations(plan).union(empty)
         self._rows: dict[str, int] = {}
         self._superseded: dict[int, int] = {}
         self._names: Mapping[str, str] = {}

@@ -18,13 +18,15 @@ from treadle.errors import OperatorError
 
 ENTRY_POINT_GROUP: Final = "treadle.destinations"
 POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
+MYSQL_SCHEMES: Final = ("mysql", "mariadb")
 
 
 def list_types() -> list[str]:
     """Return the types of destinations whose driver is installed, in order."""
-    missing = set() if find_spec("psycopg") is not None else {"postgres"}
+    drivers = {"mysql_destination": "pymysql", "postgres": "psycopg"}
+    missing = {type_ for type_, driver in drivers.items() if find_spec(driver) is None}
     named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return sorted(({"duckdb", "postgres"} | named) - missing - {"postgresql"})
+    return sorted(({"duckdb", *drivers} | named) - missing - {"postgresql"})
 
 
 def make_destination(url: str, check_address: Callable[[str], None] | None = None) -> Destination:
@@ -32,7 +34,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
 
     Args:
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
-            `postgresql://user:password@host:5432/database`, or the scheme of an installed back-end.
+            `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`, or
+            the scheme of an installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
             distribution is not told of it.
@@ -46,18 +49,21 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
     if not separator:
         # Nothing of the text is repeated: it may hold a password.
         raise OperatorError(
-            "a destination is named by a URL such as duckdb:///var/lib/treadle/data.duckdb or "
-            "postgresql://user:password@host:5432/database; the text given has no ://"
+            "a destination is named by a URL such as duckdb:///var/lib/treadle/data.duckdb, "
+            "postgresql://user:password@host:5432/database or mysql://user:password@host:3306/; "
+            "the text given has no ://"
         )
     if scheme == "duckdb":
         return _duckdb(url)
     if scheme in POSTGRES_SCHEMES:
         return _postgres(url, check_address)
+    if scheme in MYSQL_SCHEMES:
+        return _mysql(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         make: Callable[[str], Destination] = installed[scheme].load()
         return make(url)
-    known = sorted({"duckdb", *POSTGRES_SCHEMES, *installed})
+    known = sorted({"duckdb", *POSTGRES_SCHEMES, *MYSQL_SCHEMES, *installed})
     near = get_close_matches(scheme, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(known)}"
     raise OperatorError(f"no destination is called {scheme!r}; {hint}")
@@ -69,7 +75,7 @@ def is_exclusive(url: str) -> bool:
     Their drivers are not imported for those that treadle has itself.
     """
     scheme = url.partition("://")[0].lower()
-    if scheme == "duckdb" or scheme in POSTGRES_SCHEMES:
+    if scheme == "duckdb" or scheme in (*POSTGRES_SCHEMES, *MYSQL_SCHEMES):
         return scheme == "duckdb"
     try:
         return make_destination(url).capabilities.exclusive
@@ -106,4 +112,18 @@ def _postgres(url: str, check_address: Callable[[str], None] | None) -> Destinat
             'pip install "treadle[postgres]"'
         ) from error
     destination: Destination = module.PostgresDestination(url, check_address)
+    return destination
+
+
+def _mysql(url: str, check_address: Callable[[str], None] | None) -> Destination:
+    try:
+        module = importlib.import_module("treadle.destinations.mysql")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("pymysql"):
+            raise
+        raise OperatorError(
+            "MySQL destinations need the driver PyMySQL, which is not installed; run "
+            'pip install "treadle[mysql]"'
+        ) from error
+    destination: Destination = module.MysqlDestination(url, check_address)
     return destination

@@ -15,9 +15,9 @@ from typing import Final
 
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import DUCKDB, POSTGRES
+from treadle.tables.profiles import DUCKDB, MYSQL, POSTGRES
 
-KNOWN_PROFILES: Final = (POSTGRES, DUCKDB)
+KNOWN_PROFILES: Final = (POSTGRES, DUCKDB, MYSQL)
 """The profiles of the destinations that treadle brings."""
 
 DUCKDB_IDENTITY: Final = "duckdb://"

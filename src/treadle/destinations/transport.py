@@ -1,5 +1,6 @@
 """Risks of the network between treadle and a destination."""
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -30,3 +31,14 @@ class RemoteDestination(Protocol):
 def find_transport_risk(destination: object) -> TransportRisk | None:
     """Return what is wrong with how a destination is connected to; None for nothing."""
     return destination.find_risk() if isinstance(destination, RemoteDestination) else None
+
+
+def is_local_host(host: str) -> bool:
+    """Return whether a host is this machine, by its socket or by a loopback address."""
+    host = host.strip()
+    if not host or host[0] in "/@" or host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

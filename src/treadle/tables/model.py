@@ -16,17 +16,6 @@ from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 if TYPE_CHECKING:  # it takes pyarrow, which a process that only accepts records does without
     from treadle.tables.arrow_column import TypedColumn
 
-SPLIT_SUFFIXES: Mapping[ColumnType, str] = {
-    ColumnType.BIGINT: "bi",
-    ColumnType.BOOLEAN: "bo",
-    ColumnType.DECIMAL: "de",
-    ColumnType.DOUBLE: "do",
-    ColumnType.JSON: "js",
-    ColumnType.TEXT: "st",
-    ColumnType.TIMESTAMP: "ti",
-}
-"""Endings of split columns in the two profiles specified so far (loading.md 3.2)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

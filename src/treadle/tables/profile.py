@@ -4,10 +4,23 @@ A `DestinationProfile` is a value that each destination declares; the rules in t
 and never ask which destination it is.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
+
+from treadle.tables.column_type import ColumnType
+
+SPLIT_SUFFIXES: Final[Mapping[ColumnType, str]] = {
+    ColumnType.BIGINT: "bi",
+    ColumnType.BOOLEAN: "bo",
+    ColumnType.DECIMAL: "de",
+    ColumnType.DOUBLE: "do",
+    ColumnType.JSON: "js",
+    ColumnType.TEXT: "st",
+    ColumnType.TIMESTAMP: "ti",
+}
+"""Endings of split columns in PostgreSQL and DuckDB (loading.md 3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,9 @@ class DestinationProfile:
             for all that begin so. No source is loaded into one.
         schemas_reserved: schemas that the database makes for its users, or that it would mistake
             for something else, lower case. No new source gets such a name.
+        split_suffixes: logical type -> ending of a split column of it, behind two underscores.
+        nonfinite_doubles: whether a double column takes infinity and "not a number"; a record with
+            one is rejected otherwise.
         dropped_key: what a load does when the user dropped or changed the key constraint:
             "append" from then on, or "stop" the table (loading.md 5.2).
     """
@@ -55,6 +71,10 @@ class DestinationProfile:
     columns_reserved: frozenset[str] = frozenset()
     schemas_system: tuple[str, ...] = ()
     schemas_reserved: tuple[str, ...] = ()
+    split_suffixes: Mapping[ColumnType, str] = field(
+        default_factory=lambda: SPLIT_SUFFIXES, hash=False
+    )
+    nonfinite_doubles: bool = True
 
     def decimal_fits(self, value: Decimal) -> bool:
         """Return whether a column holds the digits that a finite decimal has before the point."""

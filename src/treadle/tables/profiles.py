@@ -1,9 +1,11 @@
-"""The profiles of PostgreSQL and DuckDB (loading.md 3.3, 4, 6, 10.1)."""
+"""The profiles of PostgreSQL, DuckDB and MySQL (loading.md 3.3, 4, 6, 10.1)."""
 
+import re
 import unicodedata
 from functools import cache
 
-from treadle.tables.profile import DestinationProfile
+from treadle.tables.column_type import ColumnType
+from treadle.tables.profile import SPLIT_SUFFIXES, DestinationProfile
 from treadle.timestamps import FIRST_INSTANT, LAST_INSTANT
 
 _RESERVED_SUFFIXES = ("__bi", "__bo", "__de", "__do", "__it", "__st", "__ti")
@@ -72,4 +74,36 @@ DUCKDB = DestinationProfile(
     dropped_key="stop",
     schemas_system=("information_schema", "pg_catalog"),
     schemas_reserved=("main", "system", "temp"),
+)
+
+_MYSQL_REPLACED = re.compile(r"[^a-z0-9_$]")
+
+
+def make_mysql_name(name: str) -> str:
+    """Write part of a name in lower case, with `_` for all but a-z, 0-9, `_` and `$`."""
+    return _MYSQL_REPLACED.sub("_", name.strip().lower())
+
+
+MYSQL = DestinationProfile(
+    display_name="MySQL",
+    canonical=make_mysql_name,
+    fold=str.lower,
+    column_bytes_max=60,  # 64 less the room for a split suffix
+    table_bytes_max=60,
+    columns_max=1017,
+    split="rename",
+    reserved_suffixes=("__bi", "__bo", "__de", "__dt", "__fl", "__it", "__js", "__st"),
+    decimal_integer_digits_max=32,
+    decimal_scale_max=6,
+    # The manual promises the years from 1000 on; those before are kept exactly as well.
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
+    dropped_key="append",
+    schemas_system=("information_schema", "mysql", "performance_schema", "sys"),
+    split_suffixes={
+        **SPLIT_SUFFIXES,
+        ColumnType.DOUBLE: "fl",
+        ColumnType.TIMESTAMP: "dt",
+    },
+    nonfinite_doubles=False,
 )

@@ -109,6 +109,27 @@ def postgres_card(*, configured: bool, **provided: bool) -> dict[str, Any]:
     }
 
 
+MYSQL_CARD = {
+    "type": "mysql_destination",
+    "current_step": 1,
+    "current_step_type": "form",
+    "steps": [
+        {
+            "type": "form",
+            "properties": [
+                descriptor("host", HOST, False),
+                descriptor("port", DIGITS, False),
+                descriptor("username", STRING, False),
+                descriptor("password", STRING, False, is_credential=True),
+                descriptor("ssl", SSL, False, is_required=False),
+                descriptor("sslrootcert", CERTIFICATE, False, is_required=False),
+            ],
+        },
+        {"type": "fully_configured", "properties": []},
+    ],
+}
+
+
 def details(type_: str) -> dict[str, Any]:
     return {
         "pricing_tier": "standard",
@@ -130,7 +151,10 @@ DUCKDB_CARD = (
 
 def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     expected = postgres_card(configured=False) | {"details": details("postgres")}
-    assert api.get("/v4/destination-types").text == f"[{DUCKDB_CARD},{text(expected)}]"
+    mysql = MYSQL_CARD | {"details": details("mysql_destination")}
+    cards = ",".join([DUCKDB_CARD, text(mysql), text(expected)])
+    assert api.get("/v4/destination-types").text == f"[{cards}]"
+    assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)
     assert api.get("/v4/destination-types/duckdb").text == DUCKDB_CARD
     assert api.get("/v4/destination-types/postgres").text == text(expected)
 

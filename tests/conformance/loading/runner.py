@@ -106,6 +106,10 @@ class Rig:
             return DuckDB(str(self.config.warehouse_path), schema)
         if self.config.destination.startswith("duckdb:///"):
             return DuckDB(self.config.destination.removeprefix("duckdb:///"), schema)
+        if self.config.destination.startswith(("mysql://", "mariadb://")):
+            from tests.conformance.loading.mysql_warehouse import Mysql
+
+            return Mysql(self.config.destination, schema)
         return Postgres(self.config.destination, schema)
 
     def source(self, name: str) -> tuple[int, str, str]:

@@ -13,6 +13,7 @@ from tests.faults.damage import append
 from tests.integration.cli.conftest import Treadle
 
 from treadle.config import Config
+from treadle.destinations.registry import make_destination
 from treadle.log.protocol import NewEntry
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.server.factories import open_store
@@ -28,7 +29,7 @@ class Shop:
         self._treadle = treadle
         assert treadle("account create").code == 0
         self.source_id: int = treadle("source create Web --json").json["source_id"]
-        kind = "duckdb" if url is None else "postgres"
+        kind = "duckdb" if url is None else make_destination(url).kind
         self.store = open_store(self.config)
         [account] = self.store.accounts.list_accounts()
         self.store.destinations.set_default_destination(
@@ -90,6 +91,10 @@ class Shop:
         if self.config.destination is None:
             with closing(duckdb.connect(str(self.config.warehouse_path))) as connection:
                 connection.execute(statement)
+            return
+        if self.config.destination.startswith("mysql:"):
+            with make_destination(self.config.destination).open() as session:
+                session.query(statement)
             return
         with psycopg.connect(self.config.destination, autocommit=True) as database:
             database.execute(statement.encode())

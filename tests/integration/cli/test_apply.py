@@ -163,7 +163,11 @@ def test_a_change_of_the_file_changes_that_alone(
     ("old", "new", "said"),
     [
         ('split_mode = "widen"', 'split_mode = "wider"', "Source web of Shop: The option"),
-        ('type = "postgres"', 'type = "oracle"', "its type is to be one of duckdb, postgres"),
+        (
+            'type = "postgres"',
+            'type = "oracle"',
+            "its type is to be one of duckdb, mysql_destination, postgres",
+        ),
         ('database = "lake"\n', "", "missing, unknown or not valid: database"),
         ("tables = 500", 'tables = "many"', "the quota tables is to be a whole number"),
         ('name = "old"', 'name = "pg_catalog"', "its name cannot be a schema"),

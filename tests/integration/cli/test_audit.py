@@ -12,9 +12,11 @@ from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=["duckdb", "postgres", "mariadb"])
 def shop(request: pytest.FixtureRequest, data: Path, treadle: Treadle) -> Iterator[Shop]:
-    url = request.getfixturevalue("postgres_database") if request.param == "postgres" else None
+    fixtures = {"postgres": "postgres_database", "mariadb": "mariadb_url"}
+    name = fixtures.get(request.param)
+    url = None if name is None else request.getfixturevalue(name)
     made = Shop(data, treadle, url)
     made.push("orders", [{"id": 1, "a": "x"}, {"id": 2}, {"id": 3}], first=1, keys=("id",))
     made.push("orders", [{"id": 2, "a": "y"}, {"id": 4}], first=10, keys=("id",))

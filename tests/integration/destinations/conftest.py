@@ -18,14 +18,30 @@ POSTGRES = DestinationTraits(
         " + 946684800000000::numeric"
     ),
     row_too_big="row is too big for PostgreSQL",
+    key_too_big="row is too big for PostgreSQL",
 )
+MYSQL = DestinationTraits(
+    timestamp_microseconds="TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column})",
+    duplicate_text="Duplicate entry",
+    row_too_big="ERROR: too many columns",
+    key_too_big="ERROR 1265: Data truncated for column 'k' at row 1",
+    nonfinite_doubles=False,
+    timestamps_beyond=False,
+    timestamp_type="DATETIME(6)",
+    text_type="VARCHAR(20)",
+    index_text="{column}(20)",
+    names_refused=frozenset({"emoji 🧵"}),
+)
+TRAITS = {"duckdb": DUCKDB, "postgres": POSTGRES, "mysql_destination": MYSQL}
 
 
-@pytest.fixture(params=["duckdb", "postgres", "system_postgres"])
+@pytest.fixture(params=["duckdb", "postgres", "system_postgres", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""
     if request.param == "duckdb":
         return f"duckdb://{tmp_path / 'data.duckdb'}"
+    if request.param == "mariadb":
+        return str(request.getfixturevalue("mariadb_url"))
     return str(request.getfixturevalue(f"{request.param}_database"))
 
 
@@ -41,4 +57,4 @@ def same_destination(url: str) -> Destination:
 
 @pytest.fixture
 def traits(destination: Destination) -> DestinationTraits:
-    return DUCKDB if destination.kind == "duckdb" else POSTGRES
+    return TRAITS[destination.kind]

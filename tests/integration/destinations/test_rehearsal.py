@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -12,6 +13,9 @@ from treadle.destinations.registry import make_destination
 from treadle.destinations.rehearsal import LoadRehearsal
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.tables.schema_owner import SchemaOwner
+
+if TYPE_CHECKING:
+    from tests.servers.mariadb import MariaServer
 
 OWNER = SchemaOwner("installation", 1, 2)
 
@@ -94,6 +98,33 @@ def test_a_missing_right_is_named(postgres_server: PostgresServer, postgres_data
             connection.execute(sql.SQL("DROP ROLE {}").format(role))
     assert phases(found)[-1] == ("rights", True)
     assert "permission denied for database" in (found.fault or "")
+
+
+def test_mysql_is_connected_to_phase_by_phase(
+    mariadb_server: "MariaServer", mariadb_url: str
+) -> None:
+    found = rehearse(mariadb_url, "web", "app")
+    assert (found.fault, found.schemas) == (None, ("web", "app"))
+    good = [("connect", False), ("log in", False), ("rights", False), ("load", False)]
+    assert phases(found) == good
+    assert phases(rehearse(mariadb_url.replace("127.0.0.1", "localhost"))) == [
+        ("name", False),
+        *good,
+    ]
+    left = mariadb_server.execute("SHOW DATABASES")
+    assert {"web", "app", "treadle_doctor"}.isdisjoint(name for (name,) in left)
+    refused = rehearse(mariadb_server.url(password="wrong-pa55word"))
+    assert phases(refused) == [("connect", False), ("log in", True)]
+    assert not refused.may_pass
+    assert "wrong-pa55word" not in describe_rehearsal(refused)
+    away = rehearse(f"mysql://u:p@127.0.0.1:{free_port()}/")
+    assert (phases(away), away.may_pass) == ([("connect", True)], True)
+    clear = rehearse(f"{mariadb_url}?ssl-mode=REQUIRED")
+    assert phases(clear) == [("connect", False), ("TLS", True)]
+    with mariadb_server.lend_user("ALL ON `_treadle`.*") as weak:
+        found = rehearse(weak, "web")
+    assert phases(found)[-1] == ("rights", True)
+    assert "Access denied" in (found.fault or "")
 
 
 def test_a_file_is_opened_and_nothing_else_is_connected_to(tmp_path: Path) -> None:

@@ -95,14 +95,16 @@ class Stage:
     def entries(self) -> list[int]:
         """The entry of each row there is."""
         with make_destination(self.url).open(read_only=True) as session:
-            return [row[0] for row in session.query('select entry from "web"."events"').rows]
+            return [row[0] for row in session.query("select entry from web.events").rows]
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=["duckdb", "postgres", "mariadb"])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_database")
+    elif request.param == "mariadb":
+        url = request.getfixturevalue("mariadb_url")
     made_stage = Stage(tmp_path, url)
     yield made_stage
     made_stage.store.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SUFFIX = {"bigint": "bi", "boolean": "bo", "double": "do", "text": "st", "timestamp": "ti"}
-RESERVED = re.compile(r".*__(bi|bo|de|do|it|st|ti)", re.IGNORECASE | re.DOTALL)
+MYSQL_SUFFIX = {**SUFFIX, "double": "fl", "timestamp": "dt"}
 SYSTEM = re.compile(
     r"_sdc_(batched_at|received_at|sequence|table_version|source_key(_.*)?|level_\d+_id)"
     r"|_?_sdc_primary_key",
@@ -19,7 +19,6 @@ SYSTEM = re.compile(
 """Columns that are not a client's."""
 
 BIGINT_MAX = 2**63 - 1
-NAME_BYTES_MAX = 59
 
 Path = tuple[str, ...]
 Levels = tuple[int, ...]
@@ -35,14 +34,28 @@ class Dialect:
     display_name: str
     renames: bool
     folds: bool
-    limits: bool
+    name_bytes_max: int | None
+    suffix: Mapping[str, str] = field(default_factory=lambda: SUFFIX)
+    reserved: str = "bi|bo|de|do|it|st|ti"
+
+    def is_reserved(self, text: str) -> bool:
+        return re.search(f"__({self.reserved})\\Z", text, re.IGNORECASE) is not None
 
     def fold(self, text: str) -> str:
         return text.lower() if self.folds else text
 
 
-PG = Dialect("pg", "PostgreSQL", renames=True, folds=False, limits=True)
-DUCKDB = Dialect("duckdb", "DuckDB", renames=False, folds=True, limits=False)
+PG = Dialect("pg", "PostgreSQL", renames=True, folds=False, name_bytes_max=59)
+DUCKDB = Dialect("duckdb", "DuckDB", renames=False, folds=True, name_bytes_max=None)
+MYSQL = Dialect(
+    "mysql",
+    "MySQL",
+    renames=True,
+    folds=True,
+    name_bytes_max=60,
+    suffix=MYSQL_SUFFIX,
+    reserved="bi|bo|de|dt|fl|it|js|st",
+)
 
 
 @dataclass(frozen=True)
@@ -223,7 +236,9 @@ class Table:
                 by_field.setdefault(folded, []).append(kind)
             for folded, kinds in by_field.items():
                 there = [kind for _, f, kind in relation.columns if f == folded]
-                fresh = sorted((k for k in kinds if k not in there), key=lambda k: SUFFIX[k])
+                fresh = sorted(
+                    (k for k in kinds if k not in there), key=lambda k: self.dialect.suffix[k]
+                )
                 if not fresh:
                     continue
                 if self.dialect.renames:
@@ -231,21 +246,25 @@ class Table:
                     if splits:
                         self._rename(relation, folded)
                     added += [
-                        (f"{folded}__{SUFFIX[k]}" if splits else folded, folded, k) for k in fresh
+                        (f"{folded}__{self.dialect.suffix[k]}" if splits else folded, folded, k)
+                        for k in fresh
                     ]
                 else:
                     for index, kind in enumerate(fresh):
                         bare = not there and index == 0
                         added.append(
-                            (folded if bare else f"{folded}__{SUFFIX[kind]}", folded, kind)
+                            (
+                                folded if bare else f"{folded}__{self.dialect.suffix[kind]}",
+                                folded,
+                                kind,
+                            )
                         )
             relation.columns += sorted(added)
 
-    @staticmethod
-    def _rename(relation: Relation, folded: str) -> None:
+    def _rename(self, relation: Relation, folded: str) -> None:
         for index, (name, f, kind) in enumerate(relation.columns):
             if f == folded and name == folded:
-                new = f"{name}__{SUFFIX[kind]}"
+                new = f"{name}__{self.dialect.suffix[kind]}"
                 relation.columns[index] = (new, f, kind)
                 for row in relation.rows.values():
                     if name in row:
@@ -279,7 +298,7 @@ class Table:
         for name, value in data.items():
             if value is None:
                 continue
-            if RESERVED.fullmatch(name):
+            if self.dialect.is_reserved(name):
                 raise Rejected(
                     "column names from client should not include reserved datatype suffix on "
                     + name
@@ -325,7 +344,8 @@ class Table:
         if SYSTEM.fullmatch(name) or name.lower().startswith("_rjm"):
             raise Rejected(f"Column {name} is reserved")
         typed = typed_value(value, kind, self.dialect)
-        if self.dialect.limits and len(name.encode()) > NAME_BYTES_MAX:
+        longest = self.dialect.name_bytes_max
+        if longest is not None and len(name.encode()) > longest:
             left_out.append(("__".join((self.name, *path)), name))
             return
         folded = self.dialect.fold(name)

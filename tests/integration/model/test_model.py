@@ -19,11 +19,13 @@ BOUNDED = settings(
 )
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=["duckdb", "postgres", "mariadb"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = None
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres_database"))
+    elif request.param == "mariadb":
+        url = str(request.getfixturevalue("mariadb_url"))
     made = World(tmp_path, url)
     yield made
     made.close()

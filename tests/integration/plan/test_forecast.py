@@ -133,13 +133,17 @@ SAME = (
 """What a forecast and the report of the load both tell."""
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=["duckdb", "postgres", "mariadb"])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     url = None
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres_user_database"))
+    elif request.param == "mariadb":
+        url = request.getfixturevalue("mariadb_server").url()
     with Rig(tmp_path_factory.mktemp("plan") / "data", url).running() as running:
         yield running
+    if request.param == "mariadb":
+        request.getfixturevalue("mariadb_server").empty()
 
 
 def send(rig: Rig, token: str, request: tuple[str, Any], query: str = "") -> Any:

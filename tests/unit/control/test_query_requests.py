@@ -88,3 +88,4 @@ def test_the_login_of_a_url() -> None:
     assert name_login("postgresql://a:s@DB/x") == ("a", "db", "5432")
     assert name_login("postgresql://db:5433/x?user=a") == ("a", "db", "5433")
     assert name_login("postgresql://a@/x?host=/run") == ("a", "/run", "5432")
+    assert name_login("mysql://a:s@DB/") == name_login("mariadb://a@db:3306") == ("a", "db", "3306")

@@ -3,16 +3,20 @@
 import pytest
 
 from treadle.destinations.conformance.builders import ORDERS, TableLoads, table, upsert
+from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.protocol import Destination, DestinationUnavailableError, Session
 from treadle.errors import OperatorError, TableStoppedError
 
 
-def test_a_required_column_of_the_user_stops_the_table(loads: TableLoads) -> None:
+def test_a_required_column_of_the_user_stops_the_table(
+    loads: TableLoads, traits: DestinationTraits
+) -> None:
     loads.create(ORDERS)
     loads.read("DROP TABLE web.orders")
     loads.read(
         "CREATE TABLE web.orders (id BIGINT PRIMARY KEY, a TEXT, mine BIGINT NOT NULL,"
-        " _sdc_batched_at TIMESTAMPTZ, _sdc_received_at TIMESTAMPTZ, _sdc_sequence BIGINT,"
+        f" _sdc_batched_at {traits.timestamp_type}, _sdc_received_at {traits.timestamp_type},"
+        " _sdc_sequence BIGINT,"
         " _sdc_table_version BIGINT)"
     )
     with pytest.raises(TableStoppedError, match="mine"):

@@ -36,9 +36,13 @@ class DestinationTraits:
     Attributes:
         timestamp_microseconds: SQL for the exact microseconds since 1970 of `{column}`.
         duplicate_text: pattern for the database's words about a second row of a unique key.
-        row_too_big: the reason why a row of 1,500 numbers, or a key of 3,000 characters, is
-            refused; None where both are taken.
+        row_too_big: the reason why a row of 1,500 numbers is refused; None where it is taken.
+        key_too_big: the reason why a key of 3,000 characters is refused; None where it is taken.
         nonfinite_doubles: whether a double column takes infinity and "not a number".
+        timestamps_beyond: whether a timestamp column holds years before 1 and beyond 9999.
+        timestamp_type: the type of a timestamp column, of a table that a test makes.
+        text_type: the type of a column of short texts, of a table that a test makes.
+        index_text: how an index names the text column `{column}`.
         names_refused: those of `ODD_NAMES` that the profile replaces, because the database
             refuses them.
     """
@@ -46,5 +50,10 @@ class DestinationTraits:
     timestamp_microseconds: str
     duplicate_text: str = r"(?i)duplicate key"
     row_too_big: str | None = None
+    key_too_big: str | None = None
     nonfinite_doubles: bool = True
+    timestamps_beyond: bool = True
+    timestamp_type: str = "TIMESTAMPTZ"
+    text_type: str = "VARCHAR"
+    index_text: str = "{column}"
     names_refused: frozenset[str] = frozenset()

@@ -1,10 +1,9 @@
 """Check of a URL of PostgreSQL: is the connection encrypted, and is the server verified (libpq)."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Final
 
-from treadle.destinations.transport import TransportRisk
+from treadle.destinations.transport import TransportRisk, is_local_host
 
 VERIFYING: Final = ("verify-ca", "verify-full")
 CLEAR_TEXT: Final = ("disable", "allow", "prefer")
@@ -52,14 +51,3 @@ def _list_hosts(parameters: Mapping[str, str]) -> list[str]:
     """Return the hosts that libpq may connect to; an empty one is the socket of this machine."""
     addresses = parameters.get("hostaddr") or parameters.get("host") or ""
     return addresses.split(",")
-
-
-def is_local_host(host: str) -> bool:
-    """Return whether a host is this machine, by its socket or by a loopback address."""
-    host = host.strip()
-    if not host or host[0] in "/@" or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -22,6 +22,12 @@ from treadle.destinations.protocol import CommittedOffset, PlanOutdatedError, Sc
 from treadle.destinations.schema_claim import SchemaClaim, claim_schema
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
+from treadle.destinations.sql.load_intent import (
+    LoadIntent,
+    decode_intent,
+    encode_intent,
+    resolve_entry,
+)
 from treadle.destinations.sql.relation_definition import create_relation
 from treadle.destinations.sql.text import Quoted, compose
 from treadle.tables import table_codec
@@ -62,36 +68,51 @@ ENTRIES: Final = _own("catalogue", 2, "schema_name table_key table_name revision
 OWNERS: Final = _own("schemas", 1, "schema_name installation_id account_id source_id")
 """The sources that schemas were made for."""
 
+INTENTS: Final = _own("intents", 2, "schema_name table_key document")
+"""What loads are going to do that no rollback undoes (`LoadIntent`), by table."""
+
 REJECTIONS: Final = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
 """Rejected records, in the schema of each source."""
 
 
 def prepare_schema(
-    connection: SqlConnection,
-    schema: str,
-    own: Sequence[Relation] = (OFFSETS, ENTRIES, OWNERS),
+    connection: SqlConnection, schema: str, *, knows_owners: bool = False
 ) -> Iterator[Quoted]:
     """Give the statements that make what is missing of a source's schema and of treadle's own.
 
     Args:
         connection: to the database.
         schema: of the source.
-        own: the tables of treadle to look for.
+        knows_owners: the table of owners is there, and need not be looked for.
     """
-    for place, relations in ((PRIVATE_SCHEMA, own), (schema, (REJECTIONS,))):
-        missing = [each for each in relations if not connection.holds_table(place, each.name)]
-        if not missing:
-            continue
-        if not holds_schema(connection, place):
-            # A schema of that name that somebody else makes meanwhile is not taken for the source.
-            absent = Quoted("IF NOT EXISTS " if place == PRIVATE_SCHEMA else "")
-            yield compose(
-                "CREATE SCHEMA {absent}{schema}",
-                absent=absent,
-                schema=connection.dialect.schema(place),
-            )
-        for relation in missing:
-            yield create_relation(connection.dialect, place, relation, if_missing=True)
+    yield from prepare_own(connection, knows_owners=knows_owners)
+    yield from _make_missing(connection, schema, (REJECTIONS,))
+
+
+def prepare_own(connection: SqlConnection, *, knows_owners: bool = False) -> Iterator[Quoted]:
+    """Give the statements that make what is missing of treadle's own schema."""
+    own = (OFFSETS, ENTRIES) if knows_owners else (OFFSETS, ENTRIES, OWNERS)
+    if not connection.dialect.transactional_ddl:
+        own = (*own, INTENTS)
+    yield from _make_missing(connection, PRIVATE_SCHEMA, own)
+
+
+def _make_missing(
+    connection: SqlConnection, place: str, relations: Sequence[Relation]
+) -> Iterator[Quoted]:
+    missing = [each for each in relations if not connection.holds_table(place, each.name)]
+    if not missing:
+        return
+    if not holds_schema(connection, place):
+        # A schema of that name that somebody else makes meanwhile is not taken for the source.
+        absent = Quoted("IF NOT EXISTS " if place == PRIVATE_SCHEMA else "")
+        yield compose(
+            "CREATE SCHEMA {absent}{schema}",
+            absent=absent,
+            schema=connection.dialect.schema(place),
+        )
+    for relation in missing:
+        yield create_relation(connection.dialect, place, relation, if_missing=True)
 
 
 def make_schema(connection: SqlConnection, schema: str, owner: SchemaOwner) -> None:
@@ -108,6 +129,39 @@ def make_schema(connection: SqlConnection, schema: str, owner: SchemaOwner) -> N
         record_owner(connection, schema, owner, known=status.owner is not None)
 
 
+def make_schema_in_steps(
+    connection: SqlConnection, schema: str, owner: SchemaOwner, *, rejections: bool = True
+) -> None:
+    """Do what `make_schema` does, where each statement is committed for itself.
+
+    The owner comes first: a schema that is recorded and missing is made for its owner, and one that
+    is there and not recorded is nobody's.
+
+    Args:
+        connection: to the database.
+        schema: of the source.
+        owner: of it.
+        rejections: make the table of rejected records, too.
+
+    Raises:
+        TableStoppedError: the schema is there and not the owner's.
+    """
+    status = read_status(connection, schema)
+    claim_schema(schema, status, owner, connection.dialect.profile)
+    for statement in list(prepare_own(connection)):
+        connection.run(statement)
+    if status.owner is None or owner.succeeds(status.owner):
+        record_owner(connection, schema, owner, known=status.owner is not None)
+    try:
+        missing = list(_make_missing(connection, schema, (REJECTIONS,)))
+        for statement in missing if rejections else missing[:-1]:  # the last one makes the table
+            connection.run(statement)
+    except connection.errors:
+        if status.owner is None and not status.exists:  # somebody else may have made one meanwhile
+            forget_owner(connection, schema)
+        raise
+
+
 def is_ready(connection: SqlConnection, schema: str, owner: SchemaOwner) -> bool:
     """Return whether an owner can load into a schema as it is; outside of a transaction.
 
@@ -122,8 +176,8 @@ def is_ready(connection: SqlConnection, schema: str, owner: SchemaOwner) -> bool
     else:
         status = read_status(connection, schema)
     claim = claim_schema(schema, status, owner, connection.dialect.profile)
-    others = (OFFSETS, ENTRIES) if rows else (OFFSETS, ENTRIES, OWNERS)
-    return claim is SchemaClaim.KEEP and not any(prepare_schema(connection, schema, others))
+    missing = prepare_schema(connection, schema, knows_owners=bool(rows))
+    return claim is SchemaClaim.KEEP and not any(missing)
 
 
 def read_status(connection: SqlConnection, schema: str) -> SchemaStatus:
@@ -290,7 +344,56 @@ def read_entry(connection: SqlConnection, schema: str, table: str) -> tuple[int,
         table_key(connection.dialect, table),
     )
     revision, document = rows[0] if rows else (0, None)
-    return revision, table_codec.decode_table(document) if document else None
+    entry = table_codec.decode_table(document) if document else None
+    if not connection.dialect.transactional_ddl:
+        intent = read_intent(connection, schema, table)
+        if intent is not None and intent.table:
+            entry = _resolve(connection, schema, entry, table_codec.decode_table(intent.table))
+    return revision, entry
+
+
+def _resolve(
+    connection: SqlConnection, schema: str, held: Table | None, coming: Table
+) -> Table | None:
+    """Return the entry of what is there, where a load ended amid its schema changes."""
+    entries = [each for each in (held, coming) if each is not None]
+    live = {relation.name for each in entries for relation in each.relations}
+    private = {
+        relation.name for each in entries for stage in each.stages for relation in stage.relations
+    } | {each.tombstones_relation for each in entries if each.tombstones_relation}
+    return resolve_entry(
+        held,
+        coming,
+        connection.describe(schema, sorted(live)) if live else {},
+        connection.describe(PRIVATE_SCHEMA, sorted(private)) if private else {},
+        connection.dialect.profile.fold,
+    )
+
+
+def read_intent(connection: SqlConnection, schema: str, table: str) -> LoadIntent | None:
+    """Return what a load of a table was going to do, and has not said that it is done."""
+    rows = _rows(
+        connection,
+        "SELECT document FROM {intents} WHERE schema_name = $1 AND table_key = $2",
+        schema,
+        table_key(connection.dialect, table),
+    )
+    return decode_intent(rows[0][0]) if rows else None
+
+
+def keep_intent(connection: SqlConnection, schema: str, table: str, intent: LoadIntent) -> None:
+    """Note what a load of a table is going to do; what was noted before is forgotten."""
+    place = (schema, table_key(connection.dialect, table))
+    connection.run(
+        _fill(connection, "DELETE FROM {intents} WHERE schema_name = $1 AND table_key = $2"),
+        *place,
+    )
+    if intent:
+        connection.run(
+            _fill(connection, "INSERT INTO {intents} VALUES ($1, $2, $3)"),
+            *place,
+            encode_intent(intent),
+        )
 
 
 def _rows(
@@ -384,6 +487,8 @@ def forget(connection: SqlConnection, schema: str, table: str, log_id: str) -> N
         schema,
         table_key(connection.dialect, table),
     )
+    if not connection.dialect.transactional_ddl:
+        keep_intent(connection, schema, table, LoadIntent())
     connection.run(_fill(connection, "DELETE FROM {offsets} WHERE log_id = $1"), log_id)
 
 
@@ -397,8 +502,9 @@ def complete_rejections(connection: SqlConnection, schema: str) -> Iterator[Quot
     for column in CAUSE_COLUMNS:
         if column.name not in held:
             yield compose(
-                "ALTER TABLE {place} ADD COLUMN IF NOT EXISTS {column}",
+                "ALTER TABLE {place} ADD COLUMN {absent}{column}",
                 place=connection.dialect.place(schema, REJECTED),
+                absent=connection.dialect.column_absent,
                 column=connection.dialect.define([column]),
             )
 
@@ -416,7 +522,11 @@ def reject(
         "table_name": [make_storable(each.table_name) for each in rejections],
         "_sdc_rejected_at": [rejected_at] * len(rejections),
     }
-    there = connection.describe(schema, [REJECTED])[REJECTED].columns
+    found = connection.describe(schema, [REJECTED]).get(REJECTED)
+    # A temporary one, which a rehearsal makes, is not shown, and has all columns.
+    there: Mapping[str, ColumnType | None] = dict.fromkeys(("code", "field"), ColumnType.TEXT)
+    if found is not None:
+        there = found.columns
     if there.get("code") is ColumnType.TEXT:
         columns["code"] = [each.code.value for each in rejections]
     if there.get("field") is ColumnType.TEXT:

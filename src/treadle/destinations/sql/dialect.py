@@ -4,7 +4,7 @@ Most of a dialect is data: templates that can be read as SQL.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, LiteralString
 
@@ -32,6 +32,13 @@ class SqlDialect(ABC):
         differs: condition that two values differ, NULL being a value.
         empty_relation: removes all rows of `{target}`, inside a transaction.
         adds_several_columns: whether one ALTER TABLE may add several columns.
+        transactional_ddl: whether a schema change is undone with its transaction. Where it is not,
+            a load is made in steps (`SteppedDialect`).
+        column_absent: what stands before a column that is added if it is not there.
+        cast_as_text: a value `{value}` as text, whose type is `{type}`.
+        joins_fully: whether it knows FULL JOIN, FILTER and EXCEPT ALL.
+        update_matching: sets columns of the rows of `{target}`, as `t`, by `{assignments}`, for
+            which a row of `{stage}`, as `s`, meets `{condition}`. For those without ON CONFLICT.
         begin: purpose of a transaction -> the statement that begins it. "lookup" writes temporary
             tables only, also in a session for reading; "snapshot" sees one state throughout.
         before_prepare: a statement that keeps other sessions from making schemas until the
@@ -71,6 +78,13 @@ class SqlDialect(ABC):
     differs: ClassVar[LiteralString] = "{one} IS DISTINCT FROM {two}"
     empty_relation: ClassVar[LiteralString] = "DELETE FROM {target}"
     adds_several_columns: ClassVar[bool] = False
+    transactional_ddl: ClassVar[bool] = True
+    column_absent: ClassVar[Quoted] = Quoted("IF NOT EXISTS ")
+    cast_as_text: ClassVar[LiteralString] = "CAST({value} AS {type})"
+    joins_fully: ClassVar[bool] = True
+    update_matching: ClassVar[LiteralString] = (
+        "UPDATE {target} t, {stage} s SET {assignments} WHERE {condition}"
+    )
     begin: ClassVar[Mapping[str, Quoted]] = dict.fromkeys(
         ("load", "lookup", "snapshot"), Quoted("BEGIN TRANSACTION")
     )
@@ -104,6 +118,11 @@ class SqlDialect(ABC):
     )
     clock: ClassVar[Quoted] = NOTHING
 
+    @property
+    def table_options(self) -> Quoted:
+        """What follows the columns of CREATE TABLE."""
+        return NOTHING
+
     @abstractmethod
     def quote(self, *parts: str) -> Quoted:
         """Return a name, or a name qualified by those before it, as SQL."""
@@ -135,8 +154,13 @@ class SqlDialect(ABC):
             "schemas": self.own("schemas"),
         }
 
-    def define(self, columns: Iterable[Column]) -> Quoted:
-        """Return column definitions for CREATE TABLE."""
+    def define(self, columns: Iterable[Column], key: Collection[str] = ()) -> Quoted:
+        """Return column definitions for CREATE TABLE.
+
+        Args:
+            columns: in order.
+            key: names of those in the primary key, which some databases give another type.
+        """
         return join(
             ", ",
             (

@@ -1,5 +1,7 @@
 """Counts, compares and removes tables (see `Inspection` and `Rebuild`)."""
 
+from typing import LiteralString
+
 from treadle.destinations.layout import (
     BATCHED_AT,
     CAUSE_COLUMNS,
@@ -47,7 +49,7 @@ def count_rows(connection: SqlConnection, schema: str, relation: Relation, since
         [(duplicates,)] = connection.rows(
             compose(
                 "SELECT coalesce(sum(n - 1), 0)"
-                " FROM (SELECT count(*) AS n FROM {table} GROUP BY {key}) AS keys",
+                " FROM (SELECT count(*) AS n FROM {table} GROUP BY {key}) AS k",
                 table=table,
                 key=dialect.quote_all(relation.key),
             )
@@ -82,6 +84,8 @@ def compare_rows(connection: SqlConnection, schema: str, other: str, pair: Relat
         return RowDiff(count[0], count[1], 0)
     left = [_value(dialect, "a", column, pair) for column, _ in pair.columns]
     right = [_value(dialect, "b", column, pair) for _, column in pair.columns]
+    if not dialect.joins_fully:
+        return _compare_simply(connection, ours, theirs, pair)
     if not pair.key:
         # Rows as a whole, as often as they are there.
         a = compose("SELECT {values} FROM {table} a", values=join(", ", left), table=ours)
@@ -114,12 +118,79 @@ def compare_rows(connection: SqlConnection, schema: str, other: str, pair: Relat
     return RowDiff(here, there, different)
 
 
+def _compare_simply(
+    connection: SqlConnection, ours: Quoted, theirs: Quoted, pair: RelationPair
+) -> RowDiff:
+    """Compare the rows of two relations by what every database knows."""
+    dialect = connection.dialect
+
+    def count(statement: Quoted) -> int:
+        return int(connection.rows(statement)[0][0] or 0)
+
+    left = [_value(dialect, "a", column, pair) for column, _ in pair.columns]
+    right = [_value(dialect, "b", column, pair) for _, column in pair.columns]
+    if not pair.key:
+        # How much more often the one has a row than the other.
+        names = [Quoted(f"v{number:d}") for number in range(len(left))]
+        sides = [
+            compose(
+                "SELECT {values}, {weight} AS w FROM {table} {alias}",
+                values=join(
+                    ", ",
+                    (
+                        compose("{value} AS {name}", value=value, name=name)
+                        for value, name in zip(values, names, strict=True)
+                    ),
+                ),
+                weight=Quoted(weight),
+                table=table,
+                alias=Quoted(alias),
+            )
+            for values, weight, table, alias in (
+                (left, "1", ours, "a"),
+                (right, "-1", theirs, "b"),
+            )
+        ]
+        [(here, there)] = connection.rows(
+            compose(
+                "SELECT sum(CASE WHEN n > 0 THEN n END), sum(CASE WHEN n < 0 THEN -n END)"
+                " FROM (SELECT sum(w) AS n FROM ({sides}) AS u GROUP BY {names}) AS g",
+                sides=join(" UNION ALL ", sides),
+                names=join(", ", names),
+            )
+        )
+        return RowDiff(int(here or 0), int(there or 0), 0)
+    same_key = dialect.match("a", "b", pair.key)
+    a = compose("{table} a", table=ours)
+    b = compose("{table} b", table=theirs)
+    missing: LiteralString = (
+        "SELECT count(*) FROM {one} WHERE NOT EXISTS (SELECT 1 FROM {other} WHERE {same_key})"
+    )
+    differs = join(
+        " OR ",
+        (compose(dialect.differs, one=one, two=two) for one, two in zip(left, right, strict=True)),
+    )
+    return RowDiff(
+        count(compose(missing, one=a, other=b, same_key=same_key)),
+        count(compose(missing, one=b, other=a, same_key=same_key)),
+        count(
+            compose(
+                "SELECT count(*) FROM {a} JOIN {b} ON {same_key} WHERE {differs}",
+                a=a,
+                b=b,
+                same_key=same_key,
+                differs=differs or Quoted("1 = 0"),
+            )
+        ),
+    )
+
+
 def _value(dialect: SqlDialect, alias: str, column: str | None, pair: RelationPair) -> Quoted:
     if column is None:
         return Quoted("NULL")
     value = dialect.quote(alias, column)
     if column in pair.texts:
-        return compose("CAST({v} AS {type})", v=value, type=dialect.types[ColumnType.TEXT])
+        return compose(dialect.cast_as_text, value=value, type=dialect.types[ColumnType.TEXT])
     return value
 
 

@@ -7,14 +7,29 @@ from treadle.tables.model import Relation
 
 
 def create_relation(
-    dialect: SqlDialect, schema: str, relation: Relation, *, if_missing: bool = False
+    dialect: SqlDialect,
+    schema: str,
+    relation: Relation,
+    *,
+    if_missing: bool = False,
+    temporary: bool = False,
 ) -> Quoted:
-    """Return the statement that makes a relation."""
+    """Return the statement that makes a relation.
+
+    Args:
+        dialect: of the database.
+        schema: that it is in.
+        relation: its columns and its key.
+        if_missing: do nothing where there is one of that name.
+        temporary: for this session alone.
+    """
     key = compose(", PRIMARY KEY ({key})", key=dialect.quote_all(order_key(relation.key)))
     return compose(
-        "CREATE TABLE {if_missing}{place} ({columns}{key})",
+        "CREATE {temporary}TABLE {if_missing}{place} ({columns}{key}){options}",
+        temporary=Quoted("TEMPORARY " if temporary else ""),
         if_missing=Quoted("IF NOT EXISTS " if if_missing else ""),
         place=dialect.place(schema, relation.name),
-        columns=dialect.define(relation.columns),
+        columns=dialect.define(relation.columns, relation.key),
         key=key if relation.key else NOTHING,
+        options=dialect.table_options,
     )

@@ -101,8 +101,11 @@ class SchemaStatements:
 
     def generate(self) -> Iterator[Quoted]:
         """Give the statements."""
-        for change in _group_additions(self._plan.changes):
+        for change in group_additions(self._plan.changes):
             yield from self._make(change)
+        yield from self._make_all_tombstones()
+
+    def _make_all_tombstones(self) -> Iterator[Quoted]:
         plan = self._plan
         if plan.table_after is not None and plan.table_after.tombstones:
             for write in plan.writes:
@@ -119,7 +122,10 @@ class SchemaStatements:
         ours = kept.name in self._given or self._kept_tombstones(write.private)
         if not (ours and self._holds(kept.name)):
             self._given.add(kept.name)
-            yield create_relation(self._dialect, PRIVATE_SCHEMA, kept)
+            yield from self._create_tombstones(kept)
+
+    def _create_tombstones(self, kept: Relation) -> Iterator[Quoted]:
+        yield create_relation(self._dialect, PRIVATE_SCHEMA, kept)
 
     def _kept_tombstones(self, private: bool) -> bool:
         """Return whether the table kept deleted keys before this load, by its catalogue entry."""
@@ -155,19 +161,22 @@ class SchemaStatements:
             case EmptyRelation(relation_name):
                 yield compose(dialect.empty_relation, target=self._place(relation_name))
                 yield from self._forget_tombstones(relation_name, False)
-            case CopyStage(stage, relation_name, columns, staged_in):
-                schema = staged_in or PRIVATE_SCHEMA
-                yield compose(
-                    "INSERT INTO {target} ({live}) SELECT {staged} FROM {stage}",
-                    target=self._place(relation_name),
-                    live=dialect.quote_all(live for _, live in columns),
-                    staged=dialect.quote_all(staged for staged, _ in columns),
-                    stage=dialect.place(schema, stage),
-                )
+            case CopyStage():
+                yield self._copy_stage(change)
                 yield from self._activate_tombstones(change)
             case DropStage(relation_name):
                 yield compose("DROP TABLE {stage}", stage=self._place(relation_name, private=True))
                 yield from self._forget_tombstones(relation_name, True)
+
+    def _copy_stage(self, copied: CopyStage) -> Quoted:
+        dialect = self._dialect
+        return compose(
+            "INSERT INTO {target} ({live}) SELECT {staged} FROM {stage}",
+            target=self._place(copied.relation),
+            live=dialect.quote_all(live for _, live in copied.columns),
+            staged=dialect.quote_all(staged for staged, _ in copied.columns),
+            stage=dialect.place(copied.schema or PRIVATE_SCHEMA, copied.stage),
+        )
 
     # --- what databases do differently ------------------------------------------------------------
 
@@ -226,12 +235,7 @@ class SchemaStatements:
 
     def _activate_tombstones(self, copied: CopyStage) -> Iterator[Quoted]:
         """Keep what was deleted inside a version deleted when the version is activated."""
-        stage = self._dialect.profile.fold(copied.stage)
-        staged = copied.tombstones
-        if not staged and copied.schema is None:
-            staged = find_stage_tombstones(stage)
-        elif not staged:
-            staged = find_live_tombstones(None, copied.schema or PRIVATE_SCHEMA, stage)
+        staged = self._name_staged(copied)
         if self._holds(staged):
             name = name_tombstones_of(self._dialect, self._plan, copied.relation, private=False)
             yield compose(
@@ -241,6 +245,15 @@ class SchemaStatements:
             )
             self._gone.add(staged)
             self._given.add(name)
+
+    def _name_staged(self, copied: CopyStage) -> str:
+        """Return the name of the private table of keys that were deleted from a stage."""
+        stage = self._dialect.profile.fold(copied.stage)
+        if copied.tombstones:
+            return copied.tombstones
+        if copied.schema is None:
+            return find_stage_tombstones(stage)
+        return find_live_tombstones(None, copied.schema, stage)
 
     def _forget_tombstones(self, root: str, private: bool) -> Iterator[Quoted]:
         name = name_tombstones_of(self._dialect, self._plan, root, private=private)
@@ -258,7 +271,7 @@ class SchemaStatements:
         return own_table not in self._gone and self._connection.holds_own_table(own_table)
 
 
-def _group_additions(
+def group_additions(
     changes: Iterable[SchemaChange],
 ) -> Iterator[SchemaChange | list[AddColumn]]:
     """Give the changes, neighbouring AddColumns of one relation as one list."""

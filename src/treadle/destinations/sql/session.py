@@ -223,7 +223,7 @@ class SqlSession:
     def write(self, plan: LoadPlan) -> LoadResult:
         """Write a plan's rows, rejections, catalogue entry and offset."""
         connection = self._transactions.connection
-        counter = LoadCounter(plan)
+        counter = self.make_counter(plan)
         for write in counter.writes():
             self._writes += 1
             self.writer(connection, plan, write, self._writes, counter).run()
@@ -233,6 +233,10 @@ class SqlSession:
         result = counter.result
         catalogue.finish(connection, plan, encode_result(result.rows, result.superseded))
         return result
+
+    def make_counter(self, plan: LoadPlan) -> LoadCounter:
+        """Return what counts the rows of a plan."""
+        return LoadCounter(plan)
 
     def relations(self, schema: str) -> list[str]:
         """Return the tables, views and sequences in a schema; see `Inspection.relations`."""

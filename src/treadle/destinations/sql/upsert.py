@@ -109,6 +109,38 @@ def insert_or_update(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     return insert(dialect, upsert, on_conflict)
 
 
+def update_replaced(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
+    """Return the statement that updates the rows that give way; `insert_absent` follows."""
+    given, missing = partition_columns(upsert.rows)
+    key = upsert.rows.relation.key
+    sequence = upsert.stage.columns.get("_sdc_sequence", NOTHING)
+    return compose(
+        dialect.update_matching,
+        target=upsert.target,
+        stage=upsert.stage.name,
+        assignments=join(
+            ", ",
+            [
+                *(
+                    compose(
+                        "{name} = {value}",
+                        name=dialect.quote("t", column.name),
+                        value=upsert.stage.value(column.name),
+                    )
+                    for column in given
+                    if column.name not in key
+                ),
+                *(compose("{name} = NULL", name=dialect.quote("t", each.name)) for each in missing),
+            ],
+        ),
+        condition=join_conditions(
+            _match_key(dialect, upsert),
+            upsert.winning(compose("s.{sequence}", sequence=sequence)),
+            upsert.condition,
+        ),
+    )
+
+
 def delete_replaced(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     """Return the statement that deletes the rows that are to give way; `insert_absent` follows."""
     sequence = upsert.stage.columns.get("_sdc_sequence", NOTHING)

@@ -28,6 +28,9 @@ from treadle.store.store import Store
 from treadle.text import make_clause
 from treadle.traces.publication_note import read_publication
 
+ROLE_TYPES: Final = ("mysql_destination", "postgres")
+"""Types of destinations that know roles."""
+
 
 @dataclass
 class Examination:
@@ -326,7 +329,7 @@ def check_query_roles(examination: Examination) -> Iterator[Finding]:
     used |= set(of_source.values())
     asked: dict[str, ConfiguredDestination] = {}
     for row in store.destinations.list_destinations():
-        if row.deleted_at is None and row.id in used and row.type == "postgres":
+        if row.deleted_at is None and row.id in used and row.type in ROLE_TYPES:
             asked.setdefault(row.query_url or (row.is_held and config.query_url) or row.url, row)
     for url, row in asked.items():
         check = examination.check_address if url == row.url and row.is_named_by_account else None

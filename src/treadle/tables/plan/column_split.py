@@ -7,7 +7,6 @@ from decimal import Decimal
 from treadle.tables.arrow_column import TypedColumn, to_values
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
-    SPLIT_SUFFIXES,
     AddColumn,
     Column,
     CreateRelation,
@@ -78,6 +77,7 @@ class ColumnAllocator:
         self._new = new
         self._private = private
         self._fold = profile.fold
+        self._suffixes = profile.split_suffixes
         self._mode = profile.split if options.split_mode == "profile" else options.split_mode
         self._system = () if not new else tuple(system)
         self._unknown_columns = {self._fold(n): (n, t) for n, t in (others or {}).items()}
@@ -124,7 +124,7 @@ class ColumnAllocator:
         for type_ in types:
             if type_ in by_type:
                 self._out.columns[folded, type_] = by_type[type_].name
-        fresh = sorted((t for t in types if t not in by_type), key=SPLIT_SUFFIXES.__getitem__)
+        fresh = sorted((t for t in types if t not in by_type), key=self._suffixes.__getitem__)
         if not fresh:
             return
         if self._mode == "widen" and len(held) <= 1 and folded not in required:
@@ -140,13 +140,13 @@ class ColumnAllocator:
         else:
             name = held[0].field
             if self._mode == "rename" and len(held) == 1 and held[0].name == name:
-                split = f"{name}__{SPLIT_SUFFIXES[held[0].type]}"
+                split = f"{name}__{self._suffixes[held[0].type]}"
                 if self._fold(split) in self._taken or self._fold(split) in self._unknown_columns:
                     for type_ in fresh:
                         self._out.clashes[folded, type_] = f"Field collision on {split}"
                     return
                 self._rename_column(held[0], split, folded)
-        later += [(folded, name, type_, f"{name}__{SPLIT_SUFFIXES[type_]}") for type_ in fresh]
+        later += [(folded, name, type_, f"{name}__{self._suffixes[type_]}") for type_ in fresh]
 
     def _rename_column(self, column: Column, name: str, folded: str) -> None:
         at = self._columns.index(column)

@@ -1,14 +1,13 @@
 """Compares treadle's catalogue with what the destination really holds (loading.md 5.2)."""
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
-    SPLIT_SUFFIXES,
     Column,
     PhysicalRelation,
     Relation,
@@ -36,7 +35,6 @@ _LONG_SUFFIXES = {
     "string": ColumnType.TEXT,
     "timestamp": ColumnType.TIMESTAMP,
 }
-_SUFFIXES = {**{suffix: type_ for type_, suffix in SPLIT_SUFFIXES.items()}, **_LONG_SUFFIXES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +192,7 @@ def adopt_table(
         TableStoppedError: the table has no primary key, or lacks a system column.
     """
     fold = profile.fold
-    columns, key = _describe_relation(name, physical[name], fold)
+    columns, key = _describe_relation(name, physical[name], profile)
     if not key:
         raise TableStoppedError(
             f'The table "{name}" has no primary key. Give it the key that the records have, or '
@@ -206,7 +204,7 @@ def adopt_table(
             continue
         path = _infer_path(other[len(name) + len(names.SEPARATOR) :], there)
         if path is not None:
-            inner, inner_key = _describe_relation(other, there, fold)
+            inner, inner_key = _describe_relation(other, there, profile)
             children.append(Relation(path, other, inner, inner_key, path[-1]))
     keys = tuple(
         sorted(
@@ -227,10 +225,10 @@ def adopt_table(
 
 
 def _describe_relation(
-    name: str, there: PhysicalRelation, fold: Callable[[str], str]
+    name: str, there: PhysicalRelation, profile: DestinationProfile
 ) -> tuple[tuple[Column, ...], tuple[str, ...]]:
     """Return the columns and the key of a relation that treadle did not make."""
-    columns = tuple(_infer_columns(there, fold))
+    columns = tuple(_infer_columns(there, profile))
     _check_system_columns(name, there, columns)
     return columns, tuple(sorted(there.key, key=names.byte_order))
 
@@ -246,7 +244,9 @@ def _infer_path(rest: str, there: PhysicalRelation) -> tuple[str, ...] | None:
     return (names.SEPARATOR.join(parts[: len(parts) - depth + 1]), *parts[len(parts) - depth + 1 :])
 
 
-def _infer_columns(there: PhysicalRelation, fold: Callable[[str], str]) -> list[Column]:
+def _infer_columns(there: PhysicalRelation, profile: DestinationProfile) -> list[Column]:
+    fold = profile.fold
+    suffixes = {suffix: type_ for type_, suffix in profile.split_suffixes.items()} | _LONG_SUFFIXES
     bare = {fold(name) for name in there.columns}
     made = []
     for name, type_ in there.columns.items():
@@ -254,11 +254,11 @@ def _infer_columns(there: PhysicalRelation, fold: Callable[[str], str]) -> list[
             continue
         stem, separator, suffix = name.rpartition(names.SEPARATOR)
         base = name
-        if separator and stem and _SUFFIXES.get(suffix.lower()) is type_:
+        if separator and stem and suffixes.get(suffix.lower()) is type_:
             siblings = any(
                 other != name
                 and other.rpartition(names.SEPARATOR)[0] == stem
-                and other.rpartition(names.SEPARATOR)[2].lower() in _SUFFIXES
+                and other.rpartition(names.SEPARATOR)[2].lower() in suffixes
                 for other in there.columns
             )
             # A lone suffix may be part of an ordinary name, so it takes two columns to tell.

@@ -218,14 +218,28 @@ def convert_whole_numbers(column: ColumnValues, sink: ConversionSink) -> ColumnV
 
 def convert_doubles(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     """Float -> DOUBLE. NaN has no place in a key, where equal keys must be one."""
-    if sink.key is None:
+    is_wrong: Callable[[float], bool] = math.isnan
+    if not sink.profile.nonfinite_doubles:
+        is_wrong = _is_nonfinite
+    elif sink.key is None:
         return to_arrow_if_long(column, ColumnType.DOUBLE)
     out = list(column)
     for row, value in enumerate(column):
-        if value is not None and math.isnan(value):
-            sink.reject_value(row, _range_reason(sink, "decimal", "NaN"))
+        if value is not None and is_wrong(value):
+            sink.reject_value(row, _range_reason(sink, "decimal", _name_special(value)))
             out[row] = None
-    return out
+    return to_arrow_if_long(out, ColumnType.DOUBLE) if sink.key is None else out
+
+
+def _is_nonfinite(value: float) -> bool:
+    return not math.isfinite(value)
+
+
+def _name_special(value: float) -> str:
+    """Return "not a number" or an infinity as Transit and JSON5 write it."""
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
 
 
 def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> TypedColumn:

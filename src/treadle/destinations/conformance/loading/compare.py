@@ -11,13 +11,23 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 
 
 def expected_for(case: Mapping[str, Any], destination: str) -> dict[str, Any]:
-    """The expectation for one destination: `all` with the destination's own merged over it."""
+    """The expectation for one destination: `all` with the destination's own merged over it.
+
+    A table that is null there is not expected, whatever `all` says.
+    """
     general = case["expect"].get("all", {})
     special = case["expect"].get(destination, {})
     merged = {**general, **special}
     if "tables" in general or "tables" in special:
-        merged["tables"] = {**general.get("tables", {}), **special.get("tables", {})}
+        tables = {**general.get("tables", {}), **special.get("tables", {})}
+        merged["tables"] = {name: one for name, one in tables.items() if one is not None}
     return merged
+
+
+def applies_to(case: Mapping[str, Any], destination: str) -> bool:
+    """Whether a case is for a destination; `only` names one, or several."""
+    only = case.get("only", destination)
+    return destination in (only if isinstance(only, list) else [only])
 
 
 def differences(expected: Mapping[str, Any], warehouse: Warehouse) -> list[str]:

@@ -1,0 +1,330 @@
+"""MySQL 8 and MariaDB 10.6 or newer as a destination, by PyMySQL.
+
+A source has a database of its own there: what PostgreSQL calls a schema. Treadle's own is one of
+them, `_treadle`.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import pymysql
+from pymysql.constants import CLIENT
+
+from treadle.destinations.asking import AskedSession
+from treadle.destinations.capabilities import Capabilities
+from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.destinations.mysql.asking import open_asking
+from treadle.destinations.mysql.connection import MysqlConnection
+from treadle.destinations.mysql.dialect import MysqlSchemaStatements
+from treadle.destinations.mysql.driver import MysqlDriver
+from treadle.destinations.mysql.errors import server_message, translate, translate_login
+from treadle.destinations.mysql_form import PEM_BEGIN, PORT, MysqlUrl, SslMode
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    DestinationUnavailableError,
+    Session,
+)
+from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
+from treadle.destinations.sql import catalogue
+from treadle.destinations.sql.stepped_session import SteppedSession, SteppedTransactions
+from treadle.destinations.sql.text import Quoted, number_values
+from treadle.destinations.transport import TransportRisk, is_local_host
+from treadle.errors import OperatorError
+from treadle.tables.profiles import MYSQL
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
+
+CONNECT_SECONDS_MAX: Final = 10
+STATEMENT_SECONDS_MAX: Final = 900
+"""A statement that takes longer is taken for hung, and its connection is closed."""
+
+SESSION_SETTINGS: Final = (
+    "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL,NO_BACKSLASH_ESCAPES,ANSI_QUOTES',"
+    " innodb_lock_wait_timeout = 15, lock_wait_timeout = 15, wait_timeout = 3600"
+)
+"""A lock that somebody holds delays the load, which is repeated. Names are quoted as in the other
+databases, so that a statement of the operator's is the same in all of them."""
+
+OPTIONAL_SETTINGS: Final = (
+    # Without gaps between keys: loads of two tables do not wait for each other.
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    # More columns of text than rows have room for, if all of them were long: most are not.
+    "SET SESSION innodb_strict_mode = OFF",
+    # A process that was stopped in the middle of a load keeps its locks for a minute at most.
+    "SET SESSION idle_write_transaction_timeout = 60",
+)
+"""Settings that some servers do not know, or let nobody change."""
+
+MEMBER_SESSIONS_MAX: Final = 64
+"""Most sessions of one member that can be told apart."""
+
+_PARAMETERS: Final = frozenset({"ssl-mode", "ssl-ca"})
+
+REMEDY: Final = (
+    "Add ssl-mode=VERIFY_IDENTITY to its URL, with ssl-ca=/path/of/the/authority.pem unless the "
+    "authority is a public one."
+)
+
+
+class MysqlDestination:
+    """One server.
+
+    Args:
+        url: `mysql://user:secret@host:port/?parameters`, or `mariadb://`. The parameters are
+            `ssl-mode` and `ssl-ca`, which may also be the text of certificates.
+        check_address: raises for an address that is not to be connected to; None for any address.
+    """
+
+    kind = "mysql_destination"  # the word of the Connect API
+    profile = MYSQL
+    capabilities = Capabilities(transactional_ddl=False, evictable=True)
+    file: Path | None = None  # a server has to be there
+
+    def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:
+        self._check_address = check_address
+        self._member = ""
+        parts = MysqlUrl.parse(url)
+        # The text of a malformed URL may repeat the part that holds the password.
+        if not parts.host or parts.user is None or not (parts.port or "1").isdigit():
+            raise OperatorError(
+                "the destination's URL is not a MySQL URL; expected "
+                "mysql://user:password@host:3306/ with special characters percent-encoded"
+            )
+        if parts.path:
+            raise OperatorError(
+                f"the destination's URL names the database {parts.path!r}; expected none, since "
+                "each source gets a database that is called like its schema"
+            )
+        unknown = sorted(parts.parameters.keys() - _PARAMETERS)
+        if unknown:
+            raise OperatorError(
+                f"the destination's URL has the parameter {unknown[0]!r}; known are "
+                f"{', '.join(sorted(_PARAMETERS))}"
+            )
+        try:
+            self._mode = parts.ssl_mode
+        except ValueError:
+            raise OperatorError(
+                "the destination's URL has an unknown ssl-mode; expected one of "
+                f"{', '.join(mode.name for mode in SslMode)}"
+            ) from None
+        self._parts = parts
+        self._port = int(parts.port or PORT)
+
+    @property
+    def identity(self) -> str:
+        """Host and port."""
+        return f"mysql://{self._parts.host.lower()}:{self._port}"
+
+    def name_sessions(self, member: str) -> None:
+        """Let sessions from now on be those of a member; see `NamedSessions`."""
+        self._member = member
+
+    def find_risk(self) -> TransportRisk | None:
+        """Return why others could read or change what is loaded; None where they cannot."""
+        if self._mode.verifies or is_local_host(self._parts.host):
+            return None
+        answers = "answer in place of the server, and read the rows and change them."
+        listens = "have the connection in clear, and read the rows and change them."
+        return TransportRisk(
+            f"{self.identity} is connected to with ssl-mode={self._mode.name}, which does not "
+            "verify the server.",
+            "Whoever is on the way can " + (answers if self._mode.encrypts else listens),
+            REMEDY,
+        )
+
+    def open(self, *, read_only: bool = False) -> Session:
+        """Connect; see `Destination.open`."""
+        connection = self._connect(read_only=read_only)
+        return MysqlSession(SteppedTransactions(connection, read_only=read_only))
+
+    def preview(self) -> Session:
+        """Connect for reading; see `Destination.preview`."""
+        return self.open(read_only=True)
+
+    def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
+        """Connect for one question; see `AskedDestination`."""
+        return open_asking(self._connect(read_only=True), seconds)
+
+    def probe(self, timer: PhaseTimer) -> None:
+        """Connect and close again, phase by phase; see `ProbedDestination`."""
+        self._log_in(timer).close()
+
+    # --- connecting -------------------------------------------------------------------------------
+
+    def _connect(self, *, read_only: bool) -> MysqlConnection:
+        driver = self._log_in(PhaseTimer())
+        try:
+            with driver.cursor() as cursor:
+                cursor.execute(SESSION_SETTINGS)
+                for setting in OPTIONAL_SETTINGS:
+                    with suppress(pymysql.Error):
+                        cursor.execute(setting)
+                if read_only:
+                    cursor.execute("SET SESSION TRANSACTION READ ONLY")
+            connection = MysqlConnection(driver, self._interrupt, read_only=read_only)
+            self._tell_member(connection)
+        except pymysql.Error as error:
+            driver.close()
+            raise translate(error) from error
+        return connection
+
+    def _tell_member(self, connection: MysqlConnection) -> None:
+        """Take the first lock of the member that is free: so others know whose the session is."""
+        if not self._member:
+            return
+        for name in name_member_locks(self._member):
+            [(is_taken,)] = connection.rows(Quoted("SELECT GET_LOCK($1, 0)"), name)
+            if is_taken:
+                return
+
+    def _interrupt(self, connection_id: int) -> None:
+        with self._log_in(PhaseTimer()) as driver, driver.cursor() as cursor:
+            cursor.execute(f"KILL QUERY {connection_id:d}")
+
+    def _log_in(self, timer: PhaseTimer) -> MysqlDriver:
+        """Connect, and begin each phase of it at a timer."""
+        driver = MysqlDriver(
+            host=self._parts.host,
+            port=self._port,
+            user=self._parts.user,
+            password=(self._parts.password or "").encode(),
+            autocommit=True,
+            charset="utf8mb4",
+            local_infile=True,
+            # What an UPDATE finds to be equal already counts as written.
+            client_flag=CLIENT.FOUND_ROWS,
+            read_timeout=STATEMENT_SECONDS_MAX,
+            write_timeout=STATEMENT_SECONDS_MAX,
+            program_name="treadle",
+            defer_connect=True,
+            **self._make_tls(),
+        )
+        connected = self._connect_socket(timer)
+        timer.begin(CheckPhase.LOG_IN)
+        try:
+            driver.connect(connected)
+        except pymysql.Error as error:
+            if isinstance(getattr(error, "original_exception", None), ssl.SSLError) or (
+                error.args and error.args[0] == 2026
+            ):
+                timer.drop(CheckPhase.LOG_IN)
+                timer.begin(CheckPhase.TLS)
+            raise translate_login(error) from error
+        return driver
+
+    def _connect_socket(self, timer: PhaseTimer) -> socket.socket:
+        """Look the host up here, so that the address that was checked is the one connected to."""
+        timer.begin(CheckPhase.NAME)
+        host = self._parts.host
+        try:
+            found = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise DestinationUnavailableError(
+                f"MySQL cannot be reached: the host {host} has no address: {error}"
+            ) from error
+        if all(str(address[0]) == host for *_, address in found):
+            timer.drop(CheckPhase.NAME)  # it is an address
+        for *_, address in found:
+            if self._check_address is not None:
+                self._check_address(str(address[0]))
+        timer.begin(CheckPhase.CONNECT)
+        fault: OSError | None = None
+        for family, kind, protocol, _, address in found:
+            connecting = socket.socket(family, kind, protocol)
+            try:
+                connecting.settimeout(CONNECT_SECONDS_MAX)
+                connecting.connect(address)
+                _keep_alive(connecting)
+            except OSError as error:
+                connecting.close()
+                fault = error
+            else:
+                return connecting
+        raise DestinationUnavailableError(
+            f"MySQL cannot be reached at {host}:{self._port}: {fault}"
+        )
+
+    def _make_tls(self) -> Mapping[str, Any]:
+        """Return what PyMySQL is told of encryption."""
+        if self._mode is SslMode.DISABLED:
+            return {"ssl_disabled": True}
+        if self._mode is SslMode.PREFERRED:
+            return {}
+        authority = self._parts.parameters.get("ssl-ca", "")
+        try:
+            if PEM_BEGIN in authority:
+                context = ssl.create_default_context(cadata=authority)
+            else:
+                context = ssl.create_default_context(cafile=authority or None)
+        except (OSError, ValueError) as error:
+            raise OperatorError(f"the certificates of ssl-ca cannot be read: {error}") from error
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # those that MySQL makes do not pass
+        context.check_hostname = self._mode is SslMode.VERIFY_IDENTITY
+        if not self._mode.verifies:
+            context.verify_mode = ssl.CERT_NONE
+        return {"ssl": context}
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Notice a server that vanished in 11 seconds, not after the system's two hours."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", 5),
+        ("TCP_KEEPINTVL", 2),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 15_000),
+    ):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def name_member_locks(member: str) -> Sequence[str]:
+    """Return the names of the locks by which the sessions of a member are known."""
+    return [f"treadle {member} {number}" for number in range(MEMBER_SESSIONS_MAX)]
+
+
+class MysqlSession(SteppedSession):
+    """One connection; see `Session`."""
+
+    schema_statements = MysqlSchemaStatements
+
+    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
+        """Make what is missing; says which right is missing where it cannot."""
+        try:
+            super().prepare(schema, owner)
+        except AccessDeniedError as error:
+            cause = error.__cause__
+            if not isinstance(cause, pymysql.Error):
+                raise
+            with self._transactions.translated() as connection:
+                if all(catalogue.holds_schema(connection, s) for s in (PRIVATE_SCHEMA, schema)):
+                    raise
+            raise AccessDeniedError(
+                "Encountered error while attempting to create new schema. "
+                f"{server_message(cause)}; grant ALL on the databases {PRIVATE_SCHEMA} and "
+                f"{schema}, or on all databases, to treadle's user"
+            ) from cause
+
+    def evict(self, member: str) -> int:
+        """End the sessions of another process; see `LoadSession.evict`."""
+        locks = name_member_locks(member)
+        marks = number_values(1, len(locks)).split(", ")
+        asked = Quoted("SELECT " + ", ".join(f"IS_USED_LOCK({mark})" for mark in marks))
+        wait = Quoted("SELECT GET_LOCK($1, 2), RELEASE_LOCK($1)")
+        with self._transactions.translated() as connection:
+            [found] = connection.rows(asked, *locks)
+            held = {lock: int(one) for lock, one in zip(locks, found, strict=True) if one}
+            for one in held.values():
+                with suppress(pymysql.OperationalError):  # it is gone by now
+                    connection.run(Quoted(f"KILL {one:d}"))
+            ended = [connection.rows(wait, lock)[0][0] for lock in held]
+        if not all(ended):
+            raise DestinationUnavailableError(
+                "a session of a loader that was lost does not end, and may hold locks still"
+            )
+        return len(held)
