@@ -1,10 +1,10 @@
 """The names that no schema of a source may have, in any destination.
 
 The API, the command line and a rebuild ask `is_reserved_schema` before a name is taken. A source
-may get another destination later, so a name that any known kind of destination reserves is refused
-for all of them. Only what the file of a DuckDB destination is called differs between two
-destinations of one kind: that name is refused where the destination is known, and harmless
-elsewhere, since every statement of treadle names file and schema.
+may get another destination later, so a name that PostgreSQL or DuckDB reserves is refused for all
+of them. Refused only where the destination is known are the name of the file of a DuckDB
+destination, which is harmless elsewhere, since every statement of treadle names file and schema,
+and what a MySQL server keeps for itself.
 
 A session asks `is_system_schema` before it writes: of its own destination, and at every load.
 """
@@ -17,8 +17,12 @@ from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, MYSQL, POSTGRES
 
-KNOWN_PROFILES: Final = (POSTGRES, DUCKDB, MYSQL)
-"""The profiles of the destinations that treadle brings."""
+KNOWN_PROFILES: Final = (POSTGRES, DUCKDB)
+"""The profiles whose names are refused for every destination."""
+
+PROFILES_BY_PLACE: Final = {"mysql://": MYSQL}
+"""Beginning of an identity -> the profile whose names are refused only there. Sources that are
+called `mysql` or `sys` are common: they copy those."""
 
 DUCKDB_IDENTITY: Final = "duckdb://"
 """Beginning of the identity of a DuckDB destination; the path of the file follows."""
@@ -49,7 +53,15 @@ def is_reserved_schema(name: str, identities: Iterable[str] = ()) -> bool:
     return any(
         is_system_schema(lowered, profile) or lowered in profile.schemas_reserved
         for profile in KNOWN_PROFILES
-    ) or any(lowered == name_file_catalog(identity) for identity in identities)
+    ) or any(
+        lowered == name_file_catalog(identity)
+        or any(
+            is_system_schema(lowered, profile)
+            for place, profile in PROFILES_BY_PLACE.items()
+            if identity.startswith(place)
+        )
+        for identity in identities
+    )
 
 
 def name_file_catalog(identity: str) -> str | None:

@@ -144,7 +144,10 @@ def test_a_name_is_written_as_stitch_does(sent: str, expected: str) -> None:
 
 
 def test_schemas_of_the_server_are_nobodys() -> None:
-    assert all(is_reserved_schema(name) for name in ("mysql", "SYS", "performance_schema"))
+    server = [make_destination(REMOTE).identity]
+    for name in ("mysql", "SYS", "performance_schema"):
+        assert is_reserved_schema(name, server)
+        assert not is_reserved_schema(name, ["postgresql://h:5432/data"])
 
 
 def test_texts_of_a_key_share_the_room_of_an_index() -> None:
