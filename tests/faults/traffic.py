@@ -259,7 +259,7 @@ class Rig:
         try:
             found = query_destination(
                 self.destination_url,
-                f"select id, _sdc_sequence, request, note from web.{table}",
+                f'select id, _sdc_sequence, request, note from "web"."{table}"',
             )
         except OperatorError as error:
             if re.search("does(n't| not) exist", str(error)):
@@ -274,7 +274,7 @@ class Rig:
             found += self.witness.violations(table, self.rows(table))
         with contextlib.suppress(OperatorError):
             rejected = query_destination(
-                self.destination_url, "select count(*) from web._sdc_rejected"
+                self.destination_url, 'select count(*) from "web"."_sdc_rejected"'
             ).rows[0][0]
             if rejected:
                 found.append(f"rejected: {rejected} records")
