@@ -28,7 +28,8 @@ def test_deaths_around_schema_changes_lose_and_double_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.release)])
+@pytest.mark.release
+@pytest.mark.parametrize("seed", [0, 1])
 def test_kills_at_random_times_lose_and_double_nothing(
     tmp_path: Path, mariadb_url: str, seed: int
 ) -> None:
@@ -46,9 +47,8 @@ def test_a_cut_at_the_commit_loses_and_doubles_nothing(tmp_path: Path, mariadb_u
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "count", [1, pytest.param(len(outage.MYSQL_KINDS), marks=pytest.mark.release)]
-)
+@pytest.mark.release
+@pytest.mark.parametrize("count", [len(outage.MYSQL_KINDS)])
 def test_each_outage_once_loses_and_doubles_nothing(mariadb_url: str, count: int) -> None:
     tally = Tally("outage")  # on a server of its own; the fixture says whether there can be one
     outage.run(argparse.Namespace(cycles=count, seed=5, destination=["mysql"]), tally)
