@@ -63,6 +63,15 @@ def test_the_first_rows_by_keyboard(browser: Any, server: TreadleServer) -> None
         assert seen.page.evaluate("document.activeElement.id") == "main"
 
 
+def count_used(server: TreadleServer, source: int) -> int:
+    """How many tokens of a source the store knows to have been used."""
+    with closing(sqlite3.connect(server.data / "store.sqlite", timeout=30)) as store:
+        [(used,)] = store.execute(
+            "SELECT count(last_used_at) FROM access_tokens WHERE source_id = ?", (source,)
+        )
+    return int(used)
+
+
 def test_a_rotation_by_keyboard(browser: Any, server: TreadleServer, client: Client) -> None:
     source, token = make_source(client, "Keys")
     client.push(token, [{"id": 1}], table="orders")
@@ -75,6 +84,8 @@ def test_a_rotation_by_keyboard(browser: Any, server: TreadleServer, client: Cli
         url = f"/v1/tokens?source={source}"
         found = client.http.get(url, headers=client.account).json()["tokens"]
         first_id = min(one["id"] for one in found)
+        # A worker writes when a token was used some time after it was.
+        eventually(lambda: count_used(server, source) == 2)
         with closing(sqlite3.connect(server.data / "store.sqlite", timeout=30)) as store, store:
             # The day in which the first one is to be unused passes at once.
             store.execute(
