@@ -302,19 +302,30 @@ def rekey(loads: TableLoads) -> LoadPlan:
     )
 
 
-def test_a_new_version_with_another_key_is_built_beside_the_live_one(
-    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = make_destination(mariadb_url).open()
+def die_amid_rekey(
+    url: str, monkeypatch: pytest.MonkeyPatch, point: str
+) -> tuple[TableLoads, LoadPlan]:
+    """Die at a failpoint while a table with one row gets another key.
+
+    Returns:
+        The loads of the next process, and the plan of the load that died.
+    """
+    session = make_destination(url).open()
     session.prepare("web")
     loads = TableLoads(session)
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     plan = rekey(loads)
-    die_at(monkeypatch, "destination.before-commit")
+    die_at(monkeypatch, point)
     with pytest.raises(Death):
         session.load(plan)
     monkeypatch.undo()
-    loads = carry_on(mariadb_url, session, plan)
+    return carry_on(url, session, plan), plan
+
+
+def test_a_new_version_with_another_key_is_built_beside_the_live_one(
+    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, _ = die_amid_rekey(mariadb_url, monkeypatch, "destination.before-commit")
     with loads.session:
         # Nothing of it is to be seen, and nothing of the former rows is lost.
         assert loads.orders() == [(1, "x", 1)]
@@ -331,16 +342,7 @@ def test_a_new_version_with_another_key_is_built_beside_the_live_one(
 def test_the_next_process_swaps_what_a_committed_load_left(
     mariadb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = make_destination(mariadb_url).open()
-    session.prepare("web")
-    loads = TableLoads(session)
-    loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
-    plan = rekey(loads)
-    die_at(monkeypatch, "destination.swap")
-    with pytest.raises(Death):
-        session.load(plan)
-    monkeypatch.undo()
-    loads = carry_on(mariadb_url, session, plan)
+    loads, plan = die_amid_rekey(mariadb_url, monkeypatch, "destination.swap")
     with loads.session:
         assert loads.session.committed(LOG)[7, "orders"].position == plan.offset.position
         assert loads.session.state("web", "orders").physical["orders"].key == {"a"}
