@@ -5,6 +5,7 @@ fills it from a stage is about rows, and comes inside. A table that is emptied a
 is built anew beside the live one, and takes its place when the rows are committed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from treadle.destinations.layout import (
@@ -46,7 +47,7 @@ SHADOW = "treadle_shadow"
 """Name of a temporary table until it gets the one of the table that it hides."""
 
 
-class SteppedStatements(SchemaStatements):
+class SteppedStatements(SchemaStatements, ABC):
     """Makes the statements of a plan's schema changes in three parts.
 
     Attributes:
@@ -209,9 +210,9 @@ class SteppedStatements(SchemaStatements):
         if self._connection.holds_table(schema, name):
             yield compose("DROP TABLE {table}", table=self._dialect.place(schema, name))
 
+    @abstractmethod
     def _build_draft(self, draft: TableReplacement, change: ChangeKey) -> Iterator[Quoted]:
         """Build a table like a live one, without rows and with another key."""
-        raise NotImplementedError
 
     # --- keys that were deleted (loading.md 9.4) --------------------------------------------------
 

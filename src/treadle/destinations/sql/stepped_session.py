@@ -100,7 +100,7 @@ def name_entry(plan: LoadPlan) -> str:
 class SteppedSession(SqlSession):
     """One connection; see `Session`."""
 
-    schema_statements: ClassVar[type[SteppedStatements]] = SteppedStatements
+    schema_statements: ClassVar[type[SteppedStatements]]  # of the database; a reader makes none
     _transactions: SteppedTransactions
 
     def __init__(self, transactions: SteppedTransactions) -> None:
