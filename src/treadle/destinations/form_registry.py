@@ -4,6 +4,7 @@ from pathlib import Path
 
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.form import DestinationForm, UrlForm
+from treadle.destinations.iceberg_form import IcebergForm
 from treadle.destinations.mysql_form import MysqlForm
 from treadle.destinations.postgres_form import PostgresForm
 from treadle.destinations.registry import list_types
@@ -28,4 +29,6 @@ def _make_form(type_: str, folder: Path) -> DestinationForm:
         return PostgresForm()
     if type_ == "mysql_destination":
         return MysqlForm()
+    if type_ == "iceberg":
+        return IcebergForm(folder)
     return DuckDBForm(folder) if type_ == "duckdb" else UrlForm(type_)

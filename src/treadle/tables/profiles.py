@@ -1,4 +1,4 @@
-"""The profiles of PostgreSQL, DuckDB and MySQL (loading.md 3.3, 4, 6, 10.1)."""
+"""The profiles of PostgreSQL, DuckDB, MySQL and Iceberg (loading.md 3.3, 4, 6, 10.1)."""
 
 import re
 import unicodedata
@@ -106,4 +106,23 @@ MYSQL = DestinationProfile(
         ColumnType.TIMESTAMP: "dt",
     },
     nonfinite_doubles=False,
+)
+
+ICEBERG = DestinationProfile(
+    display_name="Iceberg",
+    canonical=keep_name,
+    # The format tells `A` from `a`, and most of those who read it do not.
+    fold=fold_ascii_case,
+    column_bytes_max=200,
+    table_bytes_max=200,
+    columns_max=None,
+    split="keep",
+    reserved_suffixes=_RESERVED_SUFFIXES,
+    decimal_integer_digits_max=29,
+    decimal_scale_max=9,
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
+    dropped_key="stop",
+    schemas_system=("information_schema", "pg_catalog"),
+    schemas_reserved=("main", "system", "temp"),
 )

@@ -515,7 +515,7 @@ def _find_odd_settings(config: Config, machine: MachineFacts) -> Iterator[Findin
             "They take turns, and each costs memory.",
             "Lower --workers; one accepts some hundred thousand records a second.",
         )
-    if config.load_age_seconds == 0:
+    if config.load_age == 0:
         yield Finding(
             "settings",
             "odd",
