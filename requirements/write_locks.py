@@ -42,11 +42,11 @@ class LockFile:
 
 
 LOCKS: Final = (
-    LockFile("run", ("mysql", "postgres")),
-    LockFile("test", ("mysql", "postgres", "test"), "run"),
-    LockFile("browser", ("mysql", "postgres", "test", "browser"), "test"),
-    LockFile("lint", ("mysql", "postgres", "test", "lint"), "test"),
-    LockFile("fuzz", ("mysql", "postgres", "fuzz"), "run"),
+    LockFile("run", ("iceberg", "mysql", "postgres")),
+    LockFile("test", ("iceberg", "mysql", "postgres", "test"), "run"),
+    LockFile("browser", ("iceberg", "mysql", "postgres", "test", "browser"), "test"),
+    LockFile("lint", ("iceberg", "mysql", "postgres", "test", "lint"), "test"),
+    LockFile("fuzz", ("iceberg", "mysql", "postgres", "fuzz"), "run"),
     LockFile("sbom", ("sbom",), alone=True),
     LockFile("lock", ("lock",), alone=True),
     LockFile("node", ("node",), alone=True),

