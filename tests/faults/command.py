@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import signal
 import tempfile
@@ -14,7 +15,7 @@ from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 
 DEFAULT_KINDS = ("duckdb", "postgres")
-KINDS = (*DEFAULT_KINDS, "mysql")
+KINDS = (*DEFAULT_KINDS, "iceberg", "mysql")
 
 
 @dataclass(slots=True)
@@ -110,10 +111,14 @@ def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(PostgresServer()) if "postgres" in kinds else None
         mariadb = stack.enter_context(MariaServer()) if "mysql" in kinds else None
+        lakes = stack.enter_context(folder())
+        numbers = itertools.count()
 
         def fresh(kind: str) -> str | None:
             if kind == "duckdb":
                 return None
+            if kind == "iceberg":
+                return f"iceberg+sql://{lakes / f'lake{next(numbers)}.db'}"
             if kind == "mysql":
                 assert mariadb is not None
                 mariadb.empty()

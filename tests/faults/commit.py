@@ -8,6 +8,7 @@ that say that it was loaded. Every record is in its table once.
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import logging
 import sys
@@ -19,6 +20,7 @@ import msgspec
 from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.proxy import COMMIT, MYSQL_COMMIT, Cut, Proxy, before
+from tests.servers.iceberg import SeaweedServer
 
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
@@ -35,12 +37,17 @@ MAKING = b'CREATE TABLE "web"'
 
 MYSQL_MAKING = b"CREATE TABLE `web`"
 
+MARKS = {
+    "mysql": (MYSQL_COMMIT, MYSQL_MAKING),
+    "iceberg+rest": (b"POST /v1/namespaces/web/tables/", b"POST /v1/namespaces/web/tables HTTP"),
+}
+"""Scheme of a destination -> what a commit has in it, and what makes a table."""
+
 
 def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
     """Loads with a cut each, into one database."""
     port = urlsplit(url).port or 0
-    is_mysql = url.startswith("mysql:")
-    commit, making = (MYSQL_COMMIT, MYSQL_MAKING) if is_mysql else (COMMIT, MAKING)
+    commit, making = MARKS.get(url.partition(":")[0], (COMMIT, MAKING))
     made(path / "store.sqlite")
     store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
     with before("127.0.0.1", port) as proxy:
@@ -138,9 +145,14 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
     """All cycles with one server of each kind."""
     logging.getLogger("treadle").setLevel(logging.CRITICAL)
     kinds = [kind for kind in arguments.destination if kind != "duckdb"] or ["postgres"]
-    with destinations(kinds) as fresh:
+    with contextlib.ExitStack() as stack:
+        fresh = stack.enter_context(destinations([kind for kind in kinds if kind != "iceberg"]))
         for kind in kinds:
-            url = fresh(kind)
+            url = (
+                fresh(kind)
+                if kind != "iceberg"
+                else stack.enter_context(SeaweedServer()).rest_url()
+            )
             assert url is not None
             with folder() as path:
                 cuts(path, url, arguments.cycles, arguments.seed, tally)

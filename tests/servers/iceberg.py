@@ -104,7 +104,7 @@ class SeaweedServer:
     def rest_url(self) -> str:
         """The URL of the REST catalogue as a destination."""
         return (
-            f"iceberg+rest://{self.access_key}:{self.secret_key}@{self.host}:{self.rest_port}"
+            f"iceberg+rest://{self.access_key}:{self.secret_key}@{self.host}:{self.rest_port}/"
             f"?warehouse=s3://{self.table_bucket}&tls=false&{self._s3()}"
         )
 

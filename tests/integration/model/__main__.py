@@ -60,7 +60,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--destination", choices=["duckdb", "postgres", "mysql"], default="duckdb")
+    parser.add_argument(
+        "--destination", choices=["duckdb", "iceberg", "postgres", "mysql"], default="duckdb"
+    )
     parser.add_argument("--shrink", action="store_true", help="look for the shortest example")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -78,6 +80,8 @@ def main() -> int:
             server = MariaServer()
             server.start()
             url = server.url()
+        elif given.destination == "iceberg":
+            url = f"iceberg+sql://{folder}/lake.db"
         try:
             world = World(Path(folder), url)
             begun, number = time.monotonic(), given.seed

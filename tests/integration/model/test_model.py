@@ -19,13 +19,15 @@ BOUNDED = settings(
 )
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb"])
+@pytest.fixture(params=["duckdb", "iceberg", "postgres", "mariadb"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = None
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres_database"))
     elif request.param == "mariadb":
         url = str(request.getfixturevalue("mariadb_url"))
+    elif request.param == "iceberg":
+        url = f"iceberg+sql://{tmp_path / 'lake.db'}"
     made = World(tmp_path, url)
     yield made
     made.close()
