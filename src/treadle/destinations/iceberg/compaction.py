@@ -18,6 +18,7 @@ from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from treadle.destinations.iceberg.catalogue import TableCatalogue
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.relation_draft import list_past, read_chunks
 from treadle.destinations.iceberg.row_delta import (
@@ -27,12 +28,19 @@ from treadle.destinations.iceberg.row_delta import (
     write_position_deletes,
     write_rows,
 )
+from treadle.destinations.upkeep import CrowdedTable
 
 SMALL_BYTES: Final = 8 * 1024 * 1024
 """A data file below this is written together with others."""
 
 WORN_PART: Final = 0.25
 """A data file is written anew when this part of its rows is gone."""
+
+LOOKED_AT_MAX: Final = 500
+"""Most tables of a schema that are looked at for their files."""
+
+CROWDED_TIMES: Final = 4
+"""A table is crowded when it has so many times the files at which it should have been compacted."""
 
 COMPACTED: Final = "treadle.compacted"
 """Property: data files that the table had after it was compacted last."""
@@ -188,3 +196,18 @@ def _list_files(table: Table, snapshot_ids: Collection[int]) -> set[str]:
             found.add(manifest.manifest_path)
             found |= {file.file_path for file in files}
     return found
+
+
+def list_crowded(catalogue: TableCatalogue, rule: CompactionRule) -> list[CrowdedTable]:
+    """Return the tables with several times the files that a compaction is due at, most first."""
+    found: list[CrowdedTable] = []
+    for schema in catalogue.list_schemas():
+        for name in catalogue.list_tables(schema)[:LOOKED_AT_MAX]:
+            table = catalogue.load(schema, name)
+            if table is None:
+                continue
+            count = count_files(table)
+            extra = max(0, count.data - count.compacted) + count.deletes
+            if extra >= CROWDED_TIMES * rule.files:
+                found.append(CrowdedTable(f"{schema}.{name}", count.data + count.deletes))
+    return sorted(found, key=lambda table: -table.files)

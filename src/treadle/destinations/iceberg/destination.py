@@ -5,7 +5,7 @@ The URL names a catalogue: a SQLite file or a PostgreSQL database that lists the
 of one level. The files of tables are on this machine or in an object store.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from treadle.destinations.iceberg.catalogue import (
     default_warehouse,
     open_catalogue,
 )
-from treadle.destinations.iceberg.compaction import CompactionRule
+from treadle.destinations.iceberg.compaction import CompactionRule, list_crowded
 from treadle.destinations.iceberg.errors import ERRORS, translate_open
 from treadle.destinations.iceberg.session import IcebergSession
 from treadle.destinations.iceberg_form import REST_SCHEME, SQL_SCHEME, IcebergUrl
@@ -33,6 +33,7 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
 from treadle.destinations.transport import TransportRisk, is_local_host
+from treadle.destinations.upkeep import CrowdedTable
 from treadle.errors import OperatorError
 from treadle.tables.profiles import ICEBERG
 
@@ -178,6 +179,19 @@ class IcebergDestination:
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
         return open_asking(self._connect(PhaseTimer(), makes=False), seconds)
+
+    def find_crowded(self) -> Sequence[CrowdedTable]:
+        """Return the tables with many more files than there should be; see `KeptDestination`."""
+        if self._path is not None and not self._path.exists():
+            return []
+        catalogue = self._connect(PhaseTimer(), makes=False)
+        try:
+            found = list_crowded(catalogue, self._rule)
+        except ERRORS as error:
+            raise translate_open(error, self.identity) from error
+        finally:
+            catalogue.close()
+        return found
 
     def _connect(self, timer: PhaseTimer, *, makes: bool) -> TableCatalogue:
         parts = self._parts
