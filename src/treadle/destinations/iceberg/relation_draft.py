@@ -189,8 +189,10 @@ class RelationDraft:
         live = self.find_live(AlwaysTrue())
         names = [field.name for field in live.schema.fields]
         at = names.index(name)
+        with self._transaction.update_schema(allow_incompatible_changes=True) as removal:
+            removal.delete_column((name,))
+        # In a second step, since a move looks for the column that was there.
         update = self._transaction.update_schema(allow_incompatible_changes=True)
-        update.delete_column((name,))
         doc = JSON_DOC if change.column.type is ColumnType.JSON else None
         update.add_column((name,), ICEBERG_TYPES[change.column.type], doc)
         if at + 1 < len(names):

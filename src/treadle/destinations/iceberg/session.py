@@ -380,12 +380,16 @@ class IcebergSession:
             self._require_writing()
         with self._working():
             load = self._begin(plan, rehearses=rehearse)
-            load.change()
-            failpoint.reach("destination.after-changes")
-            result = load.write()
-            if rehearse:
-                return result
-            load.commit(result)
+            try:
+                load.change()
+                failpoint.reach("destination.after-changes")
+                result = load.write()
+                if rehearse:
+                    return result
+                load.commit(result)
+            except Exception:
+                load.discard()
+                raise
             load.finish()
             self._compact(load)
             return result
@@ -557,14 +561,16 @@ class IcebergSession:
                 digest: mark for digest, mark in head.record.marks.items() if mark.log_id != log_id
             }
             gone = head.record.marks.keys() - kept.keys()
-            table = head.table
-            if not gone or table is None:
+            if not gone:
                 continue
             followed = head.record.follow("forgotten")
-            draft = RelationDraft(table, None)
-            draft.properties = encode_head(HeadRecord(followed.note, followed.entry, kept))
-            draft.forget_properties([f"{MARK}{digest}" for digest in gone])
-            commit_part(draft)
+            places = (head.root if head.is_at_root else None, head.ledger)  # the copy comes last
+            for table in filter(None, places):
+                held = {name for name in table.properties if name.startswith(MARK)}
+                draft = RelationDraft(table, None)
+                draft.properties = encode_head(HeadRecord(followed.note, followed.entry, kept))
+                draft.forget_properties(held & {f"{MARK}{digest}" for digest in gone})
+                commit_part(draft)
 
     def _remove_rejections(self, rejected: IcebergTable, table: str) -> None:
         draft = RelationDraft(rejected, None)

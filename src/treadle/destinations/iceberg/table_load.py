@@ -33,6 +33,7 @@ from treadle.destinations.iceberg.table_record import (
     PART,
     SCHEMA,
     TABLE,
+    HeadNote,
     HeadRecord,
     LoadMark,
     PartNote,
@@ -184,6 +185,8 @@ class TableLoad:
         self._counter = LoadCounter(plan)
         self._empty = find_empty_relations(plan)
         self._leftovers: dict[str, str] = {}
+        self._committed: set[Place] = set()
+        """Tables to which a commit was sent."""
         self.touched: list[Place] = []
         """Tables that the load committed to, with rows."""
 
@@ -208,6 +211,7 @@ class TableLoad:
         """Make what the plan makes, and draft the other changes of the schema."""
         self._check_creations()
         if not self._rehearses:
+            self._drop_leftovers()
             self._settle()
             self._make_ledger()
         for change in group_additions(self._plan.changes):
@@ -359,8 +363,15 @@ class TableLoad:
         self._drafts[place] = draft
         return draft
 
-    def _draft(self, name: str, private: bool = False) -> RelationDraft:
+    def _draft(
+        self, name: str, private: bool = False, relation: Relation | None = None
+    ) -> RelationDraft:
         """Return the draft of a relation that is there.
+
+        Args:
+            name: of the relation.
+            private: it is a stage's.
+            relation: as the plan has it; None to look for it in the entry that is to come.
 
         Raises:
             PlanOutdatedError: it is not.
@@ -371,9 +382,11 @@ class TableLoad:
             table = self._find(*place)
             if table is None:
                 raise PlanOutdatedError(f"the table {name!r} is not there any more")
-            relation = self._find_relation(name, private=private)
+            relation = relation or self._find_relation(name, private=private)
             draft = RelationDraft(table, relation, rehearses=self._rehearses)
             self._drafts[place] = draft
+        if draft.relation is None:
+            draft.relation = relation
         return draft
 
     def _copy_stage(self, copied: CopyStage) -> None:
@@ -422,14 +435,13 @@ class TableLoad:
         """Forget the keys that were deleted from what a relation was before."""
         name = self._name_tombstones(root_name, private)
         table = self._find(PRIVATE_SCHEMA, name)
-        if table is None:
+        root = self._find_relation(root_name, private=private)
+        is_subtable = root is not None and bool(root.path)
+        if table is None or is_subtable or (PRIVATE_SCHEMA, name) in self._drafts:
             return
-        after = self._plan.table_after
-        if after is not None and after.tombstones:
-            self._drafts[PRIVATE_SCHEMA, name] = draft = RelationDraft(
-                table, None, rehearses=self._rehearses
-            )
-            draft.empty()
+        if self._keeps_tombstones() and root is not None:
+            kept = self._make_tombstones(root, private=private)
+            self._make_draft((PRIVATE_SCHEMA, name), kept)
         else:
             self._leave_behind(name)
 
@@ -478,7 +490,7 @@ class TableLoad:
 
     def _append(self, rows: RelationRows, schema: str) -> None:
         if len(rows):
-            draft = self._draft(rows.relation.name, schema == PRIVATE_SCHEMA)
+            draft = self._draft(rows.relation.name, schema == PRIVATE_SCHEMA, rows.relation)
             draft.require_free_columns()
             draft.add_rows(make_rows(rows))
             self._counter.count(rows.relation, len(rows))
@@ -486,7 +498,7 @@ class TableLoad:
     def _merge_root(self, write: TableWrite, schema: str) -> WrittenParents:
         """Upsert the root's rows (loading.md 2)."""
         root = write.root.relation
-        draft = self._draft(root.name, schema == PRIVATE_SCHEMA)
+        draft = self._draft(root.name, schema == PRIVATE_SCHEMA, root)
         draft.require_free_columns()
         rows = make_rows(write.root)
         keys = rows.select(list(root.key))
@@ -573,7 +585,7 @@ class TableLoad:
         """
         child, root = rows.relation, write.root.relation
         stale = any(each.name == child.name for each in write.stale)
-        draft = self._draft(child.name, schema == PRIVATE_SCHEMA)
+        draft = self._draft(child.name, schema == PRIVATE_SCHEMA, child)
         coming = make_rows(rows) if len(rows) else None
         pairs = pair_parent_key(root, child)
         if coming is not None:
@@ -675,7 +687,7 @@ class TableLoad:
         rows = make_rows(RelationRows(root, deletes.columns, deletes.entries))
         keys = rows.select(list(root.key))
         mine = pa.table({"row": make_numbers(rows.num_rows), "sequence": rows[SEQUENCE]})
-        draft = self._draft(root.name, private)
+        draft = self._draft(root.name, private, root)
         live = draft.find_keys(root.key, keys)
         found = self._search.find_rows(live, root.key, keys, [SEQUENCE])
         # A delete that is older than the row in the table loses to it.
@@ -720,7 +732,7 @@ class TableLoad:
         *,
         private: bool,
     ) -> None:
-        draft = self._draft(relation.name, private)
+        draft = self._draft(relation.name, private, relation)
         names = [name for _, name in pairs]
         keys = gone.select([key for key, _ in pairs])
         live = draft.find_keys(names, keys)
@@ -756,6 +768,7 @@ class TableLoad:
                 continue
             note = replace_files(part, draft.files)
             draft.properties |= encode_part(note, draft.relation)
+            self._committed.add(place)
             self._head.tables[place] = commit_part(draft)
             self.touched.append(place)
             failpoint.reach("destination.part")
@@ -777,10 +790,10 @@ class TableLoad:
     def _make_record(self, result: LoadResult) -> HeadRecord:
         plan, record = self._plan, self._head.record.follow(self._id)
         note, entry, marks = record.note, record.entry, dict(record.marks)
-        leftovers = {**note.leftovers, **self._leftovers}
+        revision = note.revision
         if plan.table_after is not None:
-            entry = plan.table_after
-            note = type(note)(note.number, plan.revision + 1, note.loads, leftovers)
+            entry, revision = plan.table_after, plan.revision + 1
+        note = HeadNote(note.number, revision, note.loads, dict(self._leftovers))
         mark = plan.offset
         if moves_offset(mark):
             marks[digest_mark(mark.log_id, mark.source_id, mark.table_name)] = LoadMark(
@@ -799,6 +812,7 @@ class TableLoad:
         draft, is_at_root = self._draft_head(record, root_place)
         draft.properties |= encode_head(record)
         failpoint.reach("destination.before-commit")
+        self._committed.add(root_place)
         try:
             committed = draft.commit(keeps_history=is_at_root)
         except ERRORS as error:
@@ -887,17 +901,27 @@ class TableLoad:
 
     # --- after the load -----------------------------------------------------------------------
 
+    def _drop_leftovers(self) -> None:
+        """Drop what the load that the head tells of last no longer needed."""
+        for name, known in self._head.record.note.leftovers.items():
+            table = self._catalogue.load(PRIVATE_SCHEMA, name)
+            if table is not None and str(table.metadata.table_uuid) == known:
+                self._catalogue.drop(PRIVATE_SCHEMA, name)
+
+    def discard(self) -> None:
+        """Delete the data files that no commit names, as far as possible."""
+        for place, draft in self._drafts.items():
+            if place not in self._committed:
+                draft.discard()
+
     def finish(self) -> None:
         """Copy the record into the ledger, and drop what the load no longer needs.
 
-        What fails here is done by a later load: the root says that this one is done.
+        What fails here is done by a later load: the head says that this one is done.
         """
         head = self._head
         with contextlib.suppress(*ERRORS):
-            for name, known in head.record.note.leftovers.items():
-                table = self._catalogue.load(PRIVATE_SCHEMA, name)
-                if table is not None and str(table.metadata.table_uuid) == known:
-                    self._catalogue.drop(PRIVATE_SCHEMA, name)
+            self._drop_leftovers()
         if head.is_at_root and head.ledger is not None:
             draft = RelationDraft(head.ledger, None)
             draft.properties = encode_head(head.record)
