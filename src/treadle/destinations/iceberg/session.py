@@ -395,8 +395,15 @@ class IcebergSession:
             return result
 
     def load_group(self, plans: Sequence[LoadPlan]) -> list[LoadResult]:
-        """Refuse: tables commit for themselves (`Capabilities.transactional_ddl`)."""
-        raise InternalError("loads into Iceberg cannot share a transaction")
+        """Carry plans out one by one, if all of them follow what is there.
+
+        Tables commit for themselves. So loads that were begun stay where a later one fails, and
+        whoever plans again finds them done.
+        """
+        with self._working():
+            for plan in plans:
+                self._begin(plan, rehearses=False)
+        return [self.load(plan) for plan in plans]
 
     def change(self, plan: LoadPlan) -> None:
         """Check that a plan follows what is there, and make its tables; see `LoadSession`."""
@@ -521,9 +528,9 @@ class IcebergSession:
         with self._working() as catalogue:
             self._prepared.clear()
             self._known = None
-            head = self._read_head(schema, table)
-            if head.ledger is None and head.record.entry is None:
+            if not catalogue.holds_schema(PRIVATE_SCHEMA):
                 return
+            head = self._read_head(schema, table)
             self._drop_tables(head)
             self._forget_log(log_id)
             catalogue.drop(PRIVATE_SCHEMA, head.name)
