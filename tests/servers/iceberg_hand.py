@@ -120,6 +120,9 @@ class IcebergHand:
                 return []
         with self._opened() as (catalog, driver):
             before = look(driver)
+            for place in before:
+                if isinstance(place, tuple):
+                    before[place].key = key_of(catalog.load_table(place))
             relation = driver.sql(statement)
             found = None if relation is None else relation.to_arrow_table()
             if _READS.match(statement) is None:
@@ -165,9 +168,7 @@ def fill(catalog: Catalog, driver: duckdb.DuckDBPyConnection) -> None:
                 f"{quote(each.name)} {duck_type(each)}{' NOT NULL' if each.required else ''}"
                 for each in table.schema().fields
             ]
-            key = [each.name for each in table.schema().fields if each.name in key_of(table)]
-            if key:
-                fields.append(f"PRIMARY KEY ({', '.join(map(quote, key))})")
+            # Without the key: DuckDB drops no column that an index depends on.
             place = quote(schema, identifier[-1])
             driver.execute(f"CREATE TABLE {place} ({', '.join(fields)})")
             rows = table.scan().to_arrow()
@@ -231,6 +232,8 @@ def write_back(
         if isinstance(place, tuple) and place not in after:
             catalog.drop_table(place)
         elif isinstance(place, tuple):
+            # The columns that are left of it are still the key.
+            after[place].key = shape.key & after[place].columns.keys()
             change(catalog.load_table(place), shape, after[place])
     for place, shape in after.items():
         if isinstance(place, tuple) and place not in before:
@@ -255,6 +258,13 @@ def make(catalog: Catalog, place: tuple[str, str], shape: Shape) -> None:
 
 def change(table: Table, before: Shape, after: Shape) -> None:
     """Change columns, key and rows of a table."""
+    for (old, kind), (new, same) in zip(
+        before.columns.items(), after.columns.items(), strict=False
+    ):
+        if old not in after.columns and new not in before.columns and kind == same:
+            with table.update_schema() as update:
+                update.rename_column((old,), new)
+            return
     if before.columns != after.columns or before.key != after.key:
         with table.update_schema(allow_incompatible_changes=True) as update:
             if before.key != after.key:

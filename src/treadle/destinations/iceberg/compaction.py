@@ -22,6 +22,7 @@ from treadle.destinations.iceberg.catalogue import TableCatalogue
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.relation_draft import list_past, read_chunks
 from treadle.destinations.iceberg.row_delta import (
+    KeptTransaction,
     RowDelta,
     commit_once,
     iterate_entries,
@@ -136,7 +137,7 @@ def _rewrite(table: Table) -> None:
         )
     }
     chosen = choose_files(live.files, gone)
-    transaction = table.transaction()
+    transaction = KeptTransaction(table)
     made: list[DataFile] = []
     names = [field.name for field in table.schema().fields]
     rewritten = [task for task in tasks if task.file.file_path in chosen]

@@ -17,12 +17,13 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.row_delta import (
+    KeptTransaction,
     RowDelta,
     commit_once,
     get_metadata,
@@ -76,7 +77,7 @@ class RelationDraft:
         self._forgotten: list[str] = []
         self._rehearses = rehearses
         self._removed: list[pa.Table] = []
-        self._transaction: Transaction | None = None if table is None else table.transaction()
+        self._transaction = None if table is None else KeptTransaction(table)
         self._imagined = None if relation is None or table is not None else make_schema(relation)
         if table is not None and not table.metadata.spec().is_unpartitioned():
             raise TableStoppedError(
@@ -93,7 +94,7 @@ class RelationDraft:
             raise InternalError("a draft has neither a table nor a relation")
         return self._imagined
 
-    def _require(self) -> tuple[Table, Transaction]:
+    def _require(self) -> tuple[Table, KeptTransaction]:
         """Return the table and what is staged for it."""
         if self.table is None or self._transaction is None:
             raise InternalError("a draft of a table that is not there was to be written")

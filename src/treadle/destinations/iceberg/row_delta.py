@@ -33,7 +33,7 @@ from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation
-from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate
+from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate, TableUpdate
 from pyiceberg.table.update.snapshot import _SnapshotProducer
 from pyiceberg.typedef import Record
 
@@ -50,6 +50,24 @@ DELETES_SCHEMA: Final = pa.schema(
     ]
 )
 """The columns of a file of position deletes, with the ids that the format reserves for them."""
+
+
+class KeptTransaction(Transaction):
+    """A transaction that works out once what a table is after each thing that is staged.
+
+    pyiceberg copies all metadata each time that it looks at them, some dozen times for a snapshot.
+    """
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self._kept: tuple[tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """Return the metadata with what is staged."""
+        if self._kept is None or self._kept[0] is not self._updates:
+            self._kept = (self._updates, super().table_metadata)
+        return self._kept[1]
 
 
 class DeleteManifestWriter(ManifestWriterV2):
