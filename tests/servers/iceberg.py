@@ -105,7 +105,7 @@ class SeaweedServer:
         """The URL of the REST catalogue as a destination."""
         return (
             f"iceberg+rest://{self.access_key}:{self.secret_key}@{self.host}:{self.rest_port}/"
-            f"?warehouse=s3://{self.table_bucket}&tls=false&{self._s3()}"
+            f"?warehouse=s3://{self.table_bucket}&tls=false&names=plain&{self._s3()}"
         )
 
     def sql_url(self, catalogue: Path) -> str:

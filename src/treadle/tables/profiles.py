@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from dataclasses import replace
 from functools import cache
 
 from treadle.tables.column_type import ColumnType
@@ -126,3 +127,18 @@ ICEBERG = DestinationProfile(
     schemas_system=("information_schema", "pg_catalog"),
     schemas_reserved=("main", "system", "temp"),
 )
+
+_PLAIN_REPLACED = re.compile(r"[^a-z0-9_]")
+
+
+def make_plain_name(name: str) -> str:
+    """Write part of a name in lower case, with `_` for all but a-z, 0-9 and `_`."""
+    return _PLAIN_REPLACED.sub("_", name.strip().lower())
+
+
+ICEBERG_PLAIN = replace(
+    ICEBERG,
+    canonical=make_plain_name,
+    schemas_system=(*ICEBERG.schemas_system, "treadle"),
+)
+"""Of catalogues that take no other names, such as those of buckets of tables in S3."""

@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from treadle.destinations.iceberg.row_delta import LimitedRestCatalog
 from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
+from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED
 
 NAME: Final = "treadle"
 """What the catalogue is called in a database of several catalogues."""
@@ -61,6 +62,16 @@ PASSED_PARAMETERS: Final = frozenset(
 
 TIMEOUTS: Final[Mapping[str, str]] = {"s3.connect-timeout": "10", "s3.request-timeout": "60"}
 
+PLAIN: Final = "plain"
+"""Value of the parameter `names` for a catalogue that takes only names of a-z, 0-9 and `_` which
+begin with a letter or a digit: that of buckets of tables in S3."""
+
+PLAIN_NAMES: Final[Mapping[str, str]] = {
+    PRIVATE_SCHEMA: "treadle",
+    REJECTED: "sdc_rejected",
+}
+"""What treadle's own schema and the table of rejections are called there."""
+
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _PATH_CHARACTERS_MAX: Final = 60
 
@@ -71,11 +82,18 @@ class TableCatalogue:
     Args:
         catalogue: of pyiceberg.
         warehouse: where tables that are made here have their files; empty where the server says.
+        is_plain: its names begin with a letter or a digit.
     """
 
-    def __init__(self, catalogue: Catalog, warehouse: str) -> None:
+    def __init__(self, catalogue: Catalog, warehouse: str, *, is_plain: bool = False) -> None:
         self.catalogue = catalogue
         self._warehouse = warehouse.rstrip("/")
+        self._called = PLAIN_NAMES if is_plain else {}
+        self._meant = {called: name for name, called in self._called.items()}
+
+    def _place(self, *names: str) -> tuple[str, ...]:
+        """Return what the catalogue calls a schema, or a table in one."""
+        return tuple(self._called.get(name, name) for name in names)
 
     def close(self) -> None:
         """Let go of connections."""
@@ -85,16 +103,18 @@ class TableCatalogue:
 
     def holds_schema(self, schema: str) -> bool:
         """Return whether there is a namespace of this name."""
-        return self.catalogue.namespace_exists((schema,))
+        return self.catalogue.namespace_exists(self._place(schema))
 
     def list_schemas(self) -> list[str]:
         """Return the namespaces of one level."""
-        return sorted({name[0] for name in self.catalogue.list_namespaces() if name})
+        found = {name[0] for name in self.catalogue.list_namespaces() if name}
+        return sorted(self._meant.get(name, name) for name in found)
 
     def list_tables(self, schema: str) -> list[str]:
         """Return the tables of a schema, by name; none where it is missing."""
         try:
-            return sorted(name[-1] for name in self.catalogue.list_tables((schema,)))
+            found = [name[-1] for name in self.catalogue.list_tables(self._place(schema))]
+            return sorted(self._meant.get(name, name) for name in found)
         except NoSuchNamespaceError:
             return []
 
@@ -103,24 +123,24 @@ class TableCatalogue:
         if not isinstance(self.catalogue, RestCatalog):
             return []
         try:
-            return sorted(name[-1] for name in self.catalogue.list_views((schema,)))
+            return sorted(name[-1] for name in self.catalogue.list_views(self._place(schema)))
         except (NoSuchNamespaceError, NotImplementedError):
             return []
 
     def make_schema(self, schema: str) -> None:
         """Make a namespace; one that somebody else made meanwhile is as good."""
         with suppress(NamespaceAlreadyExistsError, IntegrityError):
-            self.catalogue.create_namespace((schema,))
+            self.catalogue.create_namespace(self._place(schema))
 
     def drop_schema(self, schema: str) -> None:
         """Drop a namespace, unless something is in it."""
         with suppress(NoSuchNamespaceError, NamespaceNotEmptyError):
-            self.catalogue.drop_namespace((schema,))
+            self.catalogue.drop_namespace(self._place(schema))
 
     def load(self, schema: str, name: str) -> Table | None:
         """Return a table as it is now; None where it is missing."""
         try:
-            return self.catalogue.load_table((schema, name))
+            return self.catalogue.load_table(self._place(schema, name))
         except (NoSuchTableError, NoSuchNamespaceError):
             return None
 
@@ -131,7 +151,7 @@ class TableCatalogue:
             TableAlreadyExistsError: there is one of this name.
         """
         return self.catalogue.create_table(
-            (schema, name),
+            self._place(schema, name),
             columns,
             location=self._choose_location(schema, name),
             properties={**TABLE_PROPERTIES, **properties},
@@ -147,11 +167,11 @@ class TableCatalogue:
     def drop(self, schema: str, name: str) -> None:
         """Drop a table with its files, if it is there."""
         try:
-            self.catalogue.purge_table((schema, name))
+            self.catalogue.purge_table(self._place(schema, name))
         except NoSuchTableError:
             pass
         except NotImplementedError:
-            self.catalogue.drop_table((schema, name))
+            self.catalogue.drop_table(self._place(schema, name))
 
 
 def open_catalogue(
@@ -187,8 +207,10 @@ def open_catalogue(
         properties["warehouse"] = parts.parameters["warehouse"]
     if parts.password is not None:
         properties["credential"] = f"{parts.user}:{parts.password}"
+        properties.setdefault("oauth2-server-uri", f"{parts.http_url}/v1/oauth/tokens")
     kind = LimitedRestCatalog if is_limited else RestCatalog
-    return TableCatalogue(kind(NAME, **properties), "")
+    is_plain = parts.parameters.get("names") == PLAIN
+    return TableCatalogue(kind(NAME, **properties), "", is_plain=is_plain)
 
 
 def make_engine_url(parts: IcebergUrl) -> str:

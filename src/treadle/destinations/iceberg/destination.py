@@ -17,6 +17,7 @@ from treadle.destinations.duckdb_form import FOLDER_END
 from treadle.destinations.iceberg.asking import open_asking
 from treadle.destinations.iceberg.catalogue import (
     PASSED_PARAMETERS,
+    PLAIN,
     TableCatalogue,
     check_addresses,
     default_warehouse,
@@ -35,9 +36,9 @@ from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
 from treadle.destinations.transport import TransportRisk, is_local_host
 from treadle.destinations.upkeep import CrowdedTable
 from treadle.errors import OperatorError
-from treadle.tables.profiles import ICEBERG
+from treadle.tables.profiles import ICEBERG, ICEBERG_PLAIN
 
-OWN_PARAMETERS: Final = frozenset({"warehouse", "tls", "compact-files", "keep-hours"})
+OWN_PARAMETERS: Final = frozenset({"warehouse", "tls", "names", "compact-files", "keep-hours"})
 
 EXAMPLES: Final = (
     "iceberg+sql:///var/lib/treadle/lake.db or "
@@ -58,7 +59,6 @@ class IcebergDestination:
     """
 
     kind = "iceberg"
-    profile = ICEBERG
     capabilities = Capabilities(
         transactional_ddl=False,
         multi_table_transaction=False,
@@ -90,6 +90,13 @@ class IcebergDestination:
             int(self._read_number("compact-files", 24)),
             self._read_number("keep-hours", 24.0) * 3600,
         )
+        is_plain = parts.parameters.get("names", PLAIN) == PLAIN
+        if not is_plain or ("names" in parts.parameters and parts.scheme != REST_SCHEME):
+            raise OperatorError(
+                "the destination's URL has names=...; expected names=plain, and of iceberg+rest "
+                "only, or nothing"
+            )
+        self.profile = ICEBERG_PLAIN if "names" in parts.parameters else ICEBERG
         self._path = Path(parts.path).absolute() if is_file else None
         if parts.scheme == SQL_SCHEME and parts.host and "warehouse" not in parts.parameters:
             raise OperatorError(
@@ -167,14 +174,14 @@ class IcebergDestination:
                 f"the catalogue {self._path} does not exist yet; the first load makes it"
             )
         catalogue = self._connect(PhaseTimer(), makes=not read_only)
-        return IcebergSession(catalogue, self._rule, read_only=read_only)
+        return IcebergSession(catalogue, self._rule, self.profile, read_only=read_only)
 
     def preview(self) -> Session:
         """Connect for reading; a catalogue that is missing reads as empty. See `Destination`."""
         if self._path is None or self._path.exists():
             return self.open(read_only=True)
         imagined = open_catalogue(IcebergUrl(SQL_SCHEME), warehouse="file:///nowhere")
-        return IcebergSession(imagined, self._rule, read_only=True)
+        return IcebergSession(imagined, self._rule, self.profile, read_only=True)
 
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""

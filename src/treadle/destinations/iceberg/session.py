@@ -81,6 +81,7 @@ from treadle.tables.model import (
     Table,
     TableState,
 )
+from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import ICEBERG
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
@@ -95,14 +96,21 @@ class IcebergSession:
     Args:
         catalogue: that is open; the session closes it.
         rule: when tables are compacted.
+        profile: of the catalogue.
         read_only: nothing is written.
     """
 
     def __init__(
-        self, catalogue: TableCatalogue, rule: CompactionRule, *, read_only: bool = False
+        self,
+        catalogue: TableCatalogue,
+        rule: CompactionRule,
+        profile: DestinationProfile = ICEBERG,
+        *,
+        read_only: bool = False,
     ) -> None:
         self._catalogue = catalogue
         self._rule = rule
+        self._profile = profile
         self._read_only = read_only
         self._search = KeySearch()
         self._prepared: set[tuple[str, SchemaOwner]] = set()
@@ -153,7 +161,7 @@ class IcebergSession:
         self._require_writing()
         with self._working() as catalogue:
             status = self._read_status(schema)
-            claim = claim_schema(schema, status, owner, ICEBERG)
+            claim = claim_schema(schema, status, owner, self._profile)
             if claim is not SchemaClaim.KEEP:
                 if not catalogue.holds_schema(PRIVATE_SCHEMA):
                     catalogue.make_schema(PRIVATE_SCHEMA)
@@ -196,7 +204,7 @@ class IcebergSession:
     def check_owner(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
         """Check that a schema is missing or the owner's; see `LoadSession.check_owner`."""
         with self._working():
-            claim_schema(schema, self._read_status(schema), owner, ICEBERG)
+            claim_schema(schema, self._read_status(schema), owner, self._profile)
 
     def schema_status(self, schema: str) -> SchemaStatus:
         """Return whether a schema is there and whose it is."""
@@ -224,7 +232,7 @@ class IcebergSession:
     def adopt(self, schema: str, owner: SchemaOwner, tables: Sequence[Table] = ()) -> None:
         """Record an owner for a schema, and catalogue entries; see `Adoption.adopt`."""
         self._require_writing()
-        refuse_system_schema(schema, ICEBERG)
+        refuse_system_schema(schema, self._profile)
         with self._working() as catalogue:
             self._prepared.clear()
             catalogue.make_schema(PRIVATE_SCHEMA)
@@ -433,9 +441,9 @@ class IcebergSession:
                 raise PlanOutdatedError(
                     f"the destination holds no owner of the schema {plan.schema!r}"
                 )
-            claim_schema(plan.schema, SchemaStatus(True, recorded), plan.owner, ICEBERG)
+            claim_schema(plan.schema, SchemaStatus(True, recorded), plan.owner, self._profile)
         else:
-            claim_schema(plan.schema, self._read_status(plan.schema), plan.owner, ICEBERG)
+            claim_schema(plan.schema, self._read_status(plan.schema), plan.owner, self._profile)
         head = known[1] if known is not None and known[0] == place else None
         if head is None:
             head = self._read_head(plan.schema, name)

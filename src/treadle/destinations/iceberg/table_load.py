@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.exceptions import BadRequestError, CommitFailedException, ValidationError
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -21,7 +21,7 @@ from pyiceberg.types import NestedField, StringType
 
 from treadle import failpoint
 from treadle.destinations.iceberg.catalogue import TableCatalogue
-from treadle.destinations.iceberg.errors import ERRORS, translate, translate_commit
+from treadle.destinations.iceberg.errors import ERRORS, message, translate, translate_commit
 from treadle.destinations.iceberg.key_search import KeySearch, make_numbers
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.relation_draft import RelationDraft
@@ -59,6 +59,7 @@ from treadle.destinations.layout import (
 )
 from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import (
+    ChangeRefusedError,
     CommitUnknownError,
     DestinationUnavailableError,
     LoadResult,
@@ -353,9 +354,12 @@ class TableLoad:
             draft = RelationDraft(None, relation, rehearses=True)
         else:
             part = encode_part(PartNote("", self._head.record.note.number), relation)
-            made = self._catalogue.make(
-                *place, make_schema(relation), {TABLE: self._head.name, **part}
-            )
+            try:
+                made = self._catalogue.make(
+                    *place, make_schema(relation), {TABLE: self._head.name, **part}
+                )
+            except (BadRequestError, ValidationError) as error:  # such as a name that it refuses
+                raise ChangeRefusedError(message(error), translate(error)) from error
             self._head.tables[place] = made
             draft = RelationDraft(made, relation)
             draft.reshape(relation)
