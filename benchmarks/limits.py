@@ -231,7 +231,7 @@ class IcebergLimit:
     @staticmethod
     def _make(rows: Sequence[tuple[int, dict[str, Any]]]) -> Any:
         """Rows as an Arrow table with the types of the columns."""
-        arrow = {
+        arrow: dict[str, Any] = {
             "bigint": pa.int64(),
             "text": pa.string(),
             "double precision": pa.float64(),

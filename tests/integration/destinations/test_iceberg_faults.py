@@ -24,6 +24,8 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.iceberg.relation_draft import RelationDraft
+from treadle.destinations.iceberg.row_delta import commit_once
 from treadle.destinations.iceberg.table_load import TableLoad
 from treadle.destinations.protocol import (
     CommitUnknownError,
@@ -53,6 +55,9 @@ POINTS = (
     "destination.after-rows",
     "destination.before-commit",
 )
+
+
+DRAFT = "treadle.destinations.iceberg.relation_draft"
 
 
 class Death(BaseException):
@@ -225,18 +230,15 @@ def test_a_commit_without_an_answer_is_not_known(
 ) -> None:
     import requests
 
-    from treadle.destinations.iceberg import relation_draft
-
     loads.run(first(loads))
-    commit = relation_draft.commit_once
 
     def lose_the_answer(transaction: Any) -> Any:
-        commit(transaction)
+        commit_once(transaction)
         raise requests.ConnectionError("reset")
 
     plan = loads.plan(table(ORDERS, ITEMS), upsert([(5, 1, "x")], stale=[]))
     with monkeypatch.context() as patch:
-        patch.setattr(relation_draft, "commit_once", lose_the_answer)
+        patch.setattr(f"{DRAFT}.commit_once", lose_the_answer)
         with pytest.raises(CommitUnknownError):
             session.load(plan)
     assert session.committed(LOG)[7, "orders"].position == 1
@@ -248,10 +250,8 @@ def test_a_commit_without_an_answer_is_not_known(
 def test_a_child_whose_commit_was_not_answered_is_written_again(
     monkeypatch: pytest.MonkeyPatch, session: Session, loads: TableLoads
 ) -> None:
-    from treadle.destinations.iceberg import table_load
-
     loads.run(first(loads))
-    commit = table_load.RelationDraft.commit
+    commit = RelationDraft.commit
 
     def lose_the_answer(draft: Any, **how: Any) -> Any:
         commit(draft, **how)
@@ -262,7 +262,7 @@ def test_a_child_whose_commit_was_not_answered_is_written_again(
         upsert([(5, 1, "x")], children=[items([(5, 0, 1, "n")])], stale=[ITEMS]),
     )
     with monkeypatch.context() as patch:
-        patch.setattr(table_load.RelationDraft, "commit", lose_the_answer)
+        patch.setattr(RelationDraft, "commit", lose_the_answer)
         with pytest.raises(DestinationUnavailableError):
             session.load(plan)
     assert session.committed(LOG)[7, "orders"].position == 0

@@ -21,7 +21,8 @@ from treadle.destinations.iceberg.row_delta import (
     write_rows,
 )
 
-SCHEMA = pa.schema([pa.field("id", pa.int64(), False), pa.field("a", pa.string())])
+ID: Any = pa.field("id", pa.int64(), False)
+SCHEMA = pa.schema([ID, pa.field("a", pa.string())])
 
 
 @pytest.fixture

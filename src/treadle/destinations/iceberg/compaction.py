@@ -129,13 +129,8 @@ def choose_files(files: Collection[DataFile], gone: Mapping[str, int]) -> set[st
 def _rewrite(table: Table) -> None:
     tasks = list(table.scan(row_filter=AlwaysTrue()).plan_files())
     live = gather_tasks(table.io, table.schema(), tasks)
-    counted = live.gone.group_by("file").aggregate([("pos", "count_distinct")])
-    gone = {
-        live.paths[place]: count
-        for place, count in zip(
-            counted["file"].to_pylist(), counted["pos_count_distinct"].to_pylist(), strict=True
-        )
-    }
+    counted = live.gone.group_by("file").aggregate([("pos", "count_distinct")]).to_pylist()
+    gone = {live.paths[row["file"]]: int(row["pos_count_distinct"]) for row in counted}
     chosen = choose_files(live.files, gone)
     transaction = KeptTransaction(table)
     made: list[DataFile] = []

@@ -53,13 +53,14 @@ class KeySearch:
         try:
             for name, table in tables.items():
                 connection.register(name, table)
-            return connection.sql(statement).to_arrow_table()
+            found: pa.Table = connection.sql(statement).to_arrow_table()
         except duckdb.Error as error:
             raise translate_engine(error) from error
         finally:
             for name in tables:
                 with suppress(duckdb.Error):
                     connection.unregister(name)
+        return found
 
     def find_rows(
         self,

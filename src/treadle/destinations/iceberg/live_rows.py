@@ -7,7 +7,7 @@ was added or renamed is read as the table is now.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -64,7 +64,7 @@ class LiveRows:
         for deletes in self.deletes:
             require_parquet(deletes)
             with self.io.new_input(deletes.file_path).open() as stream:
-                found = pq.read_table(stream, columns=["file_path", "pos"])
+                found = pq.read_table(cast("Any", stream), columns=["file_path", "pos"])
             place = pc.index_in(found["file_path"].cast(pa.string()), value_set=places)
             piece = pa.table([place, found["pos"]], names=["file", "pos"]).cast(GONE_SCHEMA)
             pieces.append(piece.filter(pc.is_valid(piece["file"])))
@@ -126,7 +126,7 @@ class LiveRows:
         return pa.RecordBatchReader.from_batches(schema, give())
 
     def _find_gone(self, place: int) -> "pa.Array[Any]":
-        chosen = self.gone.filter(pc.equal(self.gone["file"], place))["pos"]
+        chosen = self.gone.filter(pc.equal(self.gone["file"], pa.scalar(place, pa.int32())))["pos"]
         return chosen.combine_chunks()
 
     def _read_file(
@@ -135,7 +135,7 @@ class LiveRows:
         """Read columns of a file, in order; one that it lacks is NULL."""
         require_parquet(file)
         with self.io.new_input(file.file_path).open() as stream:
-            parquet = pq.ParquetFile(stream, pre_buffer=True)
+            parquet = pq.ParquetFile(cast("Any", stream), pre_buffer=True)
             by_id = {
                 int(each.metadata[FIELD_ID]): each.name
                 for each in parquet.schema_arrow

@@ -420,21 +420,25 @@ def make_condition(key: Sequence[str], wanted: "pa.Table") -> BooleanExpression:
     """
     condition: BooleanExpression = AlwaysTrue()
     for at, name in enumerate(key):
-        values = wanted.column(at)
+        values: Any = wanted.column(at)
         if not len(values) or not _is_ordered(values.type):
             continue
         if pa.types.is_timestamp(values.type):
             values = values.cast(pa.int64())
         if len(values) <= LISTED_MAX:
-            listed = set(values.to_pylist())
-            condition = And(condition, In(name, listed))
+            condition = And(condition, _IN(name, set(values.to_pylist())))
             continue
-        bounds = pc.min_max(values).as_py()
+        bounds: Any = pc.min_max(values).as_py()
         condition = And(
-            condition,
-            And(GreaterThanOrEqual(name, bounds["min"]), LessThanOrEqual(name, bounds["max"])),
+            condition, And(_AT_LEAST(name, bounds["min"]), _AT_MOST(name, bounds["max"]))
         )
     return condition
+
+
+_IN: Final[Any] = In
+_AT_LEAST: Final[Any] = GreaterThanOrEqual
+_AT_MOST: Final[Any] = LessThanOrEqual
+"""Conditions of pyiceberg, whose annotations are not those of how they are made."""
 
 
 def _is_ordered(type_: Any) -> bool:

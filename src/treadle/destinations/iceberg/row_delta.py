@@ -43,12 +43,10 @@ if TYPE_CHECKING:
 PATH_ID: Final = 2147483546
 POSITION_ID: Final = 2147483545
 
-DELETES_SCHEMA: Final = pa.schema(
-    [
-        pa.field("file_path", pa.string(), False, {"PARQUET:field_id": str(PATH_ID)}),
-        pa.field("pos", pa.int64(), False, {"PARQUET:field_id": str(POSITION_ID)}),
-    ]
-)
+_PATH: Any = pa.field("file_path", pa.string(), False, {"PARQUET:field_id": str(PATH_ID)})
+_POSITION: Any = pa.field("pos", pa.int64(), False, {"PARQUET:field_id": str(POSITION_ID)})
+
+DELETES_SCHEMA: Final = pa.schema([_PATH, _POSITION])
 """The columns of a file of position deletes, with the ids that the format reserves for them."""
 
 
@@ -227,7 +225,8 @@ def get_metadata(transaction: Transaction) -> TableMetadata:
 def stage_expiry(transaction: Transaction, snapshot_ids: Collection[int]) -> None:
     """Stage that snapshots are no longer part of a table; their files stay."""
     if snapshot_ids:
-        transaction._stage((RemoveSnapshotsUpdate(snapshot_ids=sorted(snapshot_ids)),))
+        ids: Any = {"snapshot_ids": sorted(snapshot_ids)}  # it has another name on the wire
+        transaction._stage((RemoveSnapshotsUpdate(**ids),))
 
 
 def write_rows(metadata: TableMetadata, io: FileIO, rows: "pa.Table") -> list[DataFile]:

@@ -66,7 +66,9 @@ class ScannedTable:
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return a stream of all rows; see the Arrow PyCapsule interface."""
-        return self._live.read_rows(self._names).__arrow_c_stream__(requested_schema)
+        reader: Any = self._live.read_rows(self._names)
+        stream: object = reader.__arrow_c_stream__(requested_schema)
+        return stream
 
 
 class StatementEngine:

@@ -546,7 +546,7 @@ class TableLoad:
             found=found.select(["row", "x0"]),
             mine=mine,
         )
-        return set(lost["row"].to_pylist())
+        return {int(row["row"]) for row in lost.to_pylist()}
 
     def _keeps_tombstones(self) -> bool:
         after = self._plan.table_after
@@ -572,7 +572,7 @@ class TableLoad:
             found=found.select(["row", "x0"]),
             mine=mine,
         )
-        return set(buried["row"].to_pylist())
+        return {int(row["row"]) for row in buried.to_pylist()}
 
     def _supersede(self, rows: RelationRows, lost: set[int]) -> None:
         if rows.entries:
