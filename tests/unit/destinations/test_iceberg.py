@@ -1,5 +1,6 @@
 """What the Iceberg back-end decides from values: URLs, forms, notes, errors and conditions."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from treadle.destinations.protocol import (
     RowRefusedError,
 )
 from treadle.destinations.registry import is_exclusive, make_destination
+from treadle.destinations.schema_claim import refuse_system_schema
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
@@ -108,6 +110,8 @@ def test_a_file_a_database_and_a_server_are_told_apart() -> None:
         ("iceberg+sql://u:s3cret@h/db", "no warehouse"),
         ("iceberg+sql:///x.db?keep-hours=never", "keep-hours=never; expected a number above 0"),
         ("iceberg+sql:///x.db?compact-files=0", "compact-files=0"),
+        ("iceberg+rest://h/?names=fancy", "expected names=plain"),
+        ("iceberg+sql:///x.db?names=plain", "of iceberg+rest only"),
     ],
 )
 def test_a_url_that_is_none_says_what_is_wrong(url: str, expected: str) -> None:
@@ -130,6 +134,15 @@ def test_an_account_names_no_place_of_the_operators(url: str) -> None:
         make_destination(url, lambda address: None)
     make_destination("iceberg+sql:///var/lib/treadle/./x.db", lambda address: None)
     make_destination("iceberg+rest://h/", lambda address: None)
+
+
+def test_a_catalogue_of_plain_names_has_names_of_its_own() -> None:
+    profile = make_destination("iceberg+rest://h/?names=plain").profile
+    assert profile.canonical(" Größe €") == "gr__e__"
+    assert profile.display_name == "Iceberg"
+    with pytest.raises(TableStoppedError, match="Iceberg's own or treadle's own"):
+        refuse_system_schema("treadle", profile)
+    refuse_system_schema("treadle", make_destination("iceberg+rest://h/").profile)
 
 
 def test_a_form_is_a_url_and_gives_the_properties_back() -> None:
@@ -286,8 +299,6 @@ def test_ledgers_of_different_tables_have_different_names() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_json_text_is_the_same_in_ascii(text: str) -> None:
-    import json
-
     escaped = escape_text(json.dumps(text, ensure_ascii=False))
     assert escaped.isascii()
     assert json.loads(escaped) == text
