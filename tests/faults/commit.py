@@ -21,6 +21,7 @@ from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.proxy import COMMIT, MYSQL_COMMIT, Cut, Proxy, before
 from tests.servers.iceberg import SeaweedServer
+from tests.servers.iceberg_hand import open_catalog
 
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
@@ -37,17 +38,11 @@ MAKING = b'CREATE TABLE "web"'
 
 MYSQL_MAKING = b"CREATE TABLE `web`"
 
-MARKS = {
-    "mysql": (MYSQL_COMMIT, MYSQL_MAKING),
-    "iceberg+rest": (b"POST /v1/namespaces/web/tables/", b"POST /v1/namespaces/web/tables HTTP"),
-}
-"""Scheme of a destination -> what a commit has in it, and what makes a table."""
-
 
 def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
     """Loads with a cut each, into one database."""
     port = urlsplit(url).port or 0
-    commit, making = MARKS.get(url.partition(":")[0], (COMMIT, MAKING))
+    commit, making = find_marks(url)
     made(path / "store.sqlite")
     store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
     with before("127.0.0.1", port) as proxy:
@@ -84,6 +79,19 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
         )
         tally.note("reports", [] if reported == 5 * count else [f"{reported} records reported"])
     store.close()
+
+
+def find_marks(url: str) -> tuple[bytes, bytes]:
+    """What a commit has in it, and what makes a table."""
+    scheme = url.partition(":")[0]
+    if scheme == "mysql":
+        return MYSQL_COMMIT, MYSQL_MAKING
+    if scheme == "iceberg+rest":
+        with contextlib.closing(open_catalog(url)) as catalog:
+            prefix = str(catalog.properties.get("prefix", "")).strip("/")
+        tables = f"POST /v1/{prefix + '/' if prefix else ''}namespaces/web/tables".encode()
+        return tables + b"/", tables + b" HTTP"
+    return COMMIT, MAKING
 
 
 def kind_of(number: int) -> str:
