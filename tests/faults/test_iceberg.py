@@ -26,9 +26,17 @@ def lake(tmp_path: Path) -> str:
     return f"iceberg+sql://{tmp_path / 'lake.db'}"
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The folder of the server."""
+    place = tmp_path / "data"
+    place.mkdir()
+    return place
+
+
 @pytest.mark.slow
-def test_deaths_between_commits_lose_and_double_nothing(tmp_path: Path, lake: str) -> None:
-    rig = Rig(tmp_path / "data", lake, {"orders": True, "events": False}, seed=5)
+def test_deaths_between_commits_lose_and_double_nothing(data: Path, lake: str) -> None:
+    rig = Rig(data, lake, {"orders": True, "events": False}, seed=5)
     with rig.running():
         for point in POINTS:
             assert die(rig, point, passes=1, whole=True) == [], point
@@ -37,11 +45,9 @@ def test_deaths_between_commits_lose_and_double_nothing(tmp_path: Path, lake: st
 @pytest.mark.slow
 @pytest.mark.release
 @pytest.mark.parametrize("seed", [0, 1])
-def test_kills_at_random_times_lose_and_double_nothing(
-    tmp_path: Path, lake: str, seed: int
-) -> None:
+def test_kills_at_random_times_lose_and_double_nothing(data: Path, lake: str, seed: int) -> None:
     tally = Tally("kill")
-    cycles(tmp_path / "data", lake, KILLS, seed, tally, "kill")
+    cycles(data, lake, KILLS, seed, tally, "kill")
     assert tally.violations == []
     assert tally.passed == KILLS
 
