@@ -93,7 +93,7 @@ def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(mariadb_rig, case)
 
 
-@pytest.mark.parametrize("case", for_destination("iceberg", every=10))
+@pytest.mark.parametrize("case", for_destination("iceberg", every=25))
 def test_on_iceberg(iceberg_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(iceberg_rig, case)
 

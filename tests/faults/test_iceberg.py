@@ -15,6 +15,8 @@ from treadle.failpoint import PART_FAILPOINTS
 if TYPE_CHECKING:
     from tests.servers.iceberg import SeaweedServer
 
+pytestmark = [pytest.mark.release, pytest.mark.slow]
+
 POINTS = (FIRST, *PART_FAILPOINTS, "destination.before-commit", "destination.after-commit")
 """Around what is committed for itself."""
 
@@ -34,7 +36,6 @@ def data(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.mark.slow
 def test_deaths_between_commits_lose_and_double_nothing(data: Path, lake: str) -> None:
     rig = Rig(data, lake, {"orders": True, "events": False}, seed=5)
     with rig.running():
@@ -42,8 +43,6 @@ def test_deaths_between_commits_lose_and_double_nothing(data: Path, lake: str) -
             assert die(rig, point, passes=1, whole=True) == [], point
 
 
-@pytest.mark.slow
-@pytest.mark.release
 @pytest.mark.parametrize("seed", [0, 1])
 def test_kills_at_random_times_lose_and_double_nothing(data: Path, lake: str, seed: int) -> None:
     tally = Tally("kill")
@@ -52,8 +51,6 @@ def test_kills_at_random_times_lose_and_double_nothing(data: Path, lake: str, se
     assert tally.passed == KILLS
 
 
-@pytest.mark.slow
-@pytest.mark.release
 def test_a_cut_at_a_commit_loses_and_doubles_nothing(
     tmp_path: Path, seaweed_server: "SeaweedServer"
 ) -> None:

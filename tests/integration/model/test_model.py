@@ -19,7 +19,11 @@ BOUNDED = settings(
 )
 
 
-@pytest.fixture(params=["duckdb", "iceberg", "postgres", "mariadb"])
+ICEBERG = pytest.param("iceberg", marks=pytest.mark.release)
+"""Its commits are files: the same steps take some times as long."""
+
+
+@pytest.fixture(params=["duckdb", ICEBERG, "postgres", "mariadb"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = None
     if request.param == "postgres":
