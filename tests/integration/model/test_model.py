@@ -20,7 +20,7 @@ BOUNDED = settings(
 
 
 ICEBERG = pytest.param("iceberg", marks=pytest.mark.release)
-"""Its commits are files: the same steps take some times as long."""
+"""Each of its commits writes several files, so the steps take longer."""
 
 
 @pytest.fixture(params=["duckdb", ICEBERG, "postgres", "mariadb"])
