@@ -1,6 +1,7 @@
 """The short forms of the fault runs on MariaDB, which cannot undo a schema change."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,20 @@ from tests.faults.traffic import Rig
 POINTS = (FIRST, *CHANGES, "destination.before-commit", "destination.after-commit")
 """Around what is committed for itself."""
 
+DAILY = (CHANGES[-1],)
+"""Between a statement that changes the schema and the load."""
+
 KILLS = 5
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("points", [DAILY, pytest.param(POINTS, marks=pytest.mark.release)])
 def test_deaths_around_schema_changes_lose_and_double_nothing(
-    tmp_path: Path, mariadb_url: str
+    tmp_path: Path, mariadb_url: str, points: Sequence[str]
 ) -> None:
     rig = Rig(tmp_path, mariadb_url, {"orders": True, "events": False}, seed=5)
     with rig.running():
-        for point in POINTS:
+        for point in points:
             assert die(rig, point, passes=1, whole=True) == [], point
 
 
