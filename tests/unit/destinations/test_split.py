@@ -1,6 +1,6 @@
 """Rows beyond the greatest key of a table, told from the others."""
 
-from treadle.destinations.postgres.writer import split
+from treadle.destinations.sql.appending_writer import split
 from treadle.tables.arrow_column import to_arrow_if_long, to_values
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, Relation, RelationRows

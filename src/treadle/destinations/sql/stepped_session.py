@@ -31,7 +31,7 @@ from treadle.destinations.sql.stepped_dialect import RelationPlace, SteppedDiale
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.tables.model import LoadPlan, Table, TableState
-from treadle.tables.schema_owner import UNOWNED, SchemaOwner
+from treadle.tables.schema_owner import SchemaOwner
 
 PREPARING: Final = "treadle.prepare"
 """The lock of who makes schemas."""
@@ -110,10 +110,7 @@ class SteppedSession(SqlSession):
 
     # --- schemas ----------------------------------------------------------------------------------
 
-    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
-        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
-        if (schema, owner) in self._prepared:
-            return
+    def _prepare(self, schema: str, owner: SchemaOwner) -> None:
         if not self._is_ready(schema, owner):
             with (
                 self._transactions.hold([PREPARING]),
@@ -121,7 +118,6 @@ class SteppedSession(SqlSession):
             ):
                 catalogue.make_schema_in_steps(connection, schema, owner)
                 failpoint.reach("destination.prepare")
-        self._prepared.add((schema, owner))
 
     def _is_ready(self, schema: str, owner: SchemaOwner) -> bool:
         with self._transactions.translated() as connection:
