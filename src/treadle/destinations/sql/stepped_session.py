@@ -97,6 +97,12 @@ def name_entry(plan: LoadPlan) -> str:
     return plan.table_name if plan.table_after is None else plan.table_after.name
 
 
+def may_change_structure(plan: LoadPlan) -> bool:
+    """Return whether a load may do something before its rows; tables of deleted keys count."""
+    keeps_keys = plan.table_after is not None and plan.table_after.tombstones
+    return bool(plan.changes or plan.rejections or keeps_keys)
+
+
 class SteppedSession(SqlSession):
     """One connection; see `Session`."""
 
@@ -178,14 +184,12 @@ class SteppedSession(SqlSession):
         with self._transactions.loading(plans, rehearse=False):
             try:
                 self._begin_loads()
-                for plan in plans:
-                    self._follow(plan)
                 failpoint.reach("destination.after-lock")
                 made = [self._change_structure(plan) for plan in plans]
                 failpoint.reach("destination.after-changes")
                 with self._transactions.transaction():
                     for plan, statements in zip(plans, made, strict=True):
-                        # Once more: now nobody changes the rows that it is compared with.
+                        # Now nobody changes the rows that it is compared with.
                         self._follow(plan)
                         results.append(self._write_contents(plan, statements))
                 self._transactions.commit()
@@ -207,10 +211,15 @@ class SteppedSession(SqlSession):
             catalogue.claim(connection, plan)
 
     def _change_structure(self, plan: LoadPlan) -> SteppedStatements:
-        """Note what is to come, and make the schema changes that come before the rows."""
+        """Note what is to come, and make the schema changes that come before the rows.
+
+        Before anything that cannot be undone, the plan is checked.
+        """
         table = name_entry(plan)
         with self._transactions.translated() as connection:
             noted = catalogue.read_intent(connection, plan.schema, table)
+            if noted is not None or may_change_structure(plan):
+                self._follow(plan)
             if noted is not None and not noted.table:
                 self._end(connection, plan.schema, table, noted)
             elif noted is not None:
