@@ -28,7 +28,7 @@ from treadle.destinations.sql.appending_writer import AppendingWriter
 from treadle.destinations.sql.asking import open_asking
 from treadle.destinations.sql.stepped_session import SteppedSession, SteppedTransactions
 from treadle.destinations.sql.text import Quoted, number_values
-from treadle.destinations.transport import TransportRisk, is_local_host
+from treadle.destinations.transport import TransportRisk, describe_risk, is_local_host
 from treadle.errors import OperatorError
 from treadle.tables.profiles import MYSQL
 
@@ -121,14 +121,8 @@ class MysqlDestination:
         """Return why others could read or change what is loaded; None where they cannot."""
         if self._mode.verifies or is_local_host(self._parts.host):
             return None
-        answers = "answer in place of the server, and read the rows and change them."
-        listens = "have the connection in clear, and read the rows and change them."
-        return TransportRisk(
-            f"{self.identity} is connected to with ssl-mode={self._mode.name}, which does not "
-            "verify the server.",
-            "Whoever is on the way can " + (answers if self._mode.encrypts else listens),
-            REMEDY,
-        )
+        setting = f"ssl-mode={self._mode.name}"
+        return describe_risk(self.identity, setting, REMEDY, encrypts=self._mode.encrypts)
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
