@@ -54,7 +54,7 @@ KINDS = ("killed", "stopped", "away", "table revoked", "schema revoked", "droppe
 FULL = "No space left on device"
 """How the log of PostgreSQL tells of it."""
 
-MYSQL_FULL = "MySQL cannot take the load now: ERROR 1114"
+MYSQL_FULL = re.compile(r"MySQL cannot take the load now: .*(is full|No space left on device)")
 """How the log of treadle tells of a full disk of MariaDB."""
 
 MYSQL_SETTINGS = {**SPEED_OVER_SAFETY, "innodb_log_file_size": "16M"}
@@ -315,7 +315,7 @@ class Scene:
     def met_full(self) -> int:
         """How often it was told that the disk is full."""
         if isinstance(self.server, MariaServer):
-            return self.told(MYSQL_FULL)
+            return len(MYSQL_FULL.findall(self.rig.server.log.read_text()))
         return self.server.log.count(FULL)
 
     def dropped(self) -> list[str]:
