@@ -151,7 +151,7 @@ class DatabaseServer(ABC):
             process.kill()
             process.wait(STOP_SECONDS_MAX)
 
-    def _run(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
+    def _run_program(self, command: list[str]) -> "subprocess.CompletedProcess[str]":
         """Run a program as the server's account."""
         return subprocess.run(
             self._place(command),

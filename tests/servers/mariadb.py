@@ -149,7 +149,7 @@ class MariaServer(DatabaseServer):
         )
         for path in (self._root, self._data, users):
             self._give_to_account(path)
-        done = self._run(
+        done = self._run_program(
             [
                 str(program),
                 "--no-defaults",

@@ -209,7 +209,7 @@ class PostgresServer(DatabaseServer):
             *self._hash_once(),
             *self.initdb_options,
         ]
-        done = self._run(command)
+        done = self._run_program(command)
         password_file.unlink()
         if done.returncode:
             raise NoServerError(f"initdb failed: {done.stderr.strip()}")

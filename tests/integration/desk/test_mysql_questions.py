@@ -49,7 +49,9 @@ def test_a_user_for_questions_may_explain_and_show_and_reads_what_it_may(
         assert len(scene.rows("SELECT * FROM shop.orders")) == 2
         # Rows are looked at with the user that loads.
         assert scene.newest("orders").status_code == 200
-        add_tenant(scene)
+        other = add_tenant(scene)
+        other.use("theirs")
+        scene.load(other)
         assert scene.refusal("SELECT 1") == (403, "AccessDenied", NOT_ALONE)
     mariadb_server.empty()
 

@@ -184,6 +184,9 @@ class SteppedSession(SqlSession):
         with self._transactions.loading(plans, rehearse=False):
             try:
                 self._begin_loads()
+                if any(map(may_change_structure, plans)):
+                    for plan in plans:
+                        self._follow(plan)
                 failpoint.reach("destination.after-lock")
                 made = [self._change_structure(plan) for plan in plans]
                 failpoint.reach("destination.after-changes")
@@ -211,15 +214,12 @@ class SteppedSession(SqlSession):
             catalogue.claim(connection, plan)
 
     def _change_structure(self, plan: LoadPlan) -> SteppedStatements:
-        """Note what is to come, and make the schema changes that come before the rows.
-
-        Before anything that cannot be undone, the plan is checked.
-        """
+        """Note what is to come, and make the schema changes that come before the rows."""
         table = name_entry(plan)
         with self._transactions.translated() as connection:
             noted = catalogue.read_intent(connection, plan.schema, table)
-            if noted is not None or may_change_structure(plan):
-                self._follow(plan)
+            if noted is not None and not may_change_structure(plan):
+                self._follow(plan)  # nobody has, and something is to be done after all
             if noted is not None and not noted.table:
                 self._end(connection, plan.schema, table, noted)
             elif noted is not None:
