@@ -40,7 +40,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 def cache_folder() -> Path:
     """Outside the tree, kept from run to run."""
-    given = os.environ.get("TREADLE_BENCH_CACHE")
+    given = os.environ.get("BENCHMARK_CACHE")
     return Path(given) if given else Path.home() / ".cache" / "treadle-benchmarks"
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Final
 
 from treadle.destinations.layout import order_key, pair_parent_key
+from treadle.destinations.sql.row_choice import pick_rows
 from treadle.destinations.sql.text import compose, join
 from treadle.destinations.sql.writer import TableWriter
 from treadle.tables import arrow_column
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Relation, RelationRows, TableWrite
 from treadle.tables.prepare.convert import INT64_MIN
-from treadle.tables.prepare.frame import make_row_picker
 
 NEW_SHARE: Final = 4
 """Rows are told apart where at least one of so many is new."""
@@ -101,13 +101,4 @@ def split(
     if len(beyond) == len(held):
         return RelationRows(rows.relation, {}), rows
     rest = [row for row, lead in enumerate(held) if lead <= greatest]
-    return _some(rows, rest), _some(rows, beyond)
-
-
-def _some(rows: RelationRows, chosen: Sequence[int]) -> RelationRows:
-    pick = make_row_picker(chosen)
-    return RelationRows(
-        rows.relation,
-        {name: pick(column) for name, column in rows.columns.items()} if chosen else {},
-        arrow_column.to_values(pick(rows.entries)) if rows.entries else (),
-    )
+    return pick_rows(rows, rest), pick_rows(rows, beyond)
