@@ -30,7 +30,7 @@ def sort_rows(rows: RelationRows) -> RelationRows:
     lead = rows.columns.get(order_key(rows.relation.key)[0])
     if not isinstance(lead, ArrowColumn) or _is_sorted(lead):
         return rows
-    return pick_rows(rows, pc.array_sort_indices(lead.array).to_pylist())
+    return pick_rows(rows, pc.sort_indices(lead.array).to_pylist())
 
 
 def _is_sorted(column: ArrowColumn) -> bool:
