@@ -247,6 +247,10 @@ def test_a_full_disk_is_waited_for(number: int, text: str) -> None:
     assert isinstance(explain(number, text), DestinationUnavailableError)
 
 
+def test_a_value_that_reads_like_a_full_disk_is_refused() -> None:
+    assert isinstance(explain(1062, "Duplicate entry '(errno: 28)' for key 'a'"), RowRefusedError)
+
+
 def test_the_servers_words_are_kept() -> None:
     error = pymysql.err.IntegrityError(1062, "Duplicate entry '1'\nfor key 'PRIMARY'")
     assert str(translate(error)) == "ERROR 1062: Duplicate entry '1' for key 'PRIMARY'"

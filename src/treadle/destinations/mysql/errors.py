@@ -59,8 +59,9 @@ _REFUSED_CHANGES: Final = frozenset(
 
 _UNAVAILABLE: Final = "MySQL cannot take the load now: {text}"
 
-_FULL_DISK: Final = re.compile(r"\b(errno|Errcode): 28\b|\berror 28\b")
-"""ENOSPC, which comes with several numbers of errors."""
+_FULL_DISK: Final = re.compile(r"\b(errno|Errcode): 28\b")
+"""ENOSPC, where a file, a table or a schema is to be made. Texts of other errors have values of
+records in them."""
 
 _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
     # credentials, a missing right
@@ -161,7 +162,7 @@ def explain(number: int, text: str) -> TreadleError:
     if not number:
         broke = "the connection to MySQL broke" + (f": {text}" if text else "")
         return DestinationUnavailableError(broke)
-    if _FULL_DISK.search(text):  # whatever was to be made or written
+    if (number < 1000 or number in (1004, 1005, 1006)) and _FULL_DISK.search(text):
         return DestinationUnavailableError(_UNAVAILABLE.format(text=text))
     for numbers, kind, meaning in _MEANINGS:
         if number in numbers:
