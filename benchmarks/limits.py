@@ -1,6 +1,7 @@
 """What the machine and the databases can do at most, measured in the same run."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -152,7 +153,8 @@ class MysqlLimit:
 
     def ready(self) -> str:
         done = subprocess.run([self._client(), "--version"], capture_output=True, check=True)
-        return done.stdout.decode().split()[-1]
+        found = re.search(r"\d+\.\d+\.\d+-MariaDB", done.stdout.decode())
+        return "unknown" if found is None else found[0]
 
     @staticmethod
     def _client() -> str:
