@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from tests.servers.treadle import Client, TreadleServer
 
-from benchmarks.contender import Place, Run, in_duckdb, in_postgres, tables
+from benchmarks.contender import Place, Run, in_duckdb, in_mysql, in_postgres, tables
 from benchmarks.sender import request, send
 from benchmarks.workloads import CLIENT, Workload
 from treadle.log.slots import SLOTS
@@ -31,7 +31,11 @@ class Treadle:
     share = 1.0
 
     def __init__(self, database: str, loaders: int = 1) -> None:
-        self.name = "treadle" if database == "postgres" else "treadle (DuckDB)"
+        self.name = {
+            "postgres": "treadle",
+            "duckdb": "treadle (DuckDB)",
+            "mysql": "treadle (MariaDB)",
+        }[database]
         if loaders > 1:
             self.name += f", {loaders} loaders"
         self.database = database
@@ -70,6 +74,8 @@ class Treadle:
         schema = schema_of(source)
         if self.database == "postgres":
             found = in_postgres(place.postgres, schema, tables(workload))
+        elif self.database == "mysql":
+            found = in_mysql(place.mysql, schema, tables(workload))
         else:
             found = in_duckdb(place.duckdb, schema, tables(workload))
         return Run(seconds, found, figures)
@@ -77,7 +83,11 @@ class Treadle:
 
 def started(place: Place, database: str, settings: dict[str, str] | None = None) -> TreadleServer:
     """A server that is about to start on a fresh data folder."""
-    url = place.postgres if database == "postgres" else f"duckdb://{place.duckdb}"
+    url = {
+        "postgres": place.postgres,
+        "duckdb": f"duckdb://{place.duckdb}",
+        "mysql": place.mysql,
+    }[database]
     return TreadleServer(place.folder / "treadle", url, settings)
 
 

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 from tests.faults import outage
+from tests.faults.calls import LOADS
 from tests.faults.command import Tally
 from tests.faults.commit import cuts
+from tests.faults.hang import ENDINGS, Scene, stall
 from tests.faults.kill import cycles
 from tests.faults.points import CHANGES, FIRST, die
+from tests.faults.soak import parts
+from tests.faults.test_soak import SMALL
 from tests.faults.traffic import Rig
+from tests.faults.units import EVENTS, unit_scene
+from tests.faults.units import cycles as unit_cycles
+from tests.servers.mariadb import MariaServer
 
 POINTS = (FIRST, *CHANGES, "destination.before-commit", "destination.after-commit")
 """Around what is committed for itself."""
@@ -53,9 +60,38 @@ def test_a_cut_at_the_commit_loses_and_doubles_nothing(tmp_path: Path, mariadb_u
 
 @pytest.mark.slow
 @pytest.mark.release
-@pytest.mark.parametrize("count", [len(outage.MYSQL_KINDS)])
+@pytest.mark.parametrize("count", [len(outage.KINDS)])
 def test_each_outage_once_loses_and_doubles_nothing(mariadb_url: str, count: int) -> None:
     tally = Tally("outage")  # on a server of its own; the fixture says whether there can be one
     outage.run(argparse.Namespace(cycles=count, seed=5, destination=["mysql"]), tally)
     assert tally.violations == []
     assert tally.passed == count
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_load_hangs(tmp_path: Path, mariadb_url: str, ending: str) -> None:
+    held = stall(1, ending, only=LOADS)
+    assert Scene(tmp_path, mariadb_url, held).run() == []
+    assert held.called in LOADS
+
+
+@pytest.mark.slow
+@pytest.mark.release
+def test_tables_go_on_whatever_happens_to_a_loader(
+    tmp_path: Path, mariadb_server: MariaServer, mariadb_url: str
+) -> None:
+    tally = Tally("units")
+    with unit_scene(tmp_path, mariadb_server, 2) as scene:
+        unit_cycles(scene, EVENTS, len(EVENTS), tally)
+    assert tally.violations == []
+    assert tally.counts["tables taken over"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.release
+def test_much_of_everything_stays_in_bounds(tmp_path: Path, mariadb_url: str) -> None:
+    tally = Tally("soak")
+    with MariaServer() as database:  # its own: it is stopped
+        parts(tmp_path, database.url(), database, SMALL, tally, "mysql")
+    assert tally.violations == []
+    assert tally.passed == 5

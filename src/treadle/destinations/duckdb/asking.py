@@ -6,9 +6,8 @@ Nothing is written to a temporary folder: what needs more memory fails.
 
 import json
 import re
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import duckdb
@@ -17,22 +16,15 @@ from treadle.destinations.asking import (
     QUESTION_BYTES_MAX,
     QUESTION_THREADS_MAX,
     AnswerColumn,
-    AnswerRow,
-    AnswerRows,
     RoleRights,
     StatementFaultError,
-    StatementOverdueError,
     ValueForm,
 )
 from treadle.destinations.duckdb.connection import DuckDBConnection
-from treadle.destinations.duckdb.errors import is_out_of_memory, message, translate
-from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, SEQUENCE
-from treadle.destinations.protocol import LoadSession
-from treadle.destinations.sql.catalogue import OWNERS, list_owners
-from treadle.destinations.sql.session import SqlSession
+from treadle.destinations.duckdb.errors import is_out_of_memory, message
+from treadle.destinations.sql.asking import SqlAsking
 from treadle.destinations.sql.text import Quoted, compose, join
-from treadle.destinations.sql.transactions import SqlTransactions
-from treadle.tables.schema_owner import SchemaOwner
+from treadle.errors import TreadleError
 
 ASKING_CONFIG: Final[Mapping[str, str]] = {
     "memory_limit": f"{QUESTION_BYTES_MAX // 1024**2}MiB",
@@ -67,85 +59,40 @@ _WAYS: Final = (
 )
 
 
-class DuckDBAsking:
+class DuckDBAsking(SqlAsking):
     """A session for one question; see `AskedSession`.
 
-    Args:
-        driver: to the file, for reading only.
-        seconds: after which a statement is ended.
+    A statement always stands where a table can stand: there are no rights of a role to go by.
     """
 
-    def __init__(self, driver: duckdb.DuckDBPyConnection, seconds: float) -> None:
-        self._driver = driver
-        self._seconds = seconds
-        self._connection = DuckDBConnection(driver, read_only=True)
-        self._is_overdue = False
-
-    @property
-    def look_up(self) -> LoadSession:
-        """The same connection, for treadle's own questions."""
-        return SqlSession(SqlTransactions(self._connection))
+    _connection: DuckDBConnection
+    faults = (duckdb.Error, RuntimeError, UnicodeError)
+    readable = Quoted(
+        """
+        SELECT schema_name FROM duckdb_tables()
+        WHERE database_name = current_database() AND NOT internal AND lower(schema_name) <> $1
+        UNION SELECT schema_name FROM duckdb_views()
+        WHERE database_name = current_database() AND NOT internal AND lower(schema_name) <> $1
+        """
+    )
 
     def find_rights(self) -> RoleRights:
         """Return none: DuckDB has no roles, and external access is off."""
         return RoleRights()
 
-    def list_readable_schemas(self) -> frozenset[str]:
-        """Return the schemas with tables or views: all of them can be read."""
-        try:
-            rows = self._connection.rows(
-                Quoted(
-                    "SELECT schema_name FROM duckdb_tables()"
-                    " WHERE database_name = current_database() AND NOT internal"
-                    " UNION SELECT schema_name FROM duckdb_views()"
-                    " WHERE database_name = current_database() AND NOT internal"
-                )
-            )
-        except duckdb.Error as error:
-            raise translate(error) from error
-        return frozenset(str(name) for (name,) in rows if str(name).lower() != PRIVATE_SCHEMA)
-
-    def read_owners(self) -> Mapping[str, SchemaOwner] | None:
-        """Return the owners that the database records; None where it does not tell."""
-        try:
-            if not self._connection.holds_own_table(OWNERS.name):
-                return None
-            return list_owners(self._connection)
-        except duckdb.Error as error:
-            raise translate(error) from error
-
-    def read_relation(self, schema: str, relation: str, limit: int) -> AnswerRows:
-        """Return the newest rows of a table; see `AskedSession`."""
-        dialect = self._connection.dialect
-        statement = compose(
-            "SELECT * FROM {place} ORDER BY {at} DESC NULLS LAST, {sequence} DESC NULLS LAST",
-            place=dialect.place(schema, relation),
-            at=dialect.quote(BATCHED_AT),
-            sequence=dialect.quote(SEQUENCE),
-        )
-        return self.read_statement(statement, limit, wraps=True)
-
-    def read_statement(self, statement: str, limit: int, *, wraps: bool) -> AnswerRows:
-        """Run one statement of a person's; see `AskedSession`.
-
-        It always stands where a table can stand: there are no rights of a role to go by.
-        """
-        self._lock()
-        text = self._require_reading(statement)
-        with self._bounded(text, len(_DESCRIBING)):
-            described = self._driver.execute(f"{_DESCRIBING}{text}\n) AS q").fetchall()
+    def _start(
+        self, text: str, limit: int, *, wraps: bool
+    ) -> tuple[tuple[AnswerColumn, ...], Generator[Sequence[Any], None, None]]:
+        for statement in LOCKED:
+            self._ask(Quoted(statement))
+        text = self._require_reading(text)
+        with self._bounded(lambda error: judge_fault(error, text, len(_DESCRIBING))):
+            described = self._connection.driver.execute(f"{_DESCRIBING}{text}\n) AS q").fetchall()
         columns = tuple(
             AnswerColumn(str(name), str(type_), choose_form(str(type_)))
             for name, type_, *_ in described
         )
-        return AnswerRows(columns, self._read(text, columns, limit))
-
-    def _lock(self) -> None:
-        try:
-            for statement in LOCKED:
-                self._driver.execute(statement)
-        except duckdb.Error as error:
-            raise translate(error) from error
+        return columns, self._fetch(text, columns, limit)
 
     def _require_reading(self, statement: str) -> str:
         """Return a statement without what may follow it, if it is one and reads.
@@ -153,8 +100,8 @@ class DuckDBAsking:
         Raises:
             StatementFaultError: it is not.
         """
-        with self._bounded(statement):
-            found = self._driver.extract_statements(statement)
+        with self._bounded(lambda error: judge_fault(error, statement)):
+            found = self._connection.driver.extract_statements(statement)
         if len(found) != 1:
             many = "several" if found else "none"
             raise StatementFaultError(f"Expected one statement, found {many}.")
@@ -162,7 +109,9 @@ class DuckDBAsking:
             raise StatementFaultError(f"{_WAYS}.")
         return found[0].query.strip().rstrip(";")
 
-    def _read(self, text: str, columns: Sequence[AnswerColumn], limit: int) -> Iterator[AnswerRow]:
+    def _fetch(
+        self, text: str, columns: Sequence[AnswerColumn], limit: int
+    ) -> Generator[Sequence[Any], None, None]:
         """Read rows as texts: columns get names of ours, since they may have any, or one twice."""
         names = [self._connection.dialect.quote(f"c{number:d}") for number in range(len(columns))]
         shown = join(
@@ -177,58 +126,39 @@ class DuckDBAsking:
                 for name, column in zip(names, columns, strict=True)
             ),
         )
-        forms = [column.form for column in columns]
-        with self._bounded():
-            self._driver.execute(
-                f"SELECT {shown} FROM ({text}\n) AS q({', '.join(names)}) LIMIT {limit:d}"  # noqa: S608 - a person's
-            )
-            while rows := self._driver.fetchmany(FETCHED_ROWS):
-                for row in rows:
-                    yield [
-                        value if value is None else spell_value(form, value)
-                        for form, value in zip(forms, row, strict=True)
-                    ]
+        driver = self._connection.driver
+        driver.execute(
+            f"SELECT {shown} FROM ({text}\n) AS q({', '.join(names)}) LIMIT {limit:d}"  # noqa: S608 - a person's
+        )
+        while rows := driver.fetchmany(FETCHED_ROWS):
+            yield from rows
 
-    @contextmanager
-    def _bounded(self, statement: str = "", shift: int = 0) -> Iterator[None]:
-        """Say in DuckDB's words what is wrong; where it was ended, that it took too long.
+    def _judge_fault(self, error: Exception, *, wraps: bool) -> TreadleError:
+        return judge_fault(error)
 
-        Args:
-            statement: that a position in an error is in; empty where it says nothing of it.
-            shift: bytes before the statement in what is run.
-        """
-        try:
-            yield
-        except (duckdb.Error, RuntimeError, UnicodeError) as error:
-            if self._is_overdue:
-                raise StatementOverdueError(
-                    f"The statement took longer than {self._seconds:g} s and was ended."
-                ) from error
-            words, at = read_fault(error)
-            place = None
-            if statement and at is not None and at >= shift:
-                place = len(statement.encode()[: at - shift].decode(errors="ignore"))
-            raise StatementFaultError(words, place) from error
-
-    def end(self) -> None:
-        """End the statement that runs; may be called from any thread."""
-        self._is_overdue = True
-        with suppress(duckdb.Error):
-            self._driver.interrupt()
+    def _spell_value(self, form: ValueForm, value: Any) -> str:
+        text = str(value)
+        if form is ValueForm.NUMBER:
+            return _FLOATS.get(text, text)
+        if form is ValueForm.INSTANT:
+            found = _INSTANT.fullmatch(text)
+            return f"{found[1]}T{found[2]}Z" if found else text
+        return text
 
 
-@contextmanager
-def open_asking(driver: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[DuckDBAsking]:
-    """Give a session for one question, and close the connection at the end."""
-    asking = DuckDBAsking(driver, seconds)
-    timer = threading.Timer(seconds, asking.end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield asking
-    finally:
-        timer.cancel()
-        driver.close()
+def judge_fault(error: Exception, statement: str = "", shift: int = 0) -> StatementFaultError:
+    """Return what an error of a statement of a person's means.
+
+    Args:
+        error: DuckDB's, or what the statement could not be handed over for.
+        statement: that a position in the error is in; empty where it says nothing of it.
+        shift: bytes before the statement in what is run.
+    """
+    words, at = read_fault(error)
+    place = None
+    if statement and at is not None and at >= shift:
+        place = len(statement.encode()[: at - shift].decode(errors="ignore"))
+    return StatementFaultError(words, place)
 
 
 def choose_form(type_: str) -> ValueForm:
@@ -243,16 +173,6 @@ def choose_form(type_: str) -> ValueForm:
         case "TIMESTAMP WITH TIME ZONE":
             return ValueForm.INSTANT
     return ValueForm.NUMBER if _NUMBERS.fullmatch(type_) else ValueForm.TEXT
-
-
-def spell_value(form: ValueForm, text: str) -> str:
-    """Return a text of DuckDB in the spelling of its form."""
-    if form is ValueForm.NUMBER:
-        return _FLOATS.get(text, text)
-    if form is ValueForm.INSTANT:
-        found = _INSTANT.fullmatch(text)
-        return f"{found[1]}T{found[2]}Z" if found else text
-    return text
 
 
 def read_fault(error: Exception) -> tuple[str, int | None]:
