@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -78,7 +78,7 @@ class WatchedPage:
         from axe_playwright_python.base import AXE_SCRIPT
 
         self.page.evaluate(AXE_SCRIPT)  # once for both
-        chosen = {
+        chosen: dict[Literal["light", "dark"], dict[str, Any]] = {
             "light": {"type": "tag", "values": RULES},
             "dark": {"type": "rule", "values": COLOUR_RULES},
         }

@@ -181,7 +181,8 @@ class UnitScene:
     loaders: int
 
     def list_loaders(self) -> list[SeenMember]:
-        return [one for one in self.store.members.list_members() if one.is_live]
+        seen = self.store.members.list_members()
+        return [one for one in seen if one.is_live and one.member.role == "loader"]
 
     def list_tables(self, member_id: str) -> list[str]:
         """The tables that a loader has."""

@@ -66,7 +66,10 @@ def test_children_without_entries_and_packed_columns() -> None:
 def test_many_rows_are_put_in_the_order_of_their_key(step: int, pieces: int) -> None:
     ids = [number * step % 211 for number in range(211)]
     texts = [None if n % 5 == 0 else str(n) for n in ids]
-    given = {"id": arrow(ids, ColumnType.BIGINT, pieces), "a": arrow(texts, ColumnType.TEXT, 1)}
+    given: dict[str, Sequence[Any] | ArrowColumn] = {
+        "id": arrow(ids, ColumnType.BIGINT, pieces),
+        "a": arrow(texts, ColumnType.TEXT, 1),
+    }
     found = sort_rows(RelationRows(OF, given, list(ids)))
     assert held(found) == [(n, None if n % 5 == 0 else str(n), n) for n in range(211)]
 

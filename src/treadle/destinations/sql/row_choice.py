@@ -1,6 +1,7 @@
 """Some rows of a load, or the same rows in another order."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import pyarrow.compute as pc
 
@@ -30,7 +31,8 @@ def sort_rows(rows: RelationRows) -> RelationRows:
     lead = rows.columns.get(order_key(rows.relation.key)[0])
     if not isinstance(lead, ArrowColumn) or _is_sorted(lead):
         return rows
-    return pick_rows(rows, pc.sort_indices(lead.array).to_pylist())
+    order = cast("list[int]", pc.sort_indices(lead.array).to_pylist())
+    return pick_rows(rows, order)
 
 
 def _is_sorted(column: ArrowColumn) -> bool:
