@@ -47,7 +47,7 @@ test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
 $(UNIT_PARTS): unit-%: $(VENV)/test.stamp
 	$(BIN)/python -m pytest --part $*/2 tests/unit -m 'not release' $(ARGS) $(OR_NOTHING)
 
-browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browser; needs Chromium, best its headless shell
+browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browser; needs Chromium
 	BROWSER_TESTS=required $(BIN)/python -m pytest --numprocesses $(BROWSERS_AT_ONCE) --dist loadfile -m 'not release' tests/browser $(ARGS)
 
 pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from a running server; needs Chromium

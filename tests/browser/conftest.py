@@ -14,7 +14,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
-PROGRAMS = ("chromium-headless-shell", "chromium")
+PROGRAMS = ("chromium", "chromium-headless-shell")
 """The first that is there is taken. The shell draws the same pages, without windows around them."""
 
 
@@ -38,7 +38,7 @@ def browser() -> Iterator[Any]:
         _without("playwright is not installed; `make browser-test` installs it")
     program = find_browser()
     if program is None:
-        _without("there is no Chromium; on Debian `apt-get install chromium-headless-shell`")
+        _without("there is no Chromium; on Debian `apt-get install chromium`")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield launched

@@ -168,9 +168,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     program = find_browser()
     if program is None:
-        sys.stderr.write(
-            "There is no Chromium; on Debian `apt-get install chromium-headless-shell`.\n"
-        )
+        sys.stderr.write("There is no Chromium; on Debian `apt-get install chromium`.\n")
         return 1
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
