@@ -30,7 +30,7 @@ from tests.faults.command import folder
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer, eventually
 
-from benchmarks.ours import are_shared
+from benchmarks.ours import SLOTS_HELD, are_shared
 from benchmarks.sender import request, send
 from benchmarks.workloads import SCHEMA, flat
 from treadle.log.slots import SLOTS, compute_slot
@@ -202,12 +202,7 @@ class GrowthBench(ClusterInstallation):
     def _count_slots(self) -> list[int]:
         """How many slots of the log each loader has."""
         with psycopg.connect(self.store_url) as connection:
-            found = connection.execute(
-                "SELECT count(units.unit) FROM members "
-                "LEFT JOIN units ON units.holder = members.id "
-                "WHERE members.role = 'loader' GROUP BY members.id"
-            ).fetchall()
-        return [number for (number,) in found]
+            return [number for (number,) in connection.execute(SLOTS_HELD.encode())]
 
     def _count_loaded(self) -> int:
         return self._sum_loads() - self._base

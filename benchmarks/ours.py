@@ -24,6 +24,12 @@ REST_SECONDS = 0.3
 START_SECONDS_MAX = 20.0
 """A server has started after so long, whatever its processes do."""
 
+SLOTS_HELD = """
+SELECT count(unit) FROM members LEFT JOIN units ON holder = id AND unit LIKE 'log:%'
+WHERE role = 'loader' GROUP BY id
+"""
+"""Of each loader that a store knows; a file that one process loads is a unit too, and no slot."""
+
 
 class Treadle:
     """treadle into one kind of database."""
@@ -125,11 +131,7 @@ def are_shared(slots: list[int], loaders: int) -> bool:
 def count_slots(server: TreadleServer) -> list[int]:
     """How many slots of the log each loader has."""
     with closing(sqlite3.connect(server.data / "store.sqlite", timeout=30)) as store:
-        found = store.execute(
-            "SELECT count(unit) FROM members LEFT JOIN units ON holder = id "
-            "WHERE role = 'loader' GROUP BY id"
-        )
-        return [count for (count,) in found]
+        return [count for (count,) in store.execute(SLOTS_HELD)]
 
 
 def read_ticks(pid: int) -> int:

@@ -24,7 +24,7 @@ POINTS_DAILY = ("log.after-commit", "destination.after-commit")
 
 SERVERS, KILLS = 5, 5
 DAILY = 2
-"""Two kills with DuckDB on every change, 5 for 5 servers of each destination before a release."""
+"""Two kills with DuckDB on every change; before a release five servers, five times, into each."""
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ class DuckDBAsking(SqlAsking):
         return judge_fault(error)
 
     def _spell_value(self, form: ValueForm, value: Any) -> str:
-        text = str(value)
+        text: str = value  # cast by the statement
         if form is ValueForm.NUMBER:
             return _FLOATS.get(text, text)
         if form is ValueForm.INSTANT:

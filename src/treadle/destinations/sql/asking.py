@@ -135,12 +135,13 @@ class SqlAsking(ABC):
         wraps: bool,
     ) -> Iterator[AnswerRow]:
         forms = [column.form for column in columns]
+        spell = self._spell_value  # looked up once, for a million values
         with self._bounded(lambda error: self._judge_fault(error, wraps=wraps)), closing(rows):
             for row in islice(rows, limit):
                 if time.monotonic() > self._until:
                     raise self._make_overdue()
                 yield [
-                    None if value is None else self._spell_value(form, value)
+                    None if value is None else spell(form, value)
                     for form, value in zip(forms, row, strict=True)
                 ]
 
