@@ -98,7 +98,7 @@ def test_a_wrong_secret_is_refused_and_not_repeated(seaweed_server: "SeaweedServ
 
 
 def test_a_server_that_is_away_is_told() -> None:
-    from tests.servers.postgres import free_port
+    from tests.servers.database_server import free_port
 
     away = make_destination(f"iceberg+rest://a:b@127.0.0.1:{free_port()}/?tls=false")
     with pytest.raises(DestinationUnavailableError, match="cannot be reached"):
