@@ -4,7 +4,6 @@ Each commit to Iceberg writes several files, so of each module of the suite some
 each change, and a release all.
 """
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,7 @@ ICEBERG = DestinationTraits(
     enforces_unique=False,
 )
 ICEBERG_EVERY = 3
-"""Each so manyth test of a module takes Iceberg with each change."""
+"""Each so manyth test of a module takes Iceberg with each change, with the first of its cases."""
 
 TRAITS = {
     "duckdb": DUCKDB,
@@ -59,14 +58,17 @@ TRAITS = {
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to a release what repeats on Iceberg, before `-m` chooses."""
-    places: Counter[Path] = Counter()
+    seen: dict[Path, list[str]] = {}
     for item in items:
         chosen = getattr(item, "callspec", None)
         if item.path.parent != HERE or not chosen or chosen.params.get("url") != "iceberg":
             continue
-        if places[item.path] % ICEBERG_EVERY:
+        tests = seen.setdefault(item.path, [])
+        its = getattr(item, "originalname", item.name)
+        if its in tests or len(tests) % ICEBERG_EVERY:
             item.add_marker(pytest.mark.release)
-        places[item.path] += 1
+        if its not in tests:
+            tests.append(its)
 
 
 @pytest.fixture(params=["duckdb", "iceberg", "postgres", "system_postgres", "mariadb"])

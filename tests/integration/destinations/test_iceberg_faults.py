@@ -53,13 +53,18 @@ if TYPE_CHECKING:
 
     from treadle.destinations.iceberg.table_load import TableLoad
 
-POINTS = (
-    "destination.after-changes",
+POINTS = [
     "destination.part",
-    "destination.after-rows",
-    "destination.before-commit",
-)
-
+    *(
+        pytest.param(point, marks=pytest.mark.release)
+        for point in (
+            "destination.after-changes",
+            "destination.after-rows",
+            "destination.before-commit",
+        )
+    ),
+]
+"""Between the commits of a load; around the others of its steps at a release."""
 
 DRAFT = "treadle.destinations.iceberg.relation_draft"
 
@@ -413,6 +418,7 @@ def test_a_stage_that_a_dead_load_left_is_dropped_by_the_next(
     assert STAGED.name not in again.session.relations("_treadle")
 
 
+@pytest.mark.release
 def test_of_many_loaders_each_record_is_there_once(url: str, session: Session) -> None:
     """Loaders that know nothing of each other, on one table."""
     TableLoads(session).create(ORDERS)
@@ -524,21 +530,22 @@ def count_files(url: str, name: str = "orders") -> tuple[int, int, int]:
     return counted
 
 
-def test_many_loads_leave_few_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [7, pytest.param(23, marks=pytest.mark.release)])
+def test_many_loads_leave_few_files(tmp_path: Path, count: int) -> None:
     url = f"iceberg+sql://{tmp_path / 'lake.db'}?compact-files=5&keep-hours=0.0000001"
     with make_destination(url).open() as session:
         session.prepare("web")
         loads = TableLoads(session)
         loads.create(ORDERS, ITEMS)
-        for sequence in range(1, 24):
+        for sequence in range(1, count + 1):
             write = upsert(
                 [(number, sequence, "x") for number in range(sequence)],
                 children=[items([(number, 0, sequence, "c") for number in range(sequence)])],
                 stale=[ITEMS],
             )
             loads.load(table(ORDERS, ITEMS), write)
-        assert loads.orders() == [(number, "x", 23) for number in range(23)]
-        assert len(loads.items()) == 23
+        assert loads.orders() == [(number, "x", count) for number in range(count)]
+        assert len(loads.items()) == count
     for name in ("orders", "orders__items"):
         data, deletes, snapshots = count_files(url, name)
         assert data <= 6

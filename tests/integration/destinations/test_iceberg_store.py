@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.servers.iceberg import SeaweedServer
 
 
-@pytest.fixture(params=["rest", "sql"])
+@pytest.fixture(params=["rest", pytest.param("sql", marks=pytest.mark.release)])
 def url(
     request: pytest.FixtureRequest, seaweed_server: "SeaweedServer", tmp_path: Path
 ) -> Iterator[str]:
