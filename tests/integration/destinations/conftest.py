@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.fixtures import loads, session
 from treadle.destinations.conformance.traits import DestinationTraits
@@ -35,7 +36,7 @@ MYSQL = DestinationTraits(
 TRAITS = {"duckdb": DUCKDB, "postgres": POSTGRES, "mysql_destination": MYSQL}
 
 
-@pytest.fixture(params=["duckdb", "postgres", "system_postgres", "mariadb"])
+@pytest.fixture(params=["duckdb", "postgres", *some_at_release("system_postgres"), "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""
     if request.param == "duckdb":
