@@ -19,6 +19,11 @@ DUCKDB_DAILY = _take_daily("duckdb", "postgres")
 POSTGRES_DAILY = _take_daily("postgres", "duckdb")
 
 
+def some_at_release(*values: Any) -> list[Any]:
+    """Values for `parametrize` that a release takes besides."""
+    return [pytest.param(value, marks=pytest.mark.release) for value in values]
+
+
 def take_some_daily(cases: Iterable[Any], every: int) -> list[Any]:
     """Numbered cases for `parametrize`: each so manyth with each change, all at a release."""
     return [

@@ -7,6 +7,7 @@ each change, and a release all.
 from pathlib import Path
 
 import pytest
+from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.fixtures import loads, session
 from treadle.destinations.conformance.traits import DestinationTraits
@@ -71,7 +72,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             tests.append(its)
 
 
-@pytest.fixture(params=["duckdb", "iceberg", "postgres", "system_postgres", "mariadb"])
+@pytest.fixture(
+    params=["duckdb", "iceberg", "postgres", *some_at_release("system_postgres"), "mariadb"]
+)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""
     if request.param == "duckdb":

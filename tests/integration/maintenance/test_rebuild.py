@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from tests.faults.calls import Fault, WatchedDestination
+from tests.kinds import some_at_release
 
 from treadle.destinations.protocol import Destination, RowDiff
 from treadle.destinations.registry import make_destination
@@ -183,7 +184,7 @@ def lacks(replay: TableRebuild) -> list[str]:
 SAME = RowDiff(0, 0, 0)
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb"])
+@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb")])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":

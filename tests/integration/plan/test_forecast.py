@@ -9,6 +9,7 @@ import pytest
 from tests.conformance.conftest import postgres_user_database
 from tests.conformance.loading.runner import Rig
 from tests.conformance.loading.warehouse import FoundTable, Warehouse
+from tests.kinds import some_at_release
 
 from treadle.tracking.load_reports import render_load_report
 
@@ -133,7 +134,7 @@ SAME = (
 """What a forecast and the report of the load both tell."""
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres", "mariadb"])
+@pytest.fixture(scope="module", params=["duckdb", "postgres", *some_at_release("mariadb")])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     url = None
     if request.param == "postgres":
