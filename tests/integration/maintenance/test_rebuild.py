@@ -184,7 +184,7 @@ def lacks(replay: TableRebuild) -> list[str]:
 SAME = RowDiff(0, 0, 0)
 
 
-@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb")])
+@pytest.fixture(params=["duckdb", *some_at_release("postgres", "mariadb")])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":

@@ -134,7 +134,7 @@ SAME = (
 """What a forecast and the report of the load both tell."""
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres", *some_at_release("mariadb")])
+@pytest.fixture(scope="module", params=["postgres", *some_at_release("duckdb", "mariadb")])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     url = None
     if request.param == "postgres":
