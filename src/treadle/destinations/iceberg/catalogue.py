@@ -21,7 +21,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from sqlalchemy.exc import IntegrityError
 
-from treadle.destinations.iceberg.row_delta import LimitedRestCatalog
+from treadle.destinations.iceberg.row_delta import KeptSqlCatalog, LimitedRestCatalog
 from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED
 
@@ -39,6 +39,10 @@ TABLE_PROPERTIES: Final[Mapping[str, str]] = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "10",
     "write.target-file-size-bytes": str(128 * 1024 * 1024),
+    # Columns of many different values are smaller without a dictionary, and written in half of the
+    # time. It ends where it is larger than this; a column of few values keeps it.
+    "write.parquet.dict-size-bytes": str(128 * 1024),
+    "write.parquet.compression-level": "1",
 }
 """Properties of each table that treadle makes."""
 
@@ -194,7 +198,7 @@ def open_catalogue(
     }
     properties = {**TIMEOUTS, **properties, "py-io-impl": FILE_IO}
     if parts.scheme == SQL_SCHEME:
-        made = SqlCatalog(
+        made = KeptSqlCatalog(
             NAME,
             **properties,
             uri=make_engine_url(parts),

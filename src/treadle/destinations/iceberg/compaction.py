@@ -26,6 +26,7 @@ from treadle.destinations.iceberg.row_delta import (
     RowDelta,
     commit_once,
     iterate_entries,
+    order_positions,
     write_position_deletes,
     write_rows,
 )
@@ -154,10 +155,7 @@ def list_deletes(live: LiveRows, chosen: Collection[str]) -> "pa.Table":
     """Return the deleted rows of the files that are not chosen, in order."""
     stays = pa.array([path not in chosen for path in live.paths], pa.bool_())
     gone = live.gone.filter(stays.take(live.gone["file"].combine_chunks()))
-    paths = pa.array(live.paths, pa.string()).take(gone["file"].combine_chunks())
-    found = pa.table([paths, gone["pos"]], names=["file_path", "pos"])
-    found = found.group_by(["file_path", "pos"]).aggregate([])
-    return found.sort_by([("file_path", "ascending"), ("pos", "ascending")])
+    return order_positions([(live.paths, gone)])
 
 
 def expire_past(table: Table, before: float) -> int:

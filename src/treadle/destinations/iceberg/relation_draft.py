@@ -27,6 +27,7 @@ from treadle.destinations.iceberg.row_delta import (
     RowDelta,
     commit_once,
     get_metadata,
+    order_positions,
     stage_expiry,
     write_position_deletes,
     write_rows,
@@ -76,7 +77,7 @@ class RelationDraft:
         self.is_touched = False
         self._forgotten: list[str] = []
         self._rehearses = rehearses
-        self._removed: list[pa.Table] = []
+        self._removed: list[tuple[list[str], pa.Table]] = []
         self._transaction = None if table is None else KeptTransaction(table)
         self._imagined = None if relation is None or table is not None else make_schema(relation)
         if table is not None and not table.metadata.spec().is_unpartitioned():
@@ -307,10 +308,7 @@ class RelationDraft:
         if not places.num_rows:
             return
         self.is_touched = True
-        paths = pa.array(live.paths, pa.string()).take(places["file"].combine_chunks())
-        self._removed.append(
-            pa.table([paths, places["pos"].cast(pa.int64())], names=["file_path", "pos"])
-        )
+        self._removed.append((live.paths, places.select(["file", "pos"])))
 
     def remove_files(self, files: Mapping[str, int]) -> None:
         """Take all rows of data files away, as far as the files are part of the table.
@@ -350,17 +348,16 @@ class RelationDraft:
         metadata = get_metadata(transaction)
         files = list(self.added)
         if self._removed:
-            gone = pa.concat_tables(self._removed)
-            gone = gone.group_by(["file_path", "pos"]).aggregate([])
-            gone = gone.sort_by([("file_path", "ascending"), ("pos", "ascending")])
+            gone = order_positions(self._removed)
             name = f"{uuid.uuid4()}-deletes"
             files.append(write_position_deletes(metadata, table.io, gone, name))
+        past = [] if keeps_history else list_past(metadata)
+        # Before the properties: it would have to work out the metadata with them first.
+        RowDelta(transaction, files, replaces_all=self.is_emptied).stage()
         if self.properties:
             transaction.set_properties(self.properties)
         if self._forgotten:
             transaction.remove_properties(*self._forgotten)
-        past = [] if keeps_history else list_past(metadata)
-        RowDelta(transaction, files, replaces_all=self.is_emptied).stage()
         stage_expiry(transaction, [snapshot.snapshot_id for snapshot in past])
         committed = commit_once(transaction)
         for snapshot in past:

@@ -6,12 +6,15 @@ does that, by names that a release may change: so the minor version is fixed, an
 with `tests/unit/destinations/test_row_delta.py`.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import (
     PyArrowFile,
@@ -30,10 +33,15 @@ from pyiceberg.manifest import (
     ManifestWriterV2,
 )
 from pyiceberg.partitioning import PartitionSpec
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import CommitTableResponse, Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation
-from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate, TableUpdate
+from pyiceberg.table.update import (
+    AssertTableUUID,
+    RemoveSnapshotsUpdate,
+    TableRequirement,
+    TableUpdate,
+)
 from pyiceberg.table.update.snapshot import _SnapshotProducer
 from pyiceberg.typedef import Record
 
@@ -43,11 +51,20 @@ if TYPE_CHECKING:
 PATH_ID: Final = 2147483546
 POSITION_ID: Final = 2147483545
 
-_PATH: Any = pa.field("file_path", pa.string(), False, {"PARQUET:field_id": str(PATH_ID)})
+KEPT_TABLES: Final = 64
+"""Tables whose metadata a session keeps, as it read or wrote them last."""
+
+_PATHS: Any = pa.dictionary(pa.int32(), pa.string())
+_PATH: Any = pa.field("file_path", _PATHS, False, {"PARQUET:field_id": str(PATH_ID)})
 _POSITION: Any = pa.field("pos", pa.int64(), False, {"PARQUET:field_id": str(POSITION_ID)})
 
 DELETES_SCHEMA: Final = pa.schema([_PATH, _POSITION])
-"""The columns of a file of position deletes, with the ids that the format reserves for them."""
+"""The columns of a file of position deletes, with the ids that the format reserves for them.
+
+Paths are numbers of texts here, and texts in the file."""
+
+_PLACE_BITS: Final = 40
+"""Bits of the row in a number that stands for a row of a file; those above are of the file."""
 
 
 class KeptTransaction(Transaction):
@@ -63,6 +80,8 @@ class KeptTransaction(Transaction):
     @property
     def table_metadata(self) -> TableMetadata:
         """Return the metadata with what is staged."""
+        if not self._updates:
+            return self._table.metadata
         if self._kept is None or self._kept[0] is not self._updates:
             self._kept = (self._updates, super().table_metadata)
         return self._kept[1]
@@ -256,7 +275,14 @@ def write_position_deletes(
     path = f"{metadata.location.rstrip('/')}/data/{name}.parquet"
     output = io.new_output(path)
     with output.create() as stream:
-        pq.write_table(positions.cast(DELETES_SCHEMA), cast("Any", stream), compression="zstd")
+        pq.write_table(
+            positions.cast(DELETES_SCHEMA),
+            cast("Any", stream),
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["file_path"],
+            store_schema=False,  # the paths are texts for whoever reads them
+        )
     paths = positions.column("file_path")
     # Sorted, so that a reader can leave a file out that tells of none of its data files.
     bounds = (paths[0].as_py().encode(), paths[-1].as_py().encode())
@@ -279,6 +305,32 @@ def write_position_deletes(
     return made
 
 
+def order_positions(pieces: Sequence[tuple[Sequence[str], "pa.Table"]]) -> "pa.Table":
+    """Return deleted rows as a file of position deletes has them: in order, and none twice.
+
+    Args:
+        pieces: paths of data files, and rows of them: `file`, the place of its path, and `pos`.
+
+    Returns:
+        `file_path`, as a dictionary, and `pos`.
+    """
+    named = {some[file] for some, rows in pieces for file in pc.unique(rows["file"]).to_pylist()}
+    paths = pa.array(sorted(named), pa.string())
+    found: list[pa.Array[Any]] = []
+    for some, rows in pieces:
+        place: Any = pc.index_in(pa.array(some, pa.string()), value_set=paths)
+        file: Any = place.take(rows["file"].combine_chunks()).cast(pa.int64())
+        position: Any = rows["pos"].combine_chunks().cast(pa.int64())
+        found.append(pc.add(pc.shift_left(file, _PLACE_BITS), position))
+    numbers: Any = pc.unique(pa.concat_arrays(found))
+    numbers = numbers.take(pc.sort_indices(numbers))
+    file = pc.shift_right(numbers, _PLACE_BITS).cast(pa.int32())
+    position = pc.bit_wise_and(numbers, (1 << _PLACE_BITS) - 1)
+    return pa.table(
+        [pa.DictionaryArray.from_arrays(file, paths), position], names=["file_path", "pos"]
+    )
+
+
 def iterate_entries(
     table: Table, snapshot_id: int, *, skip: Collection[str] = ()
 ) -> Iterator[tuple[ManifestFile, list[DataFile]]]:
@@ -294,6 +346,55 @@ def iterate_entries(
         if manifest.manifest_path not in skip:
             entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
             yield manifest, [entry.data_file for entry in entries]
+
+
+class KeptSqlCatalog(SqlCatalog):
+    """A catalogue in SQL that does not read again what it knows of a table.
+
+    The catalogue's row names the file of a table's metadata, which never changes: what a table is
+    by now is in a file of another name. So a row is asked for each time, and a file is read once.
+    """
+
+    def __init__(self, name: str, **properties: str) -> None:
+        self._kept: OrderedDict[str, TableMetadata] = OrderedDict()
+        super().__init__(name, **properties)
+
+    def _keep(self, location: str, metadata: TableMetadata) -> None:
+        self._kept[location] = metadata
+        self._kept.move_to_end(location)
+        while len(self._kept) > KEPT_TABLES:
+            self._kept.popitem(last=False)
+
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        location = orm_table.metadata_location
+        metadata = self._kept.get(location or "")
+        if location is None or metadata is None:
+            read = super()._convert_orm_to_iceberg(orm_table)
+            self._keep(read.metadata_location, read.metadata)
+            return read
+        self._kept.move_to_end(location)
+        return Table(
+            identifier=(
+                *self.identifier_to_tuple(orm_table.table_namespace),
+                orm_table.table_name,
+            ),
+            metadata=metadata,
+            metadata_location=location,
+            io=self._load_file_io(metadata.properties, location),
+            catalog=self,
+        )
+
+    def commit_table(
+        self,
+        table: Table,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """Commit updates to a table; see `Catalog.commit_table`."""
+        response = super().commit_table(table, requirements, updates)
+        self._kept.pop(table.metadata_location, None)
+        self._keep(response.metadata_location, response.metadata)
+        return response
 
 
 class LimitedRestCatalog(RestCatalog):

@@ -454,11 +454,9 @@ class IcebergSession:
 
     def _compact(self, load: TableLoad) -> None:
         """Compact tables that have come to many files; what fails is done after a later load."""
-        for schema, name in load.touched:
+        for (schema, name), table in load.touched.items():
             try:
-                table = self._catalogue.load(schema, name)
-                if table is not None:
-                    compact_table(table, self._rule)
+                compact_table(table, self._rule)
             except ERRORS as error:
                 logger.warning("cannot compact %s.%s now: %s", schema, name, message(error))
 

@@ -188,8 +188,8 @@ class TableLoad:
         self._leftovers: dict[str, str] = {}
         self._committed: set[Place] = set()
         """Tables to which a commit was sent."""
-        self.touched: list[Place] = []
-        """Tables that the load committed to, with rows."""
+        self.touched: dict[Place, Table] = {}
+        """Tables that the load committed to, with rows, as they are after that."""
 
     # --- what was there -----------------------------------------------------------------------
 
@@ -538,15 +538,10 @@ class TableLoad:
         """Return the rows of the load that lose against one that is there."""
         if not found.num_rows:
             return set()
-        mine = pa.table({"row": make_numbers(rows.num_rows), "sequence": rows[SEQUENCE]})
-        newer = ">=" if tie == "last" else ">"
-        lost = self._search.run(
-            "SELECT DISTINCT f.row FROM found f JOIN mine s ON s.row = f.row"  # noqa: S608
-            f" WHERE NOT (f.x0 IS NULL OR s.sequence {newer} f.x0)",
-            found=found.select(["row", "x0"]),
-            mine=mine,
-        )
-        return {int(row["row"]) for row in lost.to_pylist()}
+        mine: Any = rows[SEQUENCE].combine_chunks().take(found["row"])
+        is_newer: Any = (pc.greater_equal if tie == "last" else pc.greater)(mine, found["x0"])
+        lost = found["row"].filter(pc.invert(pc.fill_null(is_newer, fill_value=True)))
+        return set(lost.to_pylist())
 
     def _keeps_tombstones(self) -> bool:
         after = self._plan.table_after
@@ -773,8 +768,7 @@ class TableLoad:
             note = replace_files(part, draft.files)
             draft.properties |= encode_part(note, draft.relation)
             self._committed.add(place)
-            self._head.tables[place] = commit_part(draft)
-            self.touched.append(place)
+            self._head.tables[place] = self.touched[place] = commit_part(draft)
             failpoint.reach("destination.part")
         failpoint.reach("destination.after-rows")
         self._commit_head(record, root_place)
@@ -827,8 +821,7 @@ class TableLoad:
         head.record, head.is_at_root = record, is_at_root
         if is_at_root:
             head.root, head.root_name = committed, root_place[1]
-            head.tables[root_place] = committed
-            self.touched.append(root_place)
+            head.tables[root_place] = self.touched[root_place] = committed
         else:
             head.ledger = committed
 
