@@ -64,10 +64,14 @@ class LiveRows:
         for deletes in self.deletes:
             require_parquet(deletes)
             with self.io.new_input(deletes.file_path).open() as stream:
-                found = pq.read_table(cast("Any", stream), columns=["file_path", "pos"])
-            place = pc.index_in(found["file_path"].cast(pa.string()), value_set=places)
-            piece = pa.table([place, found["pos"]], names=["file", "pos"]).cast(GONE_SCHEMA)
-            pieces.append(piece.filter(pc.is_valid(piece["file"])))
+                parquet = pq.ParquetFile(cast("Any", stream), read_dictionary=["file_path"])
+                found = parquet.read(columns=["file_path", "pos"])
+            # Each path is there once, and the rows have its number.
+            for batch in found.to_batches():
+                paths: Any = batch.column("file_path")
+                place: Any = pc.index_in(paths.dictionary.cast(pa.string()), value_set=places)
+                piece = pa.table([place.take(paths.indices), batch.column("pos")], GONE_SCHEMA)
+                pieces.append(piece.filter(pc.is_valid(piece["file"])))
         return pa.concat_tables(pieces)
 
     def get_type(self, name: str) -> Any:

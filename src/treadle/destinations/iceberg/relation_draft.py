@@ -15,7 +15,7 @@ from pyiceberg.expressions import (
     In,
     LessThanOrEqual,
 )
-from pyiceberg.manifest import DataFile
+from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
@@ -28,6 +28,8 @@ from treadle.destinations.iceberg.row_delta import (
     commit_once,
     get_metadata,
     order_positions,
+    plan_files,
+    read_manifests,
     stage_expiry,
     write_position_deletes,
     write_rows,
@@ -78,6 +80,7 @@ class RelationDraft:
         self._forgotten: list[str] = []
         self._rehearses = rehearses
         self._removed: list[tuple[list[str], pa.Table]] = []
+        self._manifests: list[ManifestFile] | None = None
         self._transaction = None if table is None else KeptTransaction(table)
         self._imagined = None if relation is None or table is not None else make_schema(relation)
         if table is not None and not table.metadata.spec().is_unpartitioned():
@@ -254,8 +257,13 @@ class RelationDraft:
         if self.table is None:
             return LiveRows(None, self.schema)  # type: ignore[arg-type]  # it reads no file
         if not self.is_emptied and self.table.metadata.current_snapshot_id is not None:
-            tasks = list(self.table.scan(row_filter=condition).plan_files())
+            tasks = plan_files(self.table, condition, self._read_manifests(self.table))
         return gather_tasks(self.table.io, self.schema, tasks, self.added)
+
+    def _read_manifests(self, table: Table) -> list[ManifestFile]:
+        if self._manifests is None:
+            self._manifests = read_manifests(table)
+        return self._manifests
 
     def find_keys(self, key: Sequence[str], wanted: "pa.Table") -> LiveRows:
         """Return the rows that are there, of files that may hold one of the keys.
@@ -352,8 +360,9 @@ class RelationDraft:
             name = f"{uuid.uuid4()}-deletes"
             files.append(write_position_deletes(metadata, table.io, gone, name))
         past = [] if keeps_history else list_past(metadata)
+        held = self._manifests if keeps_history else ()
         # Before the properties: it would have to work out the metadata with them first.
-        RowDelta(transaction, files, replaces_all=self.is_emptied).stage()
+        RowDelta(transaction, files, replaces_all=self.is_emptied, held=held).stage()
         if self.properties:
             transaction.set_properties(self.properties)
         if self._forgotten:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.expressions import BooleanExpression
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import (
     PyArrowFile,
@@ -33,7 +34,13 @@ from pyiceberg.manifest import (
     ManifestWriterV2,
 )
 from pyiceberg.partitioning import PartitionSpec
-from pyiceberg.table import CommitTableResponse, Table, Transaction
+from pyiceberg.table import (
+    CommitTableResponse,
+    FileScanTask,
+    ManifestGroupPlanner,
+    Table,
+    Transaction,
+)
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import (
@@ -44,6 +51,8 @@ from pyiceberg.table.update import (
 )
 from pyiceberg.table.update.snapshot import _SnapshotProducer
 from pyiceberg.typedef import Record
+
+from treadle.destinations.iceberg.file_io import sync_folders
 
 if TYPE_CHECKING:
     from pyiceberg.schema import Schema
@@ -108,6 +117,7 @@ class RowDelta(_SnapshotProducer["RowDelta"]):
         dropped: paths of files that are not part of the table any more.
         replaces_all: no file of the snapshot before is part of the table any more.
         rewrites: write the entries of all files that stay into as few manifests as possible.
+        held: the manifests of the snapshot before, where they are known; None to read them.
     """
 
     def __init__(
@@ -118,6 +128,7 @@ class RowDelta(_SnapshotProducer["RowDelta"]):
         dropped: Collection[str] = (),
         replaces_all: bool = False,
         rewrites: bool = False,
+        held: Sequence[ManifestFile] | None = None,
     ) -> None:
         only_rows = all(file.content is DataFileContent.DATA for file in added)
         appends = only_rows and not dropped and not replaces_all
@@ -129,6 +140,7 @@ class RowDelta(_SnapshotProducer["RowDelta"]):
         self._dropped = frozenset(dropped)
         self._replaces_all = replaces_all
         self._rewrites = rewrites or replaces_all or bool(dropped)
+        self._held = held
         for file in added:
             self.append_data_file(file)
 
@@ -158,8 +170,10 @@ class RowDelta(_SnapshotProducer["RowDelta"]):
     def _existing_manifests(self) -> list[ManifestFile]:
         if self._parent_snapshot_id is None:
             return []
-        parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
-        held = [] if parent is None else parent.manifests(self._io)
+        held: Sequence[ManifestFile] | None = self._held
+        if held is None:
+            parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
+            held = [] if parent is None else parent.manifests(self._io)
         if not self._rewrites:
             return [each for each in held if each.has_added_files() or each.has_existing_files()]
         carried: dict[tuple[ManifestContent, int], list[ManifestEntry]] = {}
@@ -221,6 +235,8 @@ def commit_once(transaction: Transaction) -> Table:
         CommitFailedException: another commit was first.
     """
     table = transaction._table
+    if not isinstance(table.catalog, SqlCatalog):  # where the file of the metadata does it
+        sync_folders()
     table._do_commit(
         updates=transaction._updates,
         requirements=(
@@ -229,6 +245,26 @@ def commit_once(transaction: Transaction) -> Table:
         ),
     )
     return table
+
+
+def read_manifests(table: Table) -> list[ManifestFile]:
+    """Return the manifests of a table's present snapshot."""
+    snapshot = table.current_snapshot()
+    return [] if snapshot is None else list(snapshot.manifests(table.io))
+
+
+def plan_files(
+    table: Table, condition: BooleanExpression, manifests: Sequence[ManifestFile]
+) -> list[FileScanTask]:
+    """Return the files of a table that may hold rows that meet a condition, with their deletes.
+
+    Args:
+        table: as it is.
+        condition: over the columns.
+        manifests: of its present snapshot.
+    """
+    planner = ManifestGroupPlanner(table.metadata, table.io, condition)
+    return list(planner.plan_files(manifests))
 
 
 def has_changes(transaction: Transaction) -> bool:
