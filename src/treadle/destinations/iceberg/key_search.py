@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from treadle.destinations.iceberg.errors import translate_engine
-from treadle.destinations.iceberg.live_rows import LiveRows
+from treadle.destinations.iceberg.live_rows import GONE_SCHEMA, LiveRows
 from treadle.destinations.iceberg.row_format import fit_types
 
 SETTINGS: Final = (
@@ -23,7 +23,8 @@ SETTINGS: Final = (
     "SET disabled_optimizers = 'join_order,build_side_probe_side'",
 )
 
-FOUND: Final = ("row", "file", "pos")
+FOUND: Final[tuple[Any, ...]] = (("row", pa.int64()), *GONE_SCHEMA)
+"""The row of the load, and the place of the one that was found."""
 
 
 class KeySearch:
@@ -80,6 +81,9 @@ class KeySearch:
         Returns:
             `row` in `wanted`, `file` and `pos` of the row that was found, and its x0, x1, ...
         """
+        if not live.files:  # as when all keys are beyond those of the table
+            types = [(f"x{at}", live.get_type(name)) for at, name in enumerate(extra)]
+            return pa.schema([*FOUND, *types]).empty_table()
         keys = [f"k{at}" for at in range(len(key))]
         types = {name: live.get_type(column) for name, column in zip(keys, key, strict=True)}
         asked = fit_types(wanted.rename_columns(keys), types)

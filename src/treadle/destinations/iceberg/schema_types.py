@@ -1,6 +1,7 @@
 """The types of columns in Iceberg, in both directions, and schemas made of relations."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -119,8 +120,13 @@ def get_logical_type(field: NestedField) -> ColumnType | None:
 
 def list_arrow_types(schema: Schema) -> dict[str, Any]:
     """Return column name -> the type of its values in Arrow."""
-    arrow = schema_to_pyarrow(schema, include_field_ids=False)
-    return {field.name: _SMALLER.get(field.type, field.type) for field in arrow}
+    return {field.name: _find_arrow_type(field.field_type) for field in schema.fields}
+
+
+@lru_cache(maxsize=256)
+def _find_arrow_type(type_: IcebergType) -> Any:
+    found = schema_to_pyarrow(type_, include_field_ids=False)
+    return _SMALLER.get(found, found)
 
 
 _SMALLER: Final[Mapping[Any, Any]] = {
