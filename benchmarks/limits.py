@@ -50,8 +50,8 @@ COLUMNS = {
 }
 """The columns of treadle's table: the limit writes the same rows."""
 
-LOAD_ROWS = 100_000
-"""Rows of a merge into Iceberg: as many as a load of treadle takes."""
+LOAD_ROWS = 77_000
+"""Rows of a merge into Iceberg: as many as a load of treadle takes, of 16 MB in the log."""
 
 MOMENT = "2024-06-01 12:00:00+00"
 _PLAIN = ("W1", "W2", "W5")
@@ -287,7 +287,10 @@ class DuckDBLimit:
 
 
 class IcebergLimit:
-    """The merge that treadle makes, with the rows at hand as Arrow tables: no JSON and no plan."""
+    """The merge that treadle makes, with the rows at hand as Arrow tables: no JSON and no plan.
+
+    Its files are written through to the disk before each commit, as treadle's are.
+    """
 
     name = "limit: the same merge of Arrow tables"
     database = "iceberg"
@@ -304,13 +307,14 @@ class IcebergLimit:
     def run(self, workload: Workload, place: Place) -> Run:
         from tests.servers.iceberg_hand import open_catalog
 
+        from treadle.destinations.iceberg.catalogue import FILE_IO
         from treadle.destinations.iceberg.key_search import KeySearch
         from treadle.destinations.iceberg.relation_draft import RelationDraft
 
         if workload.name not in _PLAIN:
             raise NotFor("is for W1, W2 and W5")
         every = [self._make(rows) for rows in parts(workload)]
-        catalog = open_catalog(place.iceberg)
+        catalog = open_catalog(place.iceberg, **{"py-io-impl": FILE_IO})
         catalog.create_namespace("bench")
         catalog.create_table("bench.orders", every[0].schema)
         search = KeySearch()

@@ -52,11 +52,12 @@ _READS: Final = re.compile(r"\s*(SELECT|WITH|VALUES|FROM)\b", re.IGNORECASE)
 _KEPT: Final = re.compile(r"\s*CREATE\s+(VIEW|UNIQUE\s+INDEX|INDEX)\b", re.IGNORECASE)
 
 
-def open_catalog(url: str) -> Catalog:
-    """The catalogue of a treadle URL, as a user would open it."""
+def open_catalog(url: str, **further: str) -> Catalog:
+    """The catalogue of a treadle URL, as a user would open it, with further properties."""
     parts = urlsplit(url)
     given = dict(parse_qsl(parts.query))
     properties = {name: value for name, value in given.items() if name.startswith("s3.")}
+    properties |= further
     if parts.scheme == "iceberg+sql":
         path = unquote(parts.path)
         stem = path.rpartition(".")[0] or path

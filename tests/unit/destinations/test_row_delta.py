@@ -10,11 +10,15 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from treadle.destinations.iceberg.file_io import SyncedFileIO, UnsyncedFolders, make_folder
 from treadle.destinations.iceberg.row_delta import (
+    KEPT_TABLES,
+    KeptSqlCatalog,
     LimitedFileIO,
     RowDelta,
     commit_once,
     iterate_entries,
+    order_positions,
     require_object,
     stage_expiry,
     write_position_deletes,
@@ -181,3 +185,102 @@ def test_who_is_not_the_operator_reaches_no_file_of_this_machine(tmp_path: Path)
         with pytest.raises(PermissionError):
             io.delete(location)
     require_object("s3://bucket/x")
+
+
+def test_deleted_rows_are_in_order_and_none_twice() -> None:
+    def places(*pairs: tuple[int, int]) -> pa.Table:
+        files, rows = [file for file, _ in pairs], [row for _, row in pairs]
+        return pa.table(
+            [pa.array(files, pa.int32()), pa.array(rows, pa.int64())], names=["file", "pos"]
+        )
+
+    far = (1 << 40) - 1
+    found = order_positions(
+        [
+            (["b", "a", "unused"], places((0, 3), (1, far), (0, 0), (1, 0))),
+            (["c", "b"], places((1, 3), (0, 7), (1, 2))),
+        ]
+    )
+    assert list(zip(found["file_path"].to_pylist(), found["pos"].to_pylist(), strict=True)) == [
+        ("a", 0),
+        ("a", far),
+        ("b", 0),
+        ("b", 2),
+        ("b", 3),
+        ("c", 7),
+    ]
+    paths: Any = found["file_path"].chunk(0)
+    assert paths.dictionary.to_pylist() == ["a", "b", "c"]
+
+
+@pytest.fixture
+def kept(catalog: SqlCatalog) -> Any:
+    made = KeptSqlCatalog("t", **catalog.properties)
+    yield made
+    made.engine.dispose()
+
+
+def test_a_commit_of_somebody_else_is_seen(
+    catalog: SqlCatalog, table: Table, kept: KeptSqlCatalog
+) -> None:
+    before = kept.load_table("web.orders")
+    assert kept.load_table("web.orders").metadata is before.metadata  # read once
+    commit(table, (1, "x"))
+    after = kept.load_table("web.orders")
+    assert after.metadata.current_snapshot_id == table.metadata.current_snapshot_id
+    with pytest.raises(CommitFailedException):
+        commit(before, (1, "x"))
+    commit(after, (2, "x"))
+    assert read(catalog) == [(1, "x"), (2, "x")]
+    again = catalog.load_table("web.orders")
+    mine = kept.load_table("web.orders")
+    assert mine.metadata == again.metadata
+    assert (mine.name(), mine.metadata_location) == (again.name(), again.metadata_location)
+
+
+def test_the_metadata_of_few_tables_is_kept(kept: KeptSqlCatalog) -> None:
+    for number in range(KEPT_TABLES + 3):
+        kept.create_table(f"web.t{number}", SCHEMA)
+    assert len(kept._kept) == KEPT_TABLES
+
+
+def test_the_folders_of_a_commit_are_synced_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("treadle.destinations.iceberg.file_io.sync_folder", synced.append)
+    monkeypatch.setattr("treadle.destinations.iceberg.file_io._unsynced", UnsyncedFolders())
+    files = SyncedFileIO()
+    for name in ("data/a.parquet", "data/b.parquet", "metadata/m.avro"):
+        with files.new_output(f"file://{tmp_path}/t/{name}").create() as stream:
+            stream.write(b"x")
+    assert synced == []
+    with files.new_output(f"file://{tmp_path}/t/metadata/1.metadata.json").create() as stream:
+        stream.write(b"x")
+    folders = [tmp_path, tmp_path / "t", tmp_path / "t/data", tmp_path / "t/metadata"]
+    assert synced == folders
+    with files.new_output(f"file://{tmp_path}/t/metadata/2.metadata.json").create() as stream:
+        stream.write(b"x")
+    assert synced == [*folders, tmp_path / "t/metadata"]
+
+
+def test_a_folder_that_was_not_synced_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = UnsyncedFolders()
+    assert make_folder(tmp_path / "a/b") == [tmp_path / "a", tmp_path]
+    folders.add(tmp_path / "a")
+    folders.add(tmp_path / "gone")  # dropped with its table
+    synced: list[Path] = []
+
+    def fail(folder: Path) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("treadle.destinations.iceberg.file_io.sync_folder", fail)
+        with pytest.raises(OSError, match="no space"):
+            folders.sync()
+    folders.sync()
+    monkeypatch.setattr("treadle.destinations.iceberg.file_io.sync_folder", synced.append)
+    folders.sync()
+    assert synced == []

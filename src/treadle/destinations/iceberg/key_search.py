@@ -82,8 +82,8 @@ class KeySearch:
             `row` in `wanted`, `file` and `pos` of the row that was found, and its x0, x1, ...
         """
         if not live.files:  # as when all keys are beyond those of the table
-            types = [(f"x{at}", live.get_type(name)) for at, name in enumerate(extra)]
-            return pa.schema([*FOUND, *types]).empty_table()
+            asked_for = [(f"x{at}", live.get_type(name)) for at, name in enumerate(extra)]
+            return pa.schema([*FOUND, *asked_for]).empty_table()
         keys = [f"k{at}" for at in range(len(key))]
         types = {name: live.get_type(column) for name, column in zip(keys, key, strict=True)}
         asked = fit_types(wanted.rename_columns(keys), types)

@@ -70,7 +70,9 @@ class LiveRows:
             for batch in found.to_batches():
                 paths: Any = batch.column("file_path")
                 place: Any = pc.index_in(paths.dictionary.cast(pa.string()), value_set=places)
-                piece = pa.table([place.take(paths.indices), batch.column("pos")], GONE_SCHEMA)
+                piece = pa.table(
+                    [place.take(paths.indices), batch.column("pos")], schema=GONE_SCHEMA
+                )
                 pieces.append(piece.filter(pc.is_valid(piece["file"])))
         return pa.concat_tables(pieces)
 

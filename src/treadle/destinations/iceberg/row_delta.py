@@ -316,7 +316,7 @@ def write_position_deletes(
             cast("Any", stream),
             compression="zstd",
             compression_level=1,
-            use_dictionary=["file_path"],
+            use_dictionary=cast("Any", ["file_path"]),
             store_schema=False,  # the paths are texts for whoever reads them
         )
     paths = positions.column("file_path")
@@ -350,8 +350,8 @@ def order_positions(pieces: Sequence[tuple[Sequence[str], "pa.Table"]]) -> "pa.T
     Returns:
         `file_path`, as a dictionary, and `pos`.
     """
-    named = {some[file] for some, rows in pieces for file in pc.unique(rows["file"]).to_pylist()}
-    paths = pa.array(sorted(named), pa.string())
+    used = [(some, cast("list[int]", pc.unique(rows["file"]).to_pylist())) for some, rows in pieces]
+    paths = pa.array(sorted({some[file] for some, files in used for file in files}), pa.string())
     found: list[pa.Array[Any]] = []
     for some, rows in pieces:
         place: Any = pc.index_in(pa.array(some, pa.string()), value_set=paths)

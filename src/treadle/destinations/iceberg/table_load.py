@@ -540,7 +540,7 @@ class TableLoad:
             return set()
         mine: Any = rows[SEQUENCE].combine_chunks().take(found["row"])
         is_newer: Any = (pc.greater_equal if tie == "last" else pc.greater)(mine, found["x0"])
-        lost = found["row"].filter(pc.invert(pc.fill_null(is_newer, fill_value=True)))
+        lost: Any = found["row"].filter(pc.equal(is_newer, pa.scalar(False)))
         return set(lost.to_pylist())
 
     def _keeps_tombstones(self) -> bool:
