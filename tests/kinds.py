@@ -15,6 +15,9 @@ def _take_daily(daily: str, at_release: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("destination_url", kinds, indirect=True)
 
 
+CLICKHOUSE_AT_RELEASE = pytest.param("clickhouse", marks=pytest.mark.release)
+"""For a fixture of whole programs: its engine takes some seconds of processor time for each."""
+
 DUCKDB_DAILY = _take_daily("duckdb", "postgres")
 POSTGRES_DAILY = _take_daily("postgres", "duckdb")
 

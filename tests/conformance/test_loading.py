@@ -21,6 +21,7 @@ from treadle.destinations.conformance.loading import literals
 from treadle.destinations.conformance.loading.compare import applies_to
 
 if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.mariadb import MariaServer
 
 LOADING = Path(literals.__file__).parent
@@ -61,6 +62,16 @@ def mariadb_rig(
     mariadb_server.empty()
 
 
+@pytest.fixture(scope="module")
+def clickhouse_rig(
+    tmp_path_factory: pytest.TempPathFactory, clickhouse_server: "ClickhouseServer"
+) -> Iterator[Rig]:
+    data = tmp_path_factory.mktemp("clickhouse") / "data"
+    with Rig(data, clickhouse_server.url()).running() as rig:
+        yield rig
+    clickhouse_server.empty()
+
+
 def for_destination(name: str, *, every: int = 1) -> list[Any]:
     return take_some_daily((case for case in CASES if applies_to(case, name)), every)
 
@@ -84,6 +95,11 @@ def test_on_postgres(postgres_rig: Rig, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", for_destination("mysql"))
 def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(mariadb_rig, case)
+
+
+@pytest.mark.parametrize("case", for_destination("clickhouse", every=5))
+def test_on_clickhouse(clickhouse_rig: Rig, case: dict[str, Any]) -> None:
+    assert not run(clickhouse_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("pg", every=10))

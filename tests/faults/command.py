@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.servers.clickhouse import ClickhouseServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 
 DEFAULT_KINDS = ("duckdb", "postgres")
-KINDS = (*DEFAULT_KINDS, "mysql")
+KINDS = (*DEFAULT_KINDS, "clickhouse", "mysql")
 
 
 @dataclass(slots=True)
@@ -105,15 +106,21 @@ def end_after(seconds: float) -> None:
 def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
     """Gives a fresh destination of a kind each time it is asked: a URL, or None for DuckDB.
 
-    There is one of MariaDB at a time: a server has no databases that sources could share.
+    There is one of MariaDB and of ClickHouse at a time: their servers have no databases that
+    sources could share.
     """
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(PostgresServer()) if "postgres" in kinds else None
         mariadb = stack.enter_context(MariaServer()) if "mysql" in kinds else None
+        clickhouse = stack.enter_context(ClickhouseServer()) if "clickhouse" in kinds else None
 
         def fresh(kind: str) -> str | None:
             if kind == "duckdb":
                 return None
+            if kind == "clickhouse":
+                assert clickhouse is not None
+                clickhouse.empty()
+                return clickhouse.url()
             if kind == "mysql":
                 assert mariadb is not None
                 mariadb.empty()

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
-from tests.faults.proxy import COMMIT, MYSQL_COMMIT, Cut, Proxy, before
+from tests.faults.proxy import CLICKHOUSE_COMMIT, COMMIT, MYSQL_COMMIT, Cut, Proxy, before
 
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
@@ -33,14 +33,19 @@ ROUNDS_MAX = 6
 MAKING = b'CREATE TABLE "web"'
 """What the last piece of a first load's beginning has in it."""
 
-MYSQL_MAKING = b"CREATE TABLE `web`"
+BACKTICKED_MAKING = b"CREATE TABLE `web`"
+
+MARKS = {
+    "clickhouse": (CLICKHOUSE_COMMIT, BACKTICKED_MAKING),
+    "mysql": (MYSQL_COMMIT, BACKTICKED_MAKING),
+}
+"""Scheme of a URL -> what a COMMIT has in it, and what the making of a table."""
 
 
 def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
     """Loads with a cut each, into one database."""
     port = urlsplit(url).port or 0
-    is_mysql = url.startswith("mysql:")
-    commit, making = (MYSQL_COMMIT, MYSQL_MAKING) if is_mysql else (COMMIT, MAKING)
+    commit, making = MARKS.get(url.partition(":")[0], (COMMIT, MAKING))
     made(path / "store.sqlite")
     store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
     with before("127.0.0.1", port) as proxy:

@@ -25,6 +25,14 @@ BEFORE = {
 """Points that only a loader passes that starts anew: where the one before it dies."""
 
 
+NAMES = {
+    "clickhouse": "ClickHouse",
+    "duckdb": "DuckDB",
+    "mysql": "MySQL",
+    "postgresql": "PostgreSQL",
+}
+"""Scheme of a URL -> what it is called in a report."""
+
 CHANGES = STEP_FAILPOINTS[:2]
 """Points of a schema change that is committed when it is made."""
 
@@ -57,8 +65,9 @@ def walk(path: Path, fresh: Callable[[], str | None], keyed: bool, seed: int, ta
     settings = {"retention_days": "0"}  # so that there is something to trim
     for whole in (False, True):
         destination = fresh()
-        stepped = destination is not None and destination.startswith("mysql")
-        kind = "DuckDB" if destination is None else "MySQL" if stepped else "PostgreSQL"
+        scheme = "duckdb" if destination is None else destination.partition(":")[0]
+        kind = NAMES[scheme]
+        stepped = scheme in ("clickhouse", "mysql")
         place = path / ("whole" if whole else "alone")
         place.mkdir()
         rig = Rig(place, destination, {table: keyed}, seed=seed, settings=settings)

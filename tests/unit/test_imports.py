@@ -83,7 +83,10 @@ BELOW: dict[str, set[str]] = {
 """Room -> rooms it may import. `server` and `cli` stand above all and may import anything."""
 
 TOP = {"server", "cli", "__main__"}
-BACK_ENDS = {"destinations": {"duckdb", "mysql", "postgres"}, "log": {"sqlite", "postgres"}}
+BACK_ENDS = {
+    "destinations": {"clickhouse", "duckdb", "mysql", "postgres"},
+    "log": {"sqlite", "postgres"},
+}
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
 
 INSIDE: dict[str, set[str]] = {
@@ -92,6 +95,7 @@ INSIDE: dict[str, set[str]] = {
     "destinations": {"destinations.duckdb"},  # its registry
     "destinations.sql": {"destinations"},
     "destinations.duckdb": {"destinations", "destinations.sql"},
+    "destinations.clickhouse": {"destinations", "destinations.sql"},
     "destinations.mysql": {"destinations", "destinations.sql"},
     "destinations.postgres": {"destinations", "destinations.sql"},
     "destinations.conformance": {"destinations"},

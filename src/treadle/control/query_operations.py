@@ -11,6 +11,7 @@ from typing import Final
 from treadle.control import errors
 from treadle.control.lookups import find_source
 from treadle.control.query_requests import StatementRequest, mint_question_id
+from treadle.destinations.clickhouse_form import ClickhouseUrl
 from treadle.destinations.mysql_form import MysqlUrl
 from treadle.destinations.postgres_form import PostgresUrl
 from treadle.http.address_policy import AddressPolicy
@@ -28,7 +29,7 @@ from treadle.store.model import Account, ConfiguredDestination
 from treadle.store.store import Store
 from treadle.tables.schema_owner import SchemaOwner
 
-SERVER_TYPES: Final = ("mysql_destination", "postgres")
+SERVER_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
 """Types of destinations whose roles see each other's sessions."""
 
 PLACES_MAX: Final = 2
@@ -194,7 +195,10 @@ class QueryOperations:
 
 
 def name_login(url: str) -> tuple[str, str, str]:
-    """Return user, host and port of a URL of PostgreSQL or MySQL."""
+    """Return user, host and port of a URL of PostgreSQL, MySQL or ClickHouse."""
+    if url.startswith("clickhouse://"):
+        found = ClickhouseUrl.parse(url)
+        return found.user or "", found.host.lower(), found.port or str(found.default_port)
     if url.startswith(("mysql://", "mariadb://")):
         server = MysqlUrl.parse(url)
         return server.user or "", server.host.lower(), server.port or "3306"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from treadle.destinations.clickhouse_form import ClickhouseForm
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.form import DestinationForm, UrlForm
 from treadle.destinations.mysql_form import MysqlForm
@@ -26,6 +27,8 @@ def find_form(type_: str, folder: Path) -> DestinationForm:
 def _make_form(type_: str, folder: Path) -> DestinationForm:
     if type_ == "postgres":
         return PostgresForm()
+    if type_ == "clickhouse":
+        return ClickhouseForm()
     if type_ == "mysql_destination":
         return MysqlForm()
     return DuckDBForm(folder) if type_ == "duckdb" else UrlForm(type_)

@@ -19,11 +19,16 @@ from treadle.errors import OperatorError
 ENTRY_POINT_GROUP: Final = "treadle.destinations"
 POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
 MYSQL_SCHEMES: Final = ("mysql", "mariadb")
+CLICKHOUSE_SCHEMES: Final = ("clickhouse",)
 
 
 def list_types() -> list[str]:
     """Return the types of destinations whose driver is installed, in order."""
-    drivers = {"mysql_destination": "pymysql", "postgres": "psycopg"}
+    drivers = {
+        "clickhouse": "clickhouse_connect",
+        "mysql_destination": "pymysql",
+        "postgres": "psycopg",
+    }
     missing = {type_ for type_, driver in drivers.items() if find_spec(driver) is None}
     named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
     return sorted(({"duckdb", *drivers} | named) - missing - {"postgresql"})
@@ -34,8 +39,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
 
     Args:
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
-            `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`, or
-            the scheme of an installed back-end.
+            `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`,
+            `clickhouse://user:password@host:8123/`, or the scheme of an installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
             distribution is not told of it.
@@ -59,11 +64,13 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         return _postgres(url, check_address)
     if scheme in MYSQL_SCHEMES:
         return _mysql(url, check_address)
+    if scheme in CLICKHOUSE_SCHEMES:
+        return _clickhouse(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         make: Callable[[str], Destination] = installed[scheme].load()
         return make(url)
-    known = sorted({"duckdb", *POSTGRES_SCHEMES, *MYSQL_SCHEMES, *installed})
+    known = sorted({"duckdb", *POSTGRES_SCHEMES, *MYSQL_SCHEMES, *CLICKHOUSE_SCHEMES, *installed})
     near = get_close_matches(scheme, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(known)}"
     raise OperatorError(f"no destination is called {scheme!r}; {hint}")
@@ -75,7 +82,7 @@ def is_exclusive(url: str) -> bool:
     Their drivers are not imported for those that treadle has itself.
     """
     scheme = url.partition("://")[0].lower()
-    if scheme == "duckdb" or scheme in (*POSTGRES_SCHEMES, *MYSQL_SCHEMES):
+    if scheme == "duckdb" or scheme in (*POSTGRES_SCHEMES, *MYSQL_SCHEMES, *CLICKHOUSE_SCHEMES):
         return scheme == "duckdb"
     try:
         return make_destination(url).capabilities.exclusive
@@ -126,4 +133,18 @@ def _mysql(url: str, check_address: Callable[[str], None] | None) -> Destination
             'pip install "treadle[mysql]"'
         ) from error
     destination: Destination = module.MysqlDestination(url, check_address)
+    return destination
+
+
+def _clickhouse(url: str, check_address: Callable[[str], None] | None) -> Destination:
+    try:
+        module = importlib.import_module("treadle.destinations.clickhouse")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("clickhouse_connect"):
+            raise
+        raise OperatorError(
+            "ClickHouse destinations need the driver clickhouse-connect, which is not installed; "
+            'run pip install "treadle[clickhouse]"'
+        ) from error
+    destination: Destination = module.ClickhouseDestination(url, check_address)
     return destination

@@ -109,8 +109,7 @@ def postgres_card(*, configured: bool, **provided: bool) -> dict[str, Any]:
     }
 
 
-MYSQL_CARD = {
-    "type": "mysql_destination",
+SERVER_STEPS = {
     "current_step": 1,
     "current_step_type": "form",
     "steps": [
@@ -128,6 +127,8 @@ MYSQL_CARD = {
         {"type": "fully_configured", "properties": []},
     ],
 }
+MYSQL_CARD = {"type": "mysql_destination", **SERVER_STEPS}
+CLICKHOUSE_CARD = {"type": "clickhouse", **SERVER_STEPS}
 
 
 def details(type_: str) -> dict[str, Any]:
@@ -152,9 +153,11 @@ DUCKDB_CARD = (
 def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     expected = postgres_card(configured=False) | {"details": details("postgres")}
     mysql = MYSQL_CARD | {"details": details("mysql_destination")}
-    cards = ",".join([DUCKDB_CARD, text(mysql), text(expected)])
+    clickhouse = CLICKHOUSE_CARD | {"details": details("clickhouse")}
+    cards = ",".join([text(clickhouse), DUCKDB_CARD, text(mysql), text(expected)])
     assert api.get("/v4/destination-types").text == f"[{cards}]"
     assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)
+    assert api.get("/v4/destination-types/clickhouse").text == text(clickhouse)
     assert api.get("/v4/destination-types/duckdb").text == DUCKDB_CARD
     assert api.get("/v4/destination-types/postgres").text == text(expected)
 

@@ -110,6 +110,10 @@ class Rig:
             from tests.conformance.loading.mysql_warehouse import Mysql
 
             return Mysql(self.config.destination, schema)
+        if self.config.destination.startswith("clickhouse://"):
+            from tests.conformance.loading.clickhouse_warehouse import Clickhouse
+
+            return Clickhouse(self.config.destination, schema)
         return Postgres(self.config.destination, schema)
 
     def source(self, name: str) -> tuple[int, str, str]:

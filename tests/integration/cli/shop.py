@@ -92,7 +92,7 @@ class Shop:
             with closing(duckdb.connect(str(self.config.warehouse_path))) as connection:
                 connection.execute(statement)
             return
-        if self.config.destination.startswith("mysql:"):
+        if self.config.destination.startswith(("clickhouse:", "mysql:")):
             with make_destination(self.config.destination).open() as session:
                 session.query(statement)
             return

@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
+from tests.kinds import CLICKHOUSE_AT_RELEASE
 
 from treadle.cli.audit import explain_nothing
 from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb"])
+@pytest.fixture(params=["duckdb", "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
 def shop(request: pytest.FixtureRequest, data: Path, treadle: Treadle) -> Iterator[Shop]:
-    fixtures = {"postgres": "postgres_database", "mariadb": "mariadb_url"}
+    fixtures = {
+        "clickhouse": "clickhouse_url",
+        "mariadb": "mariadb_url",
+        "postgres": "postgres_database",
+    }
     name = fixtures.get(request.param)
     url = None if name is None else request.getfixturevalue(name)
     made = Shop(data, treadle, url)

@@ -32,16 +32,36 @@ MYSQL = DestinationTraits(
     index_text="{column}(20)",
     names_refused=frozenset({"emoji 🧵"}),
 )
-TRAITS = {"duckdb": DUCKDB, "postgres": POSTGRES, "mysql_destination": MYSQL}
+CLICKHOUSE = DestinationTraits(
+    timestamp_microseconds="toUnixTimestamp64Micro({column})",
+    timestamps_beyond=False,
+    timestamp_type="DateTime64(6, 'UTC')",
+    schema_word="DATABASE",
+    table_options=" ENGINE = MergeTree ORDER BY tuple()",
+    nullable="Nullable({type})",
+    update="ALTER TABLE {table} UPDATE {changes} WHERE true",
+    index_options=" TYPE minmax",
+    has_constraints=False,
+    required=frozenset({"_sdc_sequence", "_treadle_gone", "id"}),
+    columns_besides=("_treadle_gone",),
+    is_nullable=("0", "1"),
+    views_follow=False,
+)
+TRAITS = {
+    "clickhouse": CLICKHOUSE,
+    "duckdb": DUCKDB,
+    "mysql_destination": MYSQL,
+    "postgres": POSTGRES,
+}
 
 
-@pytest.fixture(params=["duckdb", "postgres", "system_postgres", "mariadb"])
+@pytest.fixture(params=["duckdb", "postgres", "system_postgres", "mariadb", "clickhouse"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""
     if request.param == "duckdb":
         return f"duckdb://{tmp_path / 'data.duckdb'}"
-    if request.param == "mariadb":
-        return str(request.getfixturevalue("mariadb_url"))
+    if request.param in ("clickhouse", "mariadb"):
+        return str(request.getfixturevalue(f"{request.param}_url"))
     return str(request.getfixturevalue(f"{request.param}_database"))
 
 

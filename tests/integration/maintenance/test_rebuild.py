@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from tests.faults.calls import Fault, WatchedDestination
+from tests.kinds import CLICKHOUSE_AT_RELEASE
 
 from treadle.destinations.protocol import Destination, RowDiff
 from treadle.destinations.registry import make_destination
@@ -183,13 +184,13 @@ def lacks(replay: TableRebuild) -> list[str]:
 SAME = RowDiff(0, 0, 0)
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb"])
+@pytest.fixture(params=["duckdb", "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_database")
-    elif request.param == "mariadb":
-        url = request.getfixturevalue("mariadb_url")
+    elif request.param in ("clickhouse", "mariadb"):
+        url = request.getfixturevalue(f"{request.param}_url")
     site = Site(tmp_path, url)
     site.readers = []
     yield site

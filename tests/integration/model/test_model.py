@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.integration.model.machine import Machine
 from tests.integration.model.world import World
+from tests.kinds import CLICKHOUSE_AT_RELEASE
 
 BOUNDED = settings(
     max_examples=6,
@@ -19,13 +20,13 @@ BOUNDED = settings(
 )
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb"])
+@pytest.fixture(params=["duckdb", "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = None
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres_database"))
-    elif request.param == "mariadb":
-        url = str(request.getfixturevalue("mariadb_url"))
+    elif request.param in ("clickhouse", "mariadb"):
+        url = str(request.getfixturevalue(f"{request.param}_url"))
     made = World(tmp_path, url)
     yield made
     made.close()

@@ -28,7 +28,7 @@ from treadle.store.store import Store
 from treadle.text import make_clause
 from treadle.traces.publication_note import read_publication
 
-ROLE_TYPES: Final = ("mysql_destination", "postgres")
+ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
 """Types of destinations that know roles."""
 
 
