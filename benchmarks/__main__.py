@@ -104,8 +104,8 @@ def _present(results: dict[str, Any], asked: argparse.Namespace) -> Iterator[Con
     everyone: list[Any] = [Treadle("postgres")]
     if asked.loaders > 1:
         everyone.append(Treadle("postgres", asked.loaders))
-    everyone.append(Treadle("duckdb"))
-    everyone += [limits.PostgresLimit(), limits.DuckDBLimit()]
+    everyone += [Treadle("duckdb"), Treadle("iceberg")]
+    everyone += [limits.PostgresLimit(), limits.DuckDBLimit(), limits.IcebergLimit()]
     everyone += peers() if asked.peers else []
     for contender in everyone:
         try:

@@ -30,6 +30,11 @@ class Place:
     def duckdb(self) -> Path:
         return self.folder / "data.duckdb"
 
+    @property
+    def iceberg(self) -> str:
+        """URL of a catalogue in a file, which the first load makes."""
+        return f"iceberg+sql://{self.folder / 'lake.db'}"
+
 
 @dataclass
 class Run:
@@ -51,7 +56,7 @@ class Contender(Protocol):
 
     name: str
     database: str
-    """"postgres", "duckdb" or "sqlite"."""
+    """"postgres", "duckdb", "iceberg" or "sqlite"."""
     share: float
     """How many of a workload's records it gets: slow ones get fewer, rates are compared."""
 
@@ -88,6 +93,22 @@ def in_postgres(url: str, schema: str, tables: list[str]) -> Found:
 def in_duckdb(path: Path, schema: str, tables: list[str]) -> Found:
     connection = duckdb.connect(str(path), read_only=True)
     connection.execute("SET TimeZone = 'UTC'")
+    return Found(
+        lambda statement: connection.execute(statement).fetchall(), schema, tables, "duckdb"
+    )
+
+
+def in_iceberg(url: str, schema: str, tables: list[str]) -> Found:
+    """Tables of a catalogue, read by pyiceberg and asked by DuckDB."""
+    from tests.servers.iceberg_hand import open_catalog
+
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f'CREATE SCHEMA "{schema}"')
+    catalog = open_catalog(url)
+    for number, name in enumerate(tables):
+        connection.register(f"rows{number}", catalog.load_table((schema, name)).scan().to_arrow())
+        connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT * FROM rows{number}')
     return Found(
         lambda statement: connection.execute(statement).fetchall(), schema, tables, "duckdb"
     )

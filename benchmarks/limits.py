@@ -7,14 +7,25 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import psycopg
+import pyarrow as pa
 from tests.servers.postgres import free_port, wheel_binaries
 
-from benchmarks.contender import NotFor, Place, Run, Wrong, in_duckdb, in_postgres
+from benchmarks.contender import (
+    Missing,
+    NotFor,
+    Place,
+    Run,
+    Wrong,
+    in_duckdb,
+    in_iceberg,
+    in_postgres,
+)
 from benchmarks.sender import request, send, send_many
 from benchmarks.workloads import Workload
 
@@ -33,6 +44,9 @@ COLUMNS = {
     "_sdc_table_version": "bigint",
 }
 """The columns of treadle's table: the limit writes the same rows."""
+
+LOAD_ROWS = 100_000
+"""Rows of a merge into Iceberg: as many as a load of treadle takes."""
 
 MOMENT = "2024-06-01 12:00:00+00"
 _PLAIN = ("W1", "W2", "W5")
@@ -169,6 +183,73 @@ class DuckDBLimit:
                 connection.execute("DROP TABLE stage")
         seconds = time.perf_counter() - began
         return Run(seconds, in_duckdb(place.duckdb, "bench", ["orders"]))
+
+
+class IcebergLimit:
+    """The merge that treadle makes, with the rows at hand as Arrow tables: no JSON and no plan."""
+
+    name = "limit: the same merge of Arrow tables"
+    database = "iceberg"
+    share = 1.0
+
+    def ready(self) -> str:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("pyiceberg")
+        except PackageNotFoundError as error:
+            raise Missing("pyiceberg is not installed") from error
+
+    def run(self, workload: Workload, place: Place) -> Run:
+        from tests.servers.iceberg_hand import open_catalog
+
+        from treadle.destinations.iceberg.key_search import KeySearch
+        from treadle.destinations.iceberg.relation_draft import RelationDraft
+
+        if workload.name not in _PLAIN:
+            raise NotFor("is for W1, W2 and W5")
+        every = [self._make(rows) for rows in parts(workload)]
+        catalog = open_catalog(place.iceberg)
+        catalog.create_namespace("bench")
+        catalog.create_table("bench.orders", every[0].schema)
+        search = KeySearch()
+        began = time.perf_counter()
+        for whole in every:
+            for at in range(0, whole.num_rows, LOAD_ROWS):
+                rows = whole.slice(at, LOAD_ROWS)
+                draft = RelationDraft(catalog.load_table("bench.orders"), None)
+                keys = rows.select(["id"])
+                live = draft.find_keys(["id"], keys)
+                found = search.find_rows(live, ["id"], keys, ["_sdc_sequence"])
+                draft.remove_rows(live, found.select(["file", "pos"]))
+                draft.add_rows(rows)
+                draft.commit()
+        seconds = time.perf_counter() - began
+        search.close()
+        return Run(seconds, in_iceberg(place.iceberg, "bench", ["orders"]))
+
+    @staticmethod
+    def _make(rows: Sequence[tuple[int, dict[str, Any]]]) -> Any:
+        """Rows as an Arrow table with the types of the columns."""
+        arrow: dict[str, Any] = {
+            "bigint": pa.int64(),
+            "text": pa.string(),
+            "double precision": pa.float64(),
+            "boolean": pa.bool_(),
+            "timestamp with time zone": pa.timestamp("us", "UTC"),
+        }
+        moment = datetime.fromisoformat(MOMENT)
+        values = [
+            {**record, "_sdc_sequence": sequence, "_sdc_table_version": 0}
+            for sequence, record in rows
+        ]
+        columns = []
+        for name, type_ in COLUMNS.items():
+            found = [row.get(name, moment) for row in values]
+            if name == "created_at":
+                found = [datetime.fromisoformat(each) for each in found]
+            columns.append(pa.array(found, arrow[type_]))
+        return pa.table(columns, names=list(COLUMNS))
 
 
 class Bare:

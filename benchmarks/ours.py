@@ -7,13 +7,18 @@ from typing import Any
 import psycopg
 from tests.servers.treadle import Client, TreadleServer
 
-from benchmarks.contender import Place, Run, in_duckdb, in_postgres, tables
+from benchmarks.contender import Place, Run, in_duckdb, in_iceberg, in_postgres, tables
 from benchmarks.sender import request, send
 from benchmarks.workloads import CLIENT, Workload
 from treadle.log.sqlite.log import SqliteReader
 
 CONNECTIONS = 4
 LOOK = 0.02
+NAMES = {
+    "postgres": "treadle",
+    "duckdb": "treadle (DuckDB)",
+    "iceberg": "treadle (Iceberg)",
+}
 
 
 class Treadle:
@@ -22,11 +27,13 @@ class Treadle:
     share = 1.0
 
     def __init__(self, database: str, loaders: int = 1) -> None:
-        self.name = "treadle" if database == "postgres" else "treadle (DuckDB)"
+        self.name = NAMES[database]
         if loaders > 1:
             self.name += f", {loaders} loaders"
         self.database = database
         self._settings = {"loaders": str(loaders)} if loaders > 1 else {}
+        if database == "iceberg":  # whose default waits a minute for more
+            self._settings["load_age_seconds"] = "1"
 
     def ready(self) -> str:
         from importlib.metadata import version
@@ -59,6 +66,8 @@ class Treadle:
         schema = schema_of(source)
         if self.database == "postgres":
             found = in_postgres(place.postgres, schema, tables(workload))
+        elif self.database == "iceberg":
+            found = in_iceberg(place.iceberg, schema, tables(workload))
         else:
             found = in_duckdb(place.duckdb, schema, tables(workload))
         return Run(seconds, found, figures)
@@ -66,7 +75,12 @@ class Treadle:
 
 def started(place: Place, database: str, settings: dict[str, str] | None = None) -> TreadleServer:
     """A server that is about to start on a fresh data folder."""
-    url = place.postgres if database == "postgres" else f"duckdb://{place.duckdb}"
+    urls = {
+        "postgres": place.postgres,
+        "duckdb": f"duckdb://{place.duckdb}",
+        "iceberg": place.iceberg,
+    }
+    url = urls[database]
     return TreadleServer(place.folder / "treadle", url, settings)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-DATABASES = {"postgres": "PostgreSQL", "duckdb": "DuckDB", "sqlite": "SQLite"}
+DATABASES = {"postgres": "PostgreSQL", "duckdb": "DuckDB", "iceberg": "Iceberg", "sqlite": "SQLite"}
 
 
 def machine() -> dict[str, str]:
@@ -70,7 +70,7 @@ def _spread(rates: list[float]) -> str:
 def _loads(results: dict[str, Any]) -> Iterator[str]:
     for workload, entries in results["loads"].items():
         title = next(iter(entries.values()))["title"]
-        for database in ("postgres", "duckdb", "sqlite"):
+        for database in ("postgres", "duckdb", "iceberg", "sqlite"):
             some = {n: e for n, e in entries.items() if e["database"] == database}
             if not some:
                 continue

@@ -34,6 +34,7 @@ from tests.servers.treadle import TreadleServer
 
 if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
+    from tests.servers.iceberg import SeaweedServer
     from tests.servers.mariadb import MariaServer
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
@@ -294,3 +295,21 @@ def mariadb_url(mariadb_server: "MariaServer") -> Iterator[str]:
     """The URL of an empty server."""
     yield mariadb_server.url()
     mariadb_server.empty()
+
+
+@pytest.fixture(scope="session")
+def seaweed_server() -> "Iterator[SeaweedServer]":
+    """An object store with a REST catalogue, shared by the session: tests do not stop it."""
+    try:
+        from tests.servers.iceberg import SeaweedServer
+
+        server = SeaweedServer()
+        server.start()
+    except ModuleNotFoundError as error:
+        _without_server(NoServerError(f"the library of Iceberg is missing: {error}"))
+        raise
+    except NoServerError as error:
+        _without_server(error)
+        raise
+    with server:
+        yield server

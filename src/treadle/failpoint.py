@@ -66,6 +66,11 @@ STEP_FAILPOINTS: Final = (
 """The failpoints of a load into a destination that cannot undo schema changes. The last one is
 passed only where a table gets another key."""
 
+PART_FAILPOINTS: Final = (
+    "destination.part",  # one table of several is committed, the one that says so is not
+)
+"""The failpoints of a load into a destination where each table commits for itself."""
+
 UNIT_FAILPOINTS: Final = (
     "share.taken",  # units were taken, nothing is loaded
     "share.before-evict",  # the sessions of a lost loader are about to be ended
@@ -78,7 +83,7 @@ class FailpointPlan(msgspec.Struct, frozen=True):
 
     Attributes:
         point: one of `FAILPOINTS`, `MOVE_FAILPOINTS`, `POSTGRES_LOG_FAILPOINTS`,
-            `STEP_FAILPOINTS` or `UNIT_FAILPOINTS`.
+            `STEP_FAILPOINTS`, `PART_FAILPOINTS` or `UNIT_FAILPOINTS`.
         passes: die when a process reaches it for this time, counted from 1.
         whole: kill the whole process group.
     """

@@ -163,7 +163,7 @@ def set_up_logging(config: Config, role: str = "server") -> None:
         found.exc_type, found.exc_value, found.exc_traceback
     )
     # Their lines repeat what ours say.
-    for name in ("uvicorn.error", "httpx", "alembic"):
+    for name in ("uvicorn.error", "httpx", "alembic", "pyiceberg"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

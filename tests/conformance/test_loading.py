@@ -72,6 +72,13 @@ def clickhouse_rig(
     clickhouse_server.empty()
 
 
+@pytest.fixture(scope="module")
+def iceberg_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("iceberg")
+    with Rig(folder / "data", f"iceberg+sql://{folder / 'lake.db'}").running() as rig:
+        yield rig
+
+
 def for_destination(name: str, *, every: int = 1) -> list[Any]:
     return take_some_daily((case for case in CASES if applies_to(case, name)), every)
 
@@ -100,6 +107,11 @@ def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", for_destination("clickhouse", every=5))
 def test_on_clickhouse(clickhouse_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(clickhouse_rig, case)
+
+
+@pytest.mark.parametrize("case", for_destination("iceberg", every=25))
+def test_on_iceberg(iceberg_rig: Rig, case: dict[str, Any]) -> None:
+    assert not run(iceberg_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("pg", every=10))

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import signal
 import tempfile
@@ -15,7 +16,7 @@ from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 
 DEFAULT_KINDS = ("duckdb", "postgres")
-KINDS = (*DEFAULT_KINDS, "clickhouse", "mysql")
+KINDS = (*DEFAULT_KINDS, "clickhouse", "iceberg", "mysql")
 
 
 @dataclass(slots=True)
@@ -113,6 +114,8 @@ def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
         server = stack.enter_context(PostgresServer()) if "postgres" in kinds else None
         mariadb = stack.enter_context(MariaServer()) if "mysql" in kinds else None
         clickhouse = stack.enter_context(ClickhouseServer()) if "clickhouse" in kinds else None
+        lakes = stack.enter_context(folder())
+        numbers = itertools.count()
 
         def fresh(kind: str) -> str | None:
             if kind == "duckdb":
@@ -121,6 +124,8 @@ def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
                 assert clickhouse is not None
                 clickhouse.empty()
                 return clickhouse.url()
+            if kind == "iceberg":
+                return f"iceberg+sql://{lakes / f'lake{next(numbers)}.db'}"
             if kind == "mysql":
                 assert mariadb is not None
                 mariadb.empty()

@@ -8,6 +8,7 @@ that say that it was loaded. Every record is in its table once.
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import logging
 import sys
@@ -19,7 +20,10 @@ import msgspec
 from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.proxy import CLICKHOUSE_COMMIT, COMMIT, MYSQL_COMMIT, Cut, Proxy, before
+from tests.servers.iceberg import SeaweedServer
+from tests.servers.iceberg_hand import open_catalog
 
+from treadle.destinations.protocol import MissingRelationError
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
@@ -45,7 +49,7 @@ MARKS = {
 def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
     """Loads with a cut each, into one database."""
     port = urlsplit(url).port or 0
-    commit, making = MARKS.get(url.partition(":")[0], (COMMIT, MAKING))
+    commit, making = find_marks(url)
     made(path / "store.sqlite")
     store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
     with before("127.0.0.1", port) as proxy:
@@ -82,6 +86,17 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
         )
         tally.note("reports", [] if reported == 5 * count else [f"{reported} records reported"])
     store.close()
+
+
+def find_marks(url: str) -> tuple[bytes, bytes]:
+    """What a commit has in it, and what makes a table."""
+    scheme = url.partition(":")[0]
+    if scheme == "iceberg+rest":
+        with contextlib.closing(open_catalog(url)) as catalog:
+            prefix = str(catalog.properties.get("prefix", "")).strip("/")
+        tables = f"POST /v1/{prefix + '/' if prefix else ''}namespaces/web/tables".encode()
+        return tables + b"/", tables + b" HTTP"
+    return MARKS.get(scheme, (COMMIT, MAKING))
 
 
 def kind_of(number: int) -> str:
@@ -123,10 +138,13 @@ def rows(url: str, table: str, number: int) -> int:
     with make_destination(url).open(read_only=True) as session:
         if table not in session.relations("web"):
             return 0
-        found: int = session.query(f"select count(*) from web.{table} where entry = {number}").rows[
-            0
-        ][0]
-        return found
+        try:
+            [(found,)] = session.query(
+                f"select count(*) from web.{table} where entry = {number}"
+            ).rows
+        except MissingRelationError:  # an Iceberg table is made before its first load is committed
+            return 0
+        return cast(int, found)
 
 
 def every(url: str, numbers: range) -> list[str]:
@@ -143,9 +161,14 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
     """All cycles with one server of each kind."""
     logging.getLogger("treadle").setLevel(logging.CRITICAL)
     kinds = [kind for kind in arguments.destination if kind != "duckdb"] or ["postgres"]
-    with destinations(kinds) as fresh:
+    with contextlib.ExitStack() as stack:
+        fresh = stack.enter_context(destinations([kind for kind in kinds if kind != "iceberg"]))
         for kind in kinds:
-            url = fresh(kind)
+            url = (
+                fresh(kind)
+                if kind != "iceberg"
+                else stack.enter_context(SeaweedServer()).rest_url()
+            )
             assert url is not None
             with folder() as path:
                 cuts(path, url, arguments.cycles, arguments.seed, tally)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.traffic import Rig
 
-from treadle.failpoint import FAILPOINTS, STEP_FAILPOINTS, FailpointPlan
+from treadle.failpoint import FAILPOINTS, PART_FAILPOINTS, STEP_FAILPOINTS, FailpointPlan
 
 FIRST = "destination.prepare"
 """Passed only while the source's schema is missing, in some destinations."""
@@ -24,10 +24,10 @@ BEFORE = {
 }
 """Points that only a loader passes that starts anew: where the one before it dies."""
 
-
 NAMES = {
     "clickhouse": "ClickHouse",
     "duckdb": "DuckDB",
+    "iceberg+sql": "Iceberg",
     "mysql": "MySQL",
     "postgresql": "PostgreSQL",
 }
@@ -37,10 +37,16 @@ CHANGES = STEP_FAILPOINTS[:2]
 """Points of a schema change that is committed when it is made."""
 
 
-def order(*, stepped: bool) -> list[str]:
+def order(kind: str) -> list[str]:
     """Every point, those first that are passed only at the beginning."""
-    further = CHANGES if stepped else ()
+    further = {"ClickHouse": CHANGES, "MySQL": CHANGES, "Iceberg": PART_FAILPOINTS}.get(kind, ())
     return [FIRST, *(point for point in FAILPOINTS if point != FIRST), *further]
+
+
+def name_kind(destination: str | None) -> str:
+    """What the kind of a destination is called."""
+    scheme = "duckdb" if destination is None else destination.partition(":")[0]
+    return NAMES[scheme]
 
 
 def die(rig: Rig, point: str, *, passes: int, whole: bool) -> list[str]:
@@ -65,15 +71,15 @@ def walk(path: Path, fresh: Callable[[], str | None], keyed: bool, seed: int, ta
     settings = {"retention_days": "0"}  # so that there is something to trim
     for whole in (False, True):
         destination = fresh()
-        scheme = "duckdb" if destination is None else destination.partition(":")[0]
-        kind = NAMES[scheme]
-        stepped = scheme in ("clickhouse", "mysql")
+        kind = name_kind(destination)
         place = path / ("whole" if whole else "alone")
         place.mkdir()
         rig = Rig(place, destination, {table: keyed}, seed=seed, settings=settings)
         with rig.running():
-            for number, point in enumerate(order(stepped=stepped)):
-                passes = 1 if point in (FIRST, *BEFORE, *CHANGES) else 1 + number % 3
+            for number, point in enumerate(order(kind)):
+                passes = (
+                    1 if point in (FIRST, *BEFORE, *CHANGES, *PART_FAILPOINTS) else 1 + number % 3
+                )
                 found = die(rig, point, passes=passes, whole=whole)
                 title = f"{kind}, {table}, {point}, {'all' if whole else 'alone'}"
                 tally.note(title, found)

@@ -61,7 +61,9 @@ class Sender(threading.Thread):
 
     def push(self, request: Request) -> None:
         """Send until there is an answer, or once where a repetition would add rows."""
-        body = json.dumps(request.body(self._rig.client_id, self._rig.fields)).encode()
+        body = json.dumps(
+            request.body(self._rig.client_id, self._rig.fields, items=self._rig.items)
+        ).encode()
         while not self.end:
             request.outcome = self._once(body, request)
             if request.outcome == "acknowledged" or not self._keyed:
@@ -153,6 +155,8 @@ class Rig:
         self.client_id = 0
         self.token = ""
         self.fields = 0
+        # Where each table commits for itself, one with a subtable shows whether they agree.
+        self.items = destination is not None and destination.startswith("iceberg")
         """Further fields that records have; each new one makes a column."""
         self._senders = [
             Sender(self, table, keyed=keyed, seed=seed * 1000 + number)
@@ -267,11 +271,33 @@ class Rig:
             raise
         return [Row(*row) for row in found.rows]
 
+    def _compare_items(self, table: str, *, keyed: bool) -> list[str]:
+        """How the rows of a subtable differ from two for each row of their table."""
+        if not self.rows(table):
+            return []
+        key = "id" if keyed else "__sdc_primary_key"
+        [(parents, children, torn)] = query_destination(
+            self.destination_url,
+            f'with p as (select "{key}" as k, _sdc_sequence as s, request as r'
+            f' from "web"."{table}"),'
+            f' c as (select "_sdc_source_key_{key}" as k, _sdc_sequence as s, request as r'
+            f' from "web"."{table}__items"),'
+            " n as (select p.k, count(c.k) as n from p left join c"
+            " on c.k = p.k and c.s = p.s and c.r = p.r group by p.k)"
+            " select (select count(*) from p), (select count(*) from c),"
+            " (select count(*) from n where n <> 2)",
+        ).rows
+        if children == 2 * parents and not torn:
+            return []
+        return [f"{table}: {children} rows of {parents} records in the subtable, {torn} torn"]
+
     def violations(self) -> list[str]:
         """What is wrong now, with all senders idle."""
         found = self.settle()
         for table in self.tables:
             found += self.witness.violations(table, self.rows(table))
+            if self.items:
+                found += self._compare_items(table, keyed=self.tables[table])
         with contextlib.suppress(OperatorError):
             rejected = query_destination(
                 self.destination_url, 'select count(*) from "web"."_sdc_rejected"'

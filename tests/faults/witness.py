@@ -33,9 +33,11 @@ class Request:
     outcome: Outcome = "unknown"
     receipt: str | None = None
 
-    def body(self, client_id: int, fields: int = 0) -> list[dict[str, Any]]:
-        """As the Import API takes it, with so many further fields."""
-        further = {f"field_{number}": number for number in range(fields)}
+    def body(self, client_id: int, fields: int = 0, *, items: bool = False) -> list[dict[str, Any]]:
+        """As the Import API takes it, with so many further fields, and with a subtable."""
+        further: dict[str, Any] = {f"field_{number}": number for number in range(fields)}
+        if items:
+            further["items"] = [{"request": self.number}, {"request": self.number}]
         return [
             {
                 "client_id": client_id,

@@ -35,6 +35,7 @@ def test_every_named_point_is_in_the_source_and_every_point_there_has_a_name() -
         *failpoint.FAILPOINTS,
         *failpoint.MOVE_FAILPOINTS,
         *failpoint.POSTGRES_LOG_FAILPOINTS,
+        *failpoint.PART_FAILPOINTS,
         *failpoint.STEP_FAILPOINTS,
         *failpoint.UNIT_FAILPOINTS,
     }

@@ -39,7 +39,7 @@ def find_all_problems(config: Config, store: "Store") -> "list[FoundProblem]":
             make_quota(config),
             RejectionWatch(),
             now,
-            int(config.load_age_seconds * 1_000_000),
+            int(config.load_age * 1_000_000),
             merge_counts(read_counts(config.refusals_path, now)),
             read_server(config.counters_path, config.examinations_path, now),
         )

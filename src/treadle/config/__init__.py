@@ -85,6 +85,9 @@ __all__ = [
     "mask_password",
 ]
 
+LOAD_AGE_SECONDS: Final = 1.0
+"""The age of the oldest waiting record at which a table is loaded, if no setting says so."""
+
 LOADERS_MAX: Final = 16
 """Most processes that load, on one machine."""
 
@@ -328,10 +331,11 @@ class Config(CheckedSettings):
         "processes that load; they share the tables of each PostgreSQL destination, and one of "
         "them loads DuckDB files",
     )
-    load_age_seconds: float = define_setting(
-        1.0,
+    load_age_seconds: float | None = define_setting(
+        None,
         NumberKind(0, 86_400, whole=False, unit="seconds"),
         "load a table once its oldest waiting record is this old; busy tables sooner",
+        shown="1, and 60 for Iceberg, where each load leaves files of its own",
     )
     load_rows: int = define_setting(
         100_000,
@@ -711,6 +715,11 @@ class Config(CheckedSettings):
     def processes_path(self) -> Path:
         """The folder with the notes of the server's processes."""
         return self.data / "processes"
+
+    @property
+    def load_age(self) -> float:
+        """The age in seconds at which a table is loaded, where the destination has no other."""
+        return LOAD_AGE_SECONDS if self.load_age_seconds is None else self.load_age_seconds
 
     @property
     def destination_url(self) -> str:

@@ -20,8 +20,24 @@ LABELS: Final = {
         "Certificate of the authority",
         "PEM text. With it the name of the server is verified.",
     ),
-    "path": ("File", "Inside of the folder for DuckDB files, such as shop.duckdb."),
+    "path": (
+        "File",
+        "Inside of the folder for files, such as shop.duckdb; of an Iceberg catalogue, lake.db.",
+    ),
     "url": ("URL", "With user and password."),
+    "catalog": (
+        "Kind of catalogue",
+        "sql for a file of this server, or rest for a server of its own.",
+    ),
+    "uri": ("URL of the REST catalogue", "Such as https://catalog.example.com/v1-prefix."),
+    "warehouse": ("Warehouse", "As the REST catalogue calls it, such as s3://lake/."),
+    "s3_endpoint": (
+        "URL of the object store",
+        "Empty for Amazon S3, or where the catalogue says it.",
+    ),
+    "s3_region": ("Region", ""),
+    "s3_access_key_id": ("Access key", "Empty where the catalogue gives credentials."),
+    "s3_secret_access_key": ("Secret of the access key", ""),
 }
 """Name of a property -> its label and a hint."""
 
@@ -224,6 +240,10 @@ ADVICE: Final[Mapping[tuple[str, str], str]] = {
     "in from here.",
     ("clickhouse", "rights"): "Let the user make databases: GRANT ALL ON *.* TO ...; or GRANT ALL "
     "on the database _treadle and on the one of each source.",
+    ("iceberg", "connect"): "Look at the URL of the catalogue, at user and password, and at the "
+    "warehouse. A file of a catalogue needs a folder that is there and writable.",
+    ("iceberg", "rights"): "Let treadle make namespaces and tables in the catalogue, and read and "
+    "write in the warehouse.",
     ("duckdb", "connect"): "Is the folder there and writable, and has another program the file "
     "open? Only one can.",
 }

@@ -31,7 +31,7 @@ from treadle.store.store import Store
 logger: Final = logging.getLogger(__name__)
 """Logs ids and types only: properties hold passwords, so nothing of a request is logged."""
 
-ADDRESS_NAMES: Final = frozenset({"host", "port"})
+ADDRESS_NAMES: Final = frozenset({"host", "port", "s3_endpoint", "uri"})
 """Properties that lead a connection elsewhere."""
 
 
@@ -179,7 +179,7 @@ def _make_place(
         if former is not None and not changed:
             url = former
         else:
-            _require_credential(row, given, changed)
+            _require_credentials(form, old, row, given, changed)
             url = form.write_url(merged, former)
         identity = make_destination(url).identity
     except PropertiesRefusedError as error:
@@ -193,15 +193,24 @@ def _make_place(
     return DestinationPlace(form.type, url, identity, DestinationSetter.ACCOUNT, changed)
 
 
-def _require_credential(
-    row: ConfiguredDestination | None, given: Mapping[str, Any], changed: Iterable[str]
+def _require_credentials(
+    form: DestinationForm,
+    old: Mapping[str, str],
+    row: ConfiguredDestination | None,
+    given: Mapping[str, Any],
+    changed: Iterable[str],
 ) -> None:
     """Refuse to send a password of the operator to a host that an account names.
 
     Raises:
-        PropertiesRefusedError: the password has to be given, too.
+        PropertiesRefusedError: a credential has to be given, too.
     """
-    if row is None or row.is_named_by_account or "password" in given:
+    if row is None or row.is_named_by_account or not ADDRESS_NAMES.intersection(changed):
         return
-    if ADDRESS_NAMES.intersection(changed):
-        raise PropertiesRefusedError(("password",))
+    kept = tuple(
+        each.name
+        for each in form.properties
+        if each.is_credential and each.name not in given and (each.is_required or each.name in old)
+    )
+    if kept:
+        raise PropertiesRefusedError(kept)

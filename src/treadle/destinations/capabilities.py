@@ -22,6 +22,9 @@ class Capabilities:
             lost.
         evictable: the sessions of a loader that was lost can be ended (`Session.evict`). Without
             it, its successor waits until the destination ends them by itself.
+        load_age_seconds: age of the oldest waiting record at which a table is loaded, where no
+            setting says so; None for that of all others. It is longer where each load leaves
+            files of its own behind.
     """
 
     transactional_ddl: bool = True
@@ -31,3 +34,4 @@ class Capabilities:
     row_compare: bool = True
     atomic_offsets: bool = True
     evictable: bool = False
+    load_age_seconds: float | None = None

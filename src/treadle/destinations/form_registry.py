@@ -5,6 +5,7 @@ from pathlib import Path
 from treadle.destinations.clickhouse_form import ClickhouseForm
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.form import DestinationForm, UrlForm
+from treadle.destinations.iceberg_form import IcebergForm
 from treadle.destinations.mysql_form import MysqlForm
 from treadle.destinations.postgres_form import PostgresForm
 from treadle.destinations.registry import list_types
@@ -31,4 +32,6 @@ def _make_form(type_: str, folder: Path) -> DestinationForm:
         return ClickhouseForm()
     if type_ == "mysql_destination":
         return MysqlForm()
+    if type_ == "iceberg":
+        return IcebergForm(folder)
     return DuckDBForm(folder) if type_ == "duckdb" else UrlForm(type_)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from treadle.destinations.iceberg_form import REST_SCHEME, SQL_SCHEME
 from treadle.destinations.protocol import Destination
 from treadle.errors import OperatorError
 
@@ -20,12 +21,20 @@ ENTRY_POINT_GROUP: Final = "treadle.destinations"
 POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
 MYSQL_SCHEMES: Final = ("mysql", "mariadb")
 CLICKHOUSE_SCHEMES: Final = ("clickhouse",)
+ICEBERG_SCHEMES: Final = (SQL_SCHEME, REST_SCHEME)
+SERVER_SCHEMES: Final = (
+    *POSTGRES_SCHEMES,
+    *MYSQL_SCHEMES,
+    *CLICKHOUSE_SCHEMES,
+    *ICEBERG_SCHEMES,
+)
 
 
 def list_types() -> list[str]:
     """Return the types of destinations whose driver is installed, in order."""
     drivers = {
         "clickhouse": "clickhouse_connect",
+        "iceberg": "pyiceberg",
         "mysql_destination": "pymysql",
         "postgres": "psycopg",
     }
@@ -40,7 +49,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
     Args:
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
             `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`,
-            `clickhouse://user:password@host:8123/`, or the scheme of an installed back-end.
+            `clickhouse://user:password@host:8123/`, `iceberg+sql:///absolute/path.db`,
+            `iceberg+rest://id:secret@host:port/path`, or the scheme of an installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
             distribution is not told of it.
@@ -66,11 +76,13 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         return _mysql(url, check_address)
     if scheme in CLICKHOUSE_SCHEMES:
         return _clickhouse(url, check_address)
+    if scheme in ICEBERG_SCHEMES:
+        return _iceberg(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         make: Callable[[str], Destination] = installed[scheme].load()
         return make(url)
-    known = sorted({"duckdb", *POSTGRES_SCHEMES, *MYSQL_SCHEMES, *CLICKHOUSE_SCHEMES, *installed})
+    known = sorted({"duckdb", *SERVER_SCHEMES, *installed})
     near = get_close_matches(scheme, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(known)}"
     raise OperatorError(f"no destination is called {scheme!r}; {hint}")
@@ -82,7 +94,7 @@ def is_exclusive(url: str) -> bool:
     Their drivers are not imported for those that treadle has itself.
     """
     scheme = url.partition("://")[0].lower()
-    if scheme == "duckdb" or scheme in (*POSTGRES_SCHEMES, *MYSQL_SCHEMES, *CLICKHOUSE_SCHEMES):
+    if scheme == "duckdb" or scheme in SERVER_SCHEMES:
         return scheme == "duckdb"
     try:
         return make_destination(url).capabilities.exclusive
@@ -147,4 +159,18 @@ def _clickhouse(url: str, check_address: Callable[[str], None] | None) -> Destin
             'run pip install "treadle[clickhouse]"'
         ) from error
     destination: Destination = module.ClickhouseDestination(url, check_address)
+    return destination
+
+
+def _iceberg(url: str, check_address: Callable[[str], None] | None) -> Destination:
+    try:
+        module = importlib.import_module("treadle.destinations.iceberg")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("pyiceberg"):
+            raise
+        raise OperatorError(
+            "Iceberg destinations need the library pyiceberg, which is not installed; run "
+            'pip install "treadle[iceberg]"'
+        ) from error
+    destination: Destination = module.IcebergDestination(url, check_address)
     return destination

@@ -153,6 +153,7 @@ class _OpenParts(NamedTuple):
     reader: LogReader
     pipeline: LoadPipeline
     steps: StepLoader
+    policy: FlushPolicy
 
 
 class DestinationLoader:
@@ -348,7 +349,7 @@ class DestinationLoader:
                         self._backlogs,
                         self._sources,
                         self._parts.steps.history,
-                        self._dependencies.flush_policy,
+                        self._parts.policy,
                         now,
                         monotonic=read_monotonic(),
                         hurried=self._hurried,
@@ -431,11 +432,12 @@ class DestinationLoader:
         destination = its.open_destination()
         if destination.capabilities.evictable and isinstance(destination, NamedSessions):
             destination.name_sessions(its.share.member_id)
+        policy = its.flush_policy.fit_to(destination.capabilities)
         reader = its.open_reader()
         pipeline = LoadPipeline(
             reader,
             destination.profile,
-            its.flush_policy,
+            policy,
             its.read_limits,
             its.clock,
             self._pipeline_commands,
@@ -467,7 +469,7 @@ class DestinationLoader:
                 chunk,
                 load,
             )
-        self._parts = _OpenParts(destination, reader, pipeline, steps)
+        self._parts = _OpenParts(destination, reader, pipeline, steps, policy)
         place = its.place or self.identity
         logger.info("loading into %s", place, extra={"fields": {"destination": place}})
         return self._parts

@@ -7,6 +7,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from treadle.destinations.capabilities import Capabilities
 from treadle.log.protocol import TableBacklog
 
 TableKey = tuple[int, str]
@@ -34,11 +35,22 @@ class FlushPolicy:
         age_us: the oldest waiting record was first seen so long ago, microseconds.
         records: this many records wait.
         size: this many payload bytes wait.
+        is_age_given: a setting says the age, so that no destination has another one.
+        loads_early: a load may begin before it closes, when much waits.
     """
 
     age_us: int = 1_000_000
     records: int = 100_000
     size: int = 50_000_000
+    is_age_given: bool = True
+    loads_early: bool = True
+
+    def fit_to(self, capabilities: Capabilities) -> "FlushPolicy":
+        """Return the rule for a destination: some are loaded into less often."""
+        seconds = capabilities.load_age_seconds
+        if self.is_age_given or seconds is None:
+            return self
+        return replace(self, age_us=int(seconds * 1_000_000), loads_early=False)
 
     def closes_load(self, backlog: TableBacklog, age: int) -> bool:
         """Return whether the open load of this backlog closes at an age, microseconds."""
@@ -51,7 +63,7 @@ class FlushPolicy:
 
     def allows_early_load(self, records: int, size: int) -> bool:
         """Return whether so much waits that a load may begin before it closes."""
-        return (
+        return self.loads_early and (
             records * EARLY_LOAD_FRACTION >= self.records or size * EARLY_LOAD_FRACTION >= self.size
         )
 

@@ -122,9 +122,7 @@ def make_control_service(
         return open_glance(config, store.logs)
 
     traces = make_trace_files(config, store)
-    problems = ProblemWatch(
-        store, read_log, traces, load_age_us=int(config.load_age_seconds * 1_000_000)
-    )
+    problems = ProblemWatch(store, read_log, traces, load_age_us=int(config.load_age * 1_000_000))
     events = EventHub(EventReadings(store, traces, read_log, problems))
     trials = OutboundTrials(config, store.installation_id)
     app = create_control_app(

@@ -73,9 +73,10 @@ def make_loader(
             make_destination, check_address=AddressPolicy(config.destinations_local).check
         ),
         flush_policy=FlushPolicy(
-            age_us=int(config.load_age_seconds * 1_000_000),
+            age_us=int(config.load_age * 1_000_000),
             records=config.load_rows,
             size=config.load_bytes,
+            is_age_given=config.load_age_seconds is not None,
         ),
         retention_us=int(config.retention_days * 86_400_000_000),
         audit_us=int(config.audit_days * 86_400_000_000),

@@ -20,7 +20,7 @@ def make_mail_carrier(config: Config, store: Store) -> MailCarrier:
         make_mail_relay(config, store.installation_id),
         MailStyle(config.mail_subject_prefix, config.mail_plain_errors),
         make_quota(config),
-        int(config.load_age_seconds * 1_000_000),
+        int(config.load_age * 1_000_000),
     )
 
 

@@ -159,7 +159,7 @@ def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
             make_quota(config),
             watch,
             now,
-            int(config.load_age_seconds * 1_000_000),
+            int(config.load_age * 1_000_000),
             merge_counts(read_counts(config.refusals_path, now)),
             read_server(config.counters_path, config.examinations_path, now),
         )

@@ -1,7 +1,8 @@
-"""The profiles of PostgreSQL, DuckDB, MySQL and ClickHouse (loading.md 3.3, 4, 6, 10.1)."""
+"""The profiles of the kinds of destinations (loading.md 3.3, 4, 6, 10.1)."""
 
 import re
 import unicodedata
+from dataclasses import replace
 from functools import cache
 
 from treadle.tables.column_type import ColumnType
@@ -130,3 +131,37 @@ CLICKHOUSE = DestinationProfile(
     ),
     schemas_system=("information_schema", "system"),
 )
+
+ICEBERG = DestinationProfile(
+    display_name="Iceberg",
+    canonical=keep_name,
+    # The format tells `A` from `a`, and most of those who read it do not.
+    fold=fold_ascii_case,
+    column_bytes_max=200,
+    table_bytes_max=200,
+    columns_max=None,
+    split="keep",
+    reserved_suffixes=_RESERVED_SUFFIXES,
+    decimal_integer_digits_max=29,
+    decimal_scale_max=9,
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
+    dropped_key="stop",
+    schemas_system=("information_schema", "pg_catalog"),
+    schemas_reserved=("main", "system", "temp"),
+)
+
+_PLAIN_REPLACED = re.compile(r"[^a-z0-9_]")
+
+
+def make_plain_name(name: str) -> str:
+    """Write part of a name in lower case, with `_` for all but a-z, 0-9 and `_`."""
+    return _PLAIN_REPLACED.sub("_", name.strip().lower())
+
+
+ICEBERG_PLAIN = replace(
+    ICEBERG,
+    canonical=make_plain_name,
+    schemas_system=(*ICEBERG.schemas_system, "treadle"),
+)
+"""Of catalogues that take no other names, such as those of buckets of tables in S3."""

@@ -131,6 +131,39 @@ MYSQL_CARD = {"type": "mysql_destination", **SERVER_STEPS}
 CLICKHOUSE_CARD = {"type": "clickhouse", **SERVER_STEPS}
 
 
+WEB = {"type": "string", "pattern": r"^https?://[^\s/@?#]+[^\s@?#]*$"}
+ICEBERG_CARD = {
+    "type": "iceberg",
+    "current_step": 1,
+    "current_step_type": "form",
+    "steps": [
+        {
+            "type": "form",
+            "properties": [
+                descriptor("catalog", {"type": "string", "pattern": "^(sql|rest)$"}, False),
+                descriptor(
+                    "path",
+                    {"type": "string", "pattern": r"^[^?\\#%]+\.db$"},
+                    False,
+                    is_required=False,
+                ),
+                descriptor("uri", WEB, False, is_required=False),
+                descriptor("username", STRING, False, is_required=False),
+                descriptor("password", STRING, False, is_required=False, is_credential=True),
+                descriptor("warehouse", STRING, False, is_required=False),
+                descriptor("s3_endpoint", WEB, False, is_required=False),
+                descriptor("s3_region", STRING, False, is_required=False),
+                descriptor("s3_access_key_id", STRING, False, is_required=False),
+                descriptor(
+                    "s3_secret_access_key", STRING, False, is_required=False, is_credential=True
+                ),
+            ],
+        },
+        {"type": "fully_configured", "properties": []},
+    ],
+}
+
+
 def details(type_: str) -> dict[str, Any]:
     return {
         "pricing_tier": "standard",
@@ -154,8 +187,10 @@ def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     expected = postgres_card(configured=False) | {"details": details("postgres")}
     mysql = MYSQL_CARD | {"details": details("mysql_destination")}
     clickhouse = CLICKHOUSE_CARD | {"details": details("clickhouse")}
-    cards = ",".join([text(clickhouse), DUCKDB_CARD, text(mysql), text(expected)])
+    iceberg = ICEBERG_CARD | {"details": details("iceberg")}
+    cards = ",".join([text(clickhouse), DUCKDB_CARD, text(iceberg), text(mysql), text(expected)])
     assert api.get("/v4/destination-types").text == f"[{cards}]"
+    assert api.get("/v4/destination-types/iceberg").text == text(iceberg)
     assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)
     assert api.get("/v4/destination-types/clickhouse").text == text(clickhouse)
     assert api.get("/v4/destination-types/duckdb").text == DUCKDB_CARD

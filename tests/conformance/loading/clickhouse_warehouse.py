@@ -42,7 +42,7 @@ class Clickhouse:
 
     def __init__(self, url: str, schema: str) -> None:
         parts = urlsplit(url)
-        self._login = {
+        self._login: dict[str, Any] = {
             "host": parts.hostname,
             "port": parts.port or 8123,
             "username": unquote(parts.username or ""),

@@ -18,7 +18,11 @@ import uvicorn
 from tests.conformance.loading.warehouse import DuckDB, Postgres, Warehouse
 
 from treadle.config import Config
-from treadle.destinations.conformance.loading.compare import differences, expected_for
+from treadle.destinations.conformance.loading.compare import (
+    choose_own,
+    differences,
+    expected_for,
+)
 from treadle.destinations.conformance.loading.literals import dumps, loads
 from treadle.server.factories import open_store
 from treadle.server.loader_process import make_loader
@@ -114,6 +118,10 @@ class Rig:
             from tests.conformance.loading.clickhouse_warehouse import Clickhouse
 
             return Clickhouse(self.config.destination, schema)
+        if self.config.destination.startswith("iceberg+"):
+            from tests.conformance.loading.iceberg_warehouse import Iceberg
+
+            return Iceberg(self.config.destination, schema)
         return Postgres(self.config.destination, schema)
 
     def source(self, name: str) -> tuple[int, str, str]:
@@ -149,8 +157,9 @@ def _run(rig: Rig, case: Mapping[str, Any], source_id: int, schema: str, token: 
     statuses: list[int] = []
     for number, step in enumerate(case["loads"], 1):
         if isinstance(step, Mapping):
-            if warehouse.name in step["sql"]:
-                warehouse.run(step["sql"][warehouse.name])
+            statement = choose_own(step["sql"], warehouse.name)
+            if statement is not None:
+                warehouse.run(statement)
             continue
         for request in step:
             path, body = _request(request)

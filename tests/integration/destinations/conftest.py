@@ -46,33 +46,54 @@ CLICKHOUSE = DestinationTraits(
     columns_besides=("_treadle_gone",),
     is_nullable=("0", "1"),
     views_follow=False,
+    enforces_unique=False,
+)
+ICEBERG = DestinationTraits(
+    timestamp_microseconds="epoch_us({column})",
+    timestamps_beyond=False,
+    default_text=None,
+    enforces_unique=False,
 )
 TRAITS = {
     "clickhouse": CLICKHOUSE,
     "duckdb": DUCKDB,
+    "iceberg": ICEBERG,
     "mysql_destination": MYSQL,
     "postgres": POSTGRES,
 }
 
 
-@pytest.fixture(params=["duckdb", "postgres", "system_postgres", "mariadb", "clickhouse"])
+@pytest.fixture(
+    params=["duckdb", "iceberg", "postgres", "system_postgres", "mariadb", "clickhouse"]
+)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""
     if request.param == "duckdb":
         return f"duckdb://{tmp_path / 'data.duckdb'}"
+    if request.param == "iceberg":
+        return f"iceberg+sql://{tmp_path / 'lake.db'}"
     if request.param in ("clickhouse", "mariadb"):
         return str(request.getfixturevalue(f"{request.param}_url"))
     return str(request.getfixturevalue(f"{request.param}_database"))
 
 
+def make(url: str) -> Destination:
+    """The destination of a URL; where there is no SQL, the suite's statements go by a hand."""
+    if url.startswith("iceberg+"):
+        from tests.servers.iceberg import HandDestination
+
+        return HandDestination(url)
+    return make_destination(url)
+
+
 @pytest.fixture
 def destination(url: str) -> Destination:
-    return make_destination(url)
+    return make(url)
 
 
 @pytest.fixture
 def same_destination(url: str) -> Destination:
-    return make_destination(url)
+    return make(url)
 
 
 @pytest.fixture

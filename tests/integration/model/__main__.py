@@ -62,7 +62,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--destination", choices=["clickhouse", "duckdb", "postgres", "mysql"], default="duckdb"
+        "--destination",
+        choices=["clickhouse", "duckdb", "iceberg", "postgres", "mysql"],
+        default="duckdb",
     )
     parser.add_argument("--shrink", action="store_true", help="look for the shortest example")
     given = parser.parse_args()
@@ -85,6 +87,8 @@ def main() -> int:
             server = MariaServer()
             server.start()
             url = server.url()
+        elif given.destination == "iceberg":
+            url = f"iceberg+sql://{folder}/lake.db"
         try:
             world = World(Path(folder), url)
             begun, number = time.monotonic(), given.seed

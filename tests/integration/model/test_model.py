@@ -20,13 +20,19 @@ BOUNDED = settings(
 )
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
+ICEBERG = pytest.param("iceberg", marks=pytest.mark.release)
+"""Each of its commits writes several files, so the steps take longer."""
+
+
+@pytest.fixture(params=["duckdb", ICEBERG, "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = None
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres_database"))
     elif request.param in ("clickhouse", "mariadb"):
         url = str(request.getfixturevalue(f"{request.param}_url"))
+    elif request.param == "iceberg":
+        url = f"iceberg+sql://{tmp_path / 'lake.db'}"
     made = World(tmp_path, url)
     yield made
     made.close()

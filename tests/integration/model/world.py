@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.loading.warehouse import DuckDB, FoundTable, Postgres, Warehouse
-from tests.integration.model.tables import CLICKHOUSE, DUCKDB, MYSQL, PG, SYSTEM, Record, Table
+from tests.integration.model.tables import (
+    CLICKHOUSE,
+    DUCKDB,
+    ICEBERG,
+    MYSQL,
+    PG,
+    SYSTEM,
+    Record,
+    Table,
+)
 
 from treadle.destinations.planning import execute_load
 from treadle.destinations.registry import make_destination
@@ -151,7 +160,13 @@ class World:
         self.url = url or f"duckdb://{self.path}"
         self.destination = make_destination(self.url)
         scheme = self.url.partition(":")[0]
-        self.dialect = {"clickhouse": CLICKHOUSE, "duckdb": DUCKDB, "mysql": MYSQL}.get(scheme, PG)
+        dialects = {
+            "clickhouse": CLICKHOUSE,
+            "duckdb": DUCKDB,
+            "iceberg+sql": ICEBERG,
+            "mysql": MYSQL,
+        }
+        self.dialect = dialects.get(scheme, PG)
         self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
         self.store.loads = self.loads = DyingLoads(self.store._database)
         if not self.store.accounts.list_accounts():
@@ -309,6 +324,9 @@ class Run:
             self.warehouse().run(f"DROP DATABASE IF EXISTS `{self.source.name}`")
         elif self.world.dialect is MYSQL:
             self.warehouse().run(f"DROP SCHEMA IF EXISTS {self.source.name}")
+        elif self.world.dialect is ICEBERG:
+            with suppress(Exception):
+                self.warehouse().run(f'DROP SCHEMA "{self.source.name}" CASCADE')
         elif self.world.path.exists():
             self.warehouse().run(f'DROP SCHEMA IF EXISTS "{self.source.name}" CASCADE')
 
@@ -325,6 +343,10 @@ class Run:
             from tests.conformance.loading.mysql_warehouse import Mysql
 
             return Mysql(self.world.url, self.source.name)
+        if self.world.dialect is ICEBERG:
+            from tests.conformance.loading.iceberg_warehouse import Iceberg
+
+            return Iceberg(self.world.url, self.source.name)
         return DuckDB(str(self.world.path), self.source.name)
 
     def check(self) -> None:

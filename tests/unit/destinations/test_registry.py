@@ -46,7 +46,13 @@ def test_the_identity_does_not_depend_on_the_credentials() -> None:
     [
         ("duckbd:///a.duckdb", "did you mean duckdb://?"),
         ("postgresq://h/d", "did you mean postgresql://?"),
-        ("zzz://h/d", "known are clickhouse, duckdb, mariadb, mysql, postgres, postgresql"),
+        (
+            "zzz://h/d",
+            (
+                "known are clickhouse, duckdb, iceberg+rest, iceberg+sql, mariadb, mysql, "
+                "postgres, postgresql"
+            ),
+        ),
         ("/var/lib/data.duckdb", "has no ://"),
         ("duckdb://", "expected duckdb:///absolute/path.duckdb"),
         ("duckdb://:memory:", "expected duckdb:///absolute/path.duckdb"),

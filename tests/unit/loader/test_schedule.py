@@ -3,6 +3,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.destinations.capabilities import Capabilities
 from treadle.loader.schedule import (
     RECORDED_US_MAX,
     FlushPolicy,
@@ -288,3 +289,16 @@ def test_a_round_goes_on_with_the_rest_of_what_it_took_and_leaves_what_is_skippe
         [rest, *others], {1}, history, trigger, 0, progress={(1, "a"): taken}, skipped={(1, "a")}
     )
     assert found == [others[0]]
+
+
+def test_a_destination_may_want_fewer_loads_if_nobody_says_how_many() -> None:
+    lake = Capabilities(load_age_seconds=60)
+    usual = FlushPolicy(age_us=1_000_000, is_age_given=False)
+    assert usual.fit_to(Capabilities()) == usual
+    fewer = usual.fit_to(lake)
+    assert fewer.age_us == 60_000_000
+    assert fewer.records == usual.records
+    assert usual.allows_early_load(50_000, 0)
+    assert not fewer.allows_early_load(99_999, 0)
+    given = FlushPolicy(age_us=1_000_000, is_age_given=True)
+    assert given.fit_to(lake) == given

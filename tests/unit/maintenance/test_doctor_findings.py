@@ -9,6 +9,7 @@ import pytest
 
 from treadle.config import Config, OperatorWarning
 from treadle.destinations.rehearsal_result import RehearsalResult
+from treadle.destinations.upkeep import CrowdedTable
 from treadle.maintenance.doctor import findings
 from treadle.maintenance.doctor.findings import (
     DAY_US,
@@ -540,3 +541,22 @@ def test_each_part_of_the_tables_should_have_a_loader(
     found = findings.judge_loaders(*counts)
     assert (found.level if found else None) == level
     assert level != "bad" or (found and "3 of the 64 parts" in found.found)
+
+
+def test_loads_that_leave_files_are_not_to_be_hasty() -> None:
+    assert findings.judge_load_age("lake", None, 60.0) is None
+    assert findings.judge_load_age("lake", 1.0, None) is None
+    assert findings.judge_load_age("lake", 20.0, 60.0) is None
+    found = findings.judge_load_age("lake", 1.0, 60.0)
+    assert found is not None
+    assert found.level == "odd"
+    assert "load_age_seconds is 1" in found.found
+
+
+def test_crowded_tables_are_told() -> None:
+    assert findings.judge_crowded("lake", []) is None
+    found = findings.judge_crowded(
+        "lake", [CrowdedTable("web.orders", 400), CrowdedTable("web.events", 100)]
+    )
+    assert found is not None
+    assert found.found == "2 tables of lake with many small files; web.orders has 400."

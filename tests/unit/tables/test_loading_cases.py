@@ -11,20 +11,25 @@ import pytest
 from tests.unit.tables.executor import Executor, batch
 
 from treadle.destinations.conformance.loading import literals
-from treadle.destinations.conformance.loading.compare import applies_to, expected_for
+from treadle.destinations.conformance.loading.compare import (
+    applies_to,
+    choose_own,
+    expected_for,
+)
 from treadle.errors import TableStoppedError
 from treadle.records.message_batch import MessageBatch
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import TableOptions
 from treadle.tables.prepare import timestamp_text
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import CLICKHOUSE, DUCKDB, MYSQL, POSTGRES
+from treadle.tables.profiles import CLICKHOUSE, DUCKDB, ICEBERG, MYSQL, POSTGRES
 
 PROFILES: Mapping[str, DestinationProfile] = {
     "pg": POSTGRES,
     "duckdb": DUCKDB,
     "mysql": MYSQL,
     "clickhouse": CLICKHOUSE,
+    "iceberg": ICEBERG,
 }
 CASES: list[dict[str, Any]] = literals.loads(
     Path(literals.__file__).with_name("cases.json").read_text(encoding="utf-8")
@@ -138,7 +143,7 @@ def test_case(case: dict[str, Any], name: str) -> None:
     reports: list[Any] = []
     for number, step in enumerate(case["loads"]):
         if isinstance(step, dict):
-            _sql(executor, step["sql"][name])
+            _sql(executor, choose_own(step["sql"], name))
             continue
         tables: dict[str, list[MessageBatch]] = {}
         for request in step:

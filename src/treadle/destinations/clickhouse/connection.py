@@ -288,7 +288,7 @@ class ClickhouseConnection(SqlConnection):
         self._check_open()
         # The statement before the rows, in one body: the driver repeats bytes, and nothing else.
         self.driver.raw_insert(
-            insert_block=statement.encode() + b"\n" + body, settings=self._make_token()
+            "", insert_block=statement.encode() + b"\n" + body, settings=self._make_token()
         )
 
 

@@ -94,9 +94,9 @@ class ClickhouseStatements(SteppedStatements):
 
     def generate_contents(self) -> Iterator[Quoted]:
         """Give the statements that fill drafts; while relations are drafted."""
-        for change in self._rekeyed:
-            if change.relation not in self._emptied:
-                yield self._copy_live(change.relation)
+        for rekeyed in self._rekeyed:
+            if rekeyed.relation not in self._emptied:
+                yield self._copy_live(rekeyed.relation)
         for change in self._plan.changes:
             if isinstance(change, CopyStage):
                 yield self._copy_stage(change)

@@ -82,7 +82,7 @@ def test_a_field_left_out_becomes_null_and_the_users_column_stays(
     loads.load(table(ORDERS), upsert([(1, 2), (2, 2)], ("id", "_sdc_sequence")))
     assert loads.read("SELECT id, a, note FROM web.orders ORDER BY id") == [
         (1, None, "mine"),
-        (2, None, "none"),
+        (2, None, traits.default_text),
     ]
 
 

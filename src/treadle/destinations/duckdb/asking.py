@@ -1,70 +1,22 @@
-"""Questions to a DuckDB file: read only, in bounded memory, with nothing outside of the file.
+"""Questions to a DuckDB file: read only, in bounded memory, with nothing outside of the file."""
 
-The configuration is locked before a statement of a person runs, so that it can change none of this.
-Nothing is written to a temporary folder: what needs more memory fails.
-"""
-
-import json
-import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import duckdb
 
-from treadle.destinations.asking import (
-    QUESTION_BYTES_MAX,
-    QUESTION_THREADS_MAX,
-    AnswerColumn,
-    AnswerRow,
-    AnswerRows,
-    RoleRights,
-    StatementFaultError,
-    StatementOverdueError,
-    ValueForm,
-)
+from treadle.destinations.asking import AnswerRows, RoleRights
 from treadle.destinations.duckdb.connection import DuckDBConnection
-from treadle.destinations.duckdb.errors import is_out_of_memory, message, translate
+from treadle.destinations.duckdb.errors import translate
+from treadle.destinations.engine_answer import EngineAnswer
 from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, SEQUENCE
 from treadle.destinations.protocol import LoadSession
 from treadle.destinations.sql.catalogue import OWNERS, list_owners
 from treadle.destinations.sql.session import SqlSession
-from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.destinations.sql.text import Quoted, compose
 from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.tables.schema_owner import SchemaOwner
-
-ASKING_CONFIG: Final[Mapping[str, str]] = {
-    "memory_limit": f"{QUESTION_BYTES_MAX // 1024**2}MiB",
-    "threads": str(QUESTION_THREADS_MAX),
-    "temp_directory": "",
-}
-"""Settings beside those of every session, in a process of its own."""
-
-LOCKED: Final = (
-    # A name in a statement is no variable of this program.
-    "SET python_enable_replacements = false",
-    # An error says at which character of the statement it is.
-    "SET errors_as_json = true",
-    "SET lock_configuration = true",
-)
-"""Statements that come before one of a person's."""
-
-FETCHED_ROWS: Final = 1000
-
-_DESCRIBING: Final = "DESCRIBE SELECT * FROM ("
-
-_NUMBERS: Final = re.compile(
-    r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(.*\)|DOUBLE|FLOAT|BIGNUM|VARINT"
-)
-_FLOATS: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-_INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)\+00")
-_POINTER: Final = re.compile(r"\s*LINE \d+: .*", re.DOTALL)
-
-_WAYS: Final = (
-    "Only a statement that reads is run here: SELECT, WITH, VALUES, FROM, DESCRIBE, SHOW or "
-    "SUMMARIZE"
-)
 
 
 class DuckDBAsking:
@@ -76,10 +28,8 @@ class DuckDBAsking:
     """
 
     def __init__(self, driver: duckdb.DuckDBPyConnection, seconds: float) -> None:
-        self._driver = driver
-        self._seconds = seconds
+        self._answer = EngineAnswer(driver, seconds)
         self._connection = DuckDBConnection(driver, read_only=True)
-        self._is_overdue = False
 
     @property
     def look_up(self) -> LoadSession:
@@ -123,98 +73,15 @@ class DuckDBAsking:
             at=dialect.quote(BATCHED_AT),
             sequence=dialect.quote(SEQUENCE),
         )
-        return self.read_statement(statement, limit, wraps=True)
+        return self._answer.read_statement(statement, limit)
 
     def read_statement(self, statement: str, limit: int, *, wraps: bool) -> AnswerRows:
-        """Run one statement of a person's; see `AskedSession`.
-
-        It always stands where a table can stand: there are no rights of a role to go by.
-        """
-        self._lock()
-        text = self._require_reading(statement)
-        with self._bounded(text, len(_DESCRIBING)):
-            described = self._driver.execute(f"{_DESCRIBING}{text}\n) AS q").fetchall()
-        columns = tuple(
-            AnswerColumn(str(name), str(type_), choose_form(str(type_)))
-            for name, type_, *_ in described
-        )
-        return AnswerRows(columns, self._read(text, columns, limit))
-
-    def _lock(self) -> None:
-        try:
-            for statement in LOCKED:
-                self._driver.execute(statement)
-        except duckdb.Error as error:
-            raise translate(error) from error
-
-    def _require_reading(self, statement: str) -> str:
-        """Return a statement without what may follow it, if it is one and reads.
-
-        Raises:
-            StatementFaultError: it is not.
-        """
-        with self._bounded(statement):
-            found = self._driver.extract_statements(statement)
-        if len(found) != 1:
-            many = "several" if found else "none"
-            raise StatementFaultError(f"Expected one statement, found {many}.")
-        if found[0].type != duckdb.StatementType.SELECT:
-            raise StatementFaultError(f"{_WAYS}.")
-        return found[0].query.strip().rstrip(";")
-
-    def _read(self, text: str, columns: Sequence[AnswerColumn], limit: int) -> Iterator[AnswerRow]:
-        """Read rows as texts: columns get names of ours, since they may have any, or one twice."""
-        names = [self._connection.dialect.quote(f"c{number:d}") for number in range(len(columns))]
-        shown = join(
-            ", ",
-            (
-                compose(
-                    "to_base64({name})"
-                    if column.form is ValueForm.BLOB
-                    else "CAST({name} AS VARCHAR)",
-                    name=name,
-                )
-                for name, column in zip(names, columns, strict=True)
-            ),
-        )
-        forms = [column.form for column in columns]
-        with self._bounded():
-            self._driver.execute(
-                f"SELECT {shown} FROM ({text}\n) AS q({', '.join(names)}) LIMIT {limit:d}"  # noqa: S608 - a person's
-            )
-            while rows := self._driver.fetchmany(FETCHED_ROWS):
-                for row in rows:
-                    yield [
-                        value if value is None else spell_value(form, value)
-                        for form, value in zip(forms, row, strict=True)
-                    ]
-
-    @contextmanager
-    def _bounded(self, statement: str = "", shift: int = 0) -> Iterator[None]:
-        """Say in DuckDB's words what is wrong; where it was ended, that it took too long.
-
-        Args:
-            statement: that a position in an error is in; empty where it says nothing of it.
-            shift: bytes before the statement in what is run.
-        """
-        try:
-            yield
-        except (duckdb.Error, RuntimeError, UnicodeError) as error:
-            if self._is_overdue:
-                raise StatementOverdueError(
-                    f"The statement took longer than {self._seconds:g} s and was ended."
-                ) from error
-            words, at = read_fault(error)
-            place = None
-            if statement and at is not None and at >= shift:
-                place = len(statement.encode()[: at - shift].decode(errors="ignore"))
-            raise StatementFaultError(words, place) from error
+        """Run one statement of a person's; see `AskedSession`."""
+        return self._answer.read_statement(statement, limit)
 
     def end(self) -> None:
         """End the statement that runs; may be called from any thread."""
-        self._is_overdue = True
-        with suppress(duckdb.Error):
-            self._driver.interrupt()
+        self._answer.end()
 
 
 @contextmanager
@@ -229,43 +96,3 @@ def open_asking(driver: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[D
     finally:
         timer.cancel()
         driver.close()
-
-
-def choose_form(type_: str) -> ValueForm:
-    """Return the form of the texts of a type, as DuckDB spells it."""
-    match type_:
-        case "BOOLEAN":
-            return ValueForm.BOOLEAN
-        case "JSON":
-            return ValueForm.JSON
-        case "BLOB":
-            return ValueForm.BLOB
-        case "TIMESTAMP WITH TIME ZONE":
-            return ValueForm.INSTANT
-    return ValueForm.NUMBER if _NUMBERS.fullmatch(type_) else ValueForm.TEXT
-
-
-def spell_value(form: ValueForm, text: str) -> str:
-    """Return a text of DuckDB in the spelling of its form."""
-    if form is ValueForm.NUMBER:
-        return _FLOATS.get(text, text)
-    if form is ValueForm.INSTANT:
-        found = _INSTANT.fullmatch(text)
-        return f"{found[1]}T{found[2]}Z" if found else text
-    return text
-
-
-def read_fault(error: Exception) -> tuple[str, int | None]:
-    """Return DuckDB's words, and the byte of what was run at which it is wrong."""
-    said: Any = None
-    with suppress(ValueError):
-        said = json.loads(str(error).partition(": ")[2])  # behind its kind
-    if is_out_of_memory(error):
-        return f"DuckDB: the statement needs more than {QUESTION_BYTES_MAX // 1024**2} MB.", None
-    if not isinstance(said, dict):
-        return message(error), None
-    kind, text = said.get("exception_type"), str(said.get("exception_message", ""))
-    words = " ".join(_POINTER.sub("", text).split())
-    at = said.get("position")
-    place = int(at) if isinstance(at, str | int) and str(at).isdigit() else None
-    return (f"{kind} Error: {words}" if kind else words), place

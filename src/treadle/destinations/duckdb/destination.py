@@ -16,12 +16,13 @@ import duckdb
 
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
-from treadle.destinations.duckdb.asking import ASKING_CONFIG, open_asking
+from treadle.destinations.duckdb.asking import open_asking
 from treadle.destinations.duckdb.attach import name_catalog, open_attached, use
 from treadle.destinations.duckdb.dialect import DuckDBSchemaStatements
 from treadle.destinations.duckdb.errors import translate, translate_open
 from treadle.destinations.duckdb.memory import GATHERED_BYTES_MAX, MemoryWatch
 from treadle.destinations.duckdb.transactions import DuckDBTransactions
+from treadle.destinations.engine_answer import ASKING_CONFIG
 from treadle.destinations.protocol import Session
 from treadle.destinations.sql.session import SqlSession
 from treadle.tables.profiles import DUCKDB

@@ -317,6 +317,19 @@ def _check_destination(
         off = findings.judge_destination_clock(destination.identity, read_clock(), there)
         if off is not None:
             yield off
+    hasty = findings.judge_load_age(
+        destination.identity,
+        examination.config.load_age_seconds,
+        destination.capabilities.load_age_seconds,
+    )
+    if hasty is not None:
+        yield hasty
+    if found.fault is None and not found.missing:
+        crowded = findings.judge_crowded(
+            destination.identity, measurements.measure_crowded(destination)
+        )
+        if crowded is not None:
+            yield crowded
 
 
 def check_query_roles(examination: Examination) -> Iterator[Finding]:

@@ -8,12 +8,16 @@ from typing import Final, Literal
 from treadle.config import Config, OperatorWarning, is_loopback
 from treadle.counting import count_noun, count_subject
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
+from treadle.destinations.upkeep import CrowdedTable
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 from treadle.text import end_sentence, format_bytes, make_clause
 
 Level = Literal["good", "odd", "bad"]
 """good: nothing to do. odd: worth a thought. bad: records are refused, wait, or are at risk."""
+
+HASTY_PART: Final = 3
+"""An age of loads is hasty below this part of what is usual for the destination, a third."""
 
 MEMORY_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs", "rootfs"})
 NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -515,7 +519,7 @@ def _find_odd_settings(config: Config, machine: MachineFacts) -> Iterator[Findin
             "They take turns, and each costs memory.",
             "Lower --workers; one accepts some hundred thousand records a second.",
         )
-    if config.load_age_seconds == 0:
+    if config.load_age == 0:
         yield Finding(
             "settings",
             "odd",
@@ -1031,6 +1035,40 @@ def judge_destination(found: RehearsalResult) -> Finding:
         said,
         "Records are accepted and wait until somebody acts.",
         "Give its user the right it lacks, or mend the URL in the settings.",
+    )
+
+
+def judge_load_age(name: str, given: float | None, wanted: float | None) -> Finding | None:
+    """Judge how often tables are loaded where each load leaves files behind; None for well.
+
+    Args:
+        name: of the destination.
+        given: seconds of the setting; None where nobody set it.
+        wanted: seconds after which tables of this destination are loaded if nobody says so.
+    """
+    if given is None or wanted is None or given >= wanted / HASTY_PART:
+        return None
+    return Finding(
+        "destination",
+        "odd",
+        f"load_age_seconds is {given:g}, and each load into {name} makes files and a snapshot.",
+        f"Tables have many small files between two compactions; {wanted:g} is usual here.",
+        "Raise --load-age-seconds, or leave it out.",
+    )
+
+
+def judge_crowded(name: str, tables: Sequence[CrowdedTable]) -> Finding | None:
+    """Judge tables that have come to too many files; None for none."""
+    if not tables:
+        return None
+    most = tables[0]
+    return Finding(
+        "destination",
+        "odd",
+        f"{count_noun(len(tables), 'table')} of {name} with many small files; {most.name} has "
+        f"{most.files}.",
+        "Whoever reads them opens all of these, and so does each load.",
+        "Look in the log of the loader for why they are not compacted, or compact them by a tool.",
     )
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from treadle.destinations.asking import AskedDestination, RoleRights
 from treadle.destinations.protocol import Destination
 from treadle.destinations.rehearsal import LoadRehearsal
 from treadle.destinations.rehearsal_result import RehearsalResult
+from treadle.destinations.upkeep import CrowdedTable, KeptDestination
 from treadle.errors import TreadleError
 from treadle.files import find_existing
 from treadle.log.protocol import LogReader
@@ -264,6 +265,16 @@ def rehearse_load(
         ]
     )
     return found, rehearsal.there
+
+
+def measure_crowded(destination: Destination) -> Sequence[CrowdedTable]:
+    """Return the tables with too many files; none where tables are no files."""
+    if not isinstance(destination, KeptDestination):
+        return ()
+    try:
+        return destination.find_crowded()
+    except TreadleError:  # the rehearsed load says what is wrong
+        return ()
 
 
 def measure_query_role(destination: Destination) -> RoleRights | None:

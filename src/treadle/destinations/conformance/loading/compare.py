@@ -9,6 +9,15 @@ from treadle.destinations.conformance.loading.warehouse import FoundTable, Wareh
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
+LIKE: Mapping[str, str] = {"iceberg": "duckdb"}
+"""A destination -> the one whose statements and expectations it takes where it has none of its own:
+it has the same names and types."""
+
+
+def choose_own(named: Mapping[str, Any], destination: str) -> Any:
+    """Return what is named for a destination, or else for the one that it is like; or None."""
+    return named.get(destination, named.get(LIKE.get(destination, destination)))
+
 
 def expected_for(case: Mapping[str, Any], destination: str) -> dict[str, Any]:
     """The expectation for one destination: `all` with the destination's own merged over it.
@@ -16,7 +25,7 @@ def expected_for(case: Mapping[str, Any], destination: str) -> dict[str, Any]:
     A table that is null there is not expected, whatever `all` says.
     """
     general = case["expect"].get("all", {})
-    special = case["expect"].get(destination, {})
+    special = choose_own(case["expect"], destination) or {}
     merged = {**general, **special}
     if "tables" in general or "tables" in special:
         tables = {**general.get("tables", {}), **special.get("tables", {})}

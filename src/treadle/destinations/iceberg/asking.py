@@ -1,0 +1,113 @@
+"""Questions to Iceberg tables: read only, in bounded memory, with nothing outside of the tables."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from treadle.destinations.asking import AnswerRows, RoleRights
+from treadle.destinations.engine_answer import ASKING_CONFIG, EngineAnswer
+from treadle.destinations.iceberg.catalogue import TableCatalogue
+from treadle.destinations.iceberg.compaction import CompactionRule
+from treadle.destinations.iceberg.errors import ERRORS, translate
+from treadle.destinations.iceberg.session import IcebergSession
+from treadle.destinations.iceberg.statement_engine import (
+    StatementEngine,
+    list_shown_schemas,
+    quote,
+)
+from treadle.destinations.iceberg.table_record import (
+    OWNER,
+    OWNER_PREFIX,
+    SCHEMA,
+    decode_owner,
+)
+from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, SEQUENCE
+from treadle.destinations.protocol import LoadSession
+from treadle.tables.schema_owner import SchemaOwner
+
+
+class IcebergAsking:
+    """A session for one question; see `AskedSession`.
+
+    Args:
+        catalogue: of the tables.
+        seconds: after which a statement is ended.
+    """
+
+    def __init__(self, catalogue: TableCatalogue, seconds: float) -> None:
+        self._catalogue = catalogue
+        self._engine = StatementEngine(catalogue, ASKING_CONFIG)
+        self._answer = EngineAnswer(self._engine.driver, seconds)
+
+    @property
+    def look_up(self) -> LoadSession:
+        """The same catalogue, for treadle's own questions."""
+        return IcebergSession(self._catalogue, CompactionRule(), read_only=True)
+
+    def find_rights(self) -> RoleRights:
+        """Return none: the engine has no roles, and reaches nothing but the tables."""
+        return RoleRights()
+
+    def list_readable_schemas(self) -> frozenset[str]:
+        """Return the schemas of sources: all of them can be read."""
+        try:
+            return frozenset(
+                name
+                for name in list_shown_schemas(self._catalogue)
+                if self._catalogue.list_tables(name)
+            )
+        except ERRORS as error:
+            raise translate(error) from error
+
+    def read_owners(self) -> Mapping[str, SchemaOwner] | None:
+        """Return the owners that treadle recorded beside the tables."""
+        found: dict[str, SchemaOwner] = {}
+        try:
+            for name in self._catalogue.list_tables(PRIVATE_SCHEMA):
+                if name.startswith(OWNER_PREFIX):
+                    noted = self._catalogue.load(PRIVATE_SCHEMA, name)
+                    if noted is not None and OWNER in noted.properties:
+                        owner = decode_owner(noted.properties[OWNER])
+                        found[noted.properties[SCHEMA]] = owner
+        except ERRORS as error:
+            raise translate(error) from error
+        return found
+
+    def read_relation(self, schema: str, relation: str, limit: int) -> AnswerRows:
+        """Return the newest rows of a table; see `AskedSession`."""
+        statement = (
+            f"SELECT * FROM {quote(schema, relation)}"  # noqa: S608 - quoted
+            f" ORDER BY {quote(BATCHED_AT)} DESC NULLS LAST, {quote(SEQUENCE)} DESC NULLS LAST"
+        )
+        return self.read_statement(statement, limit, wraps=True)
+
+    def read_statement(self, statement: str, limit: int, *, wraps: bool) -> AnswerRows:
+        """Run one statement of a person's; see `AskedSession`."""
+        try:
+            self._engine.attach_for(statement)
+        except ERRORS as error:
+            raise translate(error) from error
+        return self._answer.read_statement(statement, limit)
+
+    def end(self) -> None:
+        """End the statement that runs; may be called from any thread."""
+        self._answer.end()
+
+    def close(self) -> None:
+        """Let go of the engine and the catalogue."""
+        self._engine.close()
+        self._catalogue.close()
+
+
+@contextmanager
+def open_asking(catalogue: TableCatalogue, seconds: float) -> Iterator[IcebergAsking]:
+    """Give a session for one question, and close it at the end."""
+    asking = IcebergAsking(catalogue, seconds)
+    timer = threading.Timer(seconds, asking.end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield asking
+    finally:
+        timer.cancel()
+        asking.close()

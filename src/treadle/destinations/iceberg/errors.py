@@ -1,0 +1,133 @@
+"""The meaning of errors of pyiceberg, of stores of files and of the engine of joins.
+
+A commit that was sent and not answered may be there: whoever commits takes every error but those of
+`LOST` for one whose end is not known (loading.md 10.2, 10.3).
+"""
+
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+import requests
+import sqlalchemy.exc
+from pydantic import ValidationError as ResponseError
+from pyiceberg import exceptions
+
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    CommitUnknownError,
+    DestinationUnavailableError,
+    PlanOutdatedError,
+    RowRefusedError,
+)
+from treadle.errors import OperatorError, TableStoppedError, TreadleError
+
+LOST: Final = (
+    exceptions.CommitFailedException,
+    exceptions.ValidationException,
+    exceptions.NoSuchTableError,
+    exceptions.NoSuchNamespaceError,
+    exceptions.TableAlreadyExistsError,
+)
+"""Errors of a commit, or of a table that is made, that surely did nothing: somebody else was
+first."""
+
+DENIED: Final = (
+    exceptions.ForbiddenError,
+    exceptions.UnauthorizedError,
+    exceptions.AuthorizationExpiredError,
+    exceptions.OAuthError,
+    exceptions.SignError,
+    PermissionError,
+)
+
+AWAY: Final = (
+    exceptions.ServiceUnavailableError,
+    exceptions.ServerError,
+    exceptions.TooManyRequestsError,
+    exceptions.CommitStateUnknownException,
+    requests.exceptions.RequestException,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.InternalError,
+    sqlalchemy.exc.TimeoutError,
+    OSError,
+)
+
+FOREIGN: Final = (
+    exceptions.RESTError,
+    exceptions.ResolveError,
+    exceptions.ValidationError,
+    exceptions.NoSuchPropertyException,
+    exceptions.NotInstalledError,
+    exceptions.NamespaceNotEmptyError,
+    sqlalchemy.exc.SQLAlchemyError,
+    ResponseError,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+    pa.ArrowException,
+)
+
+ERRORS: Final = (*LOST, *DENIED, *AWAY, *FOREIGN, exceptions.NamespaceAlreadyExistsError)
+"""All that a statement of this back-end may raise."""
+
+_STORE_DENIED: Final = ("ACCESS_DENIED", "AWS Error [code 15]", "Forbidden", "SignatureDoesNot")
+_NO_MEMORY: Final = ("Out of Memory Error", "could not allocate", "failed to allocate")
+
+
+def message(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    text = str(error)
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        text = str(error.orig)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def translate(error: Exception) -> TreadleError:
+    """Return the meaning of an error that is not one of a commit."""
+    if isinstance(error, TreadleError):
+        return error
+    text = message(error)
+    if isinstance(error, LOST):
+        return PlanOutdatedError(f"the table is not as it was planned: {text}")
+    if isinstance(error, DENIED) or any(mark in text for mark in _STORE_DENIED):
+        return AccessDeniedError(f"the Iceberg catalogue or its store refuses access: {text}")
+    if isinstance(error, FileNotFoundError):
+        return PlanOutdatedError(f"a file of the table is gone: {text}")
+    if isinstance(error, pa.ArrowInvalid | OverflowError | UnicodeError):
+        return RowRefusedError(f"Iceberg cannot store a value: {text}")
+    if isinstance(error, AWAY):
+        return DestinationUnavailableError(f"the Iceberg catalogue cannot be used now: {text}")
+    return TableStoppedError(f"the Iceberg catalogue refused the load: {text}")
+
+
+def translate_commit(error: Exception) -> TreadleError:
+    """Return the meaning of an error of a commit."""
+    if isinstance(error, TreadleError):
+        return error
+    if isinstance(error, LOST):
+        return PlanOutdatedError(f"somebody else changed the table: {message(error)}")
+    if isinstance(error, DENIED):
+        return translate(error)
+    return CommitUnknownError(f"a commit to Iceberg was not answered: {message(error)}")
+
+
+def translate_open(error: Exception, identity: str) -> TreadleError:
+    """Return the meaning of a failed attempt to reach a catalogue."""
+    text = message(error)
+    if isinstance(error, DENIED) or any(mark in text for mark in _STORE_DENIED):
+        return AccessDeniedError(f"{identity} refused the connection: {text}")
+    if isinstance(error, AWAY):
+        return DestinationUnavailableError(f"{identity} cannot be reached: {text}")
+    return OperatorError(f"{identity} cannot be used as an Iceberg catalogue: {text}")
+
+
+def translate_engine(error: Exception) -> TreadleError:
+    """Return the meaning of an error of DuckDB, in which rows are joined."""
+    text = " ".join(str(error).split("\n\n")[0].split())
+    if any(mark in text for mark in _NO_MEMORY) or isinstance(
+        error, duckdb.IOException | duckdb.InterruptException
+    ):
+        return DestinationUnavailableError(f"the rows cannot be compared now: {text}")
+    return TableStoppedError(f"the rows of the table cannot be compared: {text}")

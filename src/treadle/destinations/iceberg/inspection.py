@@ -1,0 +1,195 @@
+"""Counts and compares the rows of Iceberg tables, and shows the changes of a plan."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+from pyiceberg.table import Table
+
+from treadle.destinations.iceberg.key_search import KeySearch
+from treadle.destinations.iceberg.schema_types import SQL_TYPES
+from treadle.destinations.iceberg.table_load import read_all
+from treadle.destinations.layout import (
+    BATCHED_AT,
+    CAUSE_COLUMNS,
+    PRIVATE_SCHEMA,
+    REJECTED_COLUMNS,
+)
+from treadle.destinations.protocol import RelationPair, RowCounts, RowDiff
+from treadle.destinations.sql.schema_changes import group_additions
+from treadle.tables.model import (
+    AddColumn,
+    ChangeKey,
+    Column,
+    CopyStage,
+    CreateRelation,
+    DropStage,
+    EmptyRelation,
+    LoadPlan,
+    Relation,
+    RenameColumn,
+    SchemaChange,
+    WidenColumn,
+)
+
+
+def is_unused_rejections(table: Table) -> bool:
+    """Return whether `_sdc_rejected` is as `prepare` makes it and has no rows."""
+    made = [column.name for column in REJECTED_COLUMNS]
+    held = [field.name for field in table.schema().fields]
+    if held not in (made, made[: -len(CAUSE_COLUMNS)]):
+        return False
+    return not any(batch.num_rows for batch in read_all(table).read_rows(["reason"]))
+
+
+def count_rows(search: KeySearch, table: Table, relation: Relation, since: int) -> RowCounts:
+    """Count the rows of a live root relation; see `Inspection.counts`."""
+    names = [*relation.key, BATCHED_AT]
+    keys = [f"k{at}" for at in range(len(relation.key))]
+    rows = read_all(table).read_rows(names, [*keys, "batch"]).read_all()
+    duplicates = 0
+    if keys:
+        [found] = search.run(
+            "SELECT coalesce(sum(n - 1), 0)::BIGINT AS n FROM"  # noqa: S608 - names of ours
+            f" (SELECT count(*) AS n FROM stored GROUP BY {', '.join(keys)})",
+            stored=rows,
+        ).to_pylist()
+        duplicates = found["n"]
+    batches = search.run(
+        "SELECT epoch_us(batch) AS at, count(*) AS n FROM stored"  # noqa: S608 - a number
+        f" WHERE batch IS NULL OR epoch_us(batch) >= {since:d} GROUP BY batch",
+        stored=rows.select(["batch"]),
+    ).to_pylist()
+    return RowCounts(rows.num_rows, int(duplicates), {row["at"]: row["n"] for row in batches})
+
+
+def compare_tables(
+    search: KeySearch, here: Table | None, there: Table | None, pair: RelationPair
+) -> RowDiff:
+    """Compare the rows of two relations; see `Inspection.compare`."""
+    left = _read_side(here, [one for one, _ in pair.key], [one for one, _ in pair.columns])
+    right = _read_side(there, [two for _, two in pair.key], [two for _, two in pair.columns])
+    if here is None or there is None:
+        return RowDiff(left.num_rows, right.num_rows, 0)
+    values = [f"v{at}" for at in range(len(pair.columns))]
+    if not pair.key:
+        # Rows as a whole, as often as they are there.
+        shown = ", ".join(values)
+        only = [
+            search.run(
+                f"SELECT count(*) AS n FROM (SELECT {shown} FROM {one}"  # noqa: S608 - ours
+                f" EXCEPT ALL SELECT {shown} FROM {two})",
+                here=left,
+                there=right,
+            ).to_pylist()[0]["n"]
+            for one, two in (("here", "there"), ("there", "here"))
+        ]
+        return RowDiff(only[0], only[1], 0)
+    same = " AND ".join(f"a.k{at} = b.k{at}" for at in range(len(pair.key)))
+    differs = " OR ".join(f"a.{name} IS DISTINCT FROM b.{name}" for name in values) or "false"
+    [found] = search.run(
+        "SELECT count(*) FILTER (WHERE b.k0 IS NULL) AS here,"  # noqa: S608 - names of ours
+        " count(*) FILTER (WHERE a.k0 IS NULL) AS there,"
+        " count(*) FILTER (WHERE a.k0 IS NOT NULL AND b.k0 IS NOT NULL"
+        f" AND ({differs})) AS other FROM here a FULL JOIN there b ON {same}",
+        here=left,
+        there=right,
+    ).to_pylist()
+    return RowDiff(found["here"], found["there"], found["other"])
+
+
+def _read_side(
+    table: Table | None, keys: Sequence[str], columns: Sequence[str | None]
+) -> "pa.Table":
+    """Read one side of a comparison: its key as k0, k1, ..., its other columns as v0, v1, ..."""
+    if table is None:
+        return pa.table({})
+    names = [*keys, *(name for name in columns if name is not None)]
+    called = [f"k{at}" for at in range(len(keys))]
+    called += [f"v{at}" for at, name in enumerate(columns) if name is not None]
+    if not names:
+        names, called = [table.schema().fields[0].name], ["nothing"]
+    rows = read_all(table).read_rows(names, called).read_all()
+    for at, name in enumerate(columns):
+        if name is None:
+            rows = rows.append_column(f"v{at}", pa.nulls(rows.num_rows))
+    return rows
+
+
+# --- the changes of a plan, for people ------------------------------------------------------------
+
+
+def list_changes(
+    plan: LoadPlan, schema: str, *, makes_schema: bool, rejections: Relation | None
+) -> list[str]:
+    """Return the changes of a load as statements of Spark.
+
+    Args:
+        plan: of the load.
+        schema: as it is shown.
+        makes_schema: the schema is made first.
+        rejections: the table of rejected records, where it is made first.
+    """
+    found = []
+    if makes_schema:
+        found.append(f"CREATE NAMESPACE {quote(schema)}")
+    if rejections is not None:
+        found.append(_create(schema, rejections))
+    for change in group_additions(plan.changes):
+        found += _describe(change, schema)
+    return found
+
+
+def quote(*parts: str) -> str:
+    """Return a name as Spark has it."""
+    return ".".join("`" + part.replace("`", "``") + "`" for part in parts)
+
+
+def _define(column: Column) -> str:
+    missing = "" if column.nullable else " NOT NULL"
+    return f"{quote(column.name)} {SQL_TYPES[column.type]}{missing}"
+
+
+def _create(schema: str, relation: Relation) -> str:
+    columns = ", ".join(map(_define, relation.columns))
+    return f"CREATE TABLE {quote(schema, relation.name)} ({columns}) USING iceberg"
+
+
+def _set_key(place: str, key: Sequence[str]) -> str:
+    return f"ALTER TABLE {place} SET IDENTIFIER FIELDS {', '.join(map(quote, key))}"
+
+
+def _describe(change: SchemaChange | list[AddColumn], schema: str) -> Iterator[str]:
+    def place(name: str, private: bool = False) -> str:
+        return quote(PRIVATE_SCHEMA if private else schema, name)
+
+    match change:
+        case list():
+            added = ", ".join(_define(each.column) for each in change)
+            where = place(change[0].relation, change[0].private)
+            yield f"ALTER TABLE {where} ADD COLUMNS ({added})"
+        case CreateRelation(relation, private):
+            yield _create(PRIVATE_SCHEMA if private else schema, relation)
+            if relation.key:
+                yield _set_key(place(relation.name, private), relation.key)
+        case RenameColumn(name, old, new, private):
+            yield f"ALTER TABLE {place(name, private)} RENAME COLUMN {quote(old)} TO {quote(new)}"
+        case WidenColumn(name, column, _, private):
+            widened = f"ALTER COLUMN {quote(column.name)} TYPE {SQL_TYPES[column.type]}"
+            yield f"ALTER TABLE {place(name, private)} {widened}"
+        case ChangeKey(name, old, key):
+            if old:
+                fields = ", ".join(map(quote, old))
+                yield f"ALTER TABLE {place(name)} DROP IDENTIFIER FIELDS {fields}"
+            if key:
+                yield _set_key(place(name), key)
+        case EmptyRelation(name):
+            yield f"DELETE FROM {place(name)}"  # noqa: S608 - shown, never run
+        case CopyStage():
+            live = ", ".join(quote(name) for _, name in change.columns)
+            staged = ", ".join(quote(name) for name, _ in change.columns)
+            stage = quote(change.schema or PRIVATE_SCHEMA, change.stage)
+            yield (
+                f"INSERT INTO {place(change.relation)} ({live}) SELECT {staged} FROM {stage}"  # noqa: S608
+            )
+        case DropStage(name):
+            yield f"DROP TABLE {place(name, True)}"

@@ -1,0 +1,201 @@
+"""Reads the rows of a table that are part of it: those of its data files that no delete names.
+
+Columns are found in a file by the ids of their fields, so a file that was written before a column
+was added or renamed is read as the table is now.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import DataFile, FileFormat
+from pyiceberg.schema import Schema
+from pyiceberg.table import FileScanTask
+
+from treadle.destinations.iceberg.schema_types import list_arrow_types
+from treadle.errors import TableStoppedError
+
+KEY_ROWS: Final = 131_072
+"""Rows whose keys are decoded at once."""
+
+WHOLE_ROWS: Final = 16_384
+"""Rows that are decoded at once with all their columns, which may hold long texts."""
+
+FIELD_ID: Final = b"PARQUET:field_id"
+
+GONE_SCHEMA: Final = pa.schema([("file", pa.int32()), ("pos", pa.int64())])
+
+
+@dataclass
+class LiveRows:
+    """The rows of a table at a snapshot, or of some of its files.
+
+    Attributes:
+        io: of the table.
+        schema: that rows are read with.
+        files: data files, in order; `file` in what is read is the place of one here.
+        deletes: files of position deletes that may be of them.
+    """
+
+    io: FileIO
+    schema: Schema
+    files: Sequence[DataFile] = ()
+    deletes: Sequence[DataFile] = ()
+    _types: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._types = list_arrow_types(self.schema)
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """The paths of the data files."""
+        return [file.file_path for file in self.files]
+
+    @cached_property
+    def gone(self) -> "pa.Table":
+        """The rows that are deleted: place of the file, and row in it."""
+        pieces = [GONE_SCHEMA.empty_table()]
+        places = pa.array(self.paths, pa.string())
+        for deletes in self.deletes:
+            require_parquet(deletes)
+            with self.io.new_input(deletes.file_path).open() as stream:
+                found = pq.read_table(cast("Any", stream), columns=["file_path", "pos"])
+            place = pc.index_in(found["file_path"].cast(pa.string()), value_set=places)
+            piece = pa.table([place, found["pos"]], names=["file", "pos"]).cast(GONE_SCHEMA)
+            pieces.append(piece.filter(pc.is_valid(piece["file"])))
+        return pa.concat_tables(pieces)
+
+    def get_type(self, name: str) -> Any:
+        """Return the Arrow type of a column."""
+        return self._types[name]
+
+    def read_places(self, names: Sequence[str]) -> "pa.RecordBatchReader":
+        """Read columns of all rows, deleted ones as well, with the place of each row.
+
+        Args:
+            names: of columns. They are called c0, c1, ... in what is read, `file` and `pos` follow.
+        """
+        types = [self._types[name] for name in names]
+        schema = pa.schema([*((f"c{at}", type_) for at, type_ in enumerate(types)), *GONE_SCHEMA])
+
+        def give() -> Iterator["pa.RecordBatch"]:
+            for place, file in enumerate(self.files):
+                at = 0
+                for batch in self._read_file(file, names, KEY_ROWS):
+                    size = batch.num_rows
+                    columns = [
+                        *batch.columns,
+                        pa.repeat(pa.scalar(place, pa.int32()), size),
+                        make_range(at, size),
+                    ]
+                    yield pa.record_batch(columns, schema=schema)
+                    at += size
+
+        return pa.RecordBatchReader.from_batches(schema, give())
+
+    def read_rows(
+        self, names: Sequence[str], called: Sequence[str] | None = None
+    ) -> "pa.RecordBatchReader":
+        """Read columns of the rows that are part of the table.
+
+        Args:
+            names: of columns.
+            called: what they are called in what is read, where that is something else.
+        """
+        schema = pa.schema(
+            list(zip(called or names, (self._types[name] for name in names), strict=True))
+        )
+
+        def give() -> Iterator["pa.RecordBatch"]:
+            for place, file in enumerate(self.files):
+                gone = self._find_gone(place)
+                at = 0
+                for batch in self._read_file(file, names, WHOLE_ROWS):
+                    rows = pa.record_batch(batch.columns, schema=schema)
+                    if len(gone):
+                        places = make_range(at, rows.num_rows)
+                        rows = rows.filter(pc.invert(pc.is_in(places, value_set=gone)))
+                    at += batch.num_rows
+                    yield rows
+
+        return pa.RecordBatchReader.from_batches(schema, give())
+
+    def _find_gone(self, place: int) -> "pa.Array[Any]":
+        chosen = self.gone.filter(pc.equal(self.gone["file"], pa.scalar(place, pa.int32())))["pos"]
+        return chosen.combine_chunks()
+
+    def _read_file(
+        self, file: DataFile, names: Sequence[str], size: int
+    ) -> Iterator["pa.RecordBatch"]:
+        """Read columns of a file, in order; one that it lacks is NULL."""
+        require_parquet(file)
+        with self.io.new_input(file.file_path).open() as stream:
+            parquet = pq.ParquetFile(cast("Any", stream), pre_buffer=True)
+            by_id = {
+                int(each.metadata[FIELD_ID]): each.name
+                for each in parquet.schema_arrow
+                if each.metadata is not None and FIELD_ID in each.metadata
+            }
+            held = [by_id.get(self.schema.find_field(name).field_id) for name in names]
+            wanted = [name for name in held if name is not None]
+            if not wanted:  # how many rows there are has to be known all the same
+                yield from self._make_missing(parquet.metadata.num_rows, names)
+                return
+            for batch in parquet.iter_batches(size, columns=wanted):
+                yield pa.record_batch(
+                    [
+                        pa.nulls(batch.num_rows, self._types[name])
+                        if there is None
+                        else fit_array(batch.column(there), self._types[name])
+                        for name, there in zip(names, held, strict=True)
+                    ],
+                    names=[f"c{at}" for at in range(len(names))],
+                )
+
+    def _make_missing(self, rows: int, names: Sequence[str]) -> Iterator["pa.RecordBatch"]:
+        for at in range(0, rows, KEY_ROWS):
+            size = min(KEY_ROWS, rows - at)
+            nulls = [pa.nulls(size, self._types[name]) for name in names]
+            yield pa.record_batch(nulls, names=[f"c{n}" for n in range(len(nulls))])
+
+
+def fit_array(array: "pa.Array[Any]", type_: Any) -> "pa.Array[Any]":
+    """Return an array with the type that the table has by now for the column."""
+    return array if array.type == type_ else array.cast(type_)
+
+
+def make_range(start: int, size: int) -> "pa.Array[Any]":
+    """Return consecutive numbers."""
+    numbers: pa.Array[Any] = pa.arange(start, start + size)  # type: ignore[attr-defined]
+    return numbers
+
+
+def require_parquet(file: DataFile) -> None:
+    """Check that a file is one that treadle reads.
+
+    Raises:
+        TableStoppedError: another program wrote it in another format.
+    """
+    if file.file_format != FileFormat.PARQUET:
+        raise TableStoppedError(
+            f"Another program wrote the file {file.file_path} of the table in the format "
+            f"{file.file_format.value}, and treadle reads Parquet only. Have that program write "
+            "Parquet, and rewrite the file with it."
+        )
+
+
+def gather_tasks(
+    io: FileIO, schema: Schema, tasks: Iterable[FileScanTask], added: Collection[DataFile] = ()
+) -> LiveRows:
+    """Return the rows of planned files, and of files that are not committed yet."""
+    found = list(tasks)
+    deletes: Mapping[str, DataFile] = {
+        each.file_path: each for task in found for each in task.delete_files
+    }
+    files = [*(task.file for task in found), *added]
+    return LiveRows(io, schema, files, list(deletes.values()))

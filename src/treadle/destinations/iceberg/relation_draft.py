@@ -1,0 +1,456 @@
+"""What a load does to one Iceberg table, before it is committed: columns, files and deletes."""
+
+import contextlib
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import (
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    GreaterThanOrEqual,
+    In,
+    LessThanOrEqual,
+)
+from pyiceberg.manifest import DataFile
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+
+from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
+from treadle.destinations.iceberg.row_delta import (
+    KeptTransaction,
+    RowDelta,
+    commit_once,
+    get_metadata,
+    stage_expiry,
+    write_position_deletes,
+    write_rows,
+)
+from treadle.destinations.iceberg.row_format import fit_types, make_array
+from treadle.destinations.iceberg.schema_types import (
+    ICEBERG_TYPES,
+    JSON_DOC,
+    KEY_PROPERTY,
+    is_identifier,
+    list_arrow_types,
+    list_key,
+    make_schema,
+    may_identify,
+)
+from treadle.destinations.protocol import PlanOutdatedError
+from treadle.errors import InternalError, TableStoppedError
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import AddColumn, ChangeKey, Column, Relation, RenameColumn, WidenColumn
+from treadle.tables.plan.column_split import widen_values
+
+LISTED_MAX: Final = 100
+"""Keys up to which each of them is compared with the bounds of a file; of more, the range is."""
+
+CHUNK_ROWS: Final = 2_000_000
+CHUNK_BYTES: Final = 128 * 1024 * 1024
+"""Rows, and their size in memory, that become a data file while a table is written anew."""
+
+
+class RelationDraft:
+    """Collects what a load does to a table.
+
+    Args:
+        table: as it was loaded; None while a load is rehearsed that would make it.
+        relation: as it is after the load; None where rows are only taken away.
+        rehearses: write nothing.
+    """
+
+    def __init__(
+        self, table: Table | None, relation: Relation | None, *, rehearses: bool = False
+    ) -> None:
+        self.table = table
+        self.relation = relation
+        self.properties: dict[str, str] = {}
+        self.added: list[DataFile] = []
+        self.is_emptied = False
+        self.is_touched = False
+        self._forgotten: list[str] = []
+        self._rehearses = rehearses
+        self._removed: list[pa.Table] = []
+        self._transaction = None if table is None else KeptTransaction(table)
+        self._imagined = None if relation is None or table is not None else make_schema(relation)
+        if table is not None and not table.metadata.spec().is_unpartitioned():
+            raise TableStoppedError(
+                f"The Iceberg table {'.'.join(table.name())} has partitions by now, and treadle "
+                "loads into tables without. Make it again without, or load into another one."
+            )
+
+    @property
+    def schema(self) -> Schema:
+        """The columns after the load."""
+        if self._transaction is not None:
+            return get_metadata(self._transaction).schema()
+        if self._imagined is None:
+            raise InternalError("a draft has neither a table nor a relation")
+        return self._imagined
+
+    def _require(self) -> tuple[Table, KeptTransaction]:
+        """Return the table and what is staged for it."""
+        if self.table is None or self._transaction is None:
+            raise InternalError("a draft of a table that is not there was to be written")
+        return self.table, self._transaction
+
+    # --- columns ---
+
+    def reshape(self, relation: Relation) -> None:
+        """Make a table that an unfinished load left what a new one would be."""
+        self.is_touched = self.is_emptied = True
+        if self._transaction is None:
+            return
+        wanted = make_schema(relation)
+        held = self.schema
+        if [_describe(field) for field in held.fields] != [_describe(f) for f in wanted.fields]:
+            update = self._transaction.update_schema(allow_incompatible_changes=True)
+            update.set_identifier_fields()
+            for field in held.fields:
+                update.delete_column((field.name,))
+            for field in wanted.fields:
+                update.add_column((field.name,), field.field_type, field.doc, field.required)
+            update.commit()
+        self._set_key(relation.key, may_identify(relation))
+
+    def add_columns(self, changes: Sequence[AddColumn]) -> None:
+        """Add columns at the end.
+
+        Raises:
+            PlanOutdatedError: there is one of that name.
+        """
+        self.is_touched = True
+        held = {field.name for field in self.schema.fields}
+        for change in changes:
+            if change.column.name in held:
+                raise PlanOutdatedError(f"the column {change.column.name!r} is there by now")
+        if self._transaction is None:
+            return
+        update = self._transaction.update_schema(allow_incompatible_changes=True)
+        for change in changes:
+            column = change.column
+            doc = JSON_DOC if column.type is ColumnType.JSON else None
+            update.add_column((column.name,), ICEBERG_TYPES[column.type], doc)
+        update.commit()
+
+    def rename_column(self, change: RenameColumn) -> None:
+        """Give a column another name; its field keeps its id, so no file is written anew."""
+        self.is_touched = True
+        self._require_columns([change.old])
+        if self._transaction is not None:
+            with self._transaction.update_schema() as update:
+                update.rename_column((change.old,), change.new)
+
+    def change_key(self, change: ChangeKey, columns: Mapping[str, Column]) -> None:
+        """Replace the key; see `ChangeKey`."""
+        self.is_touched = True
+        if self._transaction is None:
+            return
+        self._require_columns(change.key)
+        identifies = is_identifier([columns[name] for name in change.key if name in columns])
+        update = self._transaction.update_schema(allow_incompatible_changes=True)
+        update.set_identifier_fields()
+        held = {field.name: field for field in self.schema.fields}
+        for name in change.old:
+            if name not in change.key and name in held and held[name].required:
+                update.make_column_optional((name,))
+        for name in change.key:
+            update.update_column((name,), required=True)
+        update.commit()
+        self._set_key(change.key, identifies)
+
+    def _set_key(self, key: Sequence[str], identifies: bool) -> None:
+        _, transaction = self._require()
+        if identifies:
+            if self.schema.identifier_field_names() != set(key):
+                update = transaction.update_schema(allow_incompatible_changes=True)
+                update.set_identifier_fields(*key)
+                update.commit()
+            self.properties[KEY_PROPERTY] = ""
+        else:
+            self.properties[KEY_PROPERTY] = "\n".join(key)
+
+    def widen_column(self, change: WidenColumn) -> None:
+        """Change the type of a column, for which the rows are written anew.
+
+        The format has no way from one type to another one of treadle's. So a column of the new type
+        takes the place of the old one, under the same name.
+        """
+        self.is_touched = True
+        name = change.column.name
+        self._require_columns([name])
+        if self._transaction is None or self.table is None:
+            return
+        live = self.find_live(AlwaysTrue())
+        names = [field.name for field in live.schema.fields]
+        at = names.index(name)
+        with self._transaction.update_schema(allow_incompatible_changes=True) as removal:
+            removal.delete_column((name,))
+        # In a second step, since a move looks for the column that was there.
+        update = self._transaction.update_schema(allow_incompatible_changes=True)
+        doc = JSON_DOC if change.column.type is ColumnType.JSON else None
+        update.add_column((name,), ICEBERG_TYPES[change.column.type], doc)
+        if at + 1 < len(names):
+            update.move_before((name,), (names[at + 1],))
+        update.commit()
+        if self._rehearses:
+            return
+
+        def convert(rows: pa.Table) -> pa.Table:
+            values = rows.column(at)
+            if change.old is ColumnType.TIMESTAMP:
+                values = values.cast(pa.int64())
+            wide = widen_values(values.to_pylist(), change.old, change.column.type)
+            return rows.set_column(at, name, make_array(wide, change.column.type))
+
+        written = list(self._write_chunks(map(convert, read_chunks(live, names, names))))
+        self.is_emptied = True
+        self._removed.clear()
+        self.added = written
+
+    def _require_columns(self, names: Iterable[str]) -> None:
+        held = {field.name for field in self.schema.fields}
+        for name in names:
+            if name not in held:
+                raise PlanOutdatedError(f"the column {name!r} is not there any more")
+
+    def require_free_columns(self) -> None:
+        """Check that every column that has to have a value is one that the load fills.
+
+        Raises:
+            TableStoppedError: one is the user's.
+        """
+        ours = set() if self.relation is None else {c.name for c in self.relation.columns}
+        for field in self.schema.fields:
+            if field.required and field.name not in ours:
+                raise TableStoppedError(
+                    f"The column {field.name!r} of an Iceberg table must have a value, and treadle "
+                    "has none for it. Make the column optional."
+                )
+
+    def list_foreign_columns(self) -> list[str]:
+        """Return the columns that the user made, whose values stay when a row is replaced."""
+        ours = set() if self.relation is None else {c.name for c in self.relation.columns}
+        return [field.name for field in self.schema.fields if field.name not in ours]
+
+    # --- rows ---
+
+    def empty(self) -> None:
+        """Take all rows away."""
+        self.is_touched = self.is_emptied = True
+        self.added.clear()
+        self._removed.clear()
+
+    def find_live(self, condition: BooleanExpression) -> LiveRows:
+        """Return the rows that are there, of files that may hold such as meet a condition."""
+        tasks: Sequence[Any] = ()
+        if self.table is None:
+            return LiveRows(None, self.schema)  # type: ignore[arg-type]  # it reads no file
+        if not self.is_emptied and self.table.metadata.current_snapshot_id is not None:
+            tasks = list(self.table.scan(row_filter=condition).plan_files())
+        return gather_tasks(self.table.io, self.schema, tasks, self.added)
+
+    def find_keys(self, key: Sequence[str], wanted: "pa.Table") -> LiveRows:
+        """Return the rows that are there, of files that may hold one of the keys.
+
+        Args:
+            key: names of columns.
+            wanted: as many columns, in this order, of the keys.
+        """
+        types = list_arrow_types(self.schema)
+        held = set() if self.table is None else {f.name for f in self.table.schema().fields}
+        if not held.issuperset(key):
+            return self.find_live(AlwaysTrue())
+        fitted = fit_types(wanted.rename_columns(list(key)), {name: types[name] for name in key})
+        return self.find_live(make_condition(key, fitted))
+
+    def add_rows(self, rows: "pa.Table") -> None:
+        """Add rows; a column that they lack is NULL."""
+        self.is_touched = True
+        fitted = fit_types(rows, list_arrow_types(self.schema))
+        if self._rehearses or self._transaction is None or self.table is None:
+            return
+        self.added += write_rows(get_metadata(self._transaction), self.table.io, fitted)
+
+    def copy_rows(self, live: LiveRows, columns: Sequence[tuple[str, str]]) -> None:
+        """Add the rows of another table.
+
+        Args:
+            live: of that table.
+            columns: (name there, name here).
+        """
+        self.is_touched = True
+        if self._rehearses or self._transaction is None:
+            return
+        chunks = read_chunks(live, [there for there, _ in columns], [here for _, here in columns])
+        self.added += self._write_chunks(chunks)
+
+    def _write_chunks(self, chunks: Iterable["pa.Table"]) -> Iterator[DataFile]:
+        table, transaction = self._require()
+        for rows in chunks:
+            fitted = fit_types(rows, list_arrow_types(self.schema))
+            yield from write_rows(get_metadata(transaction), table.io, fitted)
+
+    def remove_rows(self, live: LiveRows, places: "pa.Table") -> None:
+        """Take rows away.
+
+        Args:
+            live: that they were found in.
+            places: `file` and `pos` of each.
+        """
+        if not places.num_rows:
+            return
+        self.is_touched = True
+        paths = pa.array(live.paths, pa.string()).take(places["file"].combine_chunks())
+        self._removed.append(
+            pa.table([paths, places["pos"].cast(pa.int64())], names=["file_path", "pos"])
+        )
+
+    def remove_files(self, files: Mapping[str, int]) -> None:
+        """Take all rows of data files away, as far as the files are part of the table.
+
+        Args:
+            files: path -> rows in it.
+        """
+        live = self.find_live(AlwaysTrue())
+        for place, path in enumerate(live.paths):
+            if path in files:
+                size = files[path]
+                file = pa.array([place] * size, pa.int32())
+                self.remove_rows(live, pa.table([file, pa.arange(0, size)], names=["file", "pos"]))  # type: ignore[attr-defined]
+
+    # --- commit ---
+
+    def forget_properties(self, names: Iterable[str]) -> None:
+        """Have properties removed."""
+        self._forgotten += names
+
+    @property
+    def files(self) -> dict[str, int]:
+        """The data files that are added, with the numbers of their rows."""
+        return {file.file_path: file.record_count for file in self.added}
+
+    def commit(self, *, keeps_history: bool = True) -> Table:
+        """Commit everything as one snapshot.
+
+        Args:
+            keeps_history: keep what the table was before. Nobody looks into the past of a table
+                that is only there for its properties.
+
+        Raises:
+            Exception: of pyiceberg, of the catalogue or of the store of files.
+        """
+        table, transaction = self._require()
+        metadata = get_metadata(transaction)
+        files = list(self.added)
+        if self._removed:
+            gone = pa.concat_tables(self._removed)
+            gone = gone.group_by(["file_path", "pos"]).aggregate([])
+            gone = gone.sort_by([("file_path", "ascending"), ("pos", "ascending")])
+            name = f"{uuid.uuid4()}-deletes"
+            files.append(write_position_deletes(metadata, table.io, gone, name))
+        if self.properties:
+            transaction.set_properties(self.properties)
+        if self._forgotten:
+            transaction.remove_properties(*self._forgotten)
+        past = [] if keeps_history else list_past(metadata)
+        RowDelta(transaction, files, replaces_all=self.is_emptied).stage()
+        stage_expiry(transaction, [snapshot.snapshot_id for snapshot in past])
+        committed = commit_once(transaction)
+        for snapshot in past:
+            with contextlib.suppress(OSError):
+                committed.io.delete(snapshot.manifest_list)
+        return committed
+
+    def discard(self) -> None:
+        """Delete the data files of a load that surely was not committed, as far as possible."""
+        for file in self.added if self.table is not None else ():
+            try:
+                self.table.io.delete(file.file_path)  # type: ignore[union-attr]
+            except OSError:
+                return  # they stay, and no snapshot names them
+
+
+def list_past(metadata: TableMetadata) -> list[Snapshot]:
+    """Return the snapshots that no branch or tag names."""
+    named = {ref.snapshot_id for ref in metadata.refs.values()}
+    return [each for each in metadata.snapshots if each.snapshot_id not in named]
+
+
+def _describe(field: Any) -> tuple[str, str, bool, str | None]:
+    return field.name, str(field.field_type), field.required, field.doc
+
+
+def read_chunks(
+    live: LiveRows, names: Sequence[str], called: Sequence[str]
+) -> Iterator["pa.Table"]:
+    """Read rows in pieces of some size.
+
+    Args:
+        live: the rows.
+        names: of their columns.
+        called: what the columns are called in what is read.
+    """
+    reader = live.read_rows(names, called)
+    found: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in reader:
+        found.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= CHUNK_ROWS or size >= CHUNK_BYTES:
+            yield pa.Table.from_batches(found, reader.schema)
+            found, rows, size = [], 0, 0
+    if rows:
+        yield pa.Table.from_batches(found, reader.schema)
+
+
+def make_condition(key: Sequence[str], wanted: "pa.Table") -> BooleanExpression:
+    """Return a condition that all wanted keys meet, by which files are left out.
+
+    Args:
+        key: names of columns.
+        wanted: the keys, with the types of the table.
+    """
+    condition: BooleanExpression = AlwaysTrue()
+    for at, name in enumerate(key):
+        values: Any = wanted.column(at)
+        if not len(values) or not _is_ordered(values.type):
+            continue
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.int64())
+        if len(values) <= LISTED_MAX:
+            condition = And(condition, _IN(name, set(values.to_pylist())))
+            continue
+        bounds: Any = pc.min_max(values).as_py()
+        condition = And(
+            condition, And(_AT_LEAST(name, bounds["min"]), _AT_MOST(name, bounds["max"]))
+        )
+    return condition
+
+
+_IN: Final[Any] = In
+_AT_LEAST: Final[Any] = GreaterThanOrEqual
+_AT_MOST: Final[Any] = LessThanOrEqual
+"""Conditions of pyiceberg, whose annotations are not those of how they are made."""
+
+
+def _is_ordered(type_: Any) -> bool:
+    """Return whether the bounds of a file tell something of values of a type."""
+    return bool(
+        pa.types.is_integer(type_)
+        or pa.types.is_string(type_)
+        or pa.types.is_decimal(type_)
+        or (pa.types.is_timestamp(type_) and type_.tz is not None)
+    )
+
+
+def describe_key(table: Table) -> frozenset[str]:
+    """Return the key of a table as it is."""
+    return list_key(table.schema(), table.properties)

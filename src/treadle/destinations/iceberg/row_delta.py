@@ -1,0 +1,343 @@
+"""All that is taken from the private parts of pyiceberg, in one place.
+
+pyiceberg 0.12 has no public way to commit position deletes, to write data files without a commit,
+or to say that a commit that lost is not to be repeated on the snapshot of the winner. What is here
+does that, by names that a release may change: so the minor version is fixed, and moved together
+with `tests/unit/destinations/test_row_delta.py`.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import (
+    PyArrowFile,
+    PyArrowFileIO,
+    _dataframe_to_data_files,
+)
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    ManifestWriter,
+    ManifestWriterV2,
+)
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate, TableUpdate
+from pyiceberg.table.update.snapshot import _SnapshotProducer
+from pyiceberg.typedef import Record
+
+if TYPE_CHECKING:
+    from pyiceberg.schema import Schema
+
+PATH_ID: Final = 2147483546
+POSITION_ID: Final = 2147483545
+
+_PATH: Any = pa.field("file_path", pa.string(), False, {"PARQUET:field_id": str(PATH_ID)})
+_POSITION: Any = pa.field("pos", pa.int64(), False, {"PARQUET:field_id": str(POSITION_ID)})
+
+DELETES_SCHEMA: Final = pa.schema([_PATH, _POSITION])
+"""The columns of a file of position deletes, with the ids that the format reserves for them."""
+
+
+class KeptTransaction(Transaction):
+    """A transaction that works out once what a table is after each thing that is staged.
+
+    pyiceberg copies all metadata each time that it looks at them, some dozen times for a snapshot.
+    """
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self._kept: tuple[tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """Return the metadata with what is staged."""
+        if self._kept is None or self._kept[0] is not self._updates:
+            self._kept = (self._updates, super().table_metadata)
+        return self._kept[1]
+
+
+class DeleteManifestWriter(ManifestWriterV2):
+    """Writes a manifest of delete files."""
+
+    def content(self) -> ManifestContent:
+        """Return what the files of the manifest hold."""
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+class RowDelta(_SnapshotProducer["RowDelta"]):
+    """One snapshot that adds data files and position deletes, and may take files away.
+
+    Args:
+        transaction: that the snapshot is staged in.
+        added: data files and files of position deletes.
+        dropped: paths of files that are not part of the table any more.
+        replaces_all: no file of the snapshot before is part of the table any more.
+        rewrites: write the entries of all files that stay into as few manifests as possible.
+    """
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        added: Sequence[DataFile] = (),
+        *,
+        dropped: Collection[str] = (),
+        replaces_all: bool = False,
+        rewrites: bool = False,
+    ) -> None:
+        only_rows = all(file.content is DataFileContent.DATA for file in added)
+        appends = only_rows and not dropped and not replaces_all
+        super().__init__(
+            Operation.APPEND if appends else Operation.OVERWRITE,
+            transaction,
+            transaction._table.io,
+        )
+        self._dropped = frozenset(dropped)
+        self._replaces_all = replaces_all
+        self._rewrites = rewrites or replaces_all or bool(dropped)
+        for file in added:
+            self.append_data_file(file)
+
+    def stage(self) -> None:
+        """Write the manifests of the snapshot, and stage it in its transaction."""
+        self._transaction._stage(*self._commit())
+
+    def _manifests(self) -> list[ManifestFile]:
+        spec = self._transaction.table_metadata.spec()
+        made: list[ManifestFile] = []
+        for content in (ManifestContent.DATA, ManifestContent.DELETES):
+            entries = [
+                ManifestEntry.from_args(
+                    status=ManifestEntryStatus.ADDED,
+                    snapshot_id=self._snapshot_id,
+                    sequence_number=None,
+                    file_sequence_number=None,
+                    data_file=file,
+                )
+                for file in self._added_data_files
+                if _content_of(file) is content
+            ]
+            if entries:
+                made.append(self._write(content, spec, entries))
+        return [*made, *self._existing_manifests()]
+
+    def _existing_manifests(self) -> list[ManifestFile]:
+        if self._parent_snapshot_id is None:
+            return []
+        parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
+        held = [] if parent is None else parent.manifests(self._io)
+        if not self._rewrites:
+            return [each for each in held if each.has_added_files() or each.has_existing_files()]
+        carried: dict[tuple[ManifestContent, int], list[ManifestEntry]] = {}
+        for manifest in held:
+            kept = carried.setdefault((manifest.content, manifest.partition_spec_id), [])
+            kept += map(self._carry, self.fetch_manifest_entry(manifest))
+        return [
+            self._write(content, self.spec(spec_id), entries)
+            for (content, spec_id), entries in carried.items()
+            if entries
+        ]
+
+    def _carry(self, entry: ManifestEntry) -> ManifestEntry:
+        """Return the entry of a file of the snapshot before: it stays, or it goes."""
+        goes = self._replaces_all or entry.data_file.file_path in self._dropped
+        if goes:
+            self._deleted_data_files.add(entry.data_file)
+        return ManifestEntry.from_args(
+            status=ManifestEntryStatus.DELETED if goes else ManifestEntryStatus.EXISTING,
+            snapshot_id=self._snapshot_id if goes else entry.snapshot_id,
+            sequence_number=entry.sequence_number,
+            file_sequence_number=entry.file_sequence_number,
+            data_file=entry.data_file,
+        )
+
+    def _deleted_entries(self) -> list[ManifestEntry]:
+        return []  # `_manifests` writes them with those that stay
+
+    def _write(
+        self, content: ManifestContent, spec: PartitionSpec, entries: Sequence[ManifestEntry]
+    ) -> ManifestFile:
+        writer: ManifestWriter = self.new_manifest_writer(spec)
+        if content is ManifestContent.DELETES:
+            writer = DeleteManifestWriter(
+                spec,
+                self.schema(),
+                self.new_manifest_output(),
+                self._snapshot_id,
+                self._compression,
+            )
+        with writer:
+            for entry in entries:
+                writer.add_entry(entry)
+        return writer.to_manifest_file()
+
+
+def _content_of(file: DataFile) -> ManifestContent:
+    is_data = file.content is DataFileContent.DATA
+    return ManifestContent.DATA if is_data else ManifestContent.DELETES
+
+
+def commit_once(transaction: Transaction) -> Table:
+    """Commit a transaction without repeating it: one that lost against another has failed.
+
+    pyiceberg would repeat it on the snapshot of the other one, so that two loaders with one plan
+    could both write their rows.
+
+    Raises:
+        CommitFailedException: another commit was first.
+    """
+    table = transaction._table
+    table._do_commit(
+        updates=transaction._updates,
+        requirements=(
+            *transaction._requirements,
+            AssertTableUUID(uuid=table.metadata.table_uuid),
+        ),
+    )
+    return table
+
+
+def has_changes(transaction: Transaction) -> bool:
+    """Return whether anything is staged in a transaction."""
+    return bool(transaction._updates)
+
+
+def get_metadata(transaction: Transaction) -> TableMetadata:
+    """Return the metadata that a table has after what is staged."""
+    return transaction.table_metadata
+
+
+def stage_expiry(transaction: Transaction, snapshot_ids: Collection[int]) -> None:
+    """Stage that snapshots are no longer part of a table; their files stay."""
+    if snapshot_ids:
+        ids: Any = {"snapshot_ids": sorted(snapshot_ids)}  # it has another name on the wire
+        transaction._stage((RemoveSnapshotsUpdate(**ids),))
+
+
+def write_rows(metadata: TableMetadata, io: FileIO, rows: "pa.Table") -> list[DataFile]:
+    """Write rows as data files, which no snapshot names yet.
+
+    Args:
+        metadata: of the table, with the schema that the files get.
+        io: of the table.
+        rows: some or all columns, by name. A column that is missing is NULL.
+    """
+    if not rows.num_rows:
+        return []
+    return list(_dataframe_to_data_files(table_metadata=metadata, df=rows, io=io))
+
+
+def write_position_deletes(
+    metadata: TableMetadata, io: FileIO, positions: "pa.Table", name: str
+) -> DataFile:
+    """Write a file of position deletes, which no snapshot names yet.
+
+    Args:
+        metadata: of the table.
+        io: of the table.
+        positions: `file_path` and `pos`, in this order.
+        name: of the file, unique in the table.
+    """
+    path = f"{metadata.location.rstrip('/')}/data/{name}.parquet"
+    output = io.new_output(path)
+    with output.create() as stream:
+        pq.write_table(positions.cast(DELETES_SCHEMA), cast("Any", stream), compression="zstd")
+    paths = positions.column("file_path")
+    # Sorted, so that a reader can leave a file out that tells of none of its data files.
+    bounds = (paths[0].as_py().encode(), paths[-1].as_py().encode())
+    made = DataFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=Record(),
+        record_count=positions.num_rows,
+        file_size_in_bytes=len(output),
+        column_sizes={},
+        value_counts={},
+        null_value_counts={},
+        nan_value_counts={},
+        lower_bounds={PATH_ID: bounds[0]},
+        upper_bounds={PATH_ID: bounds[1]},
+        _table_format_version=2,
+    )
+    made.spec_id = metadata.default_spec_id
+    return made
+
+
+def iterate_entries(
+    table: Table, snapshot_id: int, *, skip: Collection[str] = ()
+) -> Iterator[tuple[ManifestFile, list[DataFile]]]:
+    """Give each manifest of a snapshot with the files that it has as part of the table.
+
+    Args:
+        table: of the snapshot.
+        snapshot_id: of it.
+        skip: paths of manifests that are left out.
+    """
+    snapshot = table.metadata.snapshot_by_id(snapshot_id)
+    for manifest in [] if snapshot is None else snapshot.manifests(table.io):
+        if manifest.manifest_path not in skip:
+            entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+            yield manifest, [entry.data_file for entry in entries]
+
+
+class LimitedRestCatalog(RestCatalog):
+    """A REST catalogue of somebody who is not the operator: its files are in an object store.
+
+    Without this, the answer of such a server could name files of this machine, or have a class of
+    its choice read them.
+    """
+
+    def _load_file_io(
+        self, properties: Mapping[str, str] | None = None, location: str | None = None
+    ) -> FileIO:
+        return LimitedFileIO({**self.properties, **(properties or {})})
+
+
+class LimitedFileIO(PyArrowFileIO):
+    """Reads and writes objects of an S3 store, and nothing else."""
+
+    def new_input(self, location: str) -> PyArrowFile:
+        """Return an object to read."""
+        require_object(location)
+        return super().new_input(location)
+
+    def new_output(self, location: str) -> PyArrowFile:
+        """Return an object to write."""
+        require_object(location)
+        return super().new_output(location)
+
+    def delete(self, location: Any) -> None:
+        """Delete an object."""
+        require_object(location if isinstance(location, str) else location.location)
+        super().delete(location)
+
+
+def require_object(location: str) -> None:
+    """Check that a location is in an S3 store.
+
+    Raises:
+        PermissionError: it is somewhere else.
+    """
+    if not location.startswith(("s3://", "s3a://", "s3n://")):
+        raise PermissionError(f"{location} is not in an S3 store")
+
+
+def schema_of(transaction: Transaction) -> "Schema":
+    """Return the schema that a table has after what is staged."""
+    return transaction.table_metadata.schema()

@@ -1,0 +1,105 @@
+"""Iceberg tables in an object store, and in a REST catalogue: the real ones of SeaweedFS."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from treadle.destinations.conformance.builders import (
+    ITEMS,
+    LOG,
+    ORDERS,
+    TableLoads,
+    items,
+    table,
+    upsert,
+)
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    DestinationUnavailableError,
+    PlanOutdatedError,
+    Session,
+)
+from treadle.destinations.registry import make_destination
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import AddColumn, Column, CreateRelation
+
+if TYPE_CHECKING:
+    from tests.servers.iceberg import SeaweedServer
+
+
+@pytest.fixture(params=["rest", "sql"])
+def url(
+    request: pytest.FixtureRequest, seaweed_server: "SeaweedServer", tmp_path: Path
+) -> Iterator[str]:
+    """A destination whose files are objects, of either kind of catalogue."""
+    if request.param == "sql":
+        yield seaweed_server.sql_url(tmp_path / "lake.db")
+        return
+    yield seaweed_server.rest_url()
+    seaweed_server.empty()
+
+
+@pytest.fixture
+def session(url: str) -> Iterator[Session]:
+    with make_destination(url).open() as opened:
+        opened.prepare("web")
+        yield opened
+
+
+def test_loads_follow_each_other(session: Session) -> None:
+    loads = TableLoads(session)
+    loads.load(
+        table(ORDERS, ITEMS),
+        upsert([(1, 1, "x"), (2, 1, "y")], children=[items([(1, 0, 1, "a"), (2, 0, 1, "b")])]),
+        changes=[CreateRelation(ORDERS), CreateRelation(ITEMS)],
+    )
+    wider = Column("c", "c", ColumnType.BIGINT)
+    grown = ORDERS.__class__((), "orders", (*ORDERS.columns, wider), ORDERS.key, "orders")
+    result = loads.load(
+        table(grown, ITEMS),
+        upsert(
+            [(1, 2, "z", 5), (2, 1, "late", 5), (3, 1, "n", 5)],
+            ("id", "_sdc_sequence", "a", "c"),
+            grown,
+            children=[items([(1, 1, 2, "c"), (3, 0, 1, "d")])],
+            stale=[ITEMS],
+        ),
+        changes=[AddColumn("orders", wider)],
+    )
+    assert dict(result.rows) == {"orders": 2, "orders__items": 2}
+    assert dict(result.superseded) == {0: 1}
+    assert loads.read("SELECT id, a, c FROM web.orders ORDER BY id") == [
+        (1, "z", 5),
+        (2, "y", None),
+        (3, "n", 5),
+    ]
+    assert loads.items() == [(1, 1, 2, "c"), (2, 0, 1, "b"), (3, 0, 1, "d")]
+    assert session.committed(LOG)[7, "orders"].position == 1
+    assert session.sequences("web", ORDERS, [[3, 9, 1]], private=False) == [1, None, 2]
+
+
+def test_of_two_sessions_with_one_plan_one_wins(url: str, session: Session) -> None:
+    loads = TableLoads(session)
+    loads.create(ORDERS)
+    plan = loads.plan(table(ORDERS), upsert([(1, 1, "x")]))
+    session.load(plan)
+    with make_destination(url).open() as other, pytest.raises(PlanOutdatedError):
+        other.load(plan)
+    assert loads.orders() == [(1, "x", 1)]
+
+
+def test_a_wrong_secret_is_refused_and_not_repeated(seaweed_server: "SeaweedServer") -> None:
+    wrong = seaweed_server.rest_url().replace(seaweed_server.secret_key, "5ecret")
+    with pytest.raises(AccessDeniedError) as refused:
+        make_destination(wrong).open()
+    assert "5ecret" not in str(refused.value)
+
+
+def test_a_server_that_is_away_is_told() -> None:
+    from tests.servers.postgres import free_port
+
+    away = make_destination(f"iceberg+rest://a:b@127.0.0.1:{free_port()}/?tls=false")
+    with pytest.raises(DestinationUnavailableError, match="cannot be reached"):
+        away.open()

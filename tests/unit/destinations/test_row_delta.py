@@ -1,0 +1,183 @@
+"""What is taken from the private parts of pyiceberg does what this back-end needs of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from treadle.destinations.iceberg.row_delta import (
+    LimitedFileIO,
+    RowDelta,
+    commit_once,
+    iterate_entries,
+    require_object,
+    stage_expiry,
+    write_position_deletes,
+    write_rows,
+)
+
+ID: Any = pa.field("id", pa.int64(), False)
+SCHEMA = pa.schema([ID, pa.field("a", pa.string())])
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Any:
+    made = SqlCatalog("t", uri=f"sqlite:///{tmp_path}/c.db", warehouse=f"file://{tmp_path}/files")
+    made.create_namespace("web")
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def table(catalog: SqlCatalog) -> Table:
+    return catalog.create_table("web.orders", SCHEMA)
+
+
+def rows(*pairs: tuple[int, str]) -> pa.Table:
+    return pa.table([[id_ for id_, _ in pairs], [a for _, a in pairs]], schema=SCHEMA)
+
+
+def commit(
+    table: Table,
+    *pairs: tuple[int, str],
+    gone: list[tuple[str, int]] | None = None,
+    **further: Any,
+) -> list[DataFile]:
+    """Commit rows, and deletes as (path, position); returns the files."""
+    transaction = table.transaction()
+    files = write_rows(table.metadata, table.io, rows(*pairs)) if pairs else []
+    if gone:
+        places = pa.table([[p for p, _ in gone], [n for _, n in gone]], names=["file_path", "pos"])
+        files.append(write_position_deletes(table.metadata, table.io, places, f"d{len(gone)}"))
+    RowDelta(transaction, files, **further).stage()
+    commit_once(transaction)
+    return files
+
+
+def read(catalog: SqlCatalog) -> list[tuple[Any, ...]]:
+    found = catalog.load_table("web.orders").scan().to_arrow()
+    return sorted(zip(found["id"].to_pylist(), found["a"].to_pylist(), strict=True))
+
+
+def test_rows_and_deletes_are_one_snapshot(catalog: SqlCatalog, table: Table) -> None:
+    [file] = commit(table, (1, "x"), (2, "x"), (3, "x"))
+    commit(table, (2, "y"), gone=[(file.file_path, 1)])
+    assert read(catalog) == [(1, "x"), (2, "y"), (3, "x")]
+    assert len(table.metadata.snapshots) == 2
+    summary = table.metadata.snapshots[-1].summary
+    assert summary is not None
+    assert summary.operation.value == "overwrite"
+    assert summary["total-data-files"] == "2"
+    assert summary["total-delete-files"] == "1"
+    assert summary["total-position-deletes"] == "1"
+
+
+def test_rows_alone_are_an_append(table: Table) -> None:
+    commit(table, (1, "x"))
+    summary = table.metadata.snapshots[-1].summary
+    assert summary is not None
+    assert summary.operation.value == "append"
+
+
+def test_a_commit_that_lost_is_not_repeated(catalog: SqlCatalog, table: Table) -> None:
+    """With the property at its default, pyiceberg's own commit would land on the other's."""
+    other = catalog.load_table("web.orders")
+    commit(table, (1, "x"))
+    with pytest.raises(CommitFailedException):
+        commit(other, (1, "x"))
+    assert read(catalog) == [(1, "x")]
+
+
+def test_a_snapshot_without_files_lets_others_lose(catalog: SqlCatalog, table: Table) -> None:
+    other = catalog.load_table("web.orders")
+    commit(table)
+    with pytest.raises(CommitFailedException):
+        commit(other)
+    assert read(catalog) == []
+
+
+def test_all_files_are_replaced(catalog: SqlCatalog, table: Table) -> None:
+    [file] = commit(table, (1, "x"), (2, "x"))
+    commit(table, gone=[(file.file_path, 0)])
+    commit(table, (7, "z"), replaces_all=True)
+    assert read(catalog) == [(7, "z")]
+    summary = table.metadata.snapshots[-1].summary
+    assert summary is not None
+    assert summary["total-data-files"] == "1"
+    assert summary["total-delete-files"] == "0"
+
+
+def test_some_files_are_dropped_and_the_others_are_listed_together(
+    catalog: SqlCatalog, table: Table
+) -> None:
+    files = [commit(table, (number, "x"))[0] for number in range(4)]
+    commit(table, (9, "z"), dropped=[files[1].file_path], rewrites=True)
+    assert read(catalog) == [(0, "x"), (2, "x"), (3, "x"), (9, "z")]
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    held = list(iterate_entries(table, snapshot.snapshot_id))
+    assert len(held) == 2  # the new file, and all that were there
+    assert files[1].file_path not in {file.file_path for _, some in held for file in some}
+
+
+def test_deletes_that_are_kept_still_hold_after_a_rewrite(
+    catalog: SqlCatalog, table: Table
+) -> None:
+    [first] = commit(table, (1, "x"), (2, "x"))
+    [second] = commit(table, (3, "x"), (4, "x"))
+    commit(table, gone=[(first.file_path, 0)])
+    commit(table, dropped=[second.file_path], rewrites=True)
+    assert read(catalog) == [(2, "x")]
+
+
+def test_a_deleted_row_in_a_file_of_the_same_commit(catalog: SqlCatalog, table: Table) -> None:
+    files = write_rows(table.metadata, table.io, rows((1, "x"), (2, "x")))
+    places = pa.table([[files[0].file_path], [1]], names=["file_path", "pos"])
+    deletes = write_position_deletes(table.metadata, table.io, places, "d")
+    transaction = table.transaction()
+    RowDelta(transaction, [*files, deletes]).stage()
+    commit_once(transaction)
+    assert read(catalog) == [(1, "x")]
+
+
+def test_a_new_column_comes_in_the_commit_of_its_rows(catalog: SqlCatalog, table: Table) -> None:
+    commit(table, (1, "x"))
+    transaction = table.transaction()
+    with transaction.update_schema() as update:
+        from pyiceberg.types import LongType
+
+        update.add_column(("a.b",), LongType())
+    made = rows((2, "y")).append_column("a.b", pa.array([5]))
+    RowDelta(transaction, write_rows(transaction.table_metadata, table.io, made)).stage()
+    assert len(catalog.load_table("web.orders").schema().fields) == 2
+    commit_once(transaction)
+    found = catalog.load_table("web.orders").scan().to_arrow()
+    assert sorted(found["a.b"].to_pylist(), key=str) == [5, None]
+
+
+def test_the_past_of_a_table_goes_in_the_same_commit(table: Table) -> None:
+    commit(table, (1, "x"))
+    commit(table, (2, "x"))
+    transaction = table.transaction()
+    old = [each.snapshot_id for each in table.metadata.snapshots[:1]]
+    RowDelta(transaction).stage()
+    stage_expiry(transaction, old)
+    commit_once(transaction)
+    assert [each.snapshot_id in old for each in table.metadata.snapshots] == [False, False]
+
+
+def test_who_is_not_the_operator_reaches_no_file_of_this_machine(tmp_path: Path) -> None:
+    io = LimitedFileIO({})
+    for location in (str(tmp_path / "x"), f"file://{tmp_path}/x", "hdfs://h/x"):
+        with pytest.raises(PermissionError):
+            io.new_input(location)
+        with pytest.raises(PermissionError):
+            io.new_output(location)
+        with pytest.raises(PermissionError):
+            io.delete(location)
+    require_object("s3://bucket/x")
