@@ -23,7 +23,7 @@ OR_NOTHING := || [ $$? = 5 ]
 NAMED := $(findstring tests/,$(ARGS))
 # With it, every process of a test compiles treadle, and every process of pytest the tests.
 unexport PYTHONDONTWRITEBYTECODE
-FUZZ_RUNS ?= 20000
+FUZZ_RUNS ?= 5000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
@@ -47,7 +47,7 @@ test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
 $(UNIT_PARTS): unit-%: $(VENV)/test.stamp
 	$(BIN)/python -m pytest --part $*/2 tests/unit -m 'not release' $(ARGS) $(OR_NOTHING)
 
-browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browser; needs Chromium at /usr/bin/chromium
+browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browser; needs Chromium
 	BROWSER_TESTS=required $(BIN)/python -m pytest --numprocesses $(BROWSERS_AT_ONCE) --dist loadfile -m 'not release' tests/browser $(ARGS)
 
 pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from a running server; needs Chromium
@@ -59,8 +59,9 @@ store-test: $(VENV)/test.stamp ## The acceptance tests once more, with every sto
 log-test: $(VENV)/test.stamp ## The acceptance tests and the cases of the Import API once more, with every store and log on PostgreSQL; before a release
 	LOG_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance tests/conformance/import $(ARGS)
 
-release-test: $(VENV)/test.stamp $(VENV)/browser.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
+release-test: $(VENV)/test.stamp $(VENV)/browser.stamp $(VENV)/fuzz.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
 	SERVERS=started $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
+	$(MAKE) $(TOGETHER) fuzz FUZZ_RUNS=100000
 
 dbt-test: $(VENV)/test.stamp ## Install dbt into an environment of its own and build examples/dbt on both databases; part of release-test
 	$(BIN)/python -m pytest -m release tests/acceptance/test_dbt_project.py $(ARGS)

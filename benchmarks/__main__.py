@@ -1,6 +1,7 @@
 """`python -m benchmarks [--full] [--only W1,W7] [--runs N] [--records N] [--out FOLDER]`.
 
 With `--loaders N` treadle takes part a second time, with N processes that load into PostgreSQL.
+With `--databases mysql` everybody loads into MariaDB.
 """
 
 import argparse
@@ -9,12 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 
 from benchmarks import answers, limits, report, scale, stages, workloads
@@ -27,6 +29,13 @@ POSTGRES = {"fsync": "on", "synchronous_commit": "on", "shared_buffers": "1GB"}
 """Settings of the PostgreSQL that everybody loads into; more room for its log keeps checkpoints,
 which would hit one contender and not another, out of a run."""
 POSTGRES_LOG = {"max_wal_size": "8GB", "checkpoint_timeout": "30min"}
+MYSQL = {
+    "innodb_flush_log_at_trx_commit": "1",
+    "innodb_buffer_pool_size": "1G",
+    "innodb_log_file_size": "4G",
+}
+"""Settings of MariaDB, for the same reasons."""
+MYSQL_SHOWN = (*MYSQL, "innodb_doublewrite", "log_bin", "version")
 SHOWN = (*POSTGRES, *POSTGRES_LOG, "full_page_writes", "work_mem", "wal_level")
 
 SHORT = {"W1": 500_000, "W2": 500_000, "W3": 150_000, "W4": 150_000, "W5": 300_000, "W6": 20_000}
@@ -36,6 +45,8 @@ PEERS_SHORT = {"W1": 30_000, "W2": 30_000, "W4": 60_000, "W6": 5_000}
 EVERYTHING = (
     *("W1", "W2", "W3", "W4", "W5", "W6", "acceptance", "W7", "W8", "disk", "stages", "scale"),
 )
+DATABASES = ("postgres", "duckdb", "sqlite")
+"""Those that are loaded into where nobody says which."""
 DEFAULTS = ("default", "arrow", "datasette")
 """Contenders that run in W1 and W2 only, which is where the targets speak of them."""
 
@@ -53,14 +64,19 @@ def main() -> int:
         "loads": {},
         "answers": {},
     }
-    with PostgresServer(settings={**POSTGRES, **POSTGRES_LOG}) as server:
+    with ExitStack() as stack:
+        server = stack.enter_context(PostgresServer(settings={**POSTGRES, **POSTGRES_LOG}))
         results["postgres"] = _settings(server)
+        mariadb = None
+        if "mysql" in asked.databases:
+            mariadb = stack.enter_context(MariaServer(settings=MYSQL))
+            results["mysql"] = _mysql_settings(mariadb)
         print(report.heading(results), flush=True)
         contenders = list(_present(results, asked))
         for run in range(asked.runs):
             for name in asked.only:
                 if name in workloads.LOADS:
-                    _load(name, asked, contenders, server, results)
+                    _load(name, asked, contenders, server, mariadb, results)
                 else:
                     _answer(name, asked, server, results)
                 report.write(results, asked.out)
@@ -68,7 +84,7 @@ def main() -> int:
                 f"run {run + 1} of {asked.runs} done, {time.monotonic() - began:.0f} s", flush=True
             )
         if "stages" in asked.only:
-            _stages(server, results)
+            _stages(server, mariadb, results)
         if "scale" in asked.only:
             results["scale"] = dict(scale.measure(server.create_database))
     results["seconds"] = round(time.monotonic() - began)
@@ -83,6 +99,10 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--full", action="store_true", help="a million records, five runs")
     parser.add_argument("--only", help=f"some of {','.join(EVERYTHING)}")
+    parser.add_argument(
+        "--databases",
+        help="some of postgres,duckdb,sqlite,mysql,iceberg; the first three by default",
+    )
     parser.add_argument("--runs", type=int)
     parser.add_argument("--records", type=int, help="of each load, instead of the form's")
     parser.add_argument("--no-peers", dest="peers", action="store_false")
@@ -94,6 +114,7 @@ def _asked() -> argparse.Namespace:
         asked.only = [name for name in EVERYTHING if asked.full or name != "scale"]
     else:
         asked.only = asked.only.split(",")
+    asked.databases = asked.databases.split(",") if asked.databases else list(DATABASES)
     if asked.runs is None:
         asked.runs = 5 if asked.full else 1
     return asked
@@ -104,10 +125,13 @@ def _present(results: dict[str, Any], asked: argparse.Namespace) -> Iterator[Con
     everyone: list[Any] = [Treadle("postgres")]
     if asked.loaders > 1:
         everyone.append(Treadle("postgres", asked.loaders))
-    everyone += [Treadle("duckdb"), Treadle("iceberg")]
-    everyone += [limits.PostgresLimit(), limits.DuckDBLimit(), limits.IcebergLimit()]
+    everyone += [Treadle("duckdb"), Treadle("mysql"), Treadle("iceberg")]
+    everyone += [limits.PostgresLimit(), limits.DuckDBLimit()]
+    everyone += [limits.MysqlLimit(), limits.IcebergLimit()]
     everyone += peers() if asked.peers else []
     for contender in everyone:
+        if contender.database not in asked.databases:
+            continue
         try:
             results["versions"][contender.name] = contender.ready()
         except (Missing, OSError) as error:
@@ -122,6 +146,7 @@ def _load(
     asked: argparse.Namespace,
     contenders: list[Contender],
     server: PostgresServer,
+    mariadb: MariaServer | None,
     results: dict[str, Any],
 ) -> None:
     """One workload with every contender, one after the other."""
@@ -152,7 +177,7 @@ def _load(
                 },
             )
         )
-        with _place(server) as place:
+        with _place(server, mariadb) as place:
             try:
                 run = contender.run(workload, place)
                 faults = model.faults(run.found) if run.found is not None else []
@@ -203,26 +228,34 @@ def _answer(
     print(f"{name}  {report.short(found)}", flush=True)
 
 
-def _stages(server: PostgresServer, results: dict[str, Any]) -> None:
+def _stages(server: PostgresServer, mariadb: MariaServer | None, results: dict[str, Any]) -> None:
     found = {}
     for name in ("W1", "W2", "W3", "W4", "W5", "W6"):
         workload = workloads.LOADS[name](10_000 if name == "W6" else 100_000)
         found[f"{name} PostgreSQL"] = stages.measure(workload, server.create_database())
         with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
             found[f"{name} DuckDB"] = stages.measure(workload, f"duckdb://{folder}/data.duckdb")
+        if mariadb is not None:
+            mariadb.empty()
+            found[f"{name} MariaDB"] = stages.measure(workload, mariadb.url())
     results["stages"] = found
 
 
 class _place:  # noqa: N801 - reads as a function
-    """A folder and a database; `with _place(server) as place`."""
+    """A folder and a database of each kind; `with _place(server) as place`."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, mariadb: MariaServer | None = None) -> None:
         self._server = server
+        self._mariadb = mariadb
 
     def __enter__(self) -> Place:
         self._folder = tempfile.TemporaryDirectory(prefix="treadle-bench-")
         self._made: list[str] = []
-        return Place(Path(self._folder.name), self._make(), self._make)
+        place = Place(Path(self._folder.name), self._make(), self._make)
+        if self._mariadb is not None:
+            self._mariadb.empty()
+            place.mysql, place.empty_mysql = self._mariadb.url(), self._mariadb.empty
+        return place
 
     def _make(self) -> str:
         self._made.append(self._server.create_database())
@@ -249,6 +282,11 @@ def _settings(server: PostgresServer) -> dict[str, str]:
             row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
             found[name] = str(row[0]) if row else ""
         return found
+
+
+def _mysql_settings(server: MariaServer) -> dict[str, str]:
+    found = {name: server.execute(f"SELECT @@global.{name}")[0][0] for name in MYSQL_SHOWN}
+    return {name: str(value) for name, value in found.items()}
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
 
 import duckdb
 import psycopg
+import pymysql
 
 from benchmarks.model import Found
 from benchmarks.workloads import Workload
@@ -20,11 +22,15 @@ class Place:
         folder: empty.
         postgres: URL of an empty database.
         another: makes the URL of one more.
+        mysql: URL of an empty MariaDB; empty where none runs.
+        empty_mysql: leaves it so again.
     """
 
     folder: Path
     postgres: str
     another: Callable[[], str]
+    mysql: str = ""
+    empty_mysql: Callable[[], None] = lambda: None
 
     @property
     def duckdb(self) -> Path:
@@ -56,7 +62,7 @@ class Contender(Protocol):
 
     name: str
     database: str
-    """"postgres", "duckdb", "iceberg" or "sqlite"."""
+    """"postgres", "duckdb", "mysql", "iceberg" or "sqlite"."""
     share: float
     """How many of a workload's records it gets: slow ones get fewer, rates are compared."""
 
@@ -112,6 +118,30 @@ def in_iceberg(url: str, schema: str, tables: list[str]) -> Found:
     return Found(
         lambda statement: connection.execute(statement).fetchall(), schema, tables, "duckdb"
     )
+
+
+def login_of(url: str) -> dict[str, Any]:
+    """What the drivers and programs of MySQL are told of a URL."""
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": parts.username,
+        "password": unquote(parts.password or ""),
+    }
+
+
+def in_mysql(url: str, schema: str, tables: list[str]) -> Found:
+    connection = pymysql.connect(
+        **login_of(url), autocommit=True, charset="utf8mb4", init_command="SET time_zone = '+00:00'"
+    )
+
+    def query(statement: str) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    return Found(query, schema, tables, "mysql")
 
 
 def tables(workload: Workload) -> list[str]:

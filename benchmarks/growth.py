@@ -10,6 +10,7 @@ the same on a single machine.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import sys
@@ -17,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -30,17 +30,21 @@ from tests.faults.command import folder
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer, eventually
 
+from benchmarks.ours import SLOTS_HELD, are_shared
 from benchmarks.sender import request, send
 from benchmarks.workloads import SCHEMA, flat
+from treadle.log.slots import SLOTS, compute_slot
 
-TABLES: Final = 24
+TABLES: Final = SLOTS
+"""One in each slot of the log, so that a loader has as many as its part of the slots."""
+
 RECORDS: Final = 1000
 """In each request."""
 
 PACES: Final = {"gates": 450_000, "loaders": 400_000}
 """Records a second that one core takes, at most: so much is prepared for a run."""
 
-CONNECTIONS: Final = 2
+CONNECTIONS: Final = 4
 """Of the sender to each gate."""
 
 WARM_SECONDS: Final = 2.0
@@ -64,13 +68,23 @@ class GrowthFigure:
     share: float
 
 
-def make_bodies(first: int, count: int) -> Iterator[bytes]:
+def name_tables(source_id: int) -> list[str]:
+    """Return the name of a table of a source for each slot."""
+    found: dict[int, str] = {}
+    numbers = itertools.count()
+    while len(found) < SLOTS:
+        name = f"t{next(numbers)}"
+        found.setdefault(compute_slot(source_id, name), name)
+    return [found[slot] for slot in range(TABLES)]
+
+
+def make_bodies(tables: Sequence[str], first: int, count: int) -> Iterator[bytes]:
     """Make requests of new records, in turns for each table."""
     for place in range(count):
         begin = first + place * RECORDS
         yield msgspec.json.encode(
             {
-                "table_name": f"t{place % TABLES}",
+                "table_name": tables[place % TABLES],
                 "schema": SCHEMA,
                 "key_names": ["id"],
                 "messages": [
@@ -112,17 +126,23 @@ class GrowthBench(ClusterInstallation):
 
     def __init__(self, folder: Path, gates: int, loaders: int) -> None:
         super().__init__(
-            folder, RigPlan(gates=gates, loaders=loaders, controls=1, networked=False, logs=1)
+            folder,
+            RigPlan(
+                gates=gates, loaders=loaders, controls=1, networked=False, logs=1, attacked=False
+            ),
         )
         self.start_names = [*self.topology.gates, *self.topology.controls]
         self._base = 0
 
     def measure_gates(self, nodes: int, share: float, seconds: float) -> GrowthFigure:
         """Push to some gates for about so long; the loaders are not there."""
-        _, token = self.create_source(f"gates {nodes}")
+        source_id, token = self.create_source(f"gates {nodes}")
+        tables = name_tables(source_id)
         chosen = self.gates.list_gates()[:nodes]
         each = max(20, round(PACES["gates"] * share * seconds / RECORDS))
-        bodies = [list(make_bodies(number * each * RECORDS, each)) for number in range(nodes)]
+        bodies = [
+            list(make_bodies(tables, number * each * RECORDS, each)) for number in range(nodes)
+        ]
         members = [self.members[gate.name] for gate in chosen]
         for member in members:
             member.group.limit(share)
@@ -139,11 +159,12 @@ class GrowthBench(ClusterInstallation):
 
     def fill(self, nodes: int, share: float, seconds: float) -> int:
         """Accept what some loaders load in so long; returns the records."""
-        _, token = self.create_source(f"loaders {nodes}")
+        source_id, token = self.create_source(f"loaders {nodes}")
+        tables = name_tables(source_id)
         count = max(TABLES, round(nodes * PACES["loaders"] * share * seconds / RECORDS))
         gate = self.gates.list_gates()[:1]
-        bodies = make_bodies(0, count)
-        while some := list(islice(bodies, 500)):
+        bodies = make_bodies(tables, 0, count)
+        while some := list(itertools.islice(bodies, 500)):
             push(gate, token, [some])
         return count * RECORDS
 
@@ -152,6 +173,7 @@ class GrowthBench(ClusterInstallation):
         names = [f"loader-{number}" for number in range(1, nodes + 1)]
         self.start_members(names)
         members = [self.members[name] for name in names]
+        eventually(lambda: are_shared(self._count_slots(), nodes))
         for member in members:
             member.group.limit(share)
         time.sleep(WARM_SECONDS)
@@ -177,6 +199,11 @@ class GrowthBench(ClusterInstallation):
         """Count loads from now on."""
         self._base = self._sum_loads()
 
+    def _count_slots(self) -> list[int]:
+        """How many slots of the log each loader has."""
+        with psycopg.connect(self.store_url) as connection:
+            return [number for (number,) in connection.execute(SLOTS_HELD.encode())]
+
     def _count_loaded(self) -> int:
         return self._sum_loads() - self._base
 
@@ -198,11 +225,12 @@ def measure_single(seconds: float, share: float) -> dict[str, float]:
         TreadleServer(path / "single", warehouse.create_database()) as server,
     ):
         client = Client(server, *server.account())
-        _, token = client.create_source("bench")
+        source_id, token = client.create_source("bench")
+        tables = name_tables(source_id)
         gate = GateAddress("single", "127.0.0.1", server.port)
-        push([gate], token, [list(make_bodies(0, 20))])
+        push([gate], token, [list(make_bodies(tables, 0, 20))])
         before = _processor_seconds(server)
-        push([gate], token, [list(make_bodies(20 * RECORDS, count))])
+        push([gate], token, [list(make_bodies(tables, 20 * RECORDS, count))])
         eventually(lambda: not _waits(server))
         after = _processor_seconds(server)
     return {

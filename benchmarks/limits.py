@@ -1,6 +1,8 @@
 """What the machine and the databases can do at most, measured in the same run."""
 
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +16,8 @@ from typing import Any
 import duckdb
 import psycopg
 import pyarrow as pa
-from tests.servers.postgres import free_port, wheel_binaries
+from tests.servers.database_server import free_port
+from tests.servers.postgres import wheel_binaries
 
 from benchmarks.contender import (
     Missing,
@@ -24,7 +27,9 @@ from benchmarks.contender import (
     Wrong,
     in_duckdb,
     in_iceberg,
+    in_mysql,
     in_postgres,
+    login_of,
 )
 from benchmarks.sender import request, send, send_many
 from benchmarks.workloads import Workload
@@ -134,6 +139,102 @@ class PostgresLimit:
             ):
                 for piece in copy:
                     file.write(piece)
+
+
+MYSQL_TYPES = {
+    "text": "longtext",
+    "double precision": "double",
+    "boolean": "tinyint(1)",
+    "timestamp with time zone": "datetime(6)",
+}
+"""Types of `COLUMNS` as treadle has them there, where they differ."""
+
+
+class MysqlLimit:
+    """LOAD DATA into a temporary table, UPDATE and INSERT, by the server's own client."""
+
+    name = "limit: LOAD DATA, update and insert"
+    database = "mysql"
+    share = 1.0
+
+    def ready(self) -> str:
+        done = subprocess.run([self._client(), "--version"], capture_output=True, check=True)
+        found = re.search(r"\d+\.\d+\.\d+-MariaDB", done.stdout.decode())
+        return "unknown" if found is None else found[0]
+
+    @staticmethod
+    def _client() -> str:
+        found = shutil.which("mariadb")
+        if found is None:
+            raise Missing("there is no program called mariadb")
+        return found
+
+    def run(self, workload: Workload, place: Place) -> Run:
+        if workload.name not in _PLAIN:
+            raise NotFor("is for W1, W2 and W5")
+        names = ", ".join(COLUMNS)
+        listed = ", ".join(
+            f"{name} {MYSQL_TYPES.get(type_, type_)}" for name, type_ in COLUMNS.items()
+        )
+        options = "ENGINE InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
+        assigned = ", ".join(f"t.{name} = s.{name}" for name in COLUMNS if name != "id")
+        script = [
+            "SET time_zone = '+00:00';",
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;",
+            "CREATE DATABASE bench; USE bench;",
+            f"CREATE TABLE orders ({listed}, PRIMARY KEY (id)) {options};",
+        ]
+        for number, rows in enumerate(parts(workload)):
+            path = place.folder / f"rows{number}.tsv"
+            self._write(rows, path)
+            script += [
+                f"CREATE TEMPORARY TABLE stage ({listed}) {options};",
+                "BEGIN;",
+                (
+                    f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE stage CHARACTER SET utf8mb4"
+                    f" ({names});"
+                ),
+                (
+                    f"UPDATE orders t, stage s SET {assigned}"
+                    " WHERE t.id = s.id AND s._sdc_sequence > t._sdc_sequence;"
+                ),
+                (
+                    f"INSERT INTO orders ({names}) SELECT {names} FROM stage s"
+                    " WHERE NOT EXISTS (SELECT 1 FROM orders t WHERE t.id = s.id);"
+                ),
+                "COMMIT;",
+                "DROP TEMPORARY TABLE stage;",
+            ]
+        login = login_of(place.mysql)
+        command = [self._client(), "--no-defaults", "--local-infile=1", "--protocol=tcp"]
+        command += [f"--host={login['host']}", f"--port={login['port']}", f"--user={login['user']}"]
+        began = time.perf_counter()
+        done = subprocess.run(
+            command,
+            input="\n".join(script),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "MYSQL_PWD": login["password"]},
+        )
+        seconds = time.perf_counter() - began
+        if done.returncode:
+            raise Wrong(done.stderr.strip()[:300])
+        return Run(seconds, in_mysql(place.mysql, "bench", ["orders"]))
+
+    @staticmethod
+    def _write(rows: Sequence[tuple[int, dict[str, Any]]], path: Path) -> None:
+        """Rows as LOAD DATA reads them by default; no text has a tab or a backslash."""
+        moment = MOMENT.removesuffix("+00")
+        with path.open("w") as file:
+            for sequence, record in rows:
+                sent = {
+                    **record,
+                    "active": int(record["active"]),
+                    "created_at": record["created_at"].replace("T", " ").removesuffix("Z"),
+                }
+                row = (*sent.values(), moment, moment, sequence, 0)
+                file.write("\t".join(map(str, row)) + "\n")
 
 
 class DuckDBLimit:

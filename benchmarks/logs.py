@@ -50,7 +50,7 @@ class Load:
         return f"{self.size // 1024} KB, {self.flying} in flight"
 
 
-LOADS = (Load(1024, 64), Load(65_536, 16), Load(65_536, 64))
+LOADS = (Load(1024, 64), Load(1024, 256), Load(65_536, 16), Load(65_536, 64))
 
 
 @dataclass

@@ -117,13 +117,13 @@ class Model:
 
 
 class Found:
-    """Tables of a contender in PostgreSQL or DuckDB.
+    """Tables of a contender in PostgreSQL, DuckDB or MariaDB.
 
     Args:
         query: runs a statement.
         schema: where the tables are.
         tables: their names in order.
-        engine: "postgres" or "duckdb".
+        engine: "postgres", "duckdb" or "mysql".
     """
 
     def __init__(self, query: Query, schema: str, tables: Sequence[str], engine: str) -> None:
@@ -145,7 +145,7 @@ class Found:
         rows = total = 0
         for start in range(0, len(self._tables), 200):
             every = " UNION ALL ".join(
-                f"SELECT concat_ws('|', {cells}) AS row FROM {self._schema}.{table}"
+                f"SELECT concat_ws('|', {cells}) AS line FROM {self._schema}.{table}"
                 for table in self._tables[start : start + 200]
             )
             some = self._summed(every)
@@ -160,27 +160,25 @@ class Found:
             f" WHERE table_schema = '{self._schema}' AND table_name = '{table}'"
         ):
             return self._summed(
-                f"SELECT concat_ws('|', sku, pieces) AS row FROM {self._schema}.{table}"
+                f"SELECT concat_ws('|', sku, pieces) AS line FROM {self._schema}.{table}"
             )
         if self._engine == "postgres":
             each = "jsonb_array_elements(items::jsonb)"
             if self._columns.get("items") == "ARRAY":
                 each = "unnest(items)"
             return self._summed(
-                "SELECT concat_ws('|', e->>'sku', e->>'pieces') AS row"
+                "SELECT concat_ws('|', e->>'sku', e->>'pieces') AS line"
                 f" FROM {self._schema}.{root}, {each} e"
             )
         raise ValueError(f"there is no table {self._schema}.{table}")
 
     def _summed(self, rows: str) -> Sum:
-        number = (
-            f"('x' || substr(md5(row), 1, {HASHED}))::bit({HASHED * 4})::bigint"
-            if self._engine == "postgres"
-            else f"('0x' || substr(md5(row), 1, {HASHED}))::BIGINT"
-        )
-        if self._engine == "postgres":
+        number = {
+            "duckdb": f"('0x' || substr(md5(line), 1, {HASHED}))::BIGINT",
+            "mysql": f"CAST(conv(substr(md5(line), 1, {HASHED}), 16, 10) AS UNSIGNED)",
             # bit(60) would be read from the left; pad to 64 bits.
-            number = f"('x' || lpad(substr(md5(row), 1, {HASHED}), 16, '0'))::bit(64)::bigint"
+            "postgres": f"('x' || lpad(substr(md5(line), 1, {HASHED}), 16, '0'))::bit(64)::bigint",
+        }[self._engine]
         ((count, total),) = self._query(
             f"SELECT count(*), coalesce(sum({number}), 0) FROM ({rows}) q"
         )
@@ -206,6 +204,8 @@ class Found:
 
     def _as_text(self, name: str, column: str) -> str:
         type_ = self._columns[column].lower()
+        if self._engine == "mysql":
+            return self._as_mysql_text(name, column)
         if name == "amount":
             wide = "numeric" if self._engine == "postgres" else "DOUBLE"
             return f"round({column}::{wide} * 1000)::bigint::text"
@@ -218,3 +218,13 @@ class Found:
         if name == "quantity" and type_ in ("double precision", "double", "numeric"):
             return f"{column}::bigint::text"
         return f"{column}::text"
+
+    @staticmethod
+    def _as_mysql_text(name: str, column: str) -> str:
+        shown = {
+            "amount": f"CAST(round({column} * 1000) AS SIGNED)",
+            "active": f"CAST({column} AS SIGNED)",
+            "created_at": f"TIMESTAMPDIFF(SECOND, '1970-01-01', {column})",
+            "quantity": f"CAST({column} AS SIGNED)",
+        }
+        return f"CAST({shown.get(name, column)} AS CHAR)"

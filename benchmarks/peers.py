@@ -10,15 +10,26 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
-from tests.servers.postgres import free_port
+from tests.servers.database_server import free_port
 
-from benchmarks.contender import Missing, NotFor, Place, Run, Wrong, in_duckdb, in_postgres, tables
+from benchmarks.contender import (
+    Missing,
+    NotFor,
+    Place,
+    Run,
+    Wrong,
+    in_duckdb,
+    in_mysql,
+    in_postgres,
+    tables,
+)
 from benchmarks.model import Found
 from benchmarks.workloads import Workload, w1
 
@@ -29,7 +40,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 def cache_folder() -> Path:
     """Outside the tree, kept from run to run."""
-    given = os.environ.get("TREADLE_BENCH_CACHE")
+    given = os.environ.get("BENCHMARK_CACHE")
     return Path(given) if given else Path.home() / ".cache" / "treadle-benchmarks"
 
 
@@ -116,12 +127,13 @@ class _Program(ABC):
     def start_seconds(self, place: Place) -> float:
         """Seconds for one record into a database of its own: start and end of the program."""
         if self._start is None:
-            other = Place(place.folder / "start", place.another(), place.another)
+            other = replace(place, folder=place.folder / "start", postgres=place.another())
             other.folder.mkdir()
             source = other.folder / "input"
             one = w1(1)
             self.write(one, source)
             self._start = self.load(source, one, other)
+            place.empty_mysql()
         return self._start
 
     @abstractmethod
@@ -136,6 +148,8 @@ class _Program(ABC):
         """Its tables."""
         if self.database == "postgres":
             return in_postgres(place.postgres, "bench", tables(workload))
+        if self.database == "mysql":
+            return in_mysql(place.mysql, "bench", tables(workload))
         return in_duckdb(place.duckdb, "bench", tables(workload))
 
 
@@ -182,7 +196,11 @@ class Dlt(_Program):
         self._arrow = arrow
 
     def ready(self) -> str:
-        self._programs = environment("dlt", "dlt[postgres,duckdb]", "pyarrow")
+        if self.database == "mysql":
+            packages = ("dlt[sqlalchemy]", "pymysql", "pyarrow")
+            self._programs = environment("dlt-sqlalchemy", *packages)
+        else:
+            self._programs = environment("dlt", "dlt[postgres,duckdb]", "pyarrow")
         return version(self._programs, "dlt")
 
     def write(self, workload: Workload, source: Path) -> None:
@@ -192,12 +210,16 @@ class Dlt(_Program):
                 file.write(b'%s\t{"seq":%d,%s\n' % (table.encode(), number, line[1:]))
 
     def load(self, source: Path, workload: Workload, place: Place) -> float:
-        credentials = place.postgres if self.database == "postgres" else str(place.duckdb)
+        destination, credentials = {
+            "postgres": ("postgres", place.postgres),
+            "duckdb": ("duckdb", str(place.duckdb)),
+            "mysql": ("sqlalchemy", place.mysql.replace("mysql://", "mysql+pymysql://")),
+        }[self.database]
         script = Path(__file__).with_name("dlt_script.py")
         return timed(
             [
                 *(str(self._programs / "python"), str(script), str(source)),
-                *(self.database, credentials, self._form, "arrow" if self._arrow else "records"),
+                *(destination, credentials, self._form, "arrow" if self._arrow else "records"),
             ],
             place,
             RUNTIME__DLTHUB_TELEMETRY="false",
@@ -336,6 +358,9 @@ def peers() -> list[Any]:
         Dlt("dlt, parquet (DuckDB)", "duckdb", "parquet"),
         Dlt("dlt, default (DuckDB)", "duckdb", "default"),
         Dlt("dlt, arrow tables (DuckDB)", "duckdb", "parquet", arrow=True),
+        Dlt("dlt, default (MariaDB)", "mysql", "default"),
+        Dlt("dlt, parquet (MariaDB)", "mysql", "parquet"),
+        Dlt("dlt, arrow tables (MariaDB)", "mysql", "parquet", arrow=True),
         Sling(),
         Datasette(),
     ]

@@ -10,7 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-DATABASES = {"postgres": "PostgreSQL", "duckdb": "DuckDB", "iceberg": "Iceberg", "sqlite": "SQLite"}
+DATABASES = {
+    "postgres": "PostgreSQL",
+    "duckdb": "DuckDB",
+    "iceberg": "Iceberg",
+    "sqlite": "SQLite",
+    "mysql": "MariaDB",
+}
 
 
 def machine() -> dict[str, str]:
@@ -38,8 +44,12 @@ def machine() -> dict[str, str]:
 
 def heading(results: dict[str, Any]) -> str:
     parts = [f"{name} {value}" for name, value in results["machine"].items()]
-    settings = ", ".join(f"{name}={value}" for name, value in results["postgres"].items())
-    return f"{results['began']}; {'; '.join(parts)}\nPostgreSQL: {settings}"
+    lines = [f"{results['began']}; {'; '.join(parts)}"]
+    for database in ("postgres", "mysql"):
+        if database in results:
+            settings = ", ".join(f"{name}={value}" for name, value in results[database].items())
+            lines.append(f"{DATABASES[database]}: {settings}")
+    return "\n".join(lines)
 
 
 def short(found: dict[str, Any]) -> str:
@@ -70,7 +80,7 @@ def _spread(rates: list[float]) -> str:
 def _loads(results: dict[str, Any]) -> Iterator[str]:
     for workload, entries in results["loads"].items():
         title = next(iter(entries.values()))["title"]
-        for database in ("postgres", "duckdb", "iceberg", "sqlite"):
+        for database in DATABASES:
             some = {n: e for n, e in entries.items() if e["database"] == database}
             if not some:
                 continue
@@ -211,7 +221,12 @@ def table(results: dict[str, Any]) -> str:
         _head(results),
         "",
         *(f"- {name}: {value}" for name, value in results["machine"].items()),
-        "- PostgreSQL: " + ", ".join(f"{n} = {v}" for n, v in results["postgres"].items()),
+        *(
+            f"- {DATABASES[database]}: "
+            + ", ".join(f"{n} = {v}" for n, v in results[database].items())
+            for database in ("postgres", "mysql")
+            if database in results
+        ),
         "- versions: " + ", ".join(f"{n} {v}" for n, v in results["versions"].items()),
         *(f"- cannot take part: {name}: {why}" for name, why in results["missing"].items()),
         *_loads(results),

@@ -183,13 +183,21 @@ class ServerTime:
 
     def __init__(self) -> None:
         self._pid = 0
+        self._has_threads = False
 
     def watch(self, session: Session) -> None:
-        """Look at the process of PostgreSQL; DuckDB has none of its own."""
-        if session.query("SELECT version()").rows[0][0].startswith("PostgreSQL"):
+        """Look at the process of PostgreSQL, all of MariaDB's; DuckDB has none of its own."""
+        version = str(session.query("SELECT version()").rows[0][0])
+        if version.startswith("PostgreSQL"):
             self._pid = int(session.query("SELECT pg_backend_pid()").rows[0][0])
+        elif "MariaDB" in version:
+            file = session.query("SELECT @@global.pid_file").rows[0][0]
+            self._pid, self._has_threads = int(Path(file).read_text()), True
 
     def spent(self) -> float:
         if not self._pid:
             return 0.0
+        if self._has_threads:  # coarser, and with the threads that ended
+            fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / 100
         return int(Path(f"/proc/{self._pid}/schedstat").read_text().split()[0]) / 1e9

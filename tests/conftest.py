@@ -23,13 +23,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.compiled import CompiledStatements
+from tests.servers.database_server import NoServerError
 from tests.servers.fork_server import ForkServer
-from tests.servers.postgres import (
-    SPEED_OVER_SAFETY,
-    NoServerError,
-    PostgresServer,
-    system_binaries,
-)
+from tests.servers.postgres import SPEED_OVER_SAFETY, PostgresServer, system_binaries
 from tests.servers.treadle import TreadleServer
 
 if TYPE_CHECKING:

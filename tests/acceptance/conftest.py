@@ -73,6 +73,8 @@ def destination_url(request: pytest.FixtureRequest) -> str | None:
     """The destination to serve with: None for the embedded default."""
     if request.param == "duckdb":
         return None
+    if request.param == "mysql":
+        return str(request.getfixturevalue("mariadb_url"))
     url: str = request.getfixturevalue("postgres_database")
     return url
 

@@ -11,7 +11,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tests.acceptance.test_destinations import Account, name_postgres, push_orders
 from tests.servers.certificates import CertificateFiles, make_certificate
-from tests.servers.postgres import NoServerError, PostgresServer
+from tests.servers.database_server import NoServerError
+from tests.servers.postgres import PostgresServer
 from tests.servers.postgres_tls import tls_front, tls_server
 from tests.servers.treadle import Client, TreadleServer, eventually
 

@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from tests.servers.postgres import free_port
+from tests.servers.database_server import free_port
 from tests.servers.receiver import receiving
 from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
 

@@ -370,11 +370,6 @@ def test_queries_read_only(
 
 
 def test_some_on_duckdb(tmp_path: Path) -> None:
-    """One of each with each change; a release passes all of them."""
-    with serve_both(tmp_path / "data", None) as tenants:
-        with watching_b(tenants) as watch:
-            test_names_of_sources(tenants, watch, "name")
-        with watching_b(tenants) as watch:
-            test_names_of_tables(tenants, watch, "push")
-        with watching_b(tenants) as watch:
-            test_names_of_fields(tenants, watch, "both")
+    """One way of names with each change; a release passes all of them."""
+    with serve_both(tmp_path / "data", None) as tenants, watching_b(tenants) as watch:
+        test_names_of_tables(tenants, watch, "push")

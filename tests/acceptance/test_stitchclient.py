@@ -6,24 +6,36 @@ import sys
 from decimal import Decimal
 
 import pytest
+from tests.conformance.loading.mysql_warehouse import Mysql
 from tests.conformance.loading.warehouse import DuckDB, FoundTable, Postgres
-from tests.kinds import DUCKDB_DAILY
 from tests.servers import stitch_push
 from tests.servers.stitch_push import record
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 COUNT = 20_000
+FEW = 1_000
 
 
 def look(server: TreadleServer) -> dict[str, FoundTable]:
     """The tables, by the engine's own driver; the server is stopped, so the file is free."""
+    if server.destination is not None and server.destination.startswith("mysql"):
+        return Mysql(server.destination, "import_api").tables()
     if server.destination is not None:
         return Postgres(server.destination, "import_api").tables()
     return DuckDB(str(server.data / "warehouse.duckdb"), "import_api").tables()
 
 
-@DUCKDB_DAILY
-def test_20_000_records_through_transit(server: TreadleServer, client: Client) -> None:
+@pytest.mark.parametrize(
+    ("destination_url", "count"),
+    [
+        ("duckdb", COUNT),
+        pytest.param("postgres", COUNT, marks=pytest.mark.release),
+        ("mysql", FEW),
+        pytest.param("mysql", COUNT, marks=pytest.mark.release),
+    ],
+    indirect=["destination_url"],
+)
+def test_records_through_transit(server: TreadleServer, client: Client, count: int) -> None:
     pytest.importorskip("requests")
     _, token = client.create_source()
     done = subprocess.run(
@@ -33,16 +45,16 @@ def test_20_000_records_through_transit(server: TreadleServer, client: Client) -
             f"{server.url}/v2/import/push",
             str(client.client_id),
             token,
-            str(COUNT),
+            str(count),
         ],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(COUNT)
+    assert done.stdout.strip() == str(count)
     eventually(
-        lambda: server.query("select count(*) as n from import_api.customers") == [{"n": COUNT}],
+        lambda: server.query("select count(*) as n from import_api.customers") == [{"n": count}],
         300,
     )
     server.stop()
@@ -68,8 +80,8 @@ def test_20_000_records_through_transit(server: TreadleServer, client: Client) -
     }
     names = [name for name, _ in customers.columns]
     rows = {row[names.index("id")]: dict(zip(names, row, strict=True)) for row in customers.rows}
-    assert len(rows) == COUNT
-    for number in range(COUNT):
+    assert len(rows) == count
+    for number in range(count):
         sent, row = record(number), rows[number]
         assert row["_sdc_sequence"] == 1_000_000 + number
         assert Decimal(row["price"]) == sent["price"]
@@ -84,6 +96,6 @@ def test_20_000_records_through_transit(server: TreadleServer, client: Client) -
     at = [names.index(name) for name in ("_sdc_source_key_id", "_sdc_level_0_id", "value")]
     assert {tuple(row[index] for index in at) for row in tags.rows} == {
         (number, index, value)
-        for number in range(COUNT)
+        for number in range(count)
         for index, value in enumerate(record(number)["tags"])
     }

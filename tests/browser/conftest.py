@@ -14,6 +14,14 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
+PROGRAMS = ("chromium", "chromium-headless-shell")
+"""The first that is there is taken. The shell draws the same pages, without windows around them."""
+
+
+def find_browser() -> str | None:
+    """Return the path of Chromium; None where it is not installed."""
+    return next((path for name in PROGRAMS if (path := shutil.which(name)) is not None), None)
+
 
 def _without(reason: str) -> None:
     if os.environ.get("BROWSER_TESTS") == "required":
@@ -28,7 +36,7 @@ def browser() -> Iterator[Any]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         _without("playwright is not installed; `make browser-test` installs it")
-    program = shutil.which("chromium")
+    program = find_browser()
     if program is None:
         _without("there is no Chromium; on Debian `apt-get install chromium`")
     with sync_playwright() as playwright:

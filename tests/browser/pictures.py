@@ -7,14 +7,13 @@ the way of the tutorial in a browser and takes a picture of each page on the way
 import argparse
 import contextlib
 import math
-import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.browser.conftest import FLAGS
+from tests.browser.conftest import FLAGS, find_browser
 from tests.browser.watched import PATIENCE_MS, WatchedPage, watch
 from tests.servers.treadle import Client, TreadleServer, eventually
 
@@ -167,7 +166,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    program = shutil.which("chromium")
+    program = find_browser()
     if program is None:
         sys.stderr.write("There is no Chromium; on Debian `apt-get install chromium`.\n")
         return 1

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import httpx
 from playwright.sync_api import sync_playwright
-from tests.browser.conftest import FLAGS
+from tests.browser.conftest import FLAGS, find_browser
 from tests.browser.test_requests import HIDE, count_lines
 from tests.browser.test_sources import sign_in
 from tests.browser.watched import watch
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=FLAGS)
         with TreadleServer(Path(folder) / "data", settings={"load_age_seconds": "0.2"}) as server:
             follow(browser, server, asked.rate, asked.seconds)
         browser.close()

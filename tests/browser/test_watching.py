@@ -17,7 +17,8 @@ import httpx
 import pytest
 from tests.browser.test_sources import sign_in
 from tests.browser.watched import PATIENCE_MS, WatchedPage, watch
-from tests.servers.postgres import NoServerError, PostgresServer
+from tests.servers.database_server import NoServerError
+from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 from treadle.log.protocol import NewEntry

@@ -1,16 +1,18 @@
 """Sends with clients that have packages of their own, as the page says.
 
     python -m tests.clients.by_the_page [target-stitch] [taps] [singer] [meltano]
-        [treadle-meltano] [dlt]
+        [treadle-meltano] [dlt] [--into mysql]
 
 `target-stitch`, three taps that add fields of their own, Meltano and dlt are sent with, into each
-kind of destination. The config of `target-stitch`, the plugin for Meltano and the program for dlt
-are those of `docs/how-to/send-with-clients.md`; only the server and the credentials are put in
-their places. Each client gets a virtual environment in a temporary folder, or in the one that
-CLIENT_ENVIRONMENTS names and keeps, because `target-stitch` pins versions that treadle cannot use.
-So this needs a package index and some minutes, and is no part of the test suite.
+kind of destination: DuckDB, PostgreSQL, MariaDB. The config of `target-stitch`, the plugin for
+Meltano and the program for dlt are those of `docs/how-to/send-with-clients.md`; only the server and
+the credentials are put in their places. Each client gets a virtual environment in a temporary
+folder, or in the one that CLIENT_ENVIRONMENTS names and keeps, because `target-stitch` pins
+versions that treadle cannot use. So this needs a package index and some minutes, and is no part of
+the test suite.
 """
 
+import argparse
 import json
 import os
 import re
@@ -19,10 +21,12 @@ import sys
 import tempfile
 import venv
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import TreadleServer, eventually
 
@@ -211,6 +215,17 @@ class PageRun:
     folder: Path
     shelf: Path
 
+    @property
+    def kind(self) -> str:
+        """Of the destination: duckdb, postgres or mysql."""
+        url = self.server.destination or "duckdb"
+        return url.partition("://")[0].replace("postgresql", "postgres")
+
+    @property
+    def instant_type(self) -> str:
+        """The type of a time, as `name_types` returns it."""
+        return "DATETIME" if self.kind == "mysql" else "TIMESTAMP WITH TIME ZONE"
+
     def send_by_target(self, lines: str) -> str:
         """Send what a tap printed; what `target-stitch` prints."""
         requirements = _find_requirements("target-stitch==[0-9.]+")
@@ -230,9 +245,15 @@ class PageRun:
 
     def name_types(self, table: str, *columns: str) -> dict[str, str]:
         """The types of columns, in capitals, as the database names them."""
-        function, cast = (
-            ("typeof", "") if self.server.destination is None else ("pg_typeof", "::text")
-        )
+        if self.kind == "mysql":
+            listed = ", ".join(f"'{name}'" for name in columns)
+            found = self.server.query(
+                "select column_name as name, upper(data_type) as type"
+                " from information_schema.columns where table_schema = 'import_api'"
+                f" and table_name = '{table}' and column_name in ({listed})"
+            )
+            return {row["name"]: row["type"] for row in found}
+        function, cast = ("typeof", "") if self.kind == "duckdb" else ("pg_typeof", "::text")
         named = ", ".join(f'upper({function}("{name}"){cast}) as "{name}"' for name in columns)
         [row] = self.server.query(f'select distinct {named} from import_api."{table}"')
         return row
@@ -245,7 +266,7 @@ def run_target_stitch(run: PageRun) -> None:
     assert json.loads(state.splitlines()[-1]) == {"at": 1000}
     run.expect("orders", 1000)
     types = run.name_types("orders", "_sdc_last_modified")
-    assert types == {"_sdc_last_modified": "TIMESTAMP WITH TIME ZONE"}
+    assert types == {"_sdc_last_modified": run.instant_type}
 
 
 def run_taps(run: PageRun) -> None:
@@ -329,7 +350,7 @@ def run_dlt(run: PageRun) -> None:
         run_client([programs / "python", file], environment=environment)
     run.expect("typed", 2)
     types = run.name_types("typed", "at", "price", "n")
-    assert types["at"] == "TIMESTAMP WITH TIME ZONE"
+    assert types["at"] == run.instant_type
     assert types["price"].startswith(("DECIMAL", "NUMERIC"))
     assert types["n"] == "BIGINT"
 
@@ -406,24 +427,33 @@ def run_clients(
         server.treadle("source", "create", "Import API")
         made = json.loads(server.treadle("token", "create", "import_api", "--json"))
         run = PageRun(server, client_id, made["access_token"], folder, shelf)
-        kind = "DuckDB" if destination is None else "PostgreSQL"
         for name, run_it in clients.items():
             run_it(run)
-            sys.stdout.write(f"{name}, {kind}: as the page says\n")
+            sys.stdout.write(f"{name}, {run.kind}: as the page says\n")
             sys.stdout.flush()
 
 
-def main(clients: Mapping[str, Callable[[PageRun], None]], names: list[str]) -> None:
+KINDS: Final = ("duckdb", "postgres", "mysql")
+
+
+def main(clients: Mapping[str, Callable[[PageRun], None]], words: list[str]) -> None:
     """Run the clients with these names, or all, into each kind of destination."""
-    chosen = {name: clients[name] for name in names or clients}
-    with (
-        tempfile.TemporaryDirectory() as own,
-        PostgresServer() as postgres,
-    ):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("client", nargs="*", help=f"some of {', '.join(clients)}")
+    parser.add_argument("--into", choices=KINDS, action="append", help="only into this")
+    asked = parser.parse_args(words)
+    chosen = {name: clients[name] for name in asked.client or clients}
+    with tempfile.TemporaryDirectory() as own:
         shelf = os.environ.get("CLIENT_ENVIRONMENTS", own)
-        for destination in (None, postgres.create_database()):
-            with tempfile.TemporaryDirectory() as folder:
-                run_clients(chosen, destination, Path(folder), Path(shelf))
+        for kind in asked.into or KINDS:
+            with ExitStack() as stack:
+                url = None
+                if kind == "mysql":
+                    url = stack.enter_context(MariaServer()).url()
+                elif kind == "postgres":
+                    url = stack.enter_context(PostgresServer()).create_database()
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                run_clients(chosen, url, Path(folder), Path(shelf))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A tap of the package index into `treadle singer`, and `meltano run`, killed amid their records.
 
-    python -m tests.clients.killed_runs          # both, into DuckDB and into PostgreSQL
+    python -m tests.clients.killed_runs          # both, into each kind of destination
     python -m tests.clients.killed_runs pipe     # or meltano
 
 Each side is killed with -9 while a part of the records is there, and the run is repeated with the

@@ -99,17 +99,17 @@ def test_on_postgres(postgres_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(postgres_rig, case)
 
 
-@pytest.mark.parametrize("case", for_destination("mysql"))
+@pytest.mark.parametrize("case", for_destination("mysql", every=4))
 def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(mariadb_rig, case)
 
 
-@pytest.mark.parametrize("case", for_destination("clickhouse", every=5))
+@pytest.mark.parametrize("case", for_destination("clickhouse", every=10))
 def test_on_clickhouse(clickhouse_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(clickhouse_rig, case)
 
 
-@pytest.mark.parametrize("case", for_destination("iceberg", every=25))
+@pytest.mark.parametrize("case", for_destination("iceberg", every=40))
 def test_on_iceberg(iceberg_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(iceberg_rig, case)
 

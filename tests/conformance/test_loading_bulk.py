@@ -256,6 +256,7 @@ def test_b09_twelve_levels_of_arrays(source: Source) -> None:
         assert source.rows(names[-1], "leaf") == [(1,)]
 
 
+@pytest.mark.release
 def test_b10_a_destination_that_is_away_for_two_loads(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -277,6 +278,7 @@ def test_b10_a_destination_that_is_away_for_two_loads(
         assert row.trouble is None
 
 
+@pytest.mark.release
 def test_b10_a_duckdb_file_that_somebody_holds(tmp_path: Path) -> None:
     with Rig(tmp_path / "data").running() as rig:
         source = Source(rig)

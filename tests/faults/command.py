@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.servers.clickhouse import ClickhouseServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
 
 DEFAULT_KINDS = ("duckdb", "postgres")
 KINDS = (*DEFAULT_KINDS, "clickhouse", "iceberg", "mysql")
@@ -103,6 +106,13 @@ def end_after(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
+def start_clickhouse(stack: contextlib.ExitStack) -> "ClickhouseServer":
+    """A server that ends with `stack`."""
+    from tests.servers.clickhouse import ClickhouseServer
+
+    return stack.enter_context(ClickhouseServer())
+
+
 @contextlib.contextmanager
 def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
     """Gives a fresh destination of a kind each time it is asked: a URL, or None for DuckDB.
@@ -113,7 +123,7 @@ def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(PostgresServer()) if "postgres" in kinds else None
         mariadb = stack.enter_context(MariaServer()) if "mysql" in kinds else None
-        clickhouse = stack.enter_context(ClickhouseServer()) if "clickhouse" in kinds else None
+        clickhouse = start_clickhouse(stack) if "clickhouse" in kinds else None
         lakes = stack.enter_context(folder())
         numbers = itertools.count()
 

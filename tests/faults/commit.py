@@ -20,8 +20,6 @@ import msgspec
 from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.proxy import CLICKHOUSE_COMMIT, COMMIT, MYSQL_COMMIT, Cut, Proxy, before
-from tests.servers.iceberg import SeaweedServer
-from tests.servers.iceberg_hand import open_catalog
 
 from treadle.destinations.protocol import MissingRelationError
 from treadle.destinations.registry import make_destination
@@ -92,6 +90,8 @@ def find_marks(url: str) -> tuple[bytes, bytes]:
     """What a commit has in it, and what makes a table."""
     scheme = url.partition(":")[0]
     if scheme == "iceberg+rest":
+        from tests.servers.iceberg_hand import open_catalog
+
         with contextlib.closing(open_catalog(url)) as catalog:
             prefix = str(catalog.properties.get("prefix", "")).strip("/")
         tables = f"POST /v1/{prefix + '/' if prefix else ''}namespaces/web/tables".encode()
@@ -157,6 +157,13 @@ def every(url: str, numbers: range) -> list[str]:
     return [] if count == different == expected else [f"{count} rows, {different} different"]
 
 
+def start_catalogue(stack: contextlib.ExitStack) -> str:
+    """The URL of a catalogue that ends with `stack`."""
+    from tests.servers.iceberg import SeaweedServer
+
+    return stack.enter_context(SeaweedServer()).rest_url()
+
+
 def run(arguments: argparse.Namespace, tally: Tally) -> None:
     """All cycles with one server of each kind."""
     logging.getLogger("treadle").setLevel(logging.CRITICAL)
@@ -164,11 +171,7 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
     with contextlib.ExitStack() as stack:
         fresh = stack.enter_context(destinations([kind for kind in kinds if kind != "iceberg"]))
         for kind in kinds:
-            url = (
-                fresh(kind)
-                if kind != "iceberg"
-                else stack.enter_context(SeaweedServer()).rest_url()
-            )
+            url = start_catalogue(stack) if kind == "iceberg" else fresh(kind)
             assert url is not None
             with folder() as path:
                 cuts(path, url, arguments.cycles, arguments.seed, tally)

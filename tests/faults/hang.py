@@ -147,9 +147,9 @@ class Scene:
         [first], [source] = self.store.accounts.list_accounts(), self.store.sources.list_sources()
         second, _ = self.store.accounts.create_account("b")
         for account, url in ((first, self.url), (second, self.well)):
-            kind = url.split(":")[0].replace("postgresql", "postgres")
+            destination = make_destination(url)
             self.store.destinations.set_default_destination(
-                account.id, kind, url, make_destination(url).identity
+                account.id, destination.kind, url, destination.identity
             )
         # Two sources have one name only where they load into different places.
         other = self.store.sources.create_source(

@@ -33,7 +33,7 @@ from typing import Final, get_args
 import psycopg
 from tests.faults.command import Tally, command
 from tests.faults.proxy import Cut, Proxy, before
-from tests.servers.postgres import NoServerError
+from tests.servers.database_server import NoServerError
 from tests.servers.postgres_cluster import ClusterNode, PostgresCluster
 from tests.servers.processes import children
 

@@ -11,8 +11,8 @@ A cycle is one of these, with requests coming in all the while, which are accept
   schemas go on being loaded;
 - full: the disk of all tables (needs a user who may mount one). Records of all of them wait.
 
-With `--destination mysql` it is MariaDB, where the right to one table cannot be taken from who has
-it by the schema, and no disk is filled.
+With `--destination mysql` it is MariaDB. Its user has the rights to rows by table there, since the
+right to one table cannot be taken from who has it by the schema.
 
 Nothing is lost or doubled, everything is loaded once the server, the right or the room is back, and
 the ledger is balanced.
@@ -25,7 +25,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +38,8 @@ from tests.faults.command import Tally, command, folder
 from tests.faults.full import fill, small_disk
 from tests.faults.traffic import SETTLE_SECONDS_MAX, Rig
 from tests.faults.witness import RECORDS
-from tests.servers.mariadb import MariaServer
+from tests.servers.database_server import DatabaseServer
+from tests.servers.mariadb import SPEED_OVER_SAFETY, MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client
 
@@ -47,12 +48,23 @@ from treadle.log.sqlite.log import SqliteReader
 from treadle.server.factories import open_store
 from treadle.tracking.ledger import LedgerLine, compute_ledger
 
-MEGABYTES = 96
+MEGABYTES, MYSQL_MEGABYTES = 96, 192
 TABLES = {"orders": True, "events": False}
 KINDS = ("killed", "stopped", "away", "table revoked", "schema revoked", "dropped", "full")
-MYSQL_KINDS = ("killed", "stopped", "away", "schema revoked", "dropped")
 FULL = "No space left on device"
-"""How the server's log tells of it."""
+"""How the log of PostgreSQL tells of it."""
+
+MYSQL_FULL = re.compile(r"MySQL cannot take the load now: .*(is full|No space left on device)")
+"""How the log of treadle tells of a full disk of MariaDB."""
+
+MYSQL_SETTINGS = {**SPEED_OVER_SAFETY, "innodb_log_file_size": "16M"}
+"""Little of what does not grow, since all of it is on the small disk."""
+
+STRUCTURE = "CREATE, ALTER, DROP, INDEX, CREATE TEMPORARY TABLES"
+"""Rights to a schema of MariaDB without those to the rows of its tables."""
+
+ROW_TABLES = (*TABLES, "_sdc_rejected")
+"""The tables of the first source, to which the user has rights of their own."""
 
 AWAY_SECONDS = 600.0
 STEP_SECONDS = 15.0
@@ -61,13 +73,11 @@ STEP_SECONDS = 15.0
 PAUSED = re.compile(r"cannot be used, records wait: .*; retrying in ([\d.]+) s")
 
 
-DatabaseServer = PostgresServer | MariaServer
-
-
 def as_owner(server: DatabaseServer, database: str, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement as the superuser; its rows."""
     if isinstance(server, MariaServer):
         return server.execute(statement)
+    assert isinstance(server, PostgresServer)
     with psycopg.connect(server.url(database), autocommit=True) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
@@ -111,9 +121,10 @@ class Scene:
                 return
             time.sleep(0.05)
 
-    def run(self, statement: str) -> None:
+    def run(self, *statements: str) -> None:
         """As the owner of the database."""
-        as_owner(self.server, self.database, statement)
+        for statement in statements:
+            as_owner(self.server, self.database, statement)
 
     def count(self, relation: str) -> int:
         """Rows, as the owner sees them; 0 where it is missing."""
@@ -201,23 +212,26 @@ class Scene:
             return []
         if kind == "away":
             return self.away()
+        if kind.endswith("revoked") and isinstance(self.server, MariaServer):
+            one = kind == "table revoked"
+            places = ["web.orders"] if one else ["web.*", *(f"web.{name}" for name in ROW_TABLES)]
+            return self.revoked(
+                [f"REVOKE ALL ON {place} FROM loader" for place in places],
+                grant_rows(*places),
+                "command denied to user",
+                grows=("web.events",) if one else (),
+            )
         if kind == "table revoked":
             return self.revoked(
-                'REVOKE ALL ON "web"."orders" FROM loader',
-                'GRANT ALL ON "web"."orders" TO loader',
+                ['REVOKE ALL ON "web"."orders" FROM loader'],
+                ['GRANT ALL ON "web"."orders" TO loader'],
                 "permission denied for table orders",
                 grows=('"web"."events"',),
             )
-        if kind == "schema revoked" and isinstance(self.server, MariaServer):
-            return self.revoked(
-                "REVOKE ALL ON web.* FROM loader",
-                "GRANT ALL ON web.* TO loader",
-                "command denied to user",
-            )
         if kind == "schema revoked":
             return self.revoked(
-                'REVOKE ALL ON SCHEMA "web" FROM loader',
-                'GRANT ALL ON SCHEMA "web" TO loader',
+                ['REVOKE ALL ON SCHEMA "web" FROM loader'],
+                ['GRANT ALL ON SCHEMA "web" TO loader'],
                 "permission denied for schema web",
             )
         assert self.disk is not None
@@ -270,28 +284,39 @@ class Scene:
         return found
 
     def revoked(
-        self, revoke: str, grant: str, told: str, *, grows: tuple[str, ...] = ()
+        self,
+        revoke: Sequence[str],
+        grant: Sequence[str],
+        told: str,
+        *,
+        grows: tuple[str, ...] = (),
     ) -> list[str]:
         """A right is taken, until loads failed for it and others were done."""
         before = self.told(told)
-        self.run(revoke)
+        self.run(*revoke)
         try:
             found = wait(lambda: self.told(told) > before, f"the log does not say: {told}")
             found += self.goes_on(grows=grows)
         finally:
-            self.run(grant)
+            self.run(*grant)
         return found
 
     def full(self, ballast: Path, seconds: float) -> list[str]:
         """The disk of the tables is full, until a load has met that and for some seconds more."""
-        before = self.server.log.count(FULL)
+        before = self.met_full()
         fill(ballast)
         try:
-            found = wait(lambda: self.server.log.count(FULL) > before, "no load met the full disk")
+            found = wait(lambda: self.met_full() > before, "no load met the full disk")
             time.sleep(seconds)
         finally:
             ballast.unlink()
         return found
+
+    def met_full(self) -> int:
+        """How often it was told that the disk is full."""
+        if isinstance(self.server, MariaServer):
+            return len(MYSQL_FULL.findall(self.rig.server.log.read_text()))
+        return self.server.log.count(FULL)
 
     def dropped(self) -> list[str]:
         """The schema is dropped between two loads."""
@@ -310,8 +335,6 @@ def cycles(scene: Scene, count: int, tally: Tally) -> None:
     """Some outages of one server."""
     rig = scene.rig
     kinds = [kind for kind in KINDS if kind != "full" or scene.disk is not None]
-    if isinstance(scene.server, MariaServer):
-        kinds = list(MYSQL_KINDS)
     with rig.running():
         scene.begin()
         for cycle in range(count):
@@ -332,11 +355,11 @@ def cycles(scene: Scene, count: int, tally: Tally) -> None:
 
 
 @contextlib.contextmanager
-def maybe_disk(path: Path) -> Iterator[Path | None]:
+def maybe_disk(path: Path, megabytes: int = MEGABYTES) -> Iterator[Path | None]:
     """A small disk that the server's account reaches; None where no disk may be mounted."""
     with contextlib.ExitStack() as stack:
         try:
-            found = stack.enter_context(small_disk(path, MEGABYTES))
+            found = stack.enter_context(small_disk(path, megabytes))
         except (OSError, subprocess.CalledProcessError):
             (path / "disk").rmdir()
             yield None
@@ -357,17 +380,35 @@ def prepared(server: PostgresServer, disk: Path | None) -> str:
     return name
 
 
+def grant_rows(*places: str) -> list[str]:
+    """Statements that let the loader write into tables of MariaDB, and make them in a schema."""
+    return [
+        f"GRANT {STRUCTURE if place.endswith('.*') else 'ALL'} ON {place} TO loader"
+        for place in places
+    ]
+
+
 def run_mysql(arguments: argparse.Namespace, tally: Tally) -> None:
     """All cycles with one MariaDB."""
-    with MariaServer() as server, folder() as path:
+    with contextlib.ExitStack() as stack:
+        path, below = stack.enter_context(folder()), stack.enter_context(folder())
+        below.chmod(0o755)
+        disk = stack.enter_context(maybe_disk(below, MYSQL_MEGABYTES))
+        data = None
+        if disk is not None:
+            data = disk / "data"
+            data.mkdir()
+        server = stack.enter_context(MariaServer(MYSQL_SETTINGS, data))
         server.execute(
             "CREATE USER loader IDENTIFIED BY 'secret-word'",
-            *(f"GRANT ALL ON {name}.* TO loader" for name in ("_treadle", "web", "side")),
+            "GRANT ALL ON _treadle.* TO loader",
+            "GRANT ALL ON side.* TO loader",
+            *grant_rows("web.*", *(f"web.{name}" for name in ROW_TABLES)),
         )
         url = server.url(user="loader", password="secret-word")
         debug = {"log_level": "debug"}  # each try has a line
         rig = Rig(path, url, TABLES, seed=arguments.seed, settings=debug, clocked=True)
-        scene = Scene(rig, server, "", None, random.Random(arguments.seed))
+        scene = Scene(rig, server, "", disk, random.Random(arguments.seed))
         cycles(scene, arguments.cycles, tally)
 
 

@@ -30,7 +30,7 @@ KINDS = {
     "stopped amid a load, asked to end",
     "damage": "a flipped byte, or a cut, anywhere in the log",
     "outage": "PostgreSQL or MariaDB killed, stopped, away for ten minutes, the right to a "
-    "table or a schema revoked, its schema dropped, the disk of PostgreSQL full",
+    "table or a schema revoked, its schema dropped, the disk of its tables full",
     "crowd": "2,000 strangers, or a source that does all that it may, beside small pushes",
 }
 

@@ -29,6 +29,8 @@ from typing import Any
 
 import msgspec
 from tests.faults.command import Tally, command, folder
+from tests.servers.database_server import DatabaseServer
+from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import roles
 from tests.servers.treadle import Client, TreadleServer
@@ -312,7 +314,7 @@ def mixture(traffic: Traffic, sizes: "Sizes") -> None:
 
 
 @contextlib.contextmanager
-def away(url: str, server: PostgresServer | None) -> Iterator[None]:
+def away(url: str, server: DatabaseServer | None) -> Iterator[None]:
     """The destination cannot be reached: stopped, or its file in somebody else's hands."""
     if server is not None:
         server.stop()
@@ -411,7 +413,7 @@ class Sizes:
 def parts(
     path: Path,
     url: str | None,
-    database: PostgresServer | None,
+    database: DatabaseServer | None,
     sizes: Sizes,
     tally: Tally,
     kind: str,
@@ -479,10 +481,13 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
             if kind == "duckdb":
                 few = replace(sizes, tables=0)
                 parts(path, None, None, few, tally, "duckdb")
+            elif kind == "mysql":
+                with MariaServer() as mariadb:
+                    parts(path, mariadb.url(), mariadb, sizes, tally, kind)
             else:
                 with PostgresServer() as database:
                     url = database.create_database()
-                    parts(path, url, database, sizes, tally, "postgres")
+                    parts(path, url, database, sizes, tally, kind)
         if kind == "duckdb":
             with folder() as path:
                 many = replace(sizes, bodies=0, backlog=0, seconds=sizes.seconds / 6)

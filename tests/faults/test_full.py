@@ -9,7 +9,7 @@ from tests.faults.full import RESERVE, cycles, small_disk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reserve", [RESERVE, 0])
+@pytest.mark.parametrize("reserve", [RESERVE, pytest.param(0, marks=pytest.mark.release)])
 def test_a_full_disk_refuses_loses_nothing_and_resumes(tmp_path: Path, reserve: int) -> None:
     try:
         with small_disk(tmp_path):

@@ -1,5 +1,6 @@
 """The short forms of `python -m tests.faults.kill` and `python -m tests.faults.points`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,13 @@ POINTS = (
 )
 """Around the commits of a record's way, where a death leaves most to mend."""
 
+POINTS_DAILY = ("log.after-commit", "destination.after-commit")
+"""Where something is committed that nobody has heard of."""
+
 
 SERVERS, KILLS = 5, 5
-"""For each destination: 5 kills of one on every change, 45 more of both before a release."""
+DAILY = 2
+"""Two kills with DuckDB on every change; before a release five servers, five times, into each."""
 
 
 @pytest.fixture
@@ -33,25 +38,28 @@ def destination_url(request: pytest.FixtureRequest) -> str | None:
 @pytest.mark.slow
 @DUCKDB_DAILY
 @pytest.mark.parametrize(
-    "seed",
-    # One server on every change, the others before a release.
-    [pytest.param(seed, marks=[pytest.mark.release] if seed else []) for seed in range(SERVERS)],
+    ("seed", "kills"),
+    [
+        (0, DAILY),
+        *(pytest.param(seed, KILLS, marks=pytest.mark.release) for seed in range(SERVERS)),
+    ],
 )
 def test_kills_at_random_times_lose_and_double_nothing(
-    tmp_path: Path, destination_url: str | None, seed: int
+    tmp_path: Path, destination_url: str | None, seed: int, kills: int
 ) -> None:
     tally = Tally("kill")
-    cycles(tmp_path, destination_url, KILLS, seed, tally, "kill")
+    cycles(tmp_path, destination_url, kills, seed, tally, "kill")
     assert tally.violations == []
-    assert tally.passed == KILLS
+    assert tally.passed == kills
 
 
 @pytest.mark.slow
 @POSTGRES_DAILY
+@pytest.mark.parametrize("points", [POINTS_DAILY, pytest.param(POINTS, marks=pytest.mark.release)])
 def test_kills_around_every_commit_lose_and_double_nothing(
-    tmp_path: Path, destination_url: str | None
+    tmp_path: Path, destination_url: str | None, points: Sequence[str]
 ) -> None:
     rig = Rig(tmp_path, destination_url, {"orders": True, "events": False}, seed=5)
     with rig.running():
-        for point in POINTS:
+        for point in points:
             assert die(rig, point, passes=1, whole=True) == [], point

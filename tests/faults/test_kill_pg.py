@@ -5,7 +5,7 @@ import os
 import pytest
 from tests.faults.command import Tally
 from tests.faults.kill_pg import faults
-from tests.servers.postgres import NoServerError
+from tests.servers.database_server import NoServerError
 from tests.servers.postgres_cluster import PostgresCluster
 
 

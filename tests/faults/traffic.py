@@ -155,9 +155,9 @@ class Rig:
         self.client_id = 0
         self.token = ""
         self.fields = 0
-        # Where each table commits for itself, one with a subtable shows whether they agree.
-        self.items = destination is not None and destination.startswith("iceberg")
         """Further fields that records have; each new one makes a column."""
+        self.items = destination is not None and destination.startswith("iceberg")
+        """Whether records have a subtable: where each table commits for itself, they may differ."""
         self._senders = [
             Sender(self, table, keyed=keyed, seed=seed * 1000 + number)
             for table, keyed in tables.items()

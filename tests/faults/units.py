@@ -1,13 +1,14 @@
 """`python -m tests.faults.units`: one of several loaders is killed, stopped or asked to end.
 
-Three loaders of one server share the tables of a PostgreSQL destination. In each cycle one of them
+Three loaders of one server share the tables of a destination. In each cycle one of them
 - is killed, and started again by the supervisor;
 - is lost: killed while the supervisor is stopped, so that only the others can go on;
 - is stopped in the middle of a load, where it has one, and goes on after the others took over;
 - is asked to end, and started again.
 Its tables have to go on within ten seconds. No fence may go back, no record be lost or doubled.
 Half of the cycles have their store in a file, half on PostgreSQL; with `--destination duckdb` or
-`postgres` all have it in the file, or on the server. The destination is PostgreSQL always.
+`postgres` all have it in the file, or on the server. The destination is PostgreSQL then; with
+`--destination mysql` it is MariaDB, and the store is in a file.
 """
 
 import argparse
@@ -18,18 +19,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import psycopg
+import pymysql
 from tests.faults.command import Tally, command, folder
 from tests.faults.traffic import Rig
+from tests.servers.database_server import DatabaseServer
+from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import roles
 
 from treadle.config import Config
+from treadle.destinations.mysql.destination import name_member_locks
 from treadle.loader.share import name_unit
 from treadle.log.slots import compute_slot
 from treadle.server.factories import open_store
@@ -38,7 +46,7 @@ from treadle.store.membership import SeenMember
 from treadle.store.store import Store
 
 LOADERS = 3
-TABLES = {f"table {number}": number % 2 == 0 for number in range(9)}
+TABLES = {f"table_{number}": number % 2 == 0 for number in range(9)}
 EVENTS = ("lost", "stopped", "killed", "ended")
 PAUSE_SECONDS = 0.4
 """Between two requests for a table, so that each is loaded several times a second."""
@@ -54,6 +62,69 @@ UNDER_WAY = """
 SELECT count(*) FROM pg_stat_activity
 WHERE application_name LIKE '%% ' || %s AND xact_start IS NOT NULL AND datname = current_database()
 """
+MYSQL_UNDER_WAY = """
+SELECT count(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id IN ({sessions})
+"""
+
+
+class Warehouse(ABC):
+    """A connection to the destination that is not treadle's."""
+
+    missing: ClassVar[tuple[type[Exception], ...]]
+    """Errors of a table that is not there yet."""
+
+    @abstractmethod
+    def query(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
+        """Run a statement; its rows."""
+
+    @abstractmethod
+    def count_loads(self, member_id: str) -> int:
+        """Transactions of a member that are under way."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class PostgresWarehouse(Warehouse):
+    """A database of PostgreSQL."""
+
+    missing = (psycopg.errors.UndefinedTable,)
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def query(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
+        cursor = self._connection.execute(statement.encode(), values)
+        return cursor.fetchall() if cursor.description else []
+
+    def count_loads(self, member_id: str) -> int:
+        return int(self.query(UNDER_WAY, member_id)[0][0])
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class MariaWarehouse(Warehouse):
+    """A server of MariaDB."""
+
+    missing = (pymysql.err.ProgrammingError,)
+
+    def __init__(self, server: MariaServer) -> None:
+        self._connection = server.connect()
+
+    def query(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
+
+    def count_loads(self, member_id: str) -> int:
+        locks = name_member_locks(member_id)
+        sessions = ", ".join("IS_USED_LOCK(%s)" for _ in locks)
+        return int(self.query(MYSQL_UNDER_WAY.format(sessions=sessions), *locks)[0][0])
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 @dataclass
@@ -61,13 +132,13 @@ class OffsetWatch(threading.Thread):
     """Watches how far tables are loaded, and by whom, from the destination alone.
 
     Attributes:
-        url: of the destination.
+        connect: to the destination.
         seen: table -> position, fence, and when the fence was seen first.
         found: what may not be.
         silence: the longest time between two loads of a table.
     """
 
-    url: str
+    connect: Callable[[], Warehouse]
     seen: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
     end: bool = False
@@ -79,10 +150,10 @@ class OffsetWatch(threading.Thread):
     __hash__ = threading.Thread.__hash__
 
     def run(self) -> None:
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with closing(self.connect()) as warehouse:
             while not self.end:
-                with contextlib.suppress(psycopg.errors.UndefinedTable):
-                    for name, position, fence in connection.execute(POSITIONS).fetchall():
+                with contextlib.suppress(*warehouse.missing):
+                    for name, position, fence in warehouse.query(POSITIONS):
                         self._note(name, position, fence)
                 time.sleep(LOOK_SECONDS)
 
@@ -103,14 +174,15 @@ class UnitScene:
 
     rig: Rig
     store: Store
-    url: str
+    connect: Callable[[], Warehouse]
     source_id: int
     watch: OffsetWatch
     dice: random.Random
     loaders: int
 
     def list_loaders(self) -> list[SeenMember]:
-        return [one for one in self.store.members.list_members() if one.is_live]
+        seen = self.store.members.list_members()
+        return [one for one in seen if one.is_live and one.member.role == "loader"]
 
     def list_tables(self, member_id: str) -> list[str]:
         """The tables that a loader has."""
@@ -142,11 +214,10 @@ class UnitScene:
     def stop_amid_load(self, pid: int, member_id: str) -> bool:
         """Stop a process, in the middle of a load if one is met; returns whether one was."""
         deadline = time.monotonic() + 3.0
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with closing(self.connect()) as warehouse:
             while True:
                 os.kill(pid, signal.SIGSTOP)
-                row = connection.execute(UNDER_WAY, [member_id]).fetchone()
-                if row is not None and row[0]:
+                if warehouse.count_loads(member_id):
                     return True
                 if time.monotonic() > deadline:
                     return False
@@ -206,18 +277,25 @@ def find_processes(supervisor: int) -> dict[str, int]:
 @contextlib.contextmanager
 def unit_scene(
     path: Path,
-    server: PostgresServer,
+    server: DatabaseServer,
     seed: int,
     *,
     store_there: bool = False,
     loaders: int = LOADERS,
 ) -> Iterator[UnitScene]:
     """A server with its loaders under load."""
-    url = server.create_database()
+    connect: Callable[[], Warehouse]
+    if isinstance(server, MariaServer):
+        url, connect = server.url(), partial(MariaWarehouse, server)
+    else:
+        assert isinstance(server, PostgresServer)
+        url = server.create_database()
+        connect = partial(PostgresWarehouse, url)
     settings = {"loaders": str(loaders), "load_age_seconds": "0.2"}
     rig = Rig(path, url, TABLES, seed=seed, senders=1, settings=settings, pause=PAUSE_SECONDS)
     config = Config(data=rig.server.data)
     if store_there:
+        assert isinstance(server, PostgresServer)
         store_url = server.create_database()
         rig.server.environment["TREADLE_STORE"] = store_url
         rig.server.settings["store_durability"] = "none"
@@ -226,9 +304,9 @@ def unit_scene(
         Store.open(store_url, load_cipher(config.key_path)).close()
     with rig.running(), closing(open_store(config)) as store:
         [source] = store.sources.list_sources()
-        watch = OffsetWatch(url)
+        watch = OffsetWatch(connect)
         watch.start()
-        scene = UnitScene(rig, store, url, source.id, watch, random.Random(seed), loaders)
+        scene = UnitScene(rig, store, connect, source.id, watch, random.Random(seed), loaders)
         rig.gate.set()
         try:
             yield scene
@@ -259,9 +337,9 @@ def cycles(scene: UnitScene, events: Sequence[str], count: int, tally: Tally) ->
 
 def forget_rows(scene: UnitScene) -> None:
     """Empty the tables, whose rows were compared, so that the next look is short."""
-    with psycopg.connect(scene.url, autocommit=True) as connection:
+    with closing(scene.connect()) as warehouse:
         for name in TABLES:
-            connection.execute(f'TRUNCATE "web"."{name}"'.encode())
+            warehouse.query(f"TRUNCATE TABLE web.{name}")
     scene.rig.forget()
 
 
@@ -271,7 +349,7 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
     for number, kind in enumerate(kinds):
         share = arguments.cycles // len(kinds) + (number < arguments.cycles % len(kinds))
         with (
-            PostgresServer() as server,
+            MariaServer() if kind == "mysql" else PostgresServer() as server,
             folder() as path,
             unit_scene(path, server, arguments.seed, store_there=kind == "postgres") as scene,
         ):

@@ -23,9 +23,12 @@ import urllib3
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
-from tests.servers.postgres import STOP_SECONDS_MAX, NoServerError, free_port
-
-START_SECONDS_MAX = 60
+from tests.servers.database_server import (
+    START_SECONDS_MAX,
+    STOP_SECONDS_MAX,
+    NoServerError,
+    free_port,
+)
 
 SYSTEM = ("INFORMATION_SCHEMA", "default", "information_schema", "system")
 

@@ -18,8 +18,8 @@ from typing import Any, Self
 
 import httpx
 from pyiceberg.exceptions import NoSuchTableError
+from tests.servers.database_server import NoServerError, free_port
 from tests.servers.iceberg_hand import IcebergHand, open_catalog
-from tests.servers.postgres import NoServerError, free_port
 
 from treadle.destinations.iceberg import IcebergDestination
 from treadle.destinations.protocol import QueryResult, Session

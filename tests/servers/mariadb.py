@@ -1,7 +1,6 @@
 """A real MariaDB server in a temporary directory, for tests, acceptance runs and benchmarks.
 
-The programs are those of the system (Debian: `apt-get install mariadb-server`). The server listens
-on a free port of 127.0.0.1 and asks for a password. Root starts it as an ordinary account.
+The programs are those of the system (Debian: `apt-get install mariadb-server`).
 """
 
 import contextlib
@@ -9,22 +8,13 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import pymysql
-from tests.servers.postgres import (
-    START_SECONDS_MAX,
-    STOP_SECONDS_MAX,
-    NoServerError,
-    free_port,
-    unprivileged_account,
-)
+from tests.servers.database_server import DatabaseServer, NoServerError
 
 SPEED_OVER_SAFETY: Mapping[str, str] = {"innodb_flush_log_at_trx_commit": "2"}
 """Committed rows survive a killed server with it, though not a power cut."""
@@ -44,37 +34,22 @@ def find_program(name: str) -> Path:
     return Path(found)
 
 
-class MariaServer:
+class MariaServer(DatabaseServer):
     """One server with its own directory, port and password.
 
     Args:
         settings: further server settings. `SPEED_OVER_SAFETY` by default: pass {} for a server
             as durable as a production one.
+        data: the folder of its data, which is there and empty; one of its own by default.
     """
 
-    user = "treadle_test"
-    host = "127.0.0.1"
+    title = "MariaDB"
 
-    def __init__(self, settings: Mapping[str, str] = SPEED_OVER_SAFETY) -> None:
-        self.port = free_port()
-        self.password = secrets.token_urlsafe(12)
-        self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-        self._account = unprivileged_account()
-        self._root = Path(tempfile.mkdtemp(prefix="treadle-mariadb-"))
-        try:
-            self._program = find_program("mariadbd")
-            self._initialise(find_program("mariadb-install-db"))
-        except (OSError, subprocess.SubprocessError, NoServerError) as error:
-            shutil.rmtree(self._root, ignore_errors=True)
-            raise NoServerError(f"MariaDB cannot be started here: {error}") from error
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __init__(
+        self, settings: Mapping[str, str] = SPEED_OVER_SAFETY, data: Path | None = None
+    ) -> None:
+        self._data = data
+        super().__init__(settings)
 
     def url(self, *, user: str | None = None, password: str | None = None) -> str:
         """The URL of this server as a destination."""
@@ -125,24 +100,19 @@ class MariaServer:
 
     # --- life -------------------------------------------------------------------------------------
 
-    @property
-    def log(self) -> str:
-        """What the server wrote to its log."""
-        path = self._root / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+    def stop(self) -> None:
+        """Stop the server; its data stays for another `start`."""
+        self._end(signal.SIGTERM)
 
-    @property
-    def pid(self) -> int:
-        """The process id of the running server."""
-        assert self._process is not None
-        return self._process.pid
+    def kill(self) -> None:
+        """Kill the server as a crash would; its data stays for another `start`."""
+        self._end(signal.SIGKILL)
 
-    def start(self) -> None:
-        """Start the server and wait until it takes connections; no effect when it runs."""
-        if self._process is not None and self._process.poll() is None:
-            return
+    # --- helpers ----------------------------------------------------------------------------------
+
+    def _make_command(self) -> list[str]:
         settings = {
-            "datadir": str(self._root / "data"),
+            "datadir": str(self._data),
             "port": str(self.port),
             "bind_address": self.host,
             "socket": str(self._root / "socket"),
@@ -156,86 +126,39 @@ class MariaServer:
             "skip_name_resolve": "1",
             **self._settings,
         }
-        command = [str(self._program), "--no-defaults"]
-        command += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-        with (self._root / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self._root, **self._as_account()
-            )
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                self.connect().close()
-            except pymysql.Error:
-                time.sleep(0.05)
-            else:
-                return
-        raise NoServerError(f"MariaDB did not start: {self.log[-2000:]}")
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+        return [str(self._program), "--no-defaults", *options]
 
-    def stop(self) -> None:
-        """Stop the server; its data stays for another `start`."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill the server as a crash would; its data stays for another `start`."""
-        self._end(signal.SIGKILL)
-
-    def close(self) -> None:
-        """Stop the server and remove its directory."""
-        self.kill()
-        shutil.rmtree(self._root, ignore_errors=True)
-
-    # --- helpers ----------------------------------------------------------------------------------
-
-    def _end(self, how: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(how)
+    def _takes_connections(self) -> bool:
         try:
-            process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS_MAX)
+            self.connect().close()
+        except pymysql.Error:
+            return False
+        return True
 
-    def _initialise(self, program: Path) -> None:
+    def _set_up(self) -> None:
+        self._program = find_program("mariadbd")
+        program = find_program("mariadb-install-db")
+        if self._data is None:
+            self._data = self._root / "data"
+            self._data.mkdir()
         users = self._root / "users.sql"
         users.write_text(
             f"CREATE USER IF NOT EXISTS '{self.user}'@'%' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL ON *.* TO '{self.user}'@'%' WITH GRANT OPTION;\n"
         )
-        for path in (self._root, users):
+        for path in (self._root, self._data, users):
             self._give_to_account(path)
-        done = subprocess.run(
+        done = self._run_program(
             [
                 str(program),
                 "--no-defaults",
-                f"--datadir={self._root / 'data'}",
+                f"--datadir={self._data}",
                 f"--tmpdir={self._root}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
-                "--innodb-log-file-size=64M",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self._root,
-            **self._as_account(),
+                f"--innodb-log-file-size={self._settings.get('innodb_log_file_size', '64M')}",
+            ]
         )
         if done.returncode:
             raise NoServerError(f"mariadb-install-db failed: {(done.stdout + done.stderr)[-2000:]}")
-
-    def _as_account(self) -> dict[str, Any]:
-        environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "HOME": str(self._root)}
-        if self._account is None:
-            return {"env": environment}
-        return {
-            "env": environment,
-            "user": self._account.pw_uid,
-            "group": self._account.pw_gid,
-            "extra_groups": [],
-        }
-
-    def _give_to_account(self, path: Path) -> None:
-        if self._account is not None:
-            os.chown(path, self._account.pw_uid, self._account.pw_gid)

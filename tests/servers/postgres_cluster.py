@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from tests.servers.postgres import NoServerError, PostgresServer
+from tests.servers.database_server import NoServerError
+from tests.servers.postgres import PostgresServer
 
 WAIT_SECONDS_MAX: Final = 60.0
 

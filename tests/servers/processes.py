@@ -5,12 +5,20 @@ from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
-    """Process ids of a process's children; none where the system does not tell, or it ended."""
-    try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(child) for child in found.split()]
+    """Process ids of a process's children; none where the system does not tell, or it ended.
+
+    Linux leaves some out where another one ends while it lists them, so what counts is what it says
+    twice.
+    """
+    before: str | None = None
+    while True:
+        try:
+            found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        except OSError:
+            return []
+        if found == before:
+            return [int(child) for child in found.split()]
+        before = found
 
 
 def roles(supervisor: int) -> list[tuple[str, int]]:

@@ -112,8 +112,8 @@ def _update_arguments(parser: argparse.ArgumentParser) -> None:
     role.add_argument(
         "--role-url-file",
         metavar="FILE",
-        help="file that holds the URL of PostgreSQL with the role that runs the statements of the "
-        "account; - is standard input",
+        help="file that holds the URL of PostgreSQL, MySQL or ClickHouse with the role that runs "
+        "the statements of the account; - is standard input",
     )
     role.add_argument(
         "--no-role-url", action="store_true", help="take that role away from the destination"
@@ -145,11 +145,7 @@ def update_destination(config: Config, arguments: Arguments) -> int:
                 row.account_id, row.id, rewrite, name=arguments.name
             )
         if names_role:
-            if changed.type != "postgres":
-                raise OperatorError(
-                    f"The destination {changed.name} is of the type {changed.type}, which has no "
-                    "roles."
-                )
+            _require_role_type(changed, role_url)
             changed = store.destinations.set_query_url(changed.id, role_url)
         _print_destination(config, store, changed, as_json=arguments.json)
     return 0
@@ -214,20 +210,34 @@ def _read_query_url(arguments: Arguments) -> str:
     """Return the URL in the file of the flag `--role-url-file`.
 
     Raises:
-        OperatorError: it cannot be read, or is no URL of PostgreSQL.
+        OperatorError: it cannot be read, or is no URL of a database.
     """
     from treadle.destinations.registry import make_destination
 
     if arguments.url_file == arguments.role_url_file == "-":
         raise UsageError("Standard input holds one URL; name a file for the other one.")
     url = _read_url(arguments.role_url_file)
-    destination = make_destination(url)
-    if destination.kind != "postgres":
-        raise OperatorError(
-            "A role that runs statements is one of PostgreSQL; the file has "
-            f"{destination.identity}."
-        )
+    make_destination(url)  # says what is wrong with it
     return url
+
+
+def _require_role_type(row: "ConfiguredDestination", role_url: str | None) -> None:
+    """Check that a role that runs statements is one of the database of a destination.
+
+    Raises:
+        OperatorError: it is not.
+    """
+    from treadle.destinations.registry import ROLE_TYPES, find_type
+
+    if row.type not in ROLE_TYPES:
+        raise OperatorError(
+            f"The destination {row.name} is of the type {row.type}, which has no roles."
+        )
+    if role_url is not None and find_type(role_url) != row.type:
+        raise OperatorError(
+            f"The role that runs statements has to be one of the type {row.type}, as the "
+            f"destination {row.name}; the file has {_name_place(role_url)}."
+        )
 
 
 def _read_url(name: str) -> str:

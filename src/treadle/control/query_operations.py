@@ -14,6 +14,7 @@ from treadle.control.query_requests import StatementRequest, mint_question_id
 from treadle.destinations.clickhouse_form import ClickhouseUrl
 from treadle.destinations.mysql_form import MysqlUrl
 from treadle.destinations.postgres_form import PostgresUrl
+from treadle.destinations.registry import ROLE_TYPES, find_type
 from treadle.http.address_policy import AddressPolicy
 from treadle.questions import refusals
 from treadle.questions.client import PlannedQuestion
@@ -29,9 +30,6 @@ from treadle.store.model import Account, ConfiguredDestination
 from treadle.store.store import Store
 from treadle.tables.schema_owner import SchemaOwner
 
-SERVER_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
-"""Types of destinations whose roles see each other's sessions."""
-
 PLACES_MAX: Final = 2
 """Questions of the only account that are answered at once. One of several has one place less."""
 
@@ -43,8 +41,8 @@ class QuerySettings:
     Attributes:
         is_on: statements are run.
         seconds: that one may take.
-        url: PostgreSQL with the role that runs them, for the database of the setting `destination`;
-            None for the role that loads.
+        url: with the role that runs them, for the database of the setting `destination`; None for
+            the role that loads.
         turns: the folder of claims, see `LoaderPriority`.
         policy: which addresses of destinations that an account named are connected to.
     """
@@ -162,7 +160,7 @@ class QueryOperations:
     ) -> tuple[ReachOrder, str | None]:
         """Return what the account may read there, and the URL of the role for it; None for none."""
         url = row.query_url
-        if url is None and row.is_held and row.type == "postgres":
+        if url is None and row.is_held and find_type(self.settings.url or "") == row.type:
             url = self.settings.url
         if self._is_alone(account):
             return ReachOrder(is_alone=True), url
@@ -182,7 +180,7 @@ class QueryOperations:
 
     def _shares_login(self, account: Account, row: ConfiguredDestination) -> bool:
         """Return whether another account's sessions have the same role on the same server."""
-        if row.type not in SERVER_TYPES:
+        if row.type not in ROLE_TYPES:
             return False
         login = name_login(row.url)
         return any(

@@ -29,6 +29,9 @@ SERVER_SCHEMES: Final = (
     *ICEBERG_SCHEMES,
 )
 
+ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
+"""Types of destinations that know roles, whose sessions see each other."""
+
 
 def list_types() -> list[str]:
     """Return the types of destinations whose driver is installed, in order."""
@@ -86,6 +89,16 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
     near = get_close_matches(scheme, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(known)}"
     raise OperatorError(f"no destination is called {scheme!r}; {hint}")
+
+
+def find_type(url: str) -> str:
+    """Return the type of destination that a URL names, by its scheme alone."""
+    scheme = url.partition("://")[0].lower()
+    if scheme in POSTGRES_SCHEMES:
+        return "postgres"
+    if scheme in ICEBERG_SCHEMES:
+        return "iceberg"
+    return "mysql_destination" if scheme in MYSQL_SCHEMES else scheme
 
 
 def is_exclusive(url: str) -> bool:

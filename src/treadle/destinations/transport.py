@@ -33,6 +33,23 @@ def find_transport_risk(destination: object) -> TransportRisk | None:
     return destination.find_risk() if isinstance(destination, RemoteDestination) else None
 
 
+def describe_risk(identity: str, setting: str, remedy: str, *, encrypts: bool) -> TransportRisk:
+    """Return the risk of a server that does not have to prove who it is.
+
+    Args:
+        identity: the destination's name for people.
+        setting: how it is connected to, as its URL says that.
+        remedy: what to do, one sentence.
+        encrypts: nothing is sent in clear.
+    """
+    way = "answer in place of the server" if encrypts else "have the connection in clear"
+    return TransportRisk(
+        f"{identity} is connected to with {setting}, which does not verify the server.",
+        f"Whoever is on the way can {way}, and read the rows and change them.",
+        remedy,
+    )
+
+
 def is_local_host(host: str) -> bool:
     """Return whether a host is this machine, by its socket or by a loopback address."""
     host = host.strip()

@@ -60,10 +60,10 @@ from treadle.loader.execution import LoadExecutor
 from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.load_texts import describe_source
 from treadle.loader.pipeline import (
-    GroupLimits,
     LoadPipeline,
     LoadRound,
     PipelineCommand,
+    choose_group_limits,
 )
 from treadle.loader.reporting import LoadReporting
 from treadle.loader.schedule import (
@@ -442,7 +442,7 @@ class DestinationLoader:
             its.clock,
             self._pipeline_commands,
             ThreadPoolExecutor(1, thread_name_prefix=f"{self._thread.name}-prepare"),
-            GroupLimits() if destination.capabilities.transactional_ddl else GroupLimits(steps=1),
+            choose_group_limits(destination.capabilities),
             its.store.installation_id,
             self._may_read,
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from treadle.clock import read_monotonic
+from treadle.destinations.capabilities import Capabilities
 from treadle.loader.chunk import EntryChunk, build_chunk
 from treadle.loader.commands import POLL_SECONDS, AssignSources, CommandQueue, SetBacklog
 from treadle.loader.schedule import FlushPolicy, LoadHistory, RoundProgress, TableKey, select_due
@@ -73,6 +74,11 @@ class GroupLimits:
 
     step_bytes: int = 64 * 1024
     steps: int = 8
+
+
+def choose_group_limits(capabilities: Capabilities) -> GroupLimits:
+    """Return which steps come together in a destination with these abilities."""
+    return GroupLimits() if capabilities.multi_table_transaction else GroupLimits(steps=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 A unit is a slot of a log, or a destination that one process at a time can open. Each member decides
 for itself from what the store says, and all come to the same answer: a unit belongs to the live
-loader with the greatest hash of both names. So a member that is lost or joins moves its own part
-only. That it holds is seen to by the store: it gives a unit to nobody while its holder lives.
+loader with the greatest hash of both names, and no loader has more slots of a log than its even
+part. So a member that is lost or joins moves little more than its own part, and as many loaders
+load as many times as much. That it holds is seen to by the store: it gives a unit to nobody while
+its holder lives.
 
 Everything here is a decision on values.
 """
@@ -15,7 +17,7 @@ from typing import Any, Final
 
 from treadle.log.slots import SLOTS
 from treadle.store.membership import MEMBER_LASTS_US, ClusterMember, HeldUnit
-from treadle.store.unit_name import EXCLUSIVE_UNITS, LOG_UNITS
+from treadle.store.unit_name import EXCLUSIVE_UNITS, LOG_UNITS, parse_unit_name
 
 MARGIN_US: Final = 500_000
 """A member begins nothing in the last half second before others may take it for lost."""
@@ -62,11 +64,14 @@ class LoaderNotes:
         exclusive: ids of the destinations that it may load, of those that one process can open.
         settled: moves of sources for which nothing is open in this process any more, and nothing
             will be.
+        deals_evenly: its release gives no loader more than its even part. While one that does not
+            lives, nobody does: all have to come to the same answer.
     """
 
     logs: frozenset[int] = frozenset()
     exclusive: frozenset[int] = frozenset()
     settled: frozenset[MoveName] = frozenset()
+    deals_evenly: bool = True
 
     def encode(self) -> dict[str, Any]:
         """Return JSON values for the store."""
@@ -74,6 +79,7 @@ class LoaderNotes:
             "logs": sorted(self.logs),
             "exclusive": sorted(self.exclusive),
             "settled": sorted(map(list, self.settled)),
+            "even": self.deals_evenly,
         }
 
     def may_have(self, unit: str) -> bool:
@@ -95,6 +101,7 @@ def decode_notes(notes: Mapping[str, Any]) -> LoaderNotes:
         frozenset(notes.get("logs", ())),
         frozenset(notes.get("exclusive", ())),
         frozenset((source_id, at) for source_id, at in notes.get("settled", ())),
+        deals_evenly=bool(notes.get("even", False)),
     )
 
 
@@ -118,13 +125,51 @@ class ShareCandidate:
         return cls(member.id, member.seat, decode_notes(member.notes))
 
 
-def choose_owner(unit: str, candidates: Sequence[ShareCandidate]) -> str | None:
-    """Return the id of the loader that should have a unit; None where none can load it.
+def choose_owners(
+    units: Iterable[str], candidates: Sequence[ShareCandidate]
+) -> dict[str, str | None]:
+    """Return the id of the loader that should have each unit; None where none can load it.
 
     Args:
-        unit: its name.
+        units: their names.
         candidates: the live loaders, of different seats. Their order does not matter.
     """
+    evenly = all(one.notes.deals_evenly for one in candidates)
+    asked = list(units)
+    found: dict[str, str | None] = {}
+    if evenly:
+        names = [name for unit in asked if (name := parse_unit_name(unit)) is not None]
+        for log in {name.number for name in names if name.kind == LOG_UNITS}:
+            found |= _deal_log(log, candidates)
+    return {
+        unit: found[unit] if unit in found else _choose_owner(unit, candidates) for unit in asked
+    }
+
+
+def _deal_log(log: int, candidates: Sequence[ShareCandidate]) -> dict[str, str | None]:
+    """Give each loader its even part of the slots of a log, those with the greatest hashes first.
+
+    Without that bound one of six loaders may get a quarter of the slots, and the tables of a log
+    are loaded no faster than those of that one.
+    """
+    units = list_log_units(log)
+    able = [one for one in candidates if log in one.notes.logs]
+    if not able:
+        return dict.fromkeys(units)
+    left = {one.id: -(-len(units) // len(able)) for one in able}
+    pairs = sorted(
+        ((_hash_pair(unit, one.seat), unit, one.id) for unit in units for one in able),
+        reverse=True,
+    )
+    found: dict[str, str | None] = {}
+    for _, unit, loader in pairs:
+        if unit not in found and left[loader]:
+            found[unit] = loader
+            left[loader] -= 1
+    return found
+
+
+def _choose_owner(unit: str, candidates: Sequence[ShareCandidate]) -> str | None:
     able = [one for one in candidates if one.notes.may_have(unit)]
     return max(able, key=lambda one: _hash_pair(unit, one.seat)).id if able else None
 
@@ -173,9 +218,8 @@ def plan_share(
     wanted = me.notes.list_units()
     take = set()
     leave = set()
-    for unit in wanted | holders.keys():
+    for unit, owner in choose_owners(wanted | holders.keys(), candidates).items():
         holder = holders.get(unit)
-        owner = choose_owner(unit, candidates)
         if holder == member_id:
             if owner not in (member_id, None):
                 leave.add(unit)

@@ -72,10 +72,18 @@ REQUEST_SECONDS: Final = HistogramForm(
 
 LOAD_SECONDS: Final = HistogramForm(
     "load",
-    ("duckdb", "postgres", "other"),
+    ("clickhouse", "duckdb", "iceberg", "mysql", "postgres", "other"),
     (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0),
 )
-"""Of a load that was committed, by the type of its destination."""
+"""Of a load that was committed, by the type of its destination (`label_destination`)."""
+
+_LABELS: Final = {"mysql_destination": "mysql"}
+"""Types of destinations whose label is not their own word, which is that of the wire."""
+
+
+def label_destination(type_: str) -> str:
+    """Return the label of a type of destinations; one that has none counts as another one."""
+    return _LABELS.get(type_, type_)
 
 
 class DurationHistogram:

@@ -16,7 +16,7 @@ from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
 from treadle.log.registry import make_quota, open_reader
-from treadle.metrics.histograms import LOAD_SECONDS, DurationHistogram
+from treadle.metrics.histograms import LOAD_SECONDS, DurationHistogram, label_destination
 from treadle.server.child_channel import call_when_orphaned, end_server, report_ready
 from treadle.server.cluster_rules import make_file_rule
 from treadle.server.factories import (
@@ -42,7 +42,7 @@ def _make_load_histogram(config: Config, name: str) -> Callable[[str, float], No
 
     def note(type_: str, seconds: float) -> None:
         with lock:
-            durations.note(type_, seconds)
+            durations.note(label_destination(type_), seconds)
 
     return note
 

@@ -40,6 +40,7 @@ class RigPlan:
         logs: how many logs share the database.
         points: failpoints at which members may be killed.
         destinations: databases of the warehouse that sources may be moved between.
+        attacked: see `MemberPlace.attacked`.
     """
 
     gates: int = 3
@@ -51,6 +52,7 @@ class RigPlan:
     logs: int = 2
     points: tuple[str, ...] = ()
     destinations: int = 1
+    attacked: bool = True
 
     def make_topology(self) -> ClusterTopology:
         """Name the members."""
@@ -194,8 +196,12 @@ class ClusterInstallation:
         if self.network is not None:
             names = [one.name for one in self.network.nodes]
             node = self.network.get(name) if name in names else self.network.add(name)
-        clock = {SYSTEM_CLOCK: os.fspath(folder / "clock")}
-        return ClusterMember(MemberPlace(name, role, folder, {**self.environment, **clock}, node))
+        environment = self.environment
+        if self.plan.attacked:
+            environment[SYSTEM_CLOCK] = os.fspath(folder / "clock")
+        return ClusterMember(
+            MemberPlace(name, role, folder, environment, node, attacked=self.plan.attacked)
+        )
 
     def start_members(self, names: Sequence[str]) -> None:
         """Start members at once, and wait until all of them run."""

@@ -23,11 +23,13 @@ WAIT_SECONDS_MAX: Final = 30.0
 
 SETTINGS: Final = {
     "insecure_http": "true",  # in namespaces that no other machine reaches
-    "load_age_seconds": "0.2",
-    "load_rows": "2000",
     "retention_days": "1",
     "disk_reserve_bytes": "0",
 }
+
+
+ATTACKED: Final = {"load_age_seconds": "0.2", "load_rows": "2000"}
+"""Many small loads, so that faults meet some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class MemberPlace:
         folder: for its data, log lines and plans.
         environment: further variables: the store, the secret key.
         node: its namespace; None to run on this machine itself.
+        settings: further ones.
+        attacked: it has doors for faults, a clock and failpoints; else it runs as an operator
+            starts it, and nothing is slower for a test.
     """
 
     name: str
@@ -48,6 +53,7 @@ class MemberPlace:
     environment: Mapping[str, str]
     node: NetworkNode | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    attacked: bool = True
 
 
 class ClusterMember(TreadleServer):
@@ -61,7 +67,8 @@ class ClusterMember(TreadleServer):
         self.group = ControlGroup(f"treadle-{os.getpid()}-{place.name}")
         place.folder.mkdir(parents=True, exist_ok=True)
         here = Path(__file__).parents[3]
-        its = {"host": self.host, **SETTINGS, **place.settings}
+        its = {"host": self.host, **SETTINGS, **(ATTACKED if place.attacked else {})}
+        its |= place.settings
         if place.role:
             its |= {"role": place.role, "member": place.name}
         super().__init__(
@@ -69,11 +76,11 @@ class ClusterMember(TreadleServer):
             settings=its,
             environment={
                 "PYTHONPATH": f"{here}{os.pathsep}{here / 'src'}",
-                VARIABLE: os.fspath(self.plan),
+                **({VARIABLE: os.fspath(self.plan)} if place.attacked else {}),
                 **place.environment,
             },
             port=0 if place.node is None else PORT,
-            program=MODULE,
+            program=MODULE if place.attacked else "treadle",
         )
         self._stopped: list[int] = []
         self.group.make()

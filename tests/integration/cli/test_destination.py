@@ -120,8 +120,10 @@ def test_a_role_for_statements_is_named_kept_in_secret_and_taken_away(
     treadle(f"{update} --role-url-file {file}")
     assert treadle(f"{update} --no-role-url --json").json["query_url"] is None
 
-    wrong = write(tmp_path / "wrong", f"duckdb://{tmp_path}/a.duckdb")
-    assert "is one of PostgreSQL" in treadle(f"{update} --role-url-file {wrong}").err
+    for other in (f"duckdb://{tmp_path}/a.duckdb", "mysql://reader:r3adonly@db.example.com"):
+        wrong = treadle(f"{update} --role-url-file {write(tmp_path / 'wrong', other)}").err
+        assert "has to be one of the type postgres" in wrong
+        assert "r3adonly" not in wrong
     lake = treadle(f"destination create --url duckdb://{tmp_path}/a.duckdb --json").json
     done = treadle(f"destination update {lake['id']} --role-url-file {file}")
     assert done.code == 2

@@ -54,7 +54,7 @@ class MovingShop(Shop):
             return [row[0] for row in session.query("SELECT id FROM web.events ORDER BY id").rows]
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=["postgres", pytest.param("duckdb", marks=pytest.mark.release)])
 def shop(
     request: pytest.FixtureRequest, data: Path, treadle: Treadle, tmp_path: Path
 ) -> Iterator[MovingShop]:

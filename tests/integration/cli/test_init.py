@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.integration.cli.conftest import Treadle
-from tests.servers.postgres import free_port
+from tests.servers.database_server import free_port
 
 from treadle.config import Config
 from treadle.server.startup import repair_log_at_start, set_up_store

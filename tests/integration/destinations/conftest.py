@@ -1,4 +1,8 @@
-"""The conformance suite over every back-end: `destination` is a fresh, empty one of each kind."""
+"""The conformance suite over every back-end: `destination` is a fresh, empty one of each kind.
+
+Each commit to Iceberg writes several files, so of each module of the suite some tests take it with
+each change, and a release all.
+"""
 
 from pathlib import Path
 
@@ -10,6 +14,8 @@ from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 
 __all__ = ["loads", "session"]
+
+HERE = Path(__file__).parent
 
 DUCKDB = DestinationTraits(timestamp_microseconds="epoch_us({column})")
 POSTGRES = DestinationTraits(
@@ -54,6 +60,9 @@ ICEBERG = DestinationTraits(
     default_text=None,
     enforces_unique=False,
 )
+ICEBERG_EVERY = 3
+"""Each so manyth test of a module takes Iceberg with each change, with the first of its cases."""
+
 TRAITS = {
     "clickhouse": CLICKHOUSE,
     "duckdb": DUCKDB,
@@ -61,6 +70,22 @@ TRAITS = {
     "mysql_destination": MYSQL,
     "postgres": POSTGRES,
 }
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to a release what repeats on Iceberg, before `-m` chooses."""
+    seen: dict[Path, list[str]] = {}
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        if item.path.parent != HERE or not chosen or chosen.params.get("url") != "iceberg":
+            continue
+        tests = seen.setdefault(item.path, [])
+        its = getattr(item, "originalname", item.name)
+        if its in tests or len(tests) % ICEBERG_EVERY:
+            item.add_marker(pytest.mark.release)
+        if its not in tests:
+            tests.append(its)
 
 
 @pytest.fixture(

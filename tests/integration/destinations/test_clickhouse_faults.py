@@ -392,7 +392,7 @@ def test_a_version_that_was_emptied_keeps_its_rows_until_the_commit(
 
 def test_a_server_that_was_killed_has_all_that_it_committed() -> None:
     from tests.servers.clickhouse import ClickhouseServer
-    from tests.servers.postgres import NoServerError
+    from tests.servers.database_server import NoServerError
 
     try:
         server = ClickhouseServer()

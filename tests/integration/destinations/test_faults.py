@@ -12,7 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from tests.servers.postgres import NoServerError, PostgresServer
+from tests.servers.database_server import NoServerError
+from tests.servers.postgres import PostgresServer
 
 from treadle.destinations.conformance.builders import (
     BIGINT,

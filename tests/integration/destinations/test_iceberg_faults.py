@@ -1,13 +1,15 @@
-"""What is there after a load into Iceberg ended between two of its commits."""
+"""What is there after a load into Iceberg ended between two of its commits.
+
+The library is imported where it is used: every process of a run collects this file.
+"""
 
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.servers.iceberg_hand import IcebergHand, open_catalog
 
 from treadle import failpoint
 from treadle.destinations.conformance.builders import (
@@ -24,9 +26,6 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
-from treadle.destinations.iceberg.relation_draft import RelationDraft
-from treadle.destinations.iceberg.row_delta import commit_once
-from treadle.destinations.iceberg.table_load import TableLoad
 from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
@@ -49,13 +48,23 @@ from treadle.tables.model import (
     TableWrite,
 )
 
-POINTS = (
-    "destination.after-changes",
-    "destination.part",
-    "destination.after-rows",
-    "destination.before-commit",
-)
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
 
+    from treadle.destinations.iceberg.table_load import TableLoad
+
+POINTS = [
+    "destination.part",
+    *(
+        pytest.param(point, marks=pytest.mark.release)
+        for point in (
+            "destination.after-changes",
+            "destination.after-rows",
+            "destination.before-commit",
+        )
+    ),
+]
+"""Between the commits of a load; around the others of its steps at a release."""
 
 DRAFT = "treadle.destinations.iceberg.relation_draft"
 
@@ -79,6 +88,20 @@ def session(url: str) -> Iterator[Session]:
 @pytest.fixture
 def loads(session: Session) -> TableLoads:
     return TableLoads(session)
+
+
+def open_catalog(url: str) -> "Catalog":
+    """A catalogue as a user opens it."""
+    from tests.servers import iceberg_hand
+
+    return iceberg_hand.open_catalog(url)
+
+
+def run_by_hand(url: str, statement: str) -> None:
+    """Carry out what only a user may do."""
+    from tests.servers.iceberg_hand import IcebergHand
+
+    IcebergHand(url).run(statement)
 
 
 def die(monkeypatch: pytest.MonkeyPatch, session: Session, plan: LoadPlan, point: str) -> None:
@@ -230,6 +253,8 @@ def test_a_commit_without_an_answer_is_not_known(
 ) -> None:
     import requests
 
+    from treadle.destinations.iceberg.row_delta import commit_once
+
     loads.run(first(loads))
 
     def lose_the_answer(transaction: Any) -> Any:
@@ -250,6 +275,8 @@ def test_a_commit_without_an_answer_is_not_known(
 def test_a_child_whose_commit_was_not_answered_is_written_again(
     monkeypatch: pytest.MonkeyPatch, session: Session, loads: TableLoads
 ) -> None:
+    from treadle.destinations.iceberg.relation_draft import RelationDraft
+
     loads.run(first(loads))
     commit = RelationDraft.commit
 
@@ -274,6 +301,8 @@ def test_a_loader_that_was_overtaken_between_two_commits_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:
     """It commits a child after its successor has begun, and its root is refused."""
+    from treadle.destinations.iceberg.table_load import TableLoad
+
     loads.run(first(loads))
     plan = loads.plan(
         table(ORDERS, ITEMS),
@@ -285,7 +314,7 @@ def test_a_loader_that_was_overtaken_between_two_commits_leaves_nothing(
     other.fence = 2
     commit = TableLoad.commit
 
-    def overtake(load: TableLoad, result: Any) -> None:
+    def overtake(load: "TableLoad", result: Any) -> None:
         with monkeypatch.context() as inner:
             inner.setattr(TableLoad, "commit", commit)
             other.load(table(ORDERS, ITEMS), upsert([(2, 3, "other")], stale=[]))
@@ -389,6 +418,7 @@ def test_a_stage_that_a_dead_load_left_is_dropped_by_the_next(
     assert STAGED.name not in again.session.relations("_treadle")
 
 
+@pytest.mark.release
 def test_of_many_loaders_each_record_is_there_once(url: str, session: Session) -> None:
     """Loaders that know nothing of each other, on one table."""
     TableLoads(session).create(ORDERS)
@@ -433,7 +463,7 @@ def test_a_root_that_the_user_dropped_is_known_by_its_ledger(
     url: str, session: Session, loads: TableLoads
 ) -> None:
     loads.run(first(loads))
-    IcebergHand(url).run("DROP TABLE web.orders")
+    run_by_hand(url, "DROP TABLE web.orders")
     assert session.committed(LOG)[7, "orders"].position == 0
     state = session.state("web", "orders")
     assert state.revision == 1
@@ -452,7 +482,7 @@ def test_rows_that_a_user_adds_meanwhile_stay(
     def reach(name: str) -> None:
         if name == "destination.before-commit":
             monkeypatch.setattr(failpoint, "reach", lambda name: None)
-            IcebergHand(url).run("INSERT INTO web.orders (id, a) VALUES (77, 'mine')")
+            run_by_hand(url, "INSERT INTO web.orders (id, a) VALUES (77, 'mine')")
 
     monkeypatch.setattr(failpoint, "reach", reach)
     with pytest.raises(PlanOutdatedError):
@@ -500,21 +530,22 @@ def count_files(url: str, name: str = "orders") -> tuple[int, int, int]:
     return counted
 
 
-def test_many_loads_leave_few_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [7, pytest.param(23, marks=pytest.mark.release)])
+def test_many_loads_leave_few_files(tmp_path: Path, count: int) -> None:
     url = f"iceberg+sql://{tmp_path / 'lake.db'}?compact-files=5&keep-hours=0.0000001"
     with make_destination(url).open() as session:
         session.prepare("web")
         loads = TableLoads(session)
         loads.create(ORDERS, ITEMS)
-        for sequence in range(1, 24):
+        for sequence in range(1, count + 1):
             write = upsert(
                 [(number, sequence, "x") for number in range(sequence)],
                 children=[items([(number, 0, sequence, "c") for number in range(sequence)])],
                 stale=[ITEMS],
             )
             loads.load(table(ORDERS, ITEMS), write)
-        assert loads.orders() == [(number, "x", 23) for number in range(23)]
-        assert len(loads.items()) == 23
+        assert loads.orders() == [(number, "x", count) for number in range(count)]
+        assert len(loads.items()) == count
     for name in ("orders", "orders__items"):
         data, deletes, snapshots = count_files(url, name)
         assert data <= 6

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers.iceberg_hand import open_catalog
 
 from treadle.destinations.conformance.builders import (
     ITEMS,
@@ -84,6 +83,8 @@ def session(url: str) -> Iterator[Session]:
 
 def ask(reader: Path, url: str, statement: str, *names: str) -> list[list[Any]]:
     """Rows of a statement in which {0}, {1}, ... are tables."""
+    from tests.servers.iceberg_hand import open_catalog
+
     catalog = open_catalog(url)
     scans = []
     for name in names:

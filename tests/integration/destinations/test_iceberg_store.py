@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.servers.iceberg import SeaweedServer
 
 
-@pytest.fixture(params=["rest", "sql"])
+@pytest.fixture(params=["rest", pytest.param("sql", marks=pytest.mark.release)])
 def url(
     request: pytest.FixtureRequest, seaweed_server: "SeaweedServer", tmp_path: Path
 ) -> Iterator[str]:
@@ -98,7 +98,7 @@ def test_a_wrong_secret_is_refused_and_not_repeated(seaweed_server: "SeaweedServ
 
 
 def test_a_server_that_is_away_is_told() -> None:
-    from tests.servers.postgres import free_port
+    from tests.servers.database_server import free_port
 
     away = make_destination(f"iceberg+rest://a:b@127.0.0.1:{free_port()}/?tls=false")
     with pytest.raises(DestinationUnavailableError, match="cannot be reached"):

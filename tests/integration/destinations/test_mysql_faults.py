@@ -90,6 +90,23 @@ def test_a_missing_right_is_told_in_the_servers_words(mariadb_server: "MariaServ
     mariadb_server.empty()
 
 
+def test_a_table_that_may_not_be_read_does_not_look_dropped(
+    mariadb_server: "MariaServer",
+) -> None:
+    rights = ("ALL ON `_treadle`.*", "CREATE, ALTER, DROP ON web.*", "ALL ON web.orders")
+    with mariadb_server.lend_user(*rights) as url, make_destination(url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        user = url.partition("://")[2].partition(":")[0]
+        mariadb_server.execute(f"REVOKE ALL ON web.orders FROM {user}")
+        with pytest.raises(AccessDeniedError, match=r"SELECT command denied .*orders"):
+            session.state("web", "orders")
+        mariadb_server.execute(f"GRANT ALL ON web.orders TO {user}")
+        assert session.state("web", "orders").physical.keys() == {"orders"}
+    mariadb_server.empty()
+
+
 @pytest.mark.parametrize("change", [{"password": "wrong"}, {"user": "nobody_here"}])
 def test_a_refused_login_is_forbidden(
     mariadb_server: "MariaServer", change: dict[str, str]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from psycopg import sql
-from tests.servers.postgres import PostgresServer, free_port
+from tests.servers.database_server import free_port
+from tests.servers.postgres import PostgresServer
 
 from treadle.destinations.registry import make_destination
 from treadle.destinations.rehearsal import LoadRehearsal

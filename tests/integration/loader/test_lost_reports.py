@@ -101,7 +101,9 @@ class Scene:
                 return found
 
         class Opening(Watched):
-            capabilities = Capabilities(transactional_ddl=False, exclusive=True)  # loads one by one
+            capabilities = Capabilities(
+                multi_table_transaction=False, exclusive=True
+            )  # loads one by one
 
             def open(self, **options: Any) -> Session:
                 return cast(Session, Failing(self._inner.open(**options), never()))

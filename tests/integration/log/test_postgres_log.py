@@ -17,7 +17,8 @@ import psycopg
 import pytest
 from tests.faults.proxy import Cut, Proxy, before
 from tests.integration.log.kinds import PostgresKind
-from tests.servers.postgres import NoServerError, PostgresServer
+from tests.servers.database_server import NoServerError
+from tests.servers.postgres import PostgresServer
 
 from treadle.errors import OperatorError, RetriableError
 from treadle.log import remote_registry

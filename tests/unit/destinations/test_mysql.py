@@ -234,6 +234,23 @@ def test_a_number_has_a_meaning(number: int, kind: type[Exception]) -> None:
     assert type(explain(number, "said")) is kind
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1114, "The table 'orders' is full"),
+        (1005, 'Can\'t create table `_treadle`.`x` (errno: 28 "No space left on device")'),
+        (1030, 'Got error 28 "No space left on device" from storage engine InnoDB'),
+        (3, "Error writing file './web/orders.frm' (Errcode: 28 \"No space left on device\")"),
+    ],
+)
+def test_a_full_disk_is_waited_for(number: int, text: str) -> None:
+    assert isinstance(explain(number, text), DestinationUnavailableError)
+
+
+def test_a_value_that_reads_like_a_full_disk_is_refused() -> None:
+    assert isinstance(explain(1062, "Duplicate entry '(errno: 28)' for key 'a'"), RowRefusedError)
+
+
 def test_the_servers_words_are_kept() -> None:
     error = pymysql.err.IntegrityError(1062, "Duplicate entry '1'\nfor key 'PRIMARY'")
     assert str(translate(error)) == "ERROR 1062: Duplicate entry '1' for key 'PRIMARY'"

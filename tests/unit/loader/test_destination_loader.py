@@ -53,7 +53,7 @@ class Bench:
     reader: MemoryReader = field(default_factory=lambda: MemoryReader(ENTRIES))
     units: MemoryUnits = field(default_factory=MemoryUnits)
     positions: list[tuple[TableKey, int]] = field(default_factory=list)
-    capabilities: Capabilities = Capabilities(transactional_ddl=False)  # noqa: RUF009 - frozen
+    capabilities: Capabilities = Capabilities(multi_table_transaction=False)  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         self.destination = MemoryDestination(self.session, self.capabilities)
@@ -94,7 +94,7 @@ def bench() -> Bench:
 @pytest.fixture
 def grouping() -> Bench:
     """A loader that may load several tables in one transaction."""
-    return Bench(capabilities=Capabilities(transactional_ddl=True))
+    return Bench(capabilities=Capabilities(multi_table_transaction=True))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -174,7 +174,7 @@ def test_a_load_of_another_loader_is_not_noted_here(bench: Bench) -> None:
 def test_sessions_of_a_lost_loader_are_ended_once_before_the_destination_is_asked(
     bench: Bench,
 ) -> None:
-    bench.destination.capabilities = Capabilities(transactional_ddl=False, evictable=True)
+    bench.destination.capabilities = Capabilities(multi_table_transaction=False, evictable=True)
     bench.units.lost = ("gone",)
     bench.units.fences = dict(bench.units.fences)
     bench.loader.load_once([A])

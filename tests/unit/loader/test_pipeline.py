@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.loader.doubles import NOW, PROFILE, MemoryReader, backlog, entry, source
 
+from treadle.destinations.capabilities import Capabilities
 from treadle.loader import pipeline as pipelines
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import AssignSources, CommandQueue, SetBacklog
@@ -18,6 +20,7 @@ from treadle.loader.pipeline import (
     PipelineCommand,
     PreparedStep,
     StepGroup,
+    choose_group_limits,
     group_steps,
 )
 from treadle.loader.schedule import FlushPolicy, LoadHistory, RetrySchedule, TableKey
@@ -280,3 +283,12 @@ def test_groups_keep_the_order_and_their_limits(
         if len(group) > 1:
             assert all(one.size <= 10 for one in group)
             assert not any(isinstance(one.prepared, Exception) for one in group)
+
+
+@pytest.mark.parametrize("transactional_ddl", [True, False])
+def test_steps_come_together_where_a_transaction_writes_to_several_tables(
+    transactional_ddl: bool,
+) -> None:
+    able = Capabilities(transactional_ddl=transactional_ddl)
+    assert choose_group_limits(able).steps == 8
+    assert choose_group_limits(replace(able, multi_table_transaction=False)).steps == 1

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from treadle.metrics.histograms import (
     REQUEST_SECONDS,
     DurationHistogram,
     HistogramForm,
+    label_destination,
     sum_histogram,
 )
 from treadle.shared_counters import SharedCounters, sum_counters
@@ -36,6 +38,21 @@ def test_a_bound_belongs_to_its_bucket_and_the_last_has_all() -> None:
     assert found.label == "a"
     assert found.buckets == [("0.1", 2), ("1.0", 3), ("+Inf", 4)]
     assert found.sum_seconds == 5.35
+
+
+@pytest.mark.parametrize(
+    ("type_", "label"),
+    [
+        ("clickhouse", "clickhouse"),
+        ("duckdb", "duckdb"),
+        ("iceberg", "iceberg"),
+        ("mysql_destination", "mysql"),
+        ("postgres", "postgres"),
+    ],
+)
+def test_each_type_of_destination_has_a_label(type_: str, label: str) -> None:
+    assert label_destination(type_) == label
+    assert label in LOAD_SECONDS.labels
 
 
 def test_an_unknown_label_makes_no_series_and_no_time_is_taken_away() -> None:

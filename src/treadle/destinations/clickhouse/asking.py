@@ -2,46 +2,26 @@
 
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 from treadle.destinations.asking import (
     AnswerColumn,
-    AnswerRow,
-    AnswerRows,
     RoleRights,
     StatementFaultError,
-    StatementOverdueError,
     ValueForm,
 )
 from treadle.destinations.clickhouse.connection import ClickhouseConnection
-from treadle.destinations.clickhouse.errors import (
-    OVERDUE,
-    error_code,
-    server_message,
-    translate,
-)
+from treadle.destinations.clickhouse.errors import OVERDUE, error_code, server_message
 from treadle.destinations.clickhouse.row_format import read_answer, read_instant, strip_type
 from treadle.destinations.clickhouse.session import ClickhouseSession, ClickhouseTransactions
-from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, SEQUENCE
 from treadle.destinations.protocol import DestinationUnavailableError, LoadSession
-from treadle.destinations.sql.catalogue import OWNERS, list_owners
-from treadle.destinations.sql.text import Quoted, compose
-from treadle.tables.schema_owner import SchemaOwner
-
-READABLE: Final = Quoted(
-    "SELECT DISTINCT database FROM system.tables"
-    " WHERE database NOT IN ('INFORMATION_SCHEMA', 'information_schema', 'system', $1)"
-)
-
-NO_ROWS: Final = "The statement gives no rows. Only one that reads is run here."
-
-DENIED: Final = frozenset({291, 497})
-"""A right is missing."""
+from treadle.destinations.sql.asking import NO_ROWS, SqlAsking, wrap_statement
+from treadle.destinations.sql.text import Quoted
+from treadle.errors import TreadleError
 
 
-class ClickhouseAsking:
+class ClickhouseAsking(SqlAsking):
     """A session for one question; see `AskedSession`.
 
     With `readonly = 1` the server runs nothing but what reads its own tables: no setting is
@@ -53,11 +33,16 @@ class ClickhouseAsking:
         seconds: after which a statement is ended.
     """
 
+    _connection: ClickhouseConnection
+    faults = ClickhouseConnection.errors
+    readable = Quoted(
+        "SELECT DISTINCT database FROM system.tables"
+        " WHERE database NOT IN ('INFORMATION_SCHEMA', 'information_schema', 'system', $1)"
+    )
+
     def __init__(self, connection: ClickhouseConnection, identity: str, seconds: float) -> None:
-        self._connection = connection
+        super().__init__(connection, seconds)
         self._identity = identity
-        self._seconds = seconds
-        self._until = time.monotonic() + seconds
 
     @property
     def look_up(self) -> LoadSession:
@@ -71,100 +56,41 @@ class ClickhouseAsking:
         [(user,)] = self._ask(Quoted("SELECT currentUser()"))
         return RoleRights(str(user))
 
-    def list_readable_schemas(self) -> frozenset[str]:
-        """Return the databases of which the user sees a table."""
-        return frozenset(str(name) for (name,) in self._ask(READABLE, PRIVATE_SCHEMA))
-
-    def read_owners(self) -> Mapping[str, SchemaOwner] | None:
-        """Return the owners that the database records; None where the user cannot read them."""
-        try:
-            if not self._connection.holds_own_table(OWNERS.name):
-                return None
-            return list_owners(self._connection)
-        except self._connection.errors as error:
-            if error_code(error) in DENIED:
-                return None
-            raise translate(error) from error
-
-    def _ask(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
-        try:
-            return self._connection.rows(statement, *values)
-        except self._connection.errors as error:
-            raise translate(error) from error
-
-    def read_relation(self, schema: str, relation: str, limit: int) -> AnswerRows:
-        """Return the newest rows of a table; see `AskedSession`."""
-        dialect = self._connection.dialect
-        statement = compose(
-            "SELECT * FROM {place} ORDER BY {at} DESC, {sequence} DESC",
-            place=dialect.place(schema, relation),
-            at=dialect.quote(BATCHED_AT),
-            sequence=dialect.quote(SEQUENCE),
-        )
-        return self.read_statement(f"{statement} LIMIT {limit:d}", limit, wraps=False)
-
-    def read_statement(self, statement: str, limit: int, *, wraps: bool) -> AnswerRows:
-        """Run one statement of a person's; see `AskedSession`."""
-        text = statement.rstrip("; \t\r\n\f\v")
-        if not text:
-            raise StatementFaultError("Expected one statement, found none.")
-        answer = self._read(text, limit, wraps=wraps)
-        columns: list[AnswerColumn] = next(answer)
+    def _start(
+        self, text: str, limit: int, *, wraps: bool
+    ) -> tuple[tuple[AnswerColumn, ...], Generator[Sequence[Any], None, None]]:
+        answer = self._read(wrap_statement(text, limit) if wraps else text)
+        with self._bounded(lambda error: self._judge_fault(error, wraps=wraps)):
+            columns: tuple[AnswerColumn, ...] = next(answer)
         if not columns:
             answer.close()
             raise StatementFaultError(NO_ROWS)
-        return AnswerRows(tuple(columns), answer)
+        return columns, answer
 
-    def _read(self, text: str, limit: int, *, wraps: bool) -> Generator[Any, None, None]:
+    def _read(self, statement: str) -> Generator[Any, None, None]:
         """Give the columns, and then rows as they come. To stop early ends the statement."""
-        # A line break, since the statement may end with a comment.
-        run = f"SELECT * FROM ({text}\n) LIMIT {limit:d}" if wraps else text  # noqa: S608 - a person's
         left = max(self._until - time.monotonic(), 0.001)
         settings = {"readonly": 1, "max_execution_time": left}
-        with self._bounded(), self._connection.stream(run, settings) as lines:
+        with self._connection.stream(statement, settings) as lines:
             names, types, rows = read_answer(lines)
-            columns = [
+            yield tuple(
                 AnswerColumn(name, type_, choose_form(type_))
                 for name, type_ in zip(names, types, strict=True)
-            ]
-            yield columns
-            for number, row in enumerate(rows):
-                if number == limit:
-                    return
-                if time.monotonic() > self._until:
-                    raise self._make_overdue()
-                yield _spell_row(columns, row)
+            )
+            yield from rows
 
-    @contextmanager
-    def _bounded(self) -> Iterator[None]:
-        """Say in ClickHouse's words what is wrong; where it was ended, that it took too long."""
-        try:
-            yield
-        except UnicodeEncodeError as error:
-            raise StatementFaultError("The statement is not Unicode.") from error
-        except self._connection.errors as error:
-            code = error_code(error)
-            if code in OVERDUE or time.monotonic() > self._until:
-                raise self._make_overdue() from error
-            if not code:
-                raise DestinationUnavailableError(server_message(error)) from error
-            raise StatementFaultError(server_message(error)) from error
+    def _judge_fault(self, error: Exception, *, wraps: bool) -> TreadleError:
+        if isinstance(error, UnicodeEncodeError):
+            return StatementFaultError("The statement is not Unicode.")
+        if not error_code(error):
+            return DestinationUnavailableError(server_message(error))
+        return StatementFaultError(server_message(error))
 
-    def _make_overdue(self) -> StatementOverdueError:
-        return StatementOverdueError(
-            f"The statement took longer than {self._seconds:g} s and was ended."
-        )
+    def _is_interrupted(self, error: Exception) -> bool:
+        return error_code(error) in OVERDUE or time.monotonic() > self._until
 
-
-@contextmanager
-def open_asking(
-    connection: ClickhouseConnection, identity: str, seconds: float
-) -> Iterator[ClickhouseAsking]:
-    """Give a session for one question, and close the connection at the end."""
-    try:
-        yield ClickhouseAsking(connection, identity, seconds)
-    finally:
-        connection.close()
+    def _spell_value(self, form: ValueForm, value: Any) -> str:
+        return spell_answer(form, value)
 
 
 def choose_form(type_: str) -> ValueForm:
@@ -182,13 +108,6 @@ def choose_form(type_: str) -> ValueForm:
 
 
 _SPECIAL_NUMBERS: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-
-
-def _spell_row(columns: Sequence[AnswerColumn], row: Sequence[Any]) -> AnswerRow:
-    return [
-        None if value is None else spell_answer(column.form, value)
-        for column, value in zip(columns, row, strict=True)
-    ]
 
 
 def spell_answer(form: ValueForm, value: Any) -> str:

@@ -105,6 +105,7 @@ class ClickhouseConnection(SqlConnection):
         self._is_closed = False
         self._staged: list[Quoted] = []
         self._title = secrets.token_hex(6)
+        self._streamed = ""
 
     # --- statements -------------------------------------------------------------------------------
 
@@ -137,9 +138,10 @@ class ClickhouseConnection(SqlConnection):
     def stream(self, statement: str, settings: Mapping[str, Any]) -> Iterator[Iterator[bytes]]:
         """Run a statement, and give the lines of its answer; to stop early ends it."""
         self._check_open()
+        self._streamed = secrets.token_hex(16)
         answer: Any = self.driver.raw_stream(
             statement,
-            settings=dict(settings),
+            settings={**settings, "query_id": self._streamed},
             transport_settings={"X-ClickHouse-Format": ANSWER_FORMAT},
         )
         try:
@@ -147,6 +149,14 @@ class ClickhouseConnection(SqlConnection):
         finally:
             with suppress(*self.errors, OSError):
                 answer.close()
+
+    def interrupt(self) -> None:
+        """End the statement whose answer is streamed; may be called from any thread.
+
+        That of a load is not ended: whether its INSERT was done would not be known.
+        """
+        with suppress(*self.errors):
+            self.driver.raw_query(f"KILL QUERY WHERE query_id = '{self._streamed}' ASYNC")
 
     def _read(self, statement: str, settings: Mapping[str, Any]) -> QueryResult:
         names, types, rows = read_answer(self._ask(statement, settings).splitlines())

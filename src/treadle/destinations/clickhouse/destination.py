@@ -4,7 +4,6 @@ A source has a database of its own there: what PostgreSQL calls a schema. Treadl
 them, `_treadle`.
 """
 
-import socket
 import ssl
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,18 +16,23 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
-from treadle.destinations.clickhouse.asking import open_asking
+from treadle.destinations.clickhouse.asking import ClickhouseAsking
 from treadle.destinations.clickhouse.connection import SETTINGS, ClickhouseConnection
 from treadle.destinations.clickhouse.errors import translate_login
 from treadle.destinations.clickhouse.session import ClickhouseSession, ClickhouseTransactions
-from treadle.destinations.clickhouse_form import PEM_BEGIN, ClickhouseUrl
-from treadle.destinations.protocol import DestinationUnavailableError, Session
+from treadle.destinations.clickhouse_form import ClickhouseUrl
+from treadle.destinations.protocol import Session
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
-from treadle.destinations.transport import TransportRisk, is_local_host
+from treadle.destinations.server_connection import (
+    CONNECT_SECONDS_MAX,
+    connect_server,
+    make_tls_context,
+)
+from treadle.destinations.statement_asking import open_asking
+from treadle.destinations.transport import TransportRisk, describe_risk, is_local_host
 from treadle.errors import OperatorError
 from treadle.tables.profiles import CLICKHOUSE
 
-CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 900
 """A statement that takes longer is taken for hung."""
 
@@ -100,14 +104,8 @@ class ClickhouseDestination:
         """Return why others could read or change what is loaded; None where they cannot."""
         if is_local_host(self._parts.host) or (self._is_secure and self._is_verified):
             return None
-        how = "with verify=0, which does not verify the server." if self._is_secure else "in clear."
-        answers = "answer in place of the server, and read the rows and change them."
-        listens = "have password and rows in clear, and change the rows."
-        return TransportRisk(
-            f"{self.identity} is connected to {how}",
-            "Whoever is on the way can " + (answers if self._is_secure else listens),
-            REMEDY,
-        )
+        setting = "verify=0" if self._is_secure else "secure=0"
+        return describe_risk(self.identity, setting, REMEDY, encrypts=self._is_secure)
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
@@ -123,7 +121,7 @@ class ClickhouseDestination:
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
         connection = ClickhouseConnection(self._log_in(PhaseTimer()), read_only=True)
-        return open_asking(connection, self.identity, seconds)
+        return open_asking(ClickhouseAsking(connection, self.identity, seconds))
 
     def probe(self, timer: PhaseTimer) -> None:
         """Connect and close again, phase by phase; see `ProbedDestination`."""
@@ -133,9 +131,8 @@ class ClickhouseDestination:
 
     def _log_in(self, timer: PhaseTimer) -> Client:
         """Connect, and begin each phase of it at a timer."""
-        address = self._find_address(timer)
         context = self._make_tls() if self._is_secure else None
-        self._try_socket(address, context, timer)
+        address = self._find_address(context, timer)
         timer.begin(CheckPhase.LOG_IN)
         further: dict[str, Any] = {}
         if context is not None:
@@ -151,7 +148,7 @@ class ClickhouseDestination:
                 port=self._port,
                 username=self._parts.user,
                 password=self._parts.password or "",
-                database=self._parts.database or "default",
+                database=self._parts.path or "default",
                 secure=self._is_secure,
                 compress=False,
                 connect_timeout=CONNECT_SECONDS_MAX,
@@ -190,59 +187,28 @@ class ClickhouseDestination:
             f"such as {TESTED_VERSION}, which treadle is tested with"
         )
 
-    def _find_address(self, timer: PhaseTimer) -> str:
-        """Look the host up here, so that the address that was checked is the one connected to."""
-        timer.begin(CheckPhase.NAME)
-        host = self._parts.host
-        try:
-            found = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise DestinationUnavailableError(
-                f"ClickHouse cannot be reached: the host {host} has no address: {error}"
-            ) from error
-        addresses = [str(address[0]) for *_, address in found]
-        if all(address == host for address in addresses):
-            timer.drop(CheckPhase.NAME)  # it is an address
-        for address in addresses:
-            if self._check_address is not None:
-                self._check_address(address)
-        timer.begin(CheckPhase.CONNECT)
-        fault: OSError | None = None
-        for address in addresses:
-            try:
-                socket.create_connection((address, self._port), CONNECT_SECONDS_MAX).close()
-            except OSError as error:
-                fault = error
-            else:
-                return address
-        raise DestinationUnavailableError(
-            f"ClickHouse cannot be reached at {host}:{self._port}: {fault}"
-        )
+    def _find_address(self, context: ssl.SSLContext | None, timer: PhaseTimer) -> str:
+        """Return the address that was checked, and that answers; the driver connects to it.
 
-    def _try_socket(self, address: str, context: ssl.SSLContext | None, timer: PhaseTimer) -> None:
-        """Try the encryption alone, so that it is known what failed."""
-        if context is None:
-            return
-        timer.begin(CheckPhase.TLS)
-        try:
-            with (
-                socket.create_connection((address, self._port), CONNECT_SECONDS_MAX) as plain,
-                context.wrap_socket(plain, server_hostname=self._parts.host),
-            ):
-                pass
-        except OSError as error:
-            raise translate_login(error) from error
+        The encryption is tried alone, so that it is known what failed.
+        """
+        connected = connect_server(
+            "ClickHouse", self._parts.host, self._port, timer, self._check_address
+        )
+        with connected:
+            address = str(connected.getpeername()[0])
+            if context is not None:
+                timer.begin(CheckPhase.TLS)
+                try:
+                    context.wrap_socket(connected, server_hostname=self._parts.host).close()
+                except OSError as error:
+                    raise translate_login(error) from error
+        return address
 
     def _make_tls(self) -> ssl.SSLContext:
-        authority = self._parts.parameters.get("ca_cert", "")
-        try:
-            if PEM_BEGIN in authority:
-                context = ssl.create_default_context(cadata=authority)
-            else:
-                context = ssl.create_default_context(cafile=authority or None)
-        except (OSError, ValueError) as error:
-            raise OperatorError(f"the certificates of ca_cert cannot be read: {error}") from error
-        if not self._is_verified:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+        return make_tls_context(
+            self._parts.parameters.get("ca_cert", ""),
+            "ca_cert",
+            verifies=self._is_verified,
+            checks_name=self._is_verified,
+        )

@@ -91,6 +91,9 @@ class ClickhouseDialect(SteppedDialect):
     excepts_all = False
     replaces_rows = True
     schema_word = Quoted("DATABASE")
+    rights_to_prepare = (
+        "grant ALL on the databases {own} and {schema}, or on all databases, to treadle's user"
+    )
     find_schema = Quoted("SELECT 1 FROM system.databases WHERE name = $1")
     # A view that treadle made is none of the tables that a load could meet.
     find_table = Quoted(

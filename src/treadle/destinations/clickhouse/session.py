@@ -49,7 +49,7 @@ from treadle.destinations.sql.stepped_session import (
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.tables import table_codec
 from treadle.tables.model import LoadPlan, Relation, RelationRows
-from treadle.tables.schema_owner import UNOWNED, SchemaOwner
+from treadle.tables.schema_owner import SchemaOwner
 
 LOCK_SECONDS_MAX: Final = 15
 
@@ -115,14 +115,13 @@ class ClickhouseSession(SteppedSession):
 
     # --- what earlier loads left ------------------------------------------------------------------
 
-    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
+    def _prepare(self, schema: str, owner: SchemaOwner) -> None:
         """Make what is missing, and drop what sessions left in memory that were killed."""
-        if (schema, owner) not in self._prepared:
-            super().prepare(schema, owner)
-            with self._transactions.translated() as connection:
-                for (name,) in connection.rows(FIND_FORGOTTEN, PRIVATE_SCHEMA, f"{STAGED}%"):
-                    table = connection.dialect.own(name)
-                    connection.run(compose("DROP TABLE IF EXISTS {table}", table=table))
+        super()._prepare(schema, owner)
+        with self._transactions.translated() as connection:
+            for (name,) in connection.rows(FIND_FORGOTTEN, PRIVATE_SCHEMA, f"{STAGED}%"):
+                table = connection.dialect.own(name)
+                connection.run(compose("DROP TABLE IF EXISTS {table}", table=table))
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""

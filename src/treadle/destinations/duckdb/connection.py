@@ -4,7 +4,6 @@ An Arrow table's columns are called c0, c1, ... and it is registered under a nam
 name of a client takes part until it is quoted as a target.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -136,15 +135,10 @@ class DuckDBConnection(SqlConnection):
             with suppress(duckdb.Error):
                 self.rollback()
 
-    def run_within(self, statement: str, seconds: float) -> list[tuple[Any, ...]]:
-        """Run a question, and end it when it takes too long."""
-        timer = threading.Timer(seconds, self.driver.interrupt)
-        timer.daemon = True
-        timer.start()
-        try:
-            return self.driver.execute(statement).fetchall()
-        finally:
-            timer.cancel()
+    def interrupt(self) -> None:
+        """End the statement that runs; from any thread."""
+        with suppress(duckdb.Error):
+            self.driver.interrupt()
 
     def use_one_thread(self, alone: bool) -> None:
         """Have one thread do everything from now on, or as many as there are processors.

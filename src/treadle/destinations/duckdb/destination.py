@@ -16,15 +16,17 @@ import duckdb
 
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
-from treadle.destinations.duckdb.asking import open_asking
+from treadle.destinations.duckdb.asking import DuckDBAsking
 from treadle.destinations.duckdb.attach import name_catalog, open_attached, use
+from treadle.destinations.duckdb.connection import DuckDBConnection
 from treadle.destinations.duckdb.dialect import DuckDBSchemaStatements
 from treadle.destinations.duckdb.errors import translate, translate_open
 from treadle.destinations.duckdb.memory import GATHERED_BYTES_MAX, MemoryWatch
 from treadle.destinations.duckdb.transactions import DuckDBTransactions
-from treadle.destinations.engine_answer import ASKING_CONFIG
+from treadle.destinations.engine_asking import ASKING_CONFIG
 from treadle.destinations.protocol import Session
 from treadle.destinations.sql.session import SqlSession
+from treadle.destinations.statement_asking import open_asking
 from treadle.tables.profiles import DUCKDB
 
 CONFIG: Final[Mapping[str, str]] = {
@@ -115,7 +117,8 @@ class DuckDBDestination:
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Open the file for one question; see `AskedDestination`."""
         path = str(self._path.resolve())
-        return open_asking(_open_file(path, {**CONFIG, **ASKING_CONFIG}, read_only=True), seconds)
+        driver = _open_file(path, {**CONFIG, **ASKING_CONFIG}, read_only=True)
+        return open_asking(DuckDBAsking(DuckDBConnection(driver, read_only=True), seconds))
 
     def _opened(self, path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
         return _open_file(path, CONFIG, read_only=read_only)

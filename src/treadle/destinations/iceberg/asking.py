@@ -1,11 +1,12 @@
 """Questions to Iceberg tables: read only, in bounded memory, with nothing outside of the tables."""
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
-from treadle.destinations.asking import AnswerRows, RoleRights
-from treadle.destinations.engine_answer import ASKING_CONFIG, EngineAnswer
+import duckdb
+
+from treadle.destinations.asking import AnswerColumn, AnswerRows
+from treadle.destinations.engine_asking import ASKING_CONFIG, EngineAsking
 from treadle.destinations.iceberg.catalogue import TableCatalogue
 from treadle.destinations.iceberg.compaction import CompactionRule
 from treadle.destinations.iceberg.errors import ERRORS, translate
@@ -26,7 +27,7 @@ from treadle.destinations.protocol import LoadSession
 from treadle.tables.schema_owner import SchemaOwner
 
 
-class IcebergAsking:
+class IcebergAsking(EngineAsking):
     """A session for one question; see `AskedSession`.
 
     Args:
@@ -35,18 +36,18 @@ class IcebergAsking:
     """
 
     def __init__(self, catalogue: TableCatalogue, seconds: float) -> None:
+        super().__init__(seconds)
         self._catalogue = catalogue
         self._engine = StatementEngine(catalogue, ASKING_CONFIG)
-        self._answer = EngineAnswer(self._engine.driver, seconds)
+
+    @property
+    def _driver(self) -> duckdb.DuckDBPyConnection:
+        return self._engine.driver
 
     @property
     def look_up(self) -> LoadSession:
         """The same catalogue, for treadle's own questions."""
         return IcebergSession(self._catalogue, CompactionRule(), read_only=True)
-
-    def find_rights(self) -> RoleRights:
-        """Return none: the engine has no roles, and reaches nothing but the tables."""
-        return RoleRights()
 
     def list_readable_schemas(self) -> frozenset[str]:
         """Return the schemas of sources: all of them can be read."""
@@ -81,33 +82,16 @@ class IcebergAsking:
         )
         return self.read_statement(statement, limit, wraps=True)
 
-    def read_statement(self, statement: str, limit: int, *, wraps: bool) -> AnswerRows:
-        """Run one statement of a person's; see `AskedSession`."""
+    def _start(
+        self, text: str, limit: int, *, wraps: bool
+    ) -> tuple[tuple[AnswerColumn, ...], Generator[Sequence[Any], None, None]]:
         try:
-            self._engine.attach_for(statement)
+            self._engine.attach_for(text)
         except ERRORS as error:
             raise translate(error) from error
-        return self._answer.read_statement(statement, limit)
-
-    def end(self) -> None:
-        """End the statement that runs; may be called from any thread."""
-        self._answer.end()
+        return super()._start(text, limit, wraps=wraps)
 
     def close(self) -> None:
         """Let go of the engine and the catalogue."""
         self._engine.close()
         self._catalogue.close()
-
-
-@contextmanager
-def open_asking(catalogue: TableCatalogue, seconds: float) -> Iterator[IcebergAsking]:
-    """Give a session for one question, and close it at the end."""
-    asking = IcebergAsking(catalogue, seconds)
-    timer = threading.Timer(seconds, asking.end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield asking
-    finally:
-        timer.cancel()
-        asking.close()

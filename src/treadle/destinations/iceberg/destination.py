@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.duckdb_form import FOLDER_END
-from treadle.destinations.iceberg.asking import open_asking
+from treadle.destinations.iceberg.asking import IcebergAsking
 from treadle.destinations.iceberg.catalogue import (
     PASSED_PARAMETERS,
     PLAIN,
@@ -33,6 +33,7 @@ from treadle.destinations.protocol import (
     Session,
 )
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
+from treadle.destinations.statement_asking import open_asking
 from treadle.destinations.transport import TransportRisk, is_local_host
 from treadle.destinations.upkeep import CrowdedTable
 from treadle.errors import OperatorError
@@ -185,7 +186,7 @@ class IcebergDestination:
 
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
-        return open_asking(self._connect(PhaseTimer(), makes=False), seconds)
+        return open_asking(IcebergAsking(self._connect(PhaseTimer(), makes=False), seconds))
 
     def find_crowded(self) -> Sequence[CrowdedTable]:
         """Return the tables with many more files than there should be; see `KeptDestination`."""

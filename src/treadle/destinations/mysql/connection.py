@@ -1,7 +1,6 @@
 """A connection to MySQL or MariaDB by PyMySQL, with rows sent by LOAD DATA."""
 
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -31,8 +30,10 @@ from treadle.destinations.protocol import (
     ValueBatch,
 )
 from treadle.destinations.sql.connection import STREAMED_ROWS, Field, SqlConnection
+from treadle.destinations.sql.row_choice import sort_rows
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.destinations.sql.upsert import (
+    StagedRows,
     StagedUpsert,
     insert,
     insert_absent,
@@ -134,16 +135,6 @@ class MysqlConnection(SqlConnection):
         with suppress(pymysql.Error, TreadleError):
             self._interrupt(self.driver.thread_id())
 
-    def run_within(self, statement: str, seconds: float) -> list[tuple[Any, ...]]:
-        """Run a question, and end it when it takes too long."""
-        timer = threading.Timer(seconds, self.interrupt)
-        timer.daemon = True
-        timer.start()
-        try:
-            return self.rows(Quoted(statement))
-        finally:
-            timer.cancel()
-
     def begin(self, purpose: str = "load") -> None:
         """Begin a transaction; for the purposes see `SqlDialect.begin`."""
         if purpose == "snapshot":
@@ -169,7 +160,11 @@ class MysqlConnection(SqlConnection):
             self.driver.close()
 
     def describe(self, schema: str, names: Sequence[str]) -> dict[str, PhysicalRelation]:
-        """Return those of some relations that exist."""
+        """Return those of some relations that exist.
+
+        Raises:
+            pymysql.Error: one is there that may not be read.
+        """
         found: dict[str, PhysicalRelation] = {}
         for name in names:
             columns = self.rows(Quoted(self.dialect.list_columns), schema, name)
@@ -178,9 +173,19 @@ class MysqlConnection(SqlConnection):
                     {column: self.dialect.logical_types.get(kind) for column, kind, _ in columns},
                     frozenset(column for column, _, in_key in columns if in_key),
                 )
+            elif self.holds_table(schema, name):
+                # The columns of such a table are hidden. It must not look as if it was dropped.
+                self.run(compose("SELECT 1 FROM {p} LIMIT 0", p=self.dialect.place(schema, name)))
         return found
 
     # --- rows -------------------------------------------------------------------------------------
+
+    def stage(self, rows: RelationRows, title: str) -> StagedRows:
+        """Send rows to a temporary table, in the order of their key.
+
+        Rows that an UPDATE meets in the order of the index cost a third less than in any other.
+        """
+        return super().stage(sort_rows(rows), title)
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Send values to a new temporary table, until `release`."""
@@ -226,6 +231,8 @@ class MysqlConnection(SqlConnection):
         if not upsert.rows.relation.key:  # the user may have dropped it
             return self.run(insert(self.dialect, upsert))
         updated = self.run(update_replaced(self.dialect, upsert))
+        if updated == len(upsert.rows):  # each key is there
+            return updated
         return updated + self.run(insert_absent(self.dialect, upsert))
 
     def _load(self, target: Quoted, fields: Sequence[Field]) -> int:

@@ -4,7 +4,6 @@ A source has a database of its own there: what PostgreSQL calls a schema. Treadl
 them, `_treadle`.
 """
 
-import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -16,28 +15,23 @@ from pymysql.constants import CLIENT
 
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
-from treadle.destinations.layout import PRIVATE_SCHEMA
-from treadle.destinations.mysql.asking import open_asking
+from treadle.destinations.mysql.asking import MysqlAsking
 from treadle.destinations.mysql.connection import MysqlConnection
 from treadle.destinations.mysql.dialect import MysqlSchemaStatements
 from treadle.destinations.mysql.driver import MysqlDriver
-from treadle.destinations.mysql.errors import server_message, translate, translate_login
-from treadle.destinations.mysql_form import PEM_BEGIN, PORT, MysqlUrl, SslMode
-from treadle.destinations.protocol import (
-    AccessDeniedError,
-    DestinationUnavailableError,
-    Session,
-)
+from treadle.destinations.mysql.errors import translate, translate_login
+from treadle.destinations.mysql_form import PORT, MysqlUrl, SslMode
+from treadle.destinations.protocol import DestinationUnavailableError, Session
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
-from treadle.destinations.sql import catalogue
+from treadle.destinations.server_connection import connect_server, make_tls_context
+from treadle.destinations.sql.appending_writer import AppendingWriter
 from treadle.destinations.sql.stepped_session import SteppedSession, SteppedTransactions
 from treadle.destinations.sql.text import Quoted, number_values
-from treadle.destinations.transport import TransportRisk, is_local_host
+from treadle.destinations.statement_asking import open_asking
+from treadle.destinations.transport import TransportRisk, describe_risk, is_local_host
 from treadle.errors import OperatorError
 from treadle.tables.profiles import MYSQL
-from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
-CONNECT_SECONDS_MAX: Final = 10
 STATEMENT_SECONDS_MAX: Final = 900
 """A statement that takes longer is taken for hung, and its connection is closed."""
 
@@ -127,14 +121,8 @@ class MysqlDestination:
         """Return why others could read or change what is loaded; None where they cannot."""
         if self._mode.verifies or is_local_host(self._parts.host):
             return None
-        answers = "answer in place of the server, and read the rows and change them."
-        listens = "have the connection in clear, and read the rows and change them."
-        return TransportRisk(
-            f"{self.identity} is connected to with ssl-mode={self._mode.name}, which does not "
-            "verify the server.",
-            "Whoever is on the way can " + (answers if self._mode.encrypts else listens),
-            REMEDY,
-        )
+        setting = f"ssl-mode={self._mode.name}"
+        return describe_risk(self.identity, setting, REMEDY, encrypts=self._mode.encrypts)
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
@@ -147,7 +135,7 @@ class MysqlDestination:
 
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
-        return open_asking(self._connect(read_only=True), seconds)
+        return open_asking(MysqlAsking(self._connect(read_only=True), seconds))
 
     def probe(self, timer: PhaseTimer) -> None:
         """Connect and close again, phase by phase; see `ProbedDestination`."""
@@ -203,7 +191,9 @@ class MysqlDestination:
             defer_connect=True,
             **self._make_tls(),
         )
-        connected = self._connect_socket(timer)
+        connected = connect_server(
+            "MySQL", self._parts.host, self._port, timer, self._check_address
+        )
         timer.begin(CheckPhase.LOG_IN)
         try:
             driver.connect(connected)
@@ -216,71 +206,19 @@ class MysqlDestination:
             raise translate_login(error) from error
         return driver
 
-    def _connect_socket(self, timer: PhaseTimer) -> socket.socket:
-        """Look the host up here, so that the address that was checked is the one connected to."""
-        timer.begin(CheckPhase.NAME)
-        host = self._parts.host
-        try:
-            found = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise DestinationUnavailableError(
-                f"MySQL cannot be reached: the host {host} has no address: {error}"
-            ) from error
-        if all(str(address[0]) == host for *_, address in found):
-            timer.drop(CheckPhase.NAME)  # it is an address
-        for *_, address in found:
-            if self._check_address is not None:
-                self._check_address(str(address[0]))
-        timer.begin(CheckPhase.CONNECT)
-        fault: OSError | None = None
-        for family, kind, protocol, _, address in found:
-            connecting = socket.socket(family, kind, protocol)
-            try:
-                connecting.settimeout(CONNECT_SECONDS_MAX)
-                connecting.connect(address)
-                _keep_alive(connecting)
-            except OSError as error:
-                connecting.close()
-                fault = error
-            else:
-                return connecting
-        raise DestinationUnavailableError(
-            f"MySQL cannot be reached at {host}:{self._port}: {fault}"
-        )
-
     def _make_tls(self) -> Mapping[str, Any]:
         """Return what PyMySQL is told of encryption."""
         if self._mode is SslMode.DISABLED:
             return {"ssl_disabled": True}
         if self._mode is SslMode.PREFERRED:
             return {}
-        authority = self._parts.parameters.get("ssl-ca", "")
-        try:
-            if PEM_BEGIN in authority:
-                context = ssl.create_default_context(cadata=authority)
-            else:
-                context = ssl.create_default_context(cafile=authority or None)
-        except (OSError, ValueError) as error:
-            raise OperatorError(f"the certificates of ssl-ca cannot be read: {error}") from error
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # those that MySQL makes do not pass
-        context.check_hostname = self._mode is SslMode.VERIFY_IDENTITY
-        if not self._mode.verifies:
-            context.verify_mode = ssl.CERT_NONE
+        context = make_tls_context(
+            self._parts.parameters.get("ssl-ca", ""),
+            "ssl-ca",
+            verifies=self._mode.verifies,
+            checks_name=self._mode is SslMode.VERIFY_IDENTITY,
+        )
         return {"ssl": context}
-
-
-def _keep_alive(connected: socket.socket) -> None:
-    """Notice a server that vanished in 11 seconds, not after the system's two hours."""
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", 5),
-        ("TCP_KEEPINTVL", 2),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 15_000),
-    ):
-        if hasattr(socket, name):
-            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def name_member_locks(member: str) -> Sequence[str]:
@@ -292,23 +230,7 @@ class MysqlSession(SteppedSession):
     """One connection; see `Session`."""
 
     schema_statements = MysqlSchemaStatements
-
-    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
-        """Make what is missing; says which right is missing where it cannot."""
-        try:
-            super().prepare(schema, owner)
-        except AccessDeniedError as error:
-            cause = error.__cause__
-            if not isinstance(cause, pymysql.Error):
-                raise
-            with self._transactions.translated() as connection:
-                if all(catalogue.holds_schema(connection, s) for s in (PRIVATE_SCHEMA, schema)):
-                    raise
-            raise AccessDeniedError(
-                "Encountered error while attempting to create new schema. "
-                f"{server_message(cause)}; grant ALL on the databases {PRIVATE_SCHEMA} and "
-                f"{schema}, or on all databases, to treadle's user"
-            ) from cause
+    writer = AppendingWriter
 
     def evict(self, member: str) -> int:
         """End the sessions of another process; see `LoadSession.evict`."""

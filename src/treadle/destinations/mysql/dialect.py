@@ -102,6 +102,9 @@ class MysqlDialect(SteppedDialect):
         "lookup": Quoted("START TRANSACTION READ WRITE"),
         "snapshot": Quoted("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"),
     }
+    rights_to_prepare = (
+        "grant ALL on the databases {own} and {schema}, or on all databases, to treadle's user"
+    )
     claim_offset = """
         SELECT position, fence FROM {offsets}
         WHERE log_id = $1 AND source_id = $2 AND table_key = $3 FOR UPDATE

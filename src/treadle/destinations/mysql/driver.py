@@ -1,16 +1,17 @@
-"""PyMySQL with two things of our own: rows that are sent out of memory, and no other file.
+"""PyMySQL with rows that are sent out of memory and no other file, and statements only parsed.
 
 LOAD DATA LOCAL has the server name the file that it wants. PyMySQL would send any file that a
 server asks for; a server that an account named could ask for treadle's secrets. So the name is not
 looked at, and what is sent is what this process offered, or nothing.
 """
 
+import struct
 from collections.abc import Iterable
 from typing import Any, Final
 
 from pymysql import err
 from pymysql.connections import Connection, MySQLResult
-from pymysql.constants import CR
+from pymysql.constants import COMMAND, CR
 
 PACKET_BYTES: Final = 1 << 20
 """Of rows that are sent together; the driver's own 16 KB take half as long again."""
@@ -67,3 +68,17 @@ class MysqlDriver(Connection):  # type: ignore[misc]  # PyMySQL has no types
         finally:
             self.offered = None
         return taken, 0 if self._result is None else int(self._result.warning_count)
+
+    def describe_statement(self, statement: str) -> tuple[int, int]:
+        """Have the server parse one statement and run nothing.
+
+        Returns:
+            How many columns its rows have, 0 for one that gives none, and how many parameters.
+        """
+        self._execute_command(COMMAND.COM_STMT_PREPARE, statement)
+        number, columns, parameters = self._read_packet().read_struct("<xIHH")
+        for count in (parameters, columns):
+            for _ in range(count + 1 if count else 0):  # the last packet says that it is that
+                self._read_packet()
+        self._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", number))
+        return columns, parameters

@@ -3,6 +3,7 @@
 The server's own message is kept: operators search for it.
 """
 
+import re
 import ssl
 from collections.abc import Sequence
 from typing import Final
@@ -56,6 +57,12 @@ _REFUSED_CHANGES: Final = frozenset(
 )
 """Numbers of errors with which a name or a definition is refused in a schema change."""
 
+_UNAVAILABLE: Final = "MySQL cannot take the load now: {text}"
+
+_FULL_DISK: Final = re.compile(r"\b(errno|Errcode): 28\b")
+"""ENOSPC, where a file, a table or a schema is to be made. Texts of other errors have values of
+records in them."""
+
 _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
     # credentials, a missing right
     (
@@ -74,7 +81,7 @@ _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
             }
         ),
         DestinationUnavailableError,
-        "MySQL cannot take the load now: {text}",
+        _UNAVAILABLE,
     ),
     # a relation, column, key or schema is not as the plan saw it
     (
@@ -155,6 +162,8 @@ def explain(number: int, text: str) -> TreadleError:
     if not number:
         broke = "the connection to MySQL broke" + (f": {text}" if text else "")
         return DestinationUnavailableError(broke)
+    if (number < 1000 or number in (1004, 1005, 1006)) and _FULL_DISK.search(text):
+        return DestinationUnavailableError(_UNAVAILABLE.format(text=text))
     for numbers, kind, meaning in _MEANINGS:
         if number in numbers:
             return kind(meaning.format(text=text))

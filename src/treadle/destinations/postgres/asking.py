@@ -1,46 +1,33 @@
 """Questions to PostgreSQL: one statement in a transaction for reading, on a connection of its own.
 
-The transaction is never committed. A connection is used for one question, so that nothing that a
-statement sets, locks or prepares is there for the next one.
+The transaction is never committed.
 """
 
 import base64
 import re
-import threading
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from itertools import islice
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
 from psycopg import pq
 from psycopg.types.string import TextLoader
 
-from treadle.destinations.asking import (
-    AnswerColumn,
-    AnswerRow,
-    AnswerRows,
-    RoleRights,
-    StatementFaultError,
-    StatementOverdueError,
-    ValueForm,
-)
-from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, SEQUENCE
+from treadle.destinations.asking import AnswerColumn, RoleRights, StatementFaultError, ValueForm
+from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.postgres.connection import PostgresConnection
-from treadle.destinations.postgres.errors import server_message, translate
-from treadle.destinations.protocol import DestinationUnavailableError, LoadSession
-from treadle.destinations.sql.catalogue import OWNERS, list_owners
-from treadle.destinations.sql.session import SqlSession
-from treadle.destinations.sql.text import Quoted, compose
-from treadle.destinations.sql.transactions import SqlTransactions
-from treadle.errors import OperatorError, RetriableError
-from treadle.tables.schema_owner import SchemaOwner
-
-PREFIX: Final = "SELECT * FROM ("
-
-CANCEL_SECONDS_MAX: Final = 2.0
-"""How long PostgreSQL is asked to end a statement, before the connection is closed."""
+from treadle.destinations.postgres.errors import server_message
+from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.destinations.sql.asking import (
+    NO_ROWS,
+    PREFIX,
+    WRAPPED_ONLY,
+    SqlAsking,
+    wrap_statement,
+)
+from treadle.destinations.sql.catalogue import OWNERS
+from treadle.destinations.sql.text import Quoted
+from treadle.errors import TreadleError
 
 STREAMED_ROWS: Final = 100
 """Rows that come together, where libpq can do so (17 or newer): one by one takes longer."""
@@ -65,23 +52,6 @@ RIGHTS: Final = Quoted(
         ORDER BY one.rolname
       )
     FROM pg_catalog.pg_roles me WHERE me.rolname = session_user
-    """
-)
-
-READABLE: Final = Quoted(
-    """
-    SELECT DISTINCT n.nspname
-    FROM pg_catalog.pg_class r
-    JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-    JOIN pg_catalog.pg_roles me ON pg_catalog.pg_has_role(session_user, me.oid, 'MEMBER')
-    WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-      AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', $1)
-      AND pg_catalog.has_schema_privilege(me.oid, n.oid, 'USAGE')
-      AND CASE r.relkind
-        WHEN 'S' THEN pg_catalog.has_sequence_privilege(me.oid, r.oid, 'SELECT')
-        ELSE pg_catalog.has_table_privilege(me.oid, r.oid, 'SELECT')
-          OR pg_catalog.has_any_column_privilege(me.oid, r.oid, 'SELECT')
-      END
     """
 )
 
@@ -117,37 +87,32 @@ _FORMS: Final = {
 CANCELED: Final = "57014"
 """The SQLSTATE of a statement that was ended."""
 
-NO_ROWS: Final = "The statement gives no rows. Only one that reads is run here."
-
 _BOOLEANS: Final = {"t": "true", "f": "false"}
 
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)\+00")
 
-WRAPPED_ONLY: Final = (
-    "Only a SELECT that gives rows is run here. EXPLAIN, SHOW and others need a role of their own "
-    "for questions: the operator names one in the setting query_url."
-)
 
+class PostgresAsking(SqlAsking):
+    """A session for one question; see `AskedSession`."""
 
-class PostgresAsking:
-    """A session for one question; see `AskedSession`.
-
-    Args:
-        driver: in a transaction for reading.
-        seconds: after which a statement is ended.
-    """
-
-    def __init__(self, driver: psycopg.Connection[tuple[Any, ...]], seconds: float) -> None:
-        self._driver = driver
-        self._connection = PostgresConnection(driver)
-        self._seconds = seconds
-        self._until = time.monotonic() + seconds
-        self._is_overdue = False
-
-    @property
-    def look_up(self) -> LoadSession:
-        """The same connection, for treadle's own questions."""
-        return SqlSession(SqlTransactions(self._connection))
+    _connection: PostgresConnection
+    faults = (psycopg.Error,)
+    readable = Quoted(
+        """
+        SELECT DISTINCT n.nspname
+        FROM pg_catalog.pg_class r
+        JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+        JOIN pg_catalog.pg_roles me ON pg_catalog.pg_has_role(session_user, me.oid, 'MEMBER')
+        WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+          AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', $1)
+          AND pg_catalog.has_schema_privilege(me.oid, n.oid, 'USAGE')
+          AND CASE r.relkind
+            WHEN 'S' THEN pg_catalog.has_sequence_privilege(me.oid, r.oid, 'SELECT')
+            ELSE pg_catalog.has_table_privilege(me.oid, r.oid, 'SELECT')
+              OR pg_catalog.has_any_column_privilege(me.oid, r.oid, 'SELECT')
+          END
+        """
+    )
 
     def find_rights(self) -> RoleRights:
         """Return the rights of the role of the log-in, and of each one that it can become."""
@@ -159,47 +124,34 @@ class PostgresAsking:
             return RoleRights(role, ("a superuser",))
         return RoleRights(role, tuple(f"a member of {other}" for other in others))
 
-    def list_readable_schemas(self) -> frozenset[str]:
-        """Return the schemas in which the role, or one that it can become, can read something."""
-        return frozenset(str(name) for (name,) in self._ask(READABLE, PRIVATE_SCHEMA))
+    def _may_read_owners(self) -> bool:
+        return bool(self._ask(OWNERS_READABLE, PRIVATE_SCHEMA, OWNERS.name))
 
-    def read_owners(self) -> Mapping[str, SchemaOwner] | None:
-        """Return the owners that the database records; None where the role cannot read them."""
-        if not self._ask(OWNERS_READABLE, PRIVATE_SCHEMA, OWNERS.name):
-            return None
-        try:
-            return list_owners(self._connection)
-        except psycopg.Error as error:
-            raise translate(error) from error
-
-    def _ask(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
-        try:
-            return self._connection.rows(statement, *values)
-        except psycopg.Error as error:
-            raise translate(error) from error
-
-    def read_relation(self, schema: str, relation: str, limit: int) -> AnswerRows:
-        """Return the newest rows of a table; see `AskedSession`."""
-        dialect = self._connection.dialect
-        statement = compose(
-            "SELECT * FROM {place} ORDER BY {at} DESC NULLS LAST, {sequence} DESC NULLS LAST",
-            place=dialect.place(schema, relation),
-            at=dialect.quote(BATCHED_AT),
-            sequence=dialect.quote(SEQUENCE),
+    def _begin(self) -> None:
+        driver = self._connection.driver
+        milliseconds = max(int(self.seconds * 1000), 1)
+        driver.execute(
+            f"SET statement_timeout = {milliseconds:d};"
+            f" SET lock_timeout = {milliseconds:d};"
+            f" SET idle_in_transaction_session_timeout = {milliseconds * 2:d}".encode()
         )
-        return self.read_statement(statement, limit, wraps=True)
+        with suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
+            # The server ends the statement of a client that is gone. Some systems cannot.
+            driver.execute("SET client_connection_check_interval = '1s'")
+        driver.execute(BEGIN_READING.encode())
 
-    def read_statement(self, statement: str, limit: int, *, wraps: bool) -> AnswerRows:
-        """Run one statement of a person's; see `AskedSession`."""
-        text = strip_end(statement)
-        if not text:
-            raise StatementFaultError("Expected one statement, found none.")
+    def _start(
+        self, text: str, limit: int, *, wraps: bool
+    ) -> tuple[tuple[AnswerColumn, ...], Generator[Sequence[Any], None, None]]:
         if "\0" in text:
             raise StatementFaultError("A statement has no character of the code 0.")
         columns = self._describe(text)
-        # A line break, since the statement may end with a comment.
-        run = f"{PREFIX}{text}\n) AS q LIMIT {limit:d}" if wraps else text
-        return AnswerRows(columns, self._read(run, columns, limit, wraps=wraps))
+        run = wrap_statement(text, limit) if wraps else text
+        cursor = self._connection.driver.cursor()
+        for known in cursor.adapters.types:
+            for oid in filter(None, (known.oid, known.array_oid)):
+                cursor.adapters.register_loader(oid, TextLoader)
+        return columns, _stream(cursor, run)
 
     def _describe(self, text: str) -> tuple[AnswerColumn, ...]:
         """Have PostgreSQL parse a statement alone, and run nothing; return its columns.
@@ -214,11 +166,12 @@ class PostgresAsking:
             raw = text.encode()
         except UnicodeEncodeError as error:
             raise StatementFaultError("The statement is not Unicode.") from error
-        with self._bounded():
-            parsed = self._driver.pgconn.prepare(b"", raw)
+        pgconn = self._connection.driver.pgconn
+        with self._bounded(lambda error: self._judge_fault(error, wraps=False)):
+            parsed = pgconn.prepare(b"", raw)
             if parsed.status != pq.ExecStatus.COMMAND_OK:
                 raise self._judge_parse(parsed)
-            found = self._driver.pgconn.describe_prepared(b"")
+            found = pgconn.describe_prepared(b"")
             if found.nparams:
                 raise StatementFaultError("Expected a statement without parameters such as $1.")
             if not found.nfields:
@@ -236,7 +189,7 @@ class PostgresAsking:
             for at, (type_,) in enumerate(types)
         )
 
-    def _judge_parse(self, parsed: "pq.abc.PGresult") -> OperatorError | RetriableError:
+    def _judge_parse(self, parsed: "pq.abc.PGresult") -> TreadleError:
         """Return what it means that a statement was not parsed."""
         words = _read_field(parsed, pq.DiagnosticField.MESSAGE_PRIMARY)
         state = _read_field(parsed, pq.DiagnosticField.SQLSTATE)
@@ -249,106 +202,37 @@ class PostgresAsking:
             return StatementFaultError("Expected one statement, found several.")
         return StatementFaultError(f"ERROR: {words}", int(at) - 1 if at.isdigit() else None)
 
-    def _read(
-        self, run: str, columns: Sequence[AnswerColumn], limit: int, *, wraps: bool
-    ) -> Iterator[AnswerRow]:
-        """Read rows as they come. To stop early ends the statement."""
-        forms = [column.form for column in columns]
-        cursor = self._driver.cursor()
-        for known in cursor.adapters.types:
-            for oid in filter(None, (known.oid, known.array_oid)):
-                cursor.adapters.register_loader(oid, TextLoader)
-        with self._bounded(wraps=wraps), closing(_stream(cursor, run)) as rows:
-            for row in islice(rows, limit):
-                if time.monotonic() > self._until:
-                    raise self._make_overdue()
-                yield [
-                    None if value is None else spell_value(form, value)
-                    for form, value in zip(forms, row, strict=True)
-                ]
+    def _judge_fault(self, error: Exception, *, wraps: bool) -> TreadleError:
+        assert isinstance(error, psycopg.Error)  # noqa: S101 - for the type
+        state = error.sqlstate
+        if state is None and isinstance(error, psycopg.ProgrammingError):
+            return StatementFaultError(NO_ROWS)
+        if state is None or state.startswith(("08", "57P", "53")):
+            return DestinationUnavailableError(server_message(error))
+        if wraps and state == "42601":
+            # By itself it was parsed, so what is wrong is where it stands.
+            return StatementFaultError(WRAPPED_ONLY)
+        at = error.diag.statement_position
+        shift = len(PREFIX) if wraps else 0
+        place = int(at) - 1 - shift if at and at.isdigit() else None
+        if place is not None and place < 0:
+            place = None
+        return StatementFaultError(server_message(error), place)
 
-    @contextmanager
-    def _bounded(self, *, wraps: bool = False) -> Iterator[None]:
-        """Say in PostgreSQL's words what is wrong; where it was ended, that it took too long."""
-        try:
-            yield
-        except psycopg.Error as error:
-            state = error.sqlstate
-            if self._is_overdue or state == CANCELED:
-                raise self._make_overdue() from error
-            if state is None and isinstance(error, psycopg.ProgrammingError):
-                raise StatementFaultError(NO_ROWS) from error
-            if state is None or state.startswith(("08", "57P", "53")):
-                raise DestinationUnavailableError(server_message(error)) from error
-            if wraps and state == "42601":
-                # By itself it was parsed, so what is wrong is where it stands.
-                raise StatementFaultError(WRAPPED_ONLY) from error
-            at = error.diag.statement_position
-            shift = len(PREFIX) if wraps else 0
-            place = int(at) - 1 - shift if at and at.isdigit() else None
-            if place is not None and place < 0:
-                place = None
-            raise StatementFaultError(server_message(error), place) from error
+    def _is_interrupted(self, error: Exception) -> bool:
+        return isinstance(error, psycopg.Error) and error.sqlstate == CANCELED
 
-    def _make_overdue(self) -> StatementOverdueError:
-        return StatementOverdueError(
-            f"The statement took longer than {self._seconds:g} s and was ended."
-        )
-
-    def end(self) -> None:
-        """End the statement that runs; may be called from any thread."""
-        self._is_overdue = True
-        with suppress(psycopg.Error):
-            self._driver.cancel_safe(timeout=CANCEL_SECONDS_MAX)
-
-
-@contextmanager
-def open_asking(
-    driver: psycopg.Connection[tuple[Any, ...]], seconds: float
-) -> Iterator[PostgresAsking]:
-    """Give a session for one question, and close the connection at the end."""
-    try:
-        milliseconds = max(int(seconds * 1000), 1)
-        asking = PostgresAsking(driver, seconds)
-        try:
-            driver.execute(
-                f"SET statement_timeout = {milliseconds:d};"
-                f" SET lock_timeout = {milliseconds:d};"
-                f" SET idle_in_transaction_session_timeout = {milliseconds * 2:d}".encode()
-            )
-            with suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
-                # The server ends the statement of a client that is gone. Some systems cannot.
-                driver.execute("SET client_connection_check_interval = '1s'")
-            driver.execute(BEGIN_READING.encode())
-        except psycopg.Error as error:
-            raise translate(error) from error
-        timer = threading.Timer(seconds, asking.end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield asking
-        finally:
-            timer.cancel()
-    finally:
-        driver.close()
-
-
-def strip_end(statement: str) -> str:
-    """Return a statement without the blanks and semicolons at its end."""
-    return statement.rstrip("; \t\r\n\f\v")
-
-
-def spell_value(form: ValueForm, text: str) -> str:
-    """Return a text of PostgreSQL in the spelling of its form."""
-    match form:
-        case ValueForm.BOOLEAN:
-            return _BOOLEANS.get(text, text)
-        case ValueForm.BLOB:
-            return base64.b64encode(bytes.fromhex(text.removeprefix("\\x"))).decode()
-        case ValueForm.INSTANT:
-            found = _INSTANT.fullmatch(text)
-            return f"{found[1]}T{found[2]}Z" if found else text
-    return text
+    def _spell_value(self, form: ValueForm, value: Any) -> str:
+        text = str(value)
+        match form:
+            case ValueForm.BOOLEAN:
+                return _BOOLEANS.get(text, text)
+            case ValueForm.BLOB:
+                return base64.b64encode(bytes.fromhex(text.removeprefix("\\x"))).decode()
+            case ValueForm.INSTANT:
+                found = _INSTANT.fullmatch(text)
+                return f"{found[1]}T{found[2]}Z" if found else text
+        return text
 
 
 def _stream(

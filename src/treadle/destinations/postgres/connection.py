@@ -39,6 +39,9 @@ _COPIED_AS: Final = {
 
 _MICROSECONDS_TO_2000: Final = 946_684_800_000_000
 
+CANCEL_SECONDS_MAX: Final = 2.0
+"""How long PostgreSQL is asked to end a statement, before the connection is closed."""
+
 
 class _AnyYear(TimestamptzLoader):
     """Timestamps as datetimes; those outside the years 1 to 9999 as the server's text."""
@@ -119,6 +122,11 @@ class PostgresConnection(SqlConnection):
             return ()
         found = driver.describe_prepared(b"")
         return tuple((found.fname(at) or b"").decode() for at in range(found.nfields))
+
+    def interrupt(self) -> None:
+        """End the statement that runs; from any thread."""
+        with suppress(psycopg.Error):
+            self.driver.cancel_safe(timeout=CANCEL_SECONDS_MAX)
 
     def run_within(self, statement: str, seconds: float) -> list[tuple[Any, ...]]:
         """Run a question, and end it when it takes too long."""

@@ -15,8 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
-from treadle.destinations.layout import PRIVATE_SCHEMA
-from treadle.destinations.postgres.asking import open_asking
+from treadle.destinations.postgres.asking import PostgresAsking
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
 from treadle.destinations.postgres.errors import server_message, translate, translate_login
@@ -24,20 +23,15 @@ from treadle.destinations.postgres.place import pin_addresses, place_certificate
 from treadle.destinations.postgres.probe import probe_connection
 from treadle.destinations.postgres.transport import judge_transport
 from treadle.destinations.postgres.writer import PostgresWriter
-from treadle.destinations.protocol import (
-    AccessDeniedError,
-    DestinationUnavailableError,
-    Session,
-)
+from treadle.destinations.protocol import DestinationUnavailableError, Session
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
-from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.session import SqlSession
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.transactions import SqlTransactions
+from treadle.destinations.statement_asking import open_asking
 from treadle.destinations.transport import TransportRisk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.profiles import POSTGRES
-from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "treadle",
@@ -158,7 +152,8 @@ class PostgresDestination:
 
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
-        return open_asking(self._connect(read_only=True), seconds)
+        connection = PostgresConnection(self._connect(read_only=True))
+        return open_asking(PostgresAsking(connection, seconds))
 
     def _connect(self, read_only: bool) -> psycopg.Connection[tuple[Any, ...]]:
         wanted = self._pin_parameters()
@@ -202,22 +197,6 @@ class PostgresSession(SqlSession):
 
     schema_statements = PostgresSchemaStatements
     writer = PostgresWriter
-
-    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
-        """Make what is missing; says which right is missing where it cannot."""
-        try:
-            super().prepare(schema, owner)
-        except AccessDeniedError as error:
-            cause = error.__cause__
-            if not isinstance(cause, psycopg.errors.InsufficientPrivilege):
-                raise
-            with self._transactions.translated() as connection:
-                if all(catalogue.holds_schema(connection, s) for s in (PRIVATE_SCHEMA, schema)):
-                    raise
-            raise AccessDeniedError(
-                "Encountered error while attempting to create new schema. "
-                f"{server_message(cause)}; grant CREATE on the database to treadle's user"
-            ) from cause
 
     def evict(self, member: str) -> int:
         """End the sessions of another process; see `LoadSession.evict`."""

@@ -67,6 +67,7 @@ class PostgresDialect(SqlDialect):
         "lookup": Quoted("BEGIN READ WRITE"),
         "snapshot": Quoted("BEGIN ISOLATION LEVEL REPEATABLE READ"),
     }
+    rights_to_prepare = "grant CREATE on the database to treadle's user"
     # Two sessions that make one schema at once would trip over each other.
     before_prepare = Quoted(f"SELECT pg_advisory_xact_lock({_PREPARE_LOCK:d})")
     # A row that is not there cannot be locked, so it is made. Who comes second waits for it.

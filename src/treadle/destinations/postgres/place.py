@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from treadle.destinations.postgres_form import PEM_BEGIN
 from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.destinations.server_form import PEM_BEGIN
 
 LOCAL_SOCKET: Final = "127.0.0.1"
 """What a socket of this machine is judged as."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from treadle.destinations.transport import TransportRisk, is_local_host
+from treadle.destinations.transport import TransportRisk, describe_risk, is_local_host
 
 VERIFYING: Final = ("verify-ca", "verify-full")
 CLEAR_TEXT: Final = ("disable", "allow", "prefer")
@@ -30,21 +30,7 @@ def judge_transport(identity: str, parameters: Mapping[str, str]) -> TransportRi
         return None
     if all(map(is_local_host, _list_hosts(parameters))):
         return None
-    if mode in CLEAR_TEXT:
-        meaning = (
-            "Whoever is on the way can have the connection in clear, and read the rows and change "
-            "them."
-        )
-    else:
-        meaning = (
-            "Whoever is on the way can answer in place of the server, and read the rows and change "
-            "them."
-        )
-    return TransportRisk(
-        f"{identity} is connected to with sslmode={mode}, which does not verify the server.",
-        meaning,
-        REMEDY,
-    )
+    return describe_risk(identity, f"sslmode={mode}", REMEDY, encrypts=mode not in CLEAR_TEXT)
 
 
 def _list_hosts(parameters: Mapping[str, str]) -> list[str]:

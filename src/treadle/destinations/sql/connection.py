@@ -1,5 +1,6 @@
 """One connection to a SQL database, as sessions and writers use it."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -52,12 +53,22 @@ class SqlConnection(ABC):
         """Run one statement of the operator's, and give its rows in bounded memory."""
 
     @abstractmethod
+    def interrupt(self) -> None:
+        """End the statement that runs; may be called from any thread."""
+
     def run_within(self, statement: str, seconds: float) -> list[tuple[Any, ...]]:
         """Run a question and fetch all rows, and end it when it takes too long.
 
         Raises:
             Exception: one of `errors`; also because it took too long.
         """
+        timer = threading.Timer(seconds, self.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.rows(Quoted(statement))
+        finally:
+            timer.cancel()
 
     def begin(self, purpose: str = "load") -> None:
         """Begin a transaction; for the purposes see `SqlDialect.begin`."""

@@ -45,6 +45,8 @@ class SqlDialect(ABC):
             which a row of `{stage}`, as `s`, meets `{condition}`. For those without ON CONFLICT.
         begin: purpose of a transaction -> the statement that begins it. "lookup" writes temporary
             tables only, also in a session for reading; "snapshot" sees one state throughout.
+        rights_to_prepare: advice to the operator what to grant where a schema `{schema}` or
+            treadle's own `{own}` cannot be made; empty where nobody grants anything.
         before_prepare: a statement that keeps other sessions from making schemas until the
             transaction ends; empty where `IF NOT EXISTS` alone is safe.
         claims_rows: whether `claim_offset` and `claim_entry` make the row that they look for.
@@ -95,6 +97,7 @@ class SqlDialect(ABC):
     begin: ClassVar[Mapping[str, Quoted]] = dict.fromkeys(
         ("load", "lookup", "snapshot"), Quoted("BEGIN TRANSACTION")
     )
+    rights_to_prepare: ClassVar[str] = ""
     before_prepare: ClassVar[Quoted] = NOTHING
     claims_rows: ClassVar[bool] = False
     claim_offset: ClassVar[LiteralString] = (

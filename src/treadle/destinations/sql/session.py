@@ -79,9 +79,19 @@ class SqlSession:
         return 0
 
     def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
-        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
+        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing.
+
+        Where that is denied, the error says what to grant.
+        """
         if (schema, owner) in self._prepared:
             return
+        try:
+            self._prepare(schema, owner)
+        except AccessDeniedError as error:
+            raise self._advise_grant(error, schema) from error.__cause__
+        self._prepared.add((schema, owner))
+
+    def _prepare(self, schema: str, owner: SchemaOwner) -> None:
         with self._transactions.in_turn():
             with self._transactions.translated() as connection:
                 ready = catalogue.is_ready(connection, schema, owner)
@@ -92,7 +102,21 @@ class SqlSession:
                     catalogue.make_schema(connection, schema, owner)
                     failpoint.reach("destination.prepare")
                     connection.commit()
-        self._prepared.add((schema, owner))
+
+    def _advise_grant(self, error: AccessDeniedError, schema: str) -> AccessDeniedError:
+        """Return an error that says what to grant, where a schema cannot be made."""
+        with self._transactions.translated() as connection:
+            advice = connection.dialect.rights_to_prepare
+            schemas = (PRIVATE_SCHEMA, schema)
+            cause = error.__cause__
+            if not isinstance(cause, connection.errors) or not advice:
+                return error
+            if all(catalogue.holds_schema(connection, each) for each in schemas):
+                return error
+            return AccessDeniedError(
+                "Encountered error while attempting to create new schema. "
+                f"{connection.message(cause)}; " + advice.format(own=PRIVATE_SCHEMA, schema=schema)
+            )
 
     def check_owner(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
         """Check that a schema is missing or the owner's; see `LoadSession.check_owner`."""

@@ -31,7 +31,7 @@ from treadle.destinations.sql.stepped_dialect import RelationPlace, SteppedDiale
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.tables.model import LoadPlan, Table, TableState
-from treadle.tables.schema_owner import UNOWNED, SchemaOwner
+from treadle.tables.schema_owner import SchemaOwner
 
 PREPARING: Final = "treadle.prepare"
 """The lock of who makes schemas."""
@@ -97,6 +97,12 @@ def name_entry(plan: LoadPlan) -> str:
     return plan.table_name if plan.table_after is None else plan.table_after.name
 
 
+def may_change_structure(plan: LoadPlan) -> bool:
+    """Return whether a load may do something before its rows; tables of deleted keys count."""
+    keeps_keys = plan.table_after is not None and plan.table_after.tombstones
+    return bool(plan.changes or plan.rejections or keeps_keys)
+
+
 class SteppedSession(SqlSession):
     """One connection; see `Session`."""
 
@@ -110,10 +116,7 @@ class SteppedSession(SqlSession):
 
     # --- schemas ----------------------------------------------------------------------------------
 
-    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
-        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
-        if (schema, owner) in self._prepared:
-            return
+    def _prepare(self, schema: str, owner: SchemaOwner) -> None:
         if not self._is_ready(schema, owner):
             with (
                 self._transactions.hold([PREPARING]),
@@ -121,7 +124,6 @@ class SteppedSession(SqlSession):
             ):
                 catalogue.make_schema_in_steps(connection, schema, owner)
                 failpoint.reach("destination.prepare")
-        self._prepared.add((schema, owner))
 
     def _is_ready(self, schema: str, owner: SchemaOwner) -> bool:
         with self._transactions.translated() as connection:
@@ -182,14 +184,15 @@ class SteppedSession(SqlSession):
         with self._transactions.loading(plans, rehearse=False):
             try:
                 self._begin_loads()
-                for plan in plans:
-                    self._follow(plan)
+                if any(map(may_change_structure, plans)):
+                    for plan in plans:
+                        self._follow(plan)
                 failpoint.reach("destination.after-lock")
                 made = [self._change_structure(plan) for plan in plans]
                 failpoint.reach("destination.after-changes")
                 with self._transactions.transaction():
                     for plan, statements in zip(plans, made, strict=True):
-                        # Once more: now nobody changes the rows that it is compared with.
+                        # Now nobody changes the rows that it is compared with.
                         self._follow(plan)
                         results.append(self._write_contents(plan, statements))
                 self._transactions.commit()
@@ -215,6 +218,8 @@ class SteppedSession(SqlSession):
         table = name_entry(plan)
         with self._transactions.translated() as connection:
             noted = catalogue.read_intent(connection, plan.schema, table)
+            if noted is not None and not may_change_structure(plan):
+                self._follow(plan)  # nobody has, and something is to be done after all
             if noted is not None and not noted.table:
                 self._end(connection, plan.schema, table, noted)
             elif noted is not None:

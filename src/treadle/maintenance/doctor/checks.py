@@ -13,7 +13,7 @@ from typing import Final
 from treadle.clock import read_clock, read_system_clock
 from treadle.config import Config, OperatorWarning
 from treadle.data_lock import find_server, is_lock_taken
-from treadle.destinations.registry import make_destination
+from treadle.destinations.registry import ROLE_TYPES, find_type, make_destination
 from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import TreadleError
@@ -27,9 +27,6 @@ from treadle.store.model import ConfiguredDestination, Source
 from treadle.store.store import Store
 from treadle.text import make_clause
 from treadle.traces.publication_note import read_publication
-
-ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
-"""Types of destinations that know roles."""
 
 
 @dataclass
@@ -343,7 +340,7 @@ def check_query_roles(examination: Examination) -> Iterator[Finding]:
     asked: dict[str, ConfiguredDestination] = {}
     for row in store.destinations.list_destinations():
         if row.deleted_at is None and row.id in used and row.type in ROLE_TYPES:
-            asked.setdefault(row.query_url or (row.is_held and config.query_url) or row.url, row)
+            asked.setdefault(_find_role_url(row, config.query_url) or row.url, row)
     for url, row in asked.items():
         check = examination.check_address if url == row.url and row.is_named_by_account else None
         try:
@@ -355,6 +352,18 @@ def check_query_roles(examination: Examination) -> Iterator[Finding]:
             continue
         if rights is not None:
             yield findings.judge_query_role(destination.identity, rights.role, rights.dangerous)
+
+
+def _find_role_url(row: ConfiguredDestination, setting: str | None) -> str | None:
+    """Return the URL of the role that runs statements in a destination; None for that which loads.
+
+    Args:
+        row: the destination.
+        setting: the URL of the setting `query_url`.
+    """
+    if row.query_url is None and row.is_held and find_type(setting or "") == row.type:
+        return setting
+    return row.query_url
 
 
 def _list_sources(store: Store) -> list[Source]:

@@ -1077,7 +1077,7 @@ def judge_query_role(name: str, role: str, dangerous: Sequence[str]) -> Finding:
 
     Args:
         name: of the destination.
-        role: of PostgreSQL.
+        role: of the database.
         dangerous: rights by which a statement that only reads reaches the machine of the database.
     """
     if not dangerous:

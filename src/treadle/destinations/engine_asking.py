@@ -6,8 +6,9 @@ Nothing is written to a temporary folder: what needs more memory fails.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from abc import abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import duckdb
@@ -16,13 +17,13 @@ from treadle.destinations.asking import (
     QUESTION_BYTES_MAX,
     QUESTION_THREADS_MAX,
     AnswerColumn,
-    AnswerRow,
-    AnswerRows,
+    RoleRights,
     StatementFaultError,
-    StatementOverdueError,
     ValueForm,
 )
 from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.destinations.statement_asking import StatementAsking
+from treadle.errors import TreadleError
 
 ASKING_CONFIG: Final[Mapping[str, str]] = {
     "memory_limit": f"{QUESTION_BYTES_MAX // 1024**2}MiB",
@@ -63,37 +64,36 @@ _WAYS: Final = (
 )
 
 
-class EngineAnswer:
-    """Runs one statement of a person's.
+class EngineAsking(StatementAsking):
+    """Runs one statement of a person's in DuckDB; see `StatementAsking`.
 
-    Args:
-        driver: a connection that can write nothing.
-        seconds: after which a statement is ended.
+    It always stands where a table can stand: there are no rights of a role to go by. After it
+    nothing else can be asked on the connection.
     """
 
-    def __init__(self, driver: duckdb.DuckDBPyConnection, seconds: float) -> None:
-        self._driver = driver
-        self._seconds = seconds
-        self._is_overdue = False
+    faults = (duckdb.Error, RuntimeError, UnicodeError)
 
-    def read_statement(self, statement: str, limit: int) -> AnswerRows:
-        """Run a statement, and return the first rows.
+    @property
+    @abstractmethod
+    def _driver(self) -> duckdb.DuckDBPyConnection:
+        """A connection that can write nothing."""
 
-        It always stands where a table can stand: there are no rights of a role to go by.
+    def find_rights(self) -> RoleRights:
+        """Return none: DuckDB has no roles, and external access is off."""
+        return RoleRights()
 
-        Args:
-            statement: SQL. After it nothing else can be asked on the connection.
-            limit: most rows.
-        """
+    def _start(
+        self, text: str, limit: int, *, wraps: bool
+    ) -> tuple[tuple[AnswerColumn, ...], Generator[Sequence[Any], None, None]]:
         self._lock()
-        text = self._require_reading(statement)
-        with self._bounded(text, len(_DESCRIBING)):
+        text = self._require_reading(text)
+        with self._bounded(lambda error: judge_fault(error, text, len(_DESCRIBING))):
             described = self._driver.execute(f"{_DESCRIBING}{text}\n) AS q").fetchall()
         columns = tuple(
             AnswerColumn(str(name), str(type_), choose_form(str(type_)))
             for name, type_, *_ in described
         )
-        return AnswerRows(columns, self._read(text, columns, limit))
+        return columns, self._fetch(text, columns, limit)
 
     def _lock(self) -> None:
         try:
@@ -110,7 +110,7 @@ class EngineAnswer:
         Raises:
             StatementFaultError: it is not.
         """
-        with self._bounded(statement):
+        with self._bounded(lambda error: judge_fault(error, statement)):
             found = self._driver.extract_statements(statement)
         if len(found) != 1:
             many = "several" if found else "none"
@@ -119,51 +119,52 @@ class EngineAnswer:
             raise StatementFaultError(f"{_WAYS}.")
         return found[0].query.strip().rstrip(";")
 
-    def _read(self, text: str, columns: Sequence[AnswerColumn], limit: int) -> Iterator[AnswerRow]:
+    def _fetch(
+        self, text: str, columns: Sequence[AnswerColumn], limit: int
+    ) -> Generator[Sequence[Any], None, None]:
         """Read rows as texts: columns get names of ours, since they may have any, or one twice."""
         names = [f"c{number:d}" for number in range(len(columns))]
         shown = ", ".join(
             f"to_base64({name})" if column.form is ValueForm.BLOB else f"CAST({name} AS VARCHAR)"
             for name, column in zip(names, columns, strict=True)
         )
-        forms = [column.form for column in columns]
-        with self._bounded():
-            self._driver.execute(
-                f"SELECT {shown} FROM ({text}\n) AS q({', '.join(names)}) LIMIT {limit:d}"  # noqa: S608 - a person's
-            )
-            while rows := self._driver.fetchmany(FETCHED_ROWS):
-                for row in rows:
-                    yield [
-                        value if value is None else spell_value(form, value)
-                        for form, value in zip(forms, row, strict=True)
-                    ]
+        driver = self._driver
+        driver.execute(
+            f"SELECT {shown} FROM ({text}\n) AS q({', '.join(names)}) LIMIT {limit:d}"  # noqa: S608 - a person's
+        )
+        while rows := driver.fetchmany(FETCHED_ROWS):
+            yield from rows
 
-    @contextmanager
-    def _bounded(self, statement: str = "", shift: int = 0) -> Iterator[None]:
-        """Say in DuckDB's words what is wrong; where it was ended, that it took too long.
+    def _judge_fault(self, error: Exception, *, wraps: bool) -> TreadleError:
+        return judge_fault(error)
 
-        Args:
-            statement: that a position in an error is in; empty where it says nothing of it.
-            shift: bytes before the statement in what is run.
-        """
-        try:
-            yield
-        except (duckdb.Error, RuntimeError, UnicodeError) as error:
-            if self._is_overdue:
-                raise StatementOverdueError(
-                    f"The statement took longer than {self._seconds:g} s and was ended."
-                ) from error
-            words, at = read_fault(error)
-            place = None
-            if statement and at is not None and at >= shift:
-                place = len(statement.encode()[: at - shift].decode(errors="ignore"))
-            raise StatementFaultError(words, place) from error
+    def _spell_value(self, form: ValueForm, value: Any) -> str:
+        text: str = value  # cast by the statement
+        if form is ValueForm.NUMBER:
+            return _FLOATS.get(text, text)
+        if form is ValueForm.INSTANT:
+            found = _INSTANT.fullmatch(text)
+            return f"{found[1]}T{found[2]}Z" if found else text
+        return text
 
-    def end(self) -> None:
-        """End the statement that runs; may be called from any thread."""
-        self._is_overdue = True
+    def _interrupt(self) -> None:
         with suppress(duckdb.Error):
             self._driver.interrupt()
+
+
+def judge_fault(error: Exception, statement: str = "", shift: int = 0) -> StatementFaultError:
+    """Return what an error of a statement of a person's means.
+
+    Args:
+        error: DuckDB's, or what the statement could not be handed over for.
+        statement: that a position in the error is in; empty where it says nothing of it.
+        shift: bytes before the statement in what is run.
+    """
+    words, at = read_fault(error)
+    place = None
+    if statement and at is not None and at >= shift:
+        place = len(statement.encode()[: at - shift].decode(errors="ignore"))
+    return StatementFaultError(words, place)
 
 
 def choose_form(type_: str) -> ValueForm:
@@ -178,16 +179,6 @@ def choose_form(type_: str) -> ValueForm:
         case "TIMESTAMP WITH TIME ZONE":
             return ValueForm.INSTANT
     return ValueForm.NUMBER if _NUMBERS.fullmatch(type_) else ValueForm.TEXT
-
-
-def spell_value(form: ValueForm, text: str) -> str:
-    """Return a text of DuckDB in the spelling of its form."""
-    if form is ValueForm.NUMBER:
-        return _FLOATS.get(text, text)
-    if form is ValueForm.INSTANT:
-        found = _INSTANT.fullmatch(text)
-        return f"{found[1]}T{found[2]}Z" if found else text
-    return text
 
 
 def read_fault(error: Exception) -> tuple[str, int | None]:
