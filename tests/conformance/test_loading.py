@@ -104,7 +104,7 @@ def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(mariadb_rig, case)
 
 
-@pytest.mark.parametrize("case", for_destination("clickhouse", every=10))
+@pytest.mark.parametrize("case", for_destination("clickhouse", every=25))
 def test_on_clickhouse(clickhouse_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(clickhouse_rig, case)
 

@@ -1,7 +1,8 @@
 """The conformance suite over every back-end: `destination` is a fresh, empty one of each kind.
 
-Each commit to Iceberg writes several files, so of each module of the suite some tests take it with
-each change, and a release all.
+Each commit to Iceberg writes several files, and each load into ClickHouse takes its engine a tenth
+of a second of processor time, so of each module of the suite some tests take them with each change,
+and a release all.
 """
 
 from pathlib import Path
@@ -60,8 +61,8 @@ ICEBERG = DestinationTraits(
     default_text=None,
     enforces_unique=False,
 )
-ICEBERG_EVERY = 3
-"""Each so manyth test of a module takes Iceberg with each change, with the first of its cases."""
+TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
+"""Kind -> each so manyth test of a module takes it with each change, with its first case."""
 
 TRAITS = {
     "clickhouse": CLICKHOUSE,
@@ -74,15 +75,16 @@ TRAITS = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to a release what repeats on Iceberg, before `-m` chooses."""
-    seen: dict[Path, list[str]] = {}
+    """Leave to a release what repeats on some kinds, before `-m` chooses."""
+    seen: dict[tuple[Path, str], list[str]] = {}
     for item in items:
         chosen = getattr(item, "callspec", None)
-        if item.path.parent != HERE or not chosen or chosen.params.get("url") != "iceberg":
+        kind = chosen.params.get("url") if chosen else None
+        if item.path.parent != HERE or kind not in TAKEN_EVERY:
             continue
-        tests = seen.setdefault(item.path, [])
+        tests = seen.setdefault((item.path, kind), [])
         its = getattr(item, "originalname", item.name)
-        if its in tests or len(tests) % ICEBERG_EVERY:
+        if its in tests or len(tests) % TAKEN_EVERY[kind]:
             item.add_marker(pytest.mark.release)
         if its not in tests:
             tests.append(its)

@@ -1,6 +1,8 @@
 """Questions of people to ClickHouse: what is run, what is refused, and how values are written."""
 
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +18,9 @@ from treadle.destinations.registry import make_destination
 from treadle.tables.model import CreateRelation
 from treadle.tables.schema_owner import UNOWNED
 
+if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
+
 
 def asked(url: str) -> AskedDestination:
     destination = make_destination(url)
@@ -29,10 +34,14 @@ def ask(url: str, statement: str, *, limit: int = 10, wraps: bool = True) -> Ans
         return AnswerRows(found.columns, iter(list(found.rows)))
 
 
-@pytest.fixture
-def loaded(clickhouse_url: str) -> str:
-    """A server with three orders in the schema `web`, one of them written twice."""
-    with make_destination(clickhouse_url).open() as session:
+@pytest.fixture(scope="module")
+def loaded(clickhouse_server: "ClickhouseServer") -> Iterator[str]:
+    """A server with three orders in the schema `web`, one of them written twice.
+
+    The tests share it, since none of them can change it.
+    """
+    url = clickhouse_server.url()
+    with make_destination(url).open() as session:
         session.prepare("web")
         loads = TableLoads(session)
         loads.load(
@@ -41,7 +50,8 @@ def loaded(clickhouse_url: str) -> str:
             changes=[CreateRelation(ORDERS)],
         )
         loads.load(table(ORDERS), upsert([(2, 3, None)]))
-    return clickhouse_url
+    yield url
+    clickhouse_server.empty()
 
 
 def test_values_are_written_as_they_are(loaded: str) -> None:

@@ -182,6 +182,7 @@ def test_a_view_shows_what_is_there_now(
     assert set(session.state("web", "orders_current").physical) == set()
 
 
+@pytest.mark.release
 def test_a_table_may_be_called_like_the_view_of_another(session: Session) -> None:
     loads = TableLoads(session)
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
@@ -196,6 +197,7 @@ def test_a_table_may_be_called_like_the_view_of_another(session: Session) -> Non
     assert len(loads.orders()) == 2
 
 
+@pytest.mark.release
 def test_the_tables_of_a_session_that_was_killed_are_dropped(
     session: Session, clickhouse_server: "ClickhouseServer"
 ) -> None:
@@ -213,12 +215,18 @@ def test_the_tables_of_a_session_that_was_killed_are_dropped(
 
 BOTH = (CreateRelation(ORDERS), CreateRelation(ITEMS))
 STEPS = [
-    ("destination.pending", 1, set()),
-    ("destination.changed", 1, {"orders"}),
-    ("destination.changed", 2, {"orders", "orders__items"}),
-    ("destination.after-rows", 1, {"orders", "orders__items"}),
+    *(
+        pytest.param(*step, marks=pytest.mark.release)
+        for step in (
+            ("destination.pending", 1, set()),
+            ("destination.changed", 1, {"orders"}),
+            ("destination.changed", 2, {"orders", "orders__items"}),
+            ("destination.after-rows", 1, {"orders", "orders__items"}),
+        )
+    ),
     ("destination.before-commit", 1, {"orders", "orders__items"}),
 ]
+"""Where a load ends, on which pass, and what is there then."""
 
 
 @pytest.mark.parametrize(("point", "passes", "made"), STEPS)
@@ -341,7 +349,13 @@ def test_a_new_version_with_another_key_is_built_beside_the_live_one(
         assert set(loads.session.relations("web")) == {"orders"}
 
 
-@pytest.mark.parametrize("point", ["destination.after-commit", "destination.swap"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("destination.after-commit", marks=pytest.mark.release),
+        "destination.swap",
+    ],
+)
 def test_the_next_process_swaps_what_a_committed_load_left(
     clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
@@ -390,6 +404,7 @@ def test_a_version_that_was_emptied_keeps_its_rows_until_the_commit(
         assert again.orders() == [(2, "y", 2)]
 
 
+@pytest.mark.release
 def test_a_server_that_was_killed_has_all_that_it_committed() -> None:
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.database_server import NoServerError
@@ -436,6 +451,7 @@ def test_a_rehearsal_in_a_schema_that_is_missing_leaves_none(clickhouse_url: str
         assert loads.orders() == [(1, "x", 1)]
 
 
+@pytest.mark.release
 def test_a_rehearsal_compares_with_the_rows_that_are_there(session: Session) -> None:
     wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
     loads = TableLoads(session)
