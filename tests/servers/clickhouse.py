@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -130,7 +131,9 @@ class ClickhouseServer:
             )
         deadline = time.monotonic() + START_SECONDS_MAX
         while self._process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(Error, urllib3.exceptions.HTTPError):
+            # The driver would log each refusal.
+            with contextlib.suppress(OSError, Error, urllib3.exceptions.HTTPError):
+                socket.create_connection((self.host, self.port), 5).close()
                 self.connect().close_connections()
                 return
             time.sleep(0.05)
