@@ -15,11 +15,13 @@ def _take_daily(daily: str, at_release: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("destination_url", kinds, indirect=True)
 
 
-CLICKHOUSE_AT_RELEASE = pytest.param("clickhouse", marks=pytest.mark.release)
-"""For a fixture of whole programs: its engine takes some seconds of processor time for each."""
-
 DUCKDB_DAILY = _take_daily("duckdb", "postgres")
 POSTGRES_DAILY = _take_daily("postgres", "duckdb")
+
+
+def some_at_release(*values: Any) -> list[Any]:
+    """Values for `parametrize` that a release takes besides."""
+    return [pytest.param(value, marks=pytest.mark.release) for value in values]
 
 
 def take_some_daily(cases: Iterable[Any], every: int) -> list[Any]:

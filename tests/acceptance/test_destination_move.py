@@ -85,6 +85,7 @@ def test_a_history_is_moved_while_records_arrive_and_the_loader_is_killed(
         assert count_ids(pair.first) == former
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("pair", ["duckdb postgres"], indirect=True)
 def test_what_was_committed_before_kill_9_is_not_loaded_into_the_next_destination(
     tmp_path: Path, pair: Pair

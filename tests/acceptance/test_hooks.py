@@ -122,6 +122,7 @@ def test_tries_go_on_as_the_clock_says_and_one_that_is_given_up_is_sent_again(sh
     eventually(lambda: shop.deliveries(hook)[0]["state"] == "delivered")
 
 
+@pytest.mark.release
 def test_a_receiver_that_is_silent_holds_up_neither_loads_nor_the_end(shop: Shop) -> None:
     hook = shop.hook()
     shop.receiver.usual = shop.receiver.stay_silent

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.acceptance.tenants import Tenants, serve_tenants
+from tests.kinds import some_at_release
 
 from treadle.cli.main import main
 from treadle.destinations.layout import tombstones_name
@@ -177,7 +178,7 @@ def send_batch(tenants: Tenants, table: str, data: dict[str, Any], keys: Sequenc
 # --- the Connect API ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", ["name", "display_name"])
+@pytest.mark.parametrize("field", ["name", *some_at_release("display_name")])
 def test_names_of_sources(tenants: Tenants, watch: Watch, field: str) -> None:
     schemas = {tenants.a.schema, tenants.b.schema}
     made = []
@@ -205,7 +206,9 @@ def test_names_of_sources(tenants: Tenants, watch: Watch, field: str) -> None:
         tenants.rig.store.sources.delete_source(None, source.id)
 
 
-@pytest.mark.parametrize("field", ["name", "display_name", "destination_id", "schema", "account"])
+@pytest.mark.parametrize(
+    "field", ["name", *some_at_release("display_name", "destination_id", "schema"), "account"]
+)
 def test_changes_of_sources(tenants: Tenants, watch: Watch, field: str) -> None:
     a = tenants.a
     headers = {"Authorization": f"Bearer {a.token}"}
@@ -234,7 +237,9 @@ def test_changes_of_sources(tenants: Tenants, watch: Watch, field: str) -> None:
 # --- the Import API -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["push", "batch", "records", "webhook", "version"])
+@pytest.mark.parametrize(
+    "way", ["push", *some_at_release("batch", "records", "webhook"), "version"]
+)
 def test_names_of_tables(tenants: Tenants, watch: Watch, way: str) -> None:
     a = tenants.a
     row = {"id": 666, "amount": -1, "value": "x"}
@@ -268,7 +273,9 @@ def _quoted(name: str) -> str:
     return "".join(f"%{byte:02X}" for byte in name.encode())
 
 
-@pytest.mark.parametrize("place", ["column", "key", "nested", "array", "parent", "schema", "both"])
+@pytest.mark.parametrize(
+    "place", ["column", "nested", *some_at_release("key", "array", "parent", "schema"), "both"]
+)
 def test_names_of_fields(tenants: Tenants, watch: Watch, place: str) -> None:
     """One odd record does not stop the table, wherever the name is in it."""
     a, table = tenants.a, f"fields_{place}"

@@ -210,7 +210,12 @@ def _of(piece: str) -> dict[str, Case]:
     }
 
 
-DAILY = {*CASES} - {f"points of {points} in transit" for points in ("tags", "decimals", "lists")}
+DAILY = {*CASES} - {
+    "different keys",
+    "points of lists",
+    "wide transit",
+    *(f"points of {points} in transit" for points in ("decimals", "floats", "lists", "tags")),
+}
 DAILY |= _of("{}").keys()
 """What is sent with each change: each way into memory once, with what takes most on it."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.acceptance.tenants import Tenants, serve_tenants
+from tests.kinds import some_at_release
 
 from treadle.cli.main import main
 from treadle.destinations.layout import tombstones_name
@@ -161,7 +162,7 @@ def test_a_schema_of_the_database_stops_its_own_source_only(tenants: Tenants, na
 # --- schemas that are there -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["finance", "public", "main"])
+@pytest.mark.parametrize("name", ["finance", *some_at_release("public", "main")])
 def test_a_schema_that_is_there_is_not_written_into(tenants: Tenants, run: Run, name: str) -> None:
     tenants.query(f"CREATE SCHEMA IF NOT EXISTS {name}")
     tenants.query(f"CREATE TABLE {name}.orders (id bigint PRIMARY KEY, a text, {SYSTEM_COLUMNS})")

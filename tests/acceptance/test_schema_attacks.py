@@ -111,7 +111,6 @@ DAILY: Final = {
     "an enum of 100,000 values",
     "huge numbers",
     "many alternatives",
-    "pointer bomb",
     "references to ancestors",
     "slow compilation",
     "slow matches, a few",

@@ -87,6 +87,7 @@ class EngineAsking(StatementAsking):
     ) -> tuple[tuple[AnswerColumn, ...], Generator[Sequence[Any], None, None]]:
         self._lock()
         text = self._require_reading(text)
+        self._show_tables(text)
         with self._bounded(lambda error: judge_fault(error, text, len(_DESCRIBING))):
             described = self._driver.execute(f"{_DESCRIBING}{text}\n) AS q").fetchall()
         columns = tuple(
@@ -94,6 +95,10 @@ class EngineAsking(StatementAsking):
             for name, type_, *_ in described
         )
         return columns, self._fetch(text, columns, limit)
+
+    def _show_tables(self, statement: str) -> None:
+        """Make the tables known that a statement reads, where they are not there already."""
+        return
 
     def _lock(self) -> None:
         try:
@@ -110,6 +115,10 @@ class EngineAsking(StatementAsking):
         Raises:
             StatementFaultError: it is not.
         """
+        try:
+            statement.encode()  # DuckDB's driver would call it a wrong argument
+        except UnicodeEncodeError as error:
+            raise StatementFaultError("The statement is not Unicode.") from error
         with self._bounded(lambda error: judge_fault(error, statement)):
             found = self._driver.extract_statements(statement)
         if len(found) != 1:

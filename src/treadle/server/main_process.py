@@ -18,6 +18,7 @@ from treadle.logging_setup import reopen_log_file, set_up_logging
 from treadle.server.child_channel import encode_orders
 from treadle.server.cluster_rules import require_cluster_settings
 from treadle.server.file_limit import raise_file_limit
+from treadle.server.held_locks import list_stopped_holders
 from treadle.server.listener import ServerListener, open_listener
 from treadle.server.loader_names import name_loader
 from treadle.server.startup_process import StartupProcess, StartupWork
@@ -103,6 +104,9 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
                     on_stop=lambda: remove_address(config.lock_path),
                     on_reload=reopen_log_file,
                     drain_seconds=config.drain_pause,
+                    list_holders=partial(
+                        list_stopped_holders, (config.store_path, config.log_path)
+                    ),
                 )
                 gc.freeze()
                 gc.enable()

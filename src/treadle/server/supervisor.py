@@ -10,6 +10,9 @@ may not go on.
 
 Before the children of a server that others may take over from are stopped, they get the line
 `drain`, and go on for a while (`drain_seconds`).
+
+A child that was stopped by a signal (SIGSTOP) may keep a database of SQLite locked, for all the
+others. It is killed then, which gives the lock back, and started again.
 """
 
 import contextlib
@@ -20,7 +23,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -34,6 +37,9 @@ DRAIN_REPORT_SECONDS = 5.0
 POLL_SECONDS = 2.0
 """The time between two looks at the children. Their deaths, what they say and signals wake the
 supervisor at once."""
+
+HOLD_SECONDS = 1.0
+"""How long a child that was stopped by a signal may keep a database from the others."""
 
 DRAIN_LINE = b"drain\n"
 """What a child gets when the server is about to stop."""
@@ -119,6 +125,11 @@ def _do_nothing() -> None:
     """Nobody is told of the stop."""
 
 
+def _find_none(process_ids: Collection[int]) -> Collection[int]:
+    """Nothing is shared that one of them could keep."""
+    return ()
+
+
 @dataclass(slots=True)
 class ProcessSupervisor:
     """Runs one child for each spec until a signal asks it to stop.
@@ -129,6 +140,7 @@ class ProcessSupervisor:
         on_reload: called on SIGHUP, before the children are told.
         on_stop: called when the children are stopped.
         drain_seconds: how long they go on after they were told that the server is about to stop.
+        list_holders: returns which of some processes were stopped, and keep what others wait for.
     """
 
     specs: Sequence[ChildSpec]
@@ -136,9 +148,11 @@ class ProcessSupervisor:
     on_reload: Callable[[], None] = lambda: None
     on_stop: Callable[[], None] = _do_nothing
     drain_seconds: float = 0.0
+    list_holders: Callable[[Collection[int]], Collection[int]] = _find_none
     _children: dict[str, _RunningChild] = field(default_factory=dict)
     _restart_at: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
+    _held_since: dict[int, float] = field(default_factory=dict)
     _stopping: bool = False
     _signals_to_stop: int = 0
     _is_draining: bool = False
@@ -177,6 +191,7 @@ class ProcessSupervisor:
             while not self._stopping:
                 if self._read_children(self._choose_pause()):
                     signals.clear()
+                self._end_lock_holders()
                 self._restart_dead_children()
                 self._pass_reload_on()
             self._drain_children(signals)
@@ -204,6 +219,7 @@ class ProcessSupervisor:
         while self._signals_to_stop < 2 and (left := until - time.monotonic()) > 0:
             if self._read_children(min(left, self._choose_pause())):
                 signals.clear()
+            self._end_lock_holders()
             self._restart_dead_children()
 
     def _tell_drain(self, child: _RunningChild) -> None:
@@ -249,9 +265,34 @@ class ProcessSupervisor:
 
     def _choose_pause(self) -> float:
         """Return the seconds until the next look, unless a child or a signal comes before it."""
-        if not self._restart_at:
+        due = [*self._restart_at.values(), *(at + HOLD_SECONDS for at in self._held_since.values())]
+        if not due:
             return POLL_SECONDS
-        return min(POLL_SECONDS, max(0.0, min(self._restart_at.values()) - time.monotonic()))
+        return min(POLL_SECONDS, max(0.0, min(due) - time.monotonic()))
+
+    def _end_lock_holders(self) -> None:
+        """Kill children that were stopped while they wrote into a database that all share.
+
+        The system tells of a child's stop as it tells of its death, so this is called then.
+        """
+        running = {
+            child.process.pid: child
+            for child in self._children.values()
+            if child.process.returncode is None
+        }
+        holders = self.list_holders(running.keys())
+        now = time.monotonic()
+        self._held_since = {pid: self._held_since.get(pid, now) for pid in holders}
+        for pid, since in list(self._held_since.items()):
+            if now - since >= HOLD_SECONDS:
+                logger.error(
+                    "%s (process %d) was stopped by a signal while it wrote into a database that"
+                    " the other processes wait for; it is killed",
+                    running[pid].spec.name,
+                    pid,
+                )
+                running[pid].process.kill()
+                del self._held_since[pid]
 
     def _read_children(self, seconds: float) -> bool:
         """Obey what children say within some seconds; return whether there was a signal."""

@@ -35,11 +35,12 @@ SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit
                                         WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
                   false),
        set_config('lock_timeout', '30s', false),
-       set_config('idle_in_transaction_session_timeout', '60s', false)
+       set_config('idle_in_transaction_session_timeout', '3s', false)
 """
 """What holds for each session, whatever the database or its user has as default. A token that was
 revoked must not come back with a failover, so a commit waits for the synchronous standbys. A
-process that was stopped in the middle of a transaction keeps nobody else waiting for ever."""
+process that was stopped in the middle of a transaction keeps the others waiting for three seconds:
+they have to note that they live, and take over the units of a loader that was lost within ten."""
 
 POOL_WAIT_SECONDS: Final = 10.0
 """How long a thread waits for a connection that others of its process use."""

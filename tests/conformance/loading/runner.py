@@ -143,7 +143,22 @@ def run(rig: Rig, case: Mapping[str, Any]) -> list[str]:
         return _run(rig, case, source_id, schema, token)
     finally:
         # What waits for a stopped table would be tried again in every later case.
+        _let_go(rig, source_id, rig.warehouse(schema))
         rig.store.sources.delete_source(rig.client_id, source_id)
+
+
+def _let_go(rig: Rig, source_id: int, warehouse: Warehouse) -> None:
+    """Have stopped tables made anew, which takes what waits for them with the next load."""
+    names = {
+        status.table_name
+        for status in rig.store.tables.list_statuses(source_id)
+        if status.error is not None
+    }
+    if names:
+        rig.store.sources.update_source(rig.client_id, source_id, settings={"options": {}})
+    for name in names & warehouse.tables().keys():
+        if name.isidentifier():
+            warehouse.run(f"DROP TABLE {name}")
 
 
 def _run(rig: Rig, case: Mapping[str, Any], source_id: int, schema: str, token: str) -> list[str]:

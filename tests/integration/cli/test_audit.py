@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
-from tests.kinds import CLICKHOUSE_AT_RELEASE
+from tests.kinds import some_at_release
 
 from treadle.cli.audit import explain_nothing
 from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
+@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")])
 def shop(request: pytest.FixtureRequest, data: Path, treadle: Treadle) -> Iterator[Shop]:
     fixtures = {
         "clickhouse": "clickhouse_url",

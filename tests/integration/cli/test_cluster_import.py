@@ -14,6 +14,7 @@ import pytest
 from tests.faults.damage import append_once
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
+from tests.kinds import some_at_release
 from tests.servers.postgres import PostgresServer
 
 from treadle.config import Config
@@ -140,7 +141,7 @@ def check_status(treadle: Treadle, url: str) -> None:
     assert (alone.code, "name it with --store" in alone.err) == (2, True)
 
 
-@pytest.mark.parametrize("place", ["logs", "store", "opening", "end"])
+@pytest.mark.parametrize("place", ["logs", *some_at_release("store", "opening"), "end"])
 def test_a_run_that_was_killed_is_repeated(
     shop: Shop,
     treadle: Treadle,

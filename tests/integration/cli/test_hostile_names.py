@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import select
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
+from tests.kinds import some_at_release
 
 import treadle.cli
 from treadle.store.model import EntryOutcome, RecordRejection
@@ -47,7 +48,7 @@ def find_unseen(shown: str) -> set[str]:
     return {one for one in shown if unicodedata.category(one) in UNSEEN and one != "\n"}
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=["duckdb", *some_at_release("postgres")])
 def shop(request: pytest.FixtureRequest, data: Path, treadle: Treadle) -> Iterator[Shop]:
     url = request.getfixturevalue("postgres_database") if request.param == "postgres" else None
     made = Shop(data, treadle, url)

@@ -8,6 +8,7 @@ and a release all.
 from pathlib import Path
 
 import pytest
+from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.fixtures import loads, session
 from treadle.destinations.conformance.traits import DestinationTraits
@@ -91,7 +92,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(
-    params=["duckdb", "iceberg", "postgres", "system_postgres", "mariadb", "clickhouse"]
+    params=[
+        "duckdb",
+        "iceberg",
+        "postgres",
+        *some_at_release("system_postgres"),
+        "mariadb",
+        "clickhouse",
+    ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""

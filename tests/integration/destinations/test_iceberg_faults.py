@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.kinds import some_at_release
 
 from treadle import failpoint
 from treadle.destinations.conformance.builders import (
@@ -55,13 +56,8 @@ if TYPE_CHECKING:
 
 POINTS = [
     "destination.part",
-    *(
-        pytest.param(point, marks=pytest.mark.release)
-        for point in (
-            "destination.after-changes",
-            "destination.after-rows",
-            "destination.before-commit",
-        )
+    *some_at_release(
+        "destination.after-changes", "destination.after-rows", "destination.before-commit"
     ),
 ]
 """Between the commits of a load; around the others of its steps at a release."""
@@ -530,7 +526,7 @@ def count_files(url: str, name: str = "orders") -> tuple[int, int, int]:
     return counted
 
 
-@pytest.mark.parametrize("count", [7, pytest.param(23, marks=pytest.mark.release)])
+@pytest.mark.parametrize("count", [7, *some_at_release(23)])
 def test_many_loads_leave_few_files(tmp_path: Path, count: int) -> None:
     url = f"iceberg+sql://{tmp_path / 'lake.db'}?compact-files=5&keep-hours=0.0000001"
     with make_destination(url).open() as session:

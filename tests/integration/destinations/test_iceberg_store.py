@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.builders import (
     ITEMS,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tests.servers.iceberg import SeaweedServer
 
 
-@pytest.fixture(params=["rest", pytest.param("sql", marks=pytest.mark.release)])
+@pytest.fixture(params=["rest", *some_at_release("sql")])
 def url(
     request: pytest.FixtureRequest, seaweed_server: "SeaweedServer", tmp_path: Path
 ) -> Iterator[str]:

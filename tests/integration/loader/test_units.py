@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import delete, update
 from tests.faults.calls import Fault, WatchedDestination, batch, made
-from tests.kinds import CLICKHOUSE_AT_RELEASE
+from tests.kinds import some_at_release
 
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
@@ -99,7 +99,7 @@ class Stage:
             return [row[0] for row in session.query("select entry from web.events").rows]
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
+@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":

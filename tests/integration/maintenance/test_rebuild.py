@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 from tests.faults.calls import Fault, WatchedDestination
-from tests.kinds import CLICKHOUSE_AT_RELEASE
+from tests.kinds import some_at_release
 
 from treadle.destinations.protocol import Destination, RowDiff
 from treadle.destinations.registry import make_destination
@@ -184,7 +184,7 @@ def lacks(replay: TableRebuild) -> list[str]:
 SAME = RowDiff(0, 0, 0)
 
 
-@pytest.fixture(params=["duckdb", "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
+@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":

@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.conftest import postgres_user_database
 from tests.conformance.loading.runner import Rig
 from tests.conformance.loading.warehouse import FoundTable, Warehouse
-from tests.kinds import CLICKHOUSE_AT_RELEASE
+from tests.kinds import some_at_release
 
 from treadle.tracking.load_reports import render_load_report
 
@@ -134,7 +134,9 @@ SAME = (
 """What a forecast and the report of the load both tell."""
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres", "mariadb", CLICKHOUSE_AT_RELEASE])
+@pytest.fixture(
+    scope="module", params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")]
+)
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     url = None
     if request.param == "postgres":

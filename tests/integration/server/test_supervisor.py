@@ -1,7 +1,9 @@
 """The supervisor over real child processes: small scripts that say what they see."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -69,9 +71,24 @@ note("got""",
     1,
 )
 
+LOCKING_CHILD = CHILD.replace(
+    "sys.stdin.read()",
+    """if name == "loader" and not (folder / "stopped").exists():
+    import sqlite3
+    database = sqlite3.connect(folder / "store.sqlite", isolation_level=None)
+    if (folder / "writes").exists():
+        database.execute("BEGIN IMMEDIATE")
+    (folder / "stopped").touch()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    note("goes-on")
+sys.stdin.read()""",
+    1,
+)
+
 PARENT = """
-import logging, sys
+import functools, logging, pathlib, sys
 import treadle.server.supervisor
+from treadle.server.held_locks import list_stopped_holders
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 folder = sys.argv[1]
 STOP = float(sys.argv[2])
@@ -85,8 +102,12 @@ jobs = [
     job("desk", 0, awaited=False, rests=True),
 ]
 DRAIN = 0.0
+DATABASES = pathlib.Path(folder, "log.sqlite"), pathlib.Path(folder, "store.sqlite")
 code = ProcessSupervisor(
-    jobs, lambda: print("all ready", flush=True), drain_seconds=DRAIN
+    jobs,
+    lambda: print("all ready", flush=True),
+    drain_seconds=DRAIN,
+    list_holders=functools.partial(list_stopped_holders, DATABASES),
 ).run()
 sys.exit(code)
 """
@@ -280,3 +301,41 @@ def test_a_child_can_end_the_server(tmp_path: Path) -> None:
         ["loader", "asked-to-stop"],
     ]
     assert "stopped" in said
+
+
+def make_database(folder: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(folder / "store.sqlite", isolation_level=None, timeout=0)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("CREATE TABLE facts (number INTEGER)")
+    return database
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system does not tell who holds a lock")
+def test_a_stopped_child_that_keeps_a_database_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "writes").touch()
+    with contextlib.closing(make_database(tmp_path)) as database:
+        parent = start_parent(tmp_path, 120, LOCKING_CHILD)
+        wait((tmp_path / "stopped").exists)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            database.execute("INSERT INTO facts VALUES (1)")
+        wait(lambda: [event[:2] for event in events(tmp_path)].count(["loader", "got"]) == 2)
+        database.execute("INSERT INTO facts VALUES (2)")
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert parent.returncode == 0
+    assert "was stopped by a signal while it wrote into a database" in said
+    assert ["loader", "goes-on"] not in [event[:2] for event in events(tmp_path)]
+
+
+def test_a_stopped_child_that_keeps_nothing_may_go_on(tmp_path: Path) -> None:
+    with contextlib.closing(make_database(tmp_path)):
+        parent = start_parent(tmp_path, 120, LOCKING_CHILD)
+        wait((tmp_path / "stopped").exists)
+        loader = next(int(event[3]) for event in events(tmp_path) if event[0] == "loader")
+        time.sleep(3.0)  # longer than a lock may be held
+        os.kill(loader, signal.SIGCONT)
+        wait(lambda: ["loader", "goes-on"] in [event[:2] for event in events(tmp_path)])
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert parent.returncode == 0
+    assert "was stopped by a signal" not in said

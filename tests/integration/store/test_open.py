@@ -510,7 +510,7 @@ def test_a_session_waits_for_standbys_whatever_the_database_says(
         shown = connection.execute(text("SHOW synchronous_commit")).scalar_one()
         timeout = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one()
     engine.dispose()
-    assert (shown, timeout) == (found, "1min")
+    assert (shown, timeout) == (found, "3s")
 
 
 def test_a_commit_that_did_not_wait_counts_as_not_done(postgres_database: str) -> None:

@@ -1,11 +1,10 @@
 """Questions to Iceberg tables: read only, in bounded memory, with nothing outside of the tables."""
 
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import duckdb
 
-from treadle.destinations.asking import AnswerColumn, AnswerRows
+from treadle.destinations.asking import AnswerRows
 from treadle.destinations.engine_asking import ASKING_CONFIG, EngineAsking
 from treadle.destinations.iceberg.catalogue import TableCatalogue
 from treadle.destinations.iceberg.compaction import CompactionRule
@@ -82,14 +81,11 @@ class IcebergAsking(EngineAsking):
         )
         return self.read_statement(statement, limit, wraps=True)
 
-    def _start(
-        self, text: str, limit: int, *, wraps: bool
-    ) -> tuple[tuple[AnswerColumn, ...], Generator[Sequence[Any], None, None]]:
+    def _show_tables(self, statement: str) -> None:
         try:
-            self._engine.attach_for(text)
+            self._engine.attach_for(statement)
         except ERRORS as error:
             raise translate(error) from error
-        return super()._start(text, limit, wraps=wraps)
 
     def close(self) -> None:
         """Let go of the engine and the catalogue."""

@@ -170,10 +170,8 @@ class IcebergDestination:
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
-        if read_only and self._path is not None and not self._path.exists():
-            raise DestinationUnavailableError(
-                f"the catalogue {self._path} does not exist yet; the first load makes it"
-            )
+        if read_only:
+            self._require_catalogue()
         catalogue = self._connect(PhaseTimer(), makes=not read_only)
         return IcebergSession(catalogue, self._rule, self.profile, read_only=read_only)
 
@@ -186,6 +184,7 @@ class IcebergDestination:
 
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
+        self._require_catalogue()
         return open_asking(IcebergAsking(self._connect(PhaseTimer(), makes=False), seconds))
 
     def find_crowded(self) -> Sequence[CrowdedTable]:
@@ -200,6 +199,12 @@ class IcebergDestination:
         finally:
             catalogue.close()
         return found
+
+    def _require_catalogue(self) -> None:
+        if self._path is not None and not self._path.exists():
+            raise DestinationUnavailableError(
+                f"the catalogue {self._path} does not exist yet; the first load makes it"
+            )
 
     def _connect(self, timer: PhaseTimer, *, makes: bool) -> TableCatalogue:
         parts = self._parts
