@@ -7,6 +7,7 @@ a server is on disk, so that it can be killed and started again.
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -34,6 +35,32 @@ from tests.servers.database_server import (
 SYSTEM = ("INFORMATION_SCHEMA", "default", "information_schema", "system")
 
 ROOT = Path(__file__).parents[2]
+
+
+UPDATE = re.compile(r"UPDATE (?P<table>\S+) SET (?P<column>\w+) = (?P<value>.+) WHERE (?P<rows>.+)")
+TABLE = re.compile(r"(?P<made>CREATE TABLE \S+(?: \([^()]*(?:\(\d+\)[^()]*)?\))?)(?P<rows> AS .+)?")
+
+
+def spell_by_hand(statement: str) -> list[str]:
+    """Return what is done here where the others are told this statement.
+
+    The columns by which ClickHouse replaces rows cannot be updated, so the rows are written anew.
+    """
+    statement = " ".join(statement.split())
+    if found := UPDATE.fullmatch(statement):
+        table, column, value, rows = found.groups()
+        # By way of a SELECT: in WHERE the column would be the value that replaces it.
+        copied = f"SELECT * FROM {table} WHERE {rows}"
+        return [
+            f"INSERT INTO {table} SELECT * REPLACE ({value} AS {column}) FROM ({copied})",
+            f"DELETE FROM {table} WHERE ({rows}) AND {column} != {value}",
+        ]
+    if statement.startswith("DELETE FROM ") and " WHERE " not in statement:
+        return [f"{statement} WHERE true"]
+    if found := TABLE.fullmatch(statement):
+        key = "" if "PRIMARY KEY" in statement else " ORDER BY tuple()"
+        return [f"{found['made']} ENGINE = MergeTree{key}{found['rows'] or ''}"]
+    return [statement.replace(" SCHEMA ", " DATABASE ", 1).removesuffix(" CASCADE")]
 
 
 class ClickhouseServer:

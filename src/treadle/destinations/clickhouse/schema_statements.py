@@ -257,7 +257,9 @@ class ClickhouseStatements(SteppedStatements):
         if any(each.name == copied.relation and each.key for each in relations):
             pairs[CLICKHOUSE_GONE] = CLICKHOUSE_GONE
         return compose(
-            "INSERT INTO {target} ({live}) SELECT {staged} FROM {stage} SETTINGS final = 0",
+            # The settings are here for those who run what a dry run showed.
+            "INSERT INTO {target} ({live}) SELECT {staged} FROM {stage} SETTINGS final = 0,"
+            " insert_allow_materialized_columns = 1",
             target=self._place(copied.relation),
             live=self._dialect.quote_all(pairs.values()),
             staged=self._dialect.quote_all(pairs),
