@@ -25,6 +25,7 @@ from tests.integration.desk.question_scene import (
     parse_exact,
     serve_questions,
 )
+from tests.kinds import some_at_release
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import runs
 from tests.servers.treadle import eventually
@@ -71,7 +72,7 @@ def scene(
             yield found
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=["duckdb", *some_at_release("postgres")])
 def fresh_scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     with (
         open_place(request) as place,

@@ -189,7 +189,7 @@ def lacks(replay: TableRebuild) -> list[str]:
 SAME = RowDiff(0, 0, 0)
 
 
-@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")])
+@pytest.fixture(params=["duckdb", *some_at_release("postgres", "mariadb", "clickhouse")])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":

@@ -135,7 +135,7 @@ SAME = (
 
 
 @pytest.fixture(
-    scope="module", params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")]
+    scope="module", params=["postgres", *some_at_release("duckdb", "mariadb", "clickhouse")]
 )
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     url = None

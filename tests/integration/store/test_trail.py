@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 from tests.integration.store.conftest import KEY, StorePool
+from tests.kinds import some_at_release
 
 import treadle.store
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
@@ -433,6 +434,7 @@ def test_every_method_is_a_change_with_an_event_or_known_to_be_none(store: Store
     assert others == CHANGES.keys() | BOOKKEEPING
 
 
+@pytest.mark.parametrize("store_url", ["sqlite", *some_at_release("postgres")], indirect=True)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_has_one_event_that_says_who_made_it(
     store: Store, world: World, name: str
