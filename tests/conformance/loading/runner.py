@@ -114,6 +114,10 @@ class Rig:
             from tests.conformance.loading.mysql_warehouse import Mysql
 
             return Mysql(self.config.destination, schema)
+        if self.config.destination.startswith("clickhouse://"):
+            from tests.conformance.loading.clickhouse_warehouse import Clickhouse
+
+            return Clickhouse(self.config.destination, schema)
         if self.config.destination.startswith("iceberg+"):
             from tests.conformance.loading.iceberg_warehouse import Iceberg
 
