@@ -28,7 +28,7 @@ FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: clickhouse-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -101,6 +101,9 @@ client-needs: $(VENV)/build.stamp ## What the tests of the TypeScript client nee
 
 client-types: $(VENV)/test.stamp ## Write the types of the TypeScript client out of the OpenAPI document
 	$(BIN)/python -m clients.typescript.codegen
+
+clickhouse-needs: $(VENV)/test.stamp ## What the tests of ClickHouse need, 560 MB; without it they are skipped
+	$(BIN)/python $(LOCKED) requirements/chdb.txt
 
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from tests.servers.mariadb import MariaServer
@@ -24,6 +24,9 @@ from benchmarks.contender import Contender, Missing, NotFor, Place, Wrong
 from benchmarks.model import Model
 from benchmarks.ours import Treadle
 from benchmarks.peers import peers
+
+if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
 
 POSTGRES = {"fsync": "on", "synchronous_commit": "on", "shared_buffers": "1GB"}
 """Settings of the PostgreSQL that everybody loads into; more room for its log keeps checkpoints,
@@ -71,12 +74,15 @@ def main() -> int:
         if "mysql" in asked.databases:
             mariadb = stack.enter_context(MariaServer(settings=MYSQL))
             results["mysql"] = _mysql_settings(mariadb)
+        clickhouse = None
+        if "clickhouse" in asked.databases:
+            clickhouse = _start_clickhouse(stack)
         print(report.heading(results), flush=True)
         contenders = list(_present(results, asked))
         for run in range(asked.runs):
             for name in asked.only:
                 if name in workloads.LOADS:
-                    _load(name, asked, contenders, server, mariadb, results)
+                    _load(name, asked, contenders, _place(server, mariadb, clickhouse), results)
                 else:
                     _answer(name, asked, server, results)
                 report.write(results, asked.out)
@@ -101,7 +107,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--only", help=f"some of {','.join(EVERYTHING)}")
     parser.add_argument(
         "--databases",
-        help="some of postgres,duckdb,sqlite,mysql,iceberg; the first three by default",
+        help="some of postgres,duckdb,sqlite,mysql,clickhouse,iceberg; the first three by default",
     )
     parser.add_argument("--runs", type=int)
     parser.add_argument("--records", type=int, help="of each load, instead of the form's")
@@ -125,9 +131,9 @@ def _present(results: dict[str, Any], asked: argparse.Namespace) -> Iterator[Con
     everyone: list[Any] = [Treadle("postgres")]
     if asked.loaders > 1:
         everyone.append(Treadle("postgres", asked.loaders))
-    everyone += [Treadle("duckdb"), Treadle("mysql"), Treadle("iceberg")]
+    everyone += [Treadle(each) for each in ("duckdb", "mysql", "clickhouse", "iceberg")]
     everyone += [limits.PostgresLimit(), limits.DuckDBLimit()]
-    everyone += [limits.MysqlLimit(), limits.IcebergLimit()]
+    everyone += [limits.MysqlLimit(), limits.ClickhouseLimit(), limits.IcebergLimit()]
     everyone += peers() if asked.peers else []
     for contender in everyone:
         if contender.database not in asked.databases:
@@ -145,8 +151,7 @@ def _load(
     name: str,
     asked: argparse.Namespace,
     contenders: list[Contender],
-    server: PostgresServer,
-    mariadb: MariaServer | None,
+    where: "_place",
     results: dict[str, Any],
 ) -> None:
     """One workload with every contender, one after the other."""
@@ -177,7 +182,7 @@ def _load(
                 },
             )
         )
-        with _place(server, mariadb) as place:
+        with where as place:
             try:
                 run = contender.run(workload, place)
                 faults = model.faults(run.found) if run.found is not None else []
@@ -190,7 +195,7 @@ def _load(
                 print(f"{name}  {contender.name:34} {error}", flush=True)
                 continue
             finally:
-                _drop(server, place)
+                where.settle()
             rate = workload.records / run.seconds
             entry["figures"].append(run.figures)
             if faults:
@@ -207,7 +212,8 @@ def _answer(
 ) -> None:
     """What is measured at the HTTP side or at the disk."""
     size = 4 if asked.full else 1
-    with _place(server) as place:
+    where = _place(server)
+    with where as place:
         if name == "acceptance":
             found = answers.acceptance(place, 250_000 * size)
         elif name == "W7":
@@ -223,7 +229,7 @@ def _answer(
             }
         else:
             return
-        _drop(server, place)
+        where.settle()
     results["answers"].setdefault(name, []).append(found)
     print(f"{name}  {report.short(found)}", flush=True)
 
@@ -244,9 +250,15 @@ def _stages(server: PostgresServer, mariadb: MariaServer | None, results: dict[s
 class _place:  # noqa: N801 - reads as a function
     """A folder and a database of each kind; `with _place(server) as place`."""
 
-    def __init__(self, server: PostgresServer, mariadb: MariaServer | None = None) -> None:
+    def __init__(
+        self,
+        server: PostgresServer,
+        mariadb: MariaServer | None = None,
+        clickhouse: "ClickhouseServer | None" = None,
+    ) -> None:
         self._server = server
         self._mariadb = mariadb
+        self._clickhouse = clickhouse
 
     def __enter__(self) -> Place:
         self._folder = tempfile.TemporaryDirectory(prefix="treadle-bench-")
@@ -255,11 +267,20 @@ class _place:  # noqa: N801 - reads as a function
         if self._mariadb is not None:
             self._mariadb.empty()
             place.mysql, place.empty_mysql = self._mariadb.url(), self._mariadb.empty
+        if self._clickhouse is not None:
+            self._clickhouse.empty()
+            place.clickhouse = self._clickhouse.url()
         return place
 
     def _make(self) -> str:
         self._made.append(self._server.create_database())
         return self._made[-1]
+
+    def settle(self) -> None:
+        """Begin the next run with nothing left to write from this one."""
+        with closing(psycopg.connect(self._server.url(), autocommit=True)) as connection:
+            connection.execute("CHECKPOINT")
+        os.sync()
 
     def __exit__(self, *exc: object) -> None:
         for url in self._made:
@@ -267,12 +288,10 @@ class _place:  # noqa: N801 - reads as a function
         self._folder.cleanup()
 
 
-def _drop(server: PostgresServer, place: Place) -> None:
-    """Begin the next run with nothing left to write from this one."""
-    del place
-    with closing(psycopg.connect(server.url(), autocommit=True)) as connection:
-        connection.execute("CHECKPOINT")
-    os.sync()
+def _start_clickhouse(stack: ExitStack) -> "ClickhouseServer":
+    from tests.servers.clickhouse import ClickhouseServer
+
+    return stack.enter_context(ClickhouseServer())
 
 
 def _settings(server: PostgresServer) -> dict[str, str]:

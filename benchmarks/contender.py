@@ -24,6 +24,7 @@ class Place:
         another: makes the URL of one more.
         mysql: URL of an empty MariaDB; empty where none runs.
         empty_mysql: leaves it so again.
+        clickhouse: URL of an empty ClickHouse; empty where none runs.
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class Place:
     another: Callable[[], str]
     mysql: str = ""
     empty_mysql: Callable[[], None] = lambda: None
+    clickhouse: str = ""
 
     @property
     def duckdb(self) -> Path:
@@ -62,7 +64,7 @@ class Contender(Protocol):
 
     name: str
     database: str
-    """"postgres", "duckdb", "mysql", "iceberg" or "sqlite"."""
+    """"postgres", "duckdb", "mysql", "clickhouse", "iceberg" or "sqlite"."""
     share: float
     """How many of a workload's records it gets: slow ones get fewer, rates are compared."""
 
@@ -142,6 +144,24 @@ def in_mysql(url: str, schema: str, tables: list[str]) -> Found:
             return list(cursor.fetchall())
 
     return Found(query, schema, tables, "mysql")
+
+
+def ask_clickhouse(url: str) -> Any:
+    """A client of the driver, for which rows that were replaced are gone."""
+    from clickhouse_connect import get_client
+    from urllib3 import PoolManager
+
+    login = login_of(url)
+    login["username"] = login.pop("user")
+    settings = {"final": 1}
+    return get_client(**login, compress=False, pool_mgr=PoolManager(), settings=settings)
+
+
+def in_clickhouse(url: str, schema: str, tables: list[str]) -> Found:
+    client = ask_clickhouse(url)
+    return Found(
+        lambda statement: list(client.query(statement).result_rows), schema, tables, "clickhouse"
+    )
 
 
 def tables(workload: Workload) -> list[str]:

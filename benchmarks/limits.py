@@ -1,5 +1,6 @@
 """What the machine and the databases can do at most, measured in the same run."""
 
+import io
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ from benchmarks.contender import (
     Place,
     Run,
     Wrong,
+    ask_clickhouse,
+    in_clickhouse,
     in_duckdb,
     in_iceberg,
     in_mysql,
@@ -286,6 +289,92 @@ class DuckDBLimit:
         return Run(seconds, in_duckdb(place.duckdb, "bench", ["orders"]))
 
 
+def make_arrow(rows: Sequence[tuple[int, dict[str, Any]]]) -> Any:
+    """Rows as an Arrow table with the types of the columns."""
+    arrow: dict[str, Any] = {
+        "bigint": pa.int64(),
+        "text": pa.string(),
+        "double precision": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp with time zone": pa.timestamp("us", "UTC"),
+    }
+    moment = datetime.fromisoformat(MOMENT)
+    values = [
+        {**record, "_sdc_sequence": sequence, "_sdc_table_version": 0} for sequence, record in rows
+    ]
+    columns = []
+    for name, type_ in COLUMNS.items():
+        found = [row.get(name, moment) for row in values]
+        if name == "created_at":
+            found = [datetime.fromisoformat(each) for each in found]
+        columns.append(pa.array(found, arrow[type_]))
+    return pa.table(columns, names=list(COLUMNS))
+
+
+CLICKHOUSE_TYPES = {
+    "bigint": "Int64",
+    "text": "String",
+    "double precision": "Float64",
+    "boolean": "Bool",
+    "timestamp with time zone": "DateTime64(6, 'UTC')",
+}
+"""Types of `COLUMNS` as treadle has them there."""
+
+
+class ClickhouseLimit:
+    """INSERT of the rows, ready-made as Arrow, into a table of the engine that treadle's has."""
+
+    name = "limit: INSERT of Arrow"
+    database = "clickhouse"
+    share = 1.0
+
+    def ready(self) -> str:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return f"chDB {version('chdb-core')}"
+        except PackageNotFoundError as error:
+            raise Missing("chDB is not installed; make clickhouse-needs installs it") from error
+
+    def run(self, workload: Workload, place: Place) -> Run:
+        if workload.name not in _PLAIN:
+            raise NotFor("is for W1, W2 and W5")
+        names = ", ".join(COLUMNS)
+        listed = ", ".join(
+            f"{name} {self._choose_type(name, type_)}" for name, type_ in COLUMNS.items()
+        )
+        structure = listed.replace("'", "\\'")
+        insert = (
+            f"INSERT INTO bench.orders ({names}) SELECT {names} FROM input('{structure}')"
+            " FORMAT ArrowStream\n"
+        )
+        bodies = [insert.encode() + self._encode(make_arrow(rows)) for rows in parts(workload)]
+        client = ask_clickhouse(place.clickhouse)
+        client.command("CREATE DATABASE bench")
+        client.command(
+            f"CREATE TABLE bench.orders ({listed}, gone UInt8 MATERIALIZED 0)"
+            " ENGINE = ReplacingMergeTree(_sdc_sequence, gone) ORDER BY id"
+        )
+        began = time.perf_counter()
+        for body in bodies:
+            client.raw_insert("", insert_block=body)
+        seconds = time.perf_counter() - began
+        client.close_connections()
+        return Run(seconds, in_clickhouse(place.clickhouse, "bench", ["orders"]))
+
+    @staticmethod
+    def _choose_type(name: str, type_: str) -> str:
+        bare = CLICKHOUSE_TYPES[type_]
+        return bare if name in ("id", "_sdc_sequence") else f"Nullable({bare})"
+
+    @staticmethod
+    def _encode(table: Any) -> bytes:
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return sink.getvalue()
+
+
 class IcebergLimit:
     """The merge that treadle makes, with the rows at hand as Arrow tables: no JSON and no plan.
 
@@ -313,7 +402,7 @@ class IcebergLimit:
 
         if workload.name not in _PLAIN:
             raise NotFor("is for W1, W2 and W5")
-        every = [self._make(rows) for rows in parts(workload)]
+        every = [make_arrow(rows) for rows in parts(workload)]
         catalog = open_catalog(place.iceberg, **{"py-io-impl": FILE_IO})
         catalog.create_namespace("bench")
         catalog.create_table("bench.orders", every[0].schema)
@@ -332,29 +421,6 @@ class IcebergLimit:
         seconds = time.perf_counter() - began
         search.close()
         return Run(seconds, in_iceberg(place.iceberg, "bench", ["orders"]))
-
-    @staticmethod
-    def _make(rows: Sequence[tuple[int, dict[str, Any]]]) -> Any:
-        """Rows as an Arrow table with the types of the columns."""
-        arrow: dict[str, Any] = {
-            "bigint": pa.int64(),
-            "text": pa.string(),
-            "double precision": pa.float64(),
-            "boolean": pa.bool_(),
-            "timestamp with time zone": pa.timestamp("us", "UTC"),
-        }
-        moment = datetime.fromisoformat(MOMENT)
-        values = [
-            {**record, "_sdc_sequence": sequence, "_sdc_table_version": 0}
-            for sequence, record in rows
-        ]
-        columns = []
-        for name, type_ in COLUMNS.items():
-            found = [row.get(name, moment) for row in values]
-            if name == "created_at":
-                found = [datetime.fromisoformat(each) for each in found]
-            columns.append(pa.array(found, arrow[type_]))
-        return pa.table(columns, names=list(COLUMNS))
 
 
 class Bare:

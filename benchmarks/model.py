@@ -117,13 +117,13 @@ class Model:
 
 
 class Found:
-    """Tables of a contender in PostgreSQL, DuckDB or MariaDB.
+    """Tables of a contender in PostgreSQL, DuckDB, MariaDB or ClickHouse.
 
     Args:
         query: runs a statement.
         schema: where the tables are.
         tables: their names in order.
-        engine: "postgres", "duckdb" or "mysql".
+        engine: "postgres", "duckdb", "mysql" or "clickhouse".
     """
 
     def __init__(self, query: Query, schema: str, tables: Sequence[str], engine: str) -> None:
@@ -173,7 +173,11 @@ class Found:
         raise ValueError(f"there is no table {self._schema}.{table}")
 
     def _summed(self, rows: str) -> Sum:
+        digits = (
+            f"concat(repeat('0', {16 - HASHED}), substring(lower(hex(MD5(line))), 1, {HASHED}))"
+        )
         number = {
+            "clickhouse": f"toUInt128(reinterpretAsUInt64(reverse(unhex({digits}))))",
             "duckdb": f"('0x' || substr(md5(line), 1, {HASHED}))::BIGINT",
             "mysql": f"CAST(conv(substr(md5(line), 1, {HASHED}), 16, 10) AS UNSIGNED)",
             # bit(60) would be read from the left; pad to 64 bits.
@@ -206,6 +210,8 @@ class Found:
         type_ = self._columns[column].lower()
         if self._engine == "mysql":
             return self._as_mysql_text(name, column)
+        if self._engine == "clickhouse":
+            return self._as_clickhouse_text(name, column)
         if name == "amount":
             wide = "numeric" if self._engine == "postgres" else "DOUBLE"
             return f"round({column}::{wide} * 1000)::bigint::text"
@@ -228,3 +234,13 @@ class Found:
             "quantity": f"CAST({column} AS SIGNED)",
         }
         return f"CAST({shown.get(name, column)} AS CHAR)"
+
+    @staticmethod
+    def _as_clickhouse_text(name: str, column: str) -> str:
+        shown = {
+            "amount": f"toInt64(round({column} * 1000))",
+            "active": f"toUInt8({column})",
+            "created_at": f"toUnixTimestamp({column})",
+            "quantity": f"toInt64({column})",
+        }
+        return f"toString({shown.get(name, column)})"

@@ -9,7 +9,16 @@ from typing import Any
 import psycopg
 from tests.servers.treadle import Client, TreadleServer
 
-from benchmarks.contender import Place, Run, in_duckdb, in_iceberg, in_mysql, in_postgres, tables
+from benchmarks.contender import (
+    Place,
+    Run,
+    in_clickhouse,
+    in_duckdb,
+    in_iceberg,
+    in_mysql,
+    in_postgres,
+    tables,
+)
 from benchmarks.sender import request, send
 from benchmarks.workloads import CLIENT, Workload
 from treadle.log.slots import SLOTS
@@ -21,6 +30,7 @@ NAMES = {
     "postgres": "treadle",
     "duckdb": "treadle (DuckDB)",
     "mysql": "treadle (MariaDB)",
+    "clickhouse": "treadle (ClickHouse)",
     "iceberg": "treadle (Iceberg)",
 }
 
@@ -86,6 +96,8 @@ class Treadle:
             found = in_postgres(place.postgres, schema, tables(workload))
         elif self.database == "iceberg":
             found = in_iceberg(place.iceberg, schema, tables(workload))
+        elif self.database == "clickhouse":
+            found = in_clickhouse(place.clickhouse, schema, tables(workload))
         elif self.database == "mysql":
             found = in_mysql(place.mysql, schema, tables(workload))
         else:
@@ -99,6 +111,7 @@ def started(place: Place, database: str, settings: dict[str, str] | None = None)
         "postgres": place.postgres,
         "duckdb": f"duckdb://{place.duckdb}",
         "mysql": place.mysql,
+        "clickhouse": place.clickhouse,
         "iceberg": place.iceberg,
     }[database]
     return TreadleServer(place.folder / "treadle", url, settings)

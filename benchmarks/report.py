@@ -12,6 +12,7 @@ from typing import Any
 
 DATABASES = {
     "postgres": "PostgreSQL",
+    "clickhouse": "ClickHouse",
     "duckdb": "DuckDB",
     "iceberg": "Iceberg",
     "sqlite": "SQLite",

@@ -41,12 +41,16 @@ class LockFile:
     alone: bool = False
 
 
+DRIVERS: Final = ("clickhouse", "iceberg", "mysql", "postgres")
+"""The extras of destinations."""
+
 LOCKS: Final = (
-    LockFile("run", ("iceberg", "mysql", "postgres")),
-    LockFile("test", ("iceberg", "mysql", "postgres", "test"), "run"),
-    LockFile("browser", ("iceberg", "mysql", "postgres", "test", "browser"), "test"),
-    LockFile("lint", ("iceberg", "mysql", "postgres", "test", "lint"), "test"),
-    LockFile("fuzz", ("iceberg", "mysql", "postgres", "fuzz"), "run"),
+    LockFile("run", DRIVERS),
+    LockFile("test", (*DRIVERS, "test"), "run"),
+    LockFile("browser", (*DRIVERS, "test", "browser"), "test"),
+    LockFile("chdb", (*DRIVERS, "test", "chdb"), "test"),
+    LockFile("lint", (*DRIVERS, "test", "lint"), "test"),
+    LockFile("fuzz", (*DRIVERS, "fuzz"), "run"),
     LockFile("sbom", ("sbom",), alone=True),
     LockFile("lock", ("lock",), alone=True),
     LockFile("node", ("node",), alone=True),

@@ -29,6 +29,7 @@ from tests.servers.postgres import SPEED_OVER_SAFETY, PostgresServer, system_bin
 from tests.servers.treadle import TreadleServer
 
 if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.iceberg import SeaweedServer
     from tests.servers.mariadb import MariaServer
 
@@ -259,6 +260,30 @@ def mariadb_server() -> "Iterator[MariaServer]":
         raise
     with server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server() -> "Iterator[ClickhouseServer]":
+    """The engine of ClickHouse behind a door, shared by the session: tests do not stop it."""
+    try:
+        from tests.servers.clickhouse import ClickhouseServer
+
+        server = ClickhouseServer()
+    except ModuleNotFoundError as error:
+        _without_server(NoServerError(f"the driver of ClickHouse is missing: {error}"))
+        raise
+    except NoServerError as error:
+        _without_server(error)
+        raise
+    with server:
+        yield server
+
+
+@pytest.fixture
+def clickhouse_url(clickhouse_server: "ClickhouseServer") -> Iterator[str]:
+    """The URL of an empty server."""
+    yield clickhouse_server.url()
+    clickhouse_server.empty()
 
 
 @pytest.fixture

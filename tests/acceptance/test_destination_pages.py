@@ -103,6 +103,7 @@ def test_two_destinations(server: TreadleServer, tmp_path: Path) -> None:
     eventually(lambda: server.query(count) == [{"n": 3}])
 
 
+@pytest.mark.file_log
 def test_from_duckdb_to_postgresql(
     server: TreadleServer, tmp_path: Path, postgres_database: str
 ) -> None:

@@ -234,6 +234,7 @@ def test_a_rate_is_kept_over_all_workers_and_others_are_not_refused(tmp_path: Pa
         assert 50 * accepted[201] >= rate * BURST_SECONDS
 
 
+@pytest.mark.file_log
 def test_one_source_cannot_fill_the_log(tmp_path: Path) -> None:
     bounds = {"log_bytes": "30000000", "load_bytes": "2000000000", "load_rows": "10000000"}
     with serving(tmp_path, load_age_seconds="86400", **bounds) as (server, greedy, modest):

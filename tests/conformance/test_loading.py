@@ -21,6 +21,7 @@ from treadle.destinations.conformance.loading import literals
 from treadle.destinations.conformance.loading.compare import applies_to
 
 if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.mariadb import MariaServer
 
 LOADING = Path(literals.__file__).parent
@@ -62,6 +63,16 @@ def mariadb_rig(
 
 
 @pytest.fixture(scope="module")
+def clickhouse_rig(
+    tmp_path_factory: pytest.TempPathFactory, clickhouse_server: "ClickhouseServer"
+) -> Iterator[Rig]:
+    data = tmp_path_factory.mktemp("clickhouse") / "data"
+    with Rig(data, clickhouse_server.url()).running() as rig:
+        yield rig
+    clickhouse_server.empty()
+
+
+@pytest.fixture(scope="module")
 def iceberg_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("iceberg")
     with Rig(folder / "data", f"iceberg+sql://{folder / 'lake.db'}").running() as rig:
@@ -91,6 +102,11 @@ def test_on_postgres(postgres_rig: Rig, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", for_destination("mysql", every=4))
 def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(mariadb_rig, case)
+
+
+@pytest.mark.parametrize("case", for_destination("clickhouse", every=25))
+def test_on_clickhouse(clickhouse_rig: Rig, case: dict[str, Any]) -> None:
+    assert not run(clickhouse_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("iceberg", every=40))

@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 
+if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
+
 DEFAULT_KINDS = ("duckdb", "postgres")
-KINDS = (*DEFAULT_KINDS, "iceberg", "mysql")
+KINDS = (*DEFAULT_KINDS, "clickhouse", "iceberg", "mysql")
 
 
 @dataclass(slots=True)
@@ -102,21 +106,34 @@ def end_after(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
+def start_clickhouse(stack: contextlib.ExitStack) -> "ClickhouseServer":
+    """A server that ends with `stack`."""
+    from tests.servers.clickhouse import ClickhouseServer
+
+    return stack.enter_context(ClickhouseServer())
+
+
 @contextlib.contextmanager
 def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
     """Gives a fresh destination of a kind each time it is asked: a URL, or None for DuckDB.
 
-    There is one of MariaDB at a time: a server has no databases that sources could share.
+    There is one of MariaDB and of ClickHouse at a time: their servers have no databases that
+    sources could share.
     """
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(PostgresServer()) if "postgres" in kinds else None
         mariadb = stack.enter_context(MariaServer()) if "mysql" in kinds else None
+        clickhouse = start_clickhouse(stack) if "clickhouse" in kinds else None
         lakes = stack.enter_context(folder())
         numbers = itertools.count()
 
         def fresh(kind: str) -> str | None:
             if kind == "duckdb":
                 return None
+            if kind == "clickhouse":
+                assert clickhouse is not None
+                clickhouse.empty()
+                return clickhouse.url()
             if kind == "iceberg":
                 return f"iceberg+sql://{lakes / f'lake{next(numbers)}.db'}"
             if kind == "mysql":

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
-from tests.faults.proxy import COMMIT, MYSQL_COMMIT, Cut, Proxy, before
+from tests.faults.proxy import CLICKHOUSE_COMMIT, COMMIT, MYSQL_COMMIT, Cut, Proxy, before
 
 from treadle.destinations.protocol import MissingRelationError
 from treadle.destinations.registry import make_destination
@@ -35,7 +35,13 @@ ROUNDS_MAX = 6
 MAKING = b'CREATE TABLE "web"'
 """What the last piece of a first load's beginning has in it."""
 
-MYSQL_MAKING = b"CREATE TABLE `web`"
+BACKTICKED_MAKING = b"CREATE TABLE `web`"
+
+MARKS = {
+    "clickhouse": (CLICKHOUSE_COMMIT, BACKTICKED_MAKING),
+    "mysql": (MYSQL_COMMIT, BACKTICKED_MAKING),
+}
+"""Scheme of a URL -> what a COMMIT has in it, and what the making of a table."""
 
 
 def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
@@ -83,8 +89,6 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
 def find_marks(url: str) -> tuple[bytes, bytes]:
     """What a commit has in it, and what makes a table."""
     scheme = url.partition(":")[0]
-    if scheme == "mysql":
-        return MYSQL_COMMIT, MYSQL_MAKING
     if scheme == "iceberg+rest":
         from tests.servers.iceberg_hand import open_catalog
 
@@ -92,7 +96,7 @@ def find_marks(url: str) -> tuple[bytes, bytes]:
             prefix = str(catalog.properties.get("prefix", "")).strip("/")
         tables = f"POST /v1/{prefix + '/' if prefix else ''}namespaces/web/tables".encode()
         return tables + b"/", tables + b" HTTP"
-    return COMMIT, MAKING
+    return MARKS.get(scheme, (COMMIT, MAKING))
 
 
 def kind_of(number: int) -> str:

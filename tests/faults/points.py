@@ -24,6 +24,14 @@ BEFORE = {
 }
 """Points that only a loader passes that starts anew: where the one before it dies."""
 
+NAMES = {
+    "clickhouse": "ClickHouse",
+    "duckdb": "DuckDB",
+    "iceberg+sql": "Iceberg",
+    "mysql": "MySQL",
+    "postgresql": "PostgreSQL",
+}
+"""Scheme of a URL -> what it is called in a report."""
 
 CHANGES = STEP_FAILPOINTS[:2]
 """Points of a schema change that is committed when it is made."""
@@ -31,15 +39,14 @@ CHANGES = STEP_FAILPOINTS[:2]
 
 def order(kind: str) -> list[str]:
     """Every point, those first that are passed only at the beginning."""
-    further = {"MySQL": CHANGES, "Iceberg": PART_FAILPOINTS}.get(kind, ())
+    further = {"ClickHouse": CHANGES, "MySQL": CHANGES, "Iceberg": PART_FAILPOINTS}.get(kind, ())
     return [FIRST, *(point for point in FAILPOINTS if point != FIRST), *further]
 
 
 def name_kind(destination: str | None) -> str:
     """What the kind of a destination is called."""
     scheme = "duckdb" if destination is None else destination.partition(":")[0]
-    names = {"duckdb": "DuckDB", "iceberg+sql": "Iceberg", "mysql": "MySQL"}
-    return names.get(scheme, "PostgreSQL")
+    return NAMES[scheme]
 
 
 def die(rig: Rig, point: str, *, passes: int, whole: bool) -> list[str]:

@@ -13,6 +13,8 @@ Cut = Literal["before", "sent", "answered"]
 COMMIT = b"COMMIT\0"
 MYSQL_COMMIT = b"\x03COMMIT"
 """A statement of MySQL has its length and its kind before it."""
+CLICKHOUSE_COMMIT = b"INSERT INTO `_treadle`.`positions`"
+"""What commits a load where there are no transactions."""
 PIECE = 1 << 16
 
 

@@ -16,9 +16,16 @@ ALWAYS: list[str] = PROJECT["project"]["dependencies"]
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 NEEDED = {
     "build": PROJECT["build-system"]["requires"],
-    "run": [*ALWAYS, *EXTRAS["iceberg"], *EXTRAS["mysql"], *EXTRAS["postgres"]],
+    "run": [
+        *ALWAYS,
+        *EXTRAS["clickhouse"],
+        *EXTRAS["iceberg"],
+        *EXTRAS["mysql"],
+        *EXTRAS["postgres"],
+    ],
     "test": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"]],
     "browser": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["browser"]],
+    "chdb": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["chdb"]],
     "lint": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["lint"]],
     "fuzz": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["fuzz"]],
     "sbom": EXTRAS["sbom"],

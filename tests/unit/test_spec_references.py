@@ -118,6 +118,7 @@ def titles() -> dict[str, str]:
         "pg": " (PostgreSQL only)",
         "duckdb": " (DuckDB only)",
         "pg mysql": " (PostgreSQL and MySQL only)",
+        "clickhouse pg mysql": " (ClickHouse, PostgreSQL and MySQL only)",
     }
     return {
         case["id"]: case["title"] + only[" ".join(_list_only(case))]

@@ -14,7 +14,8 @@ SELECT table_schema AS "schema", table_name AS "table",
        CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END AS "type"
 FROM information_schema.tables
 WHERE table_schema NOT IN (
-  'information_schema', 'pg_catalog', '_treadle', 'mysql', 'performance_schema', 'sys'
+  'information_schema', 'pg_catalog', '_treadle', 'mysql', 'performance_schema', 'sys',
+  'INFORMATION_SCHEMA', 'system'
 )
 ORDER BY table_schema, table_name
 """

@@ -11,7 +11,7 @@ FieldKind = Literal["text", "digits", "flag", "secret", "lines"]
 
 LABELS: Final = {
     "host": ("Host", "A name or an address."),
-    "port": ("Port", "5432 for PostgreSQL and 3306 for MySQL in most places."),
+    "port": ("Port", "5432 for PostgreSQL, 3306 for MySQL and 8123 for ClickHouse in most places."),
     "username": ("User", "The role that loads. It needs the right to create schemas."),
     "password": ("Password", ""),
     "database": ("Database", ""),
@@ -229,6 +229,17 @@ ADVICE: Final[Mapping[tuple[str, str], str]] = {
     "may log in from here, such as 'loader'@'%'.",
     ("mysql_destination", "rights"): "Let the user make databases: GRANT ALL ON *.* TO ...; or "
     "GRANT ALL on the database _treadle and on the one of each source.",
+    ("clickhouse", "name"): "Look at the host: is it typed right, and does the server of "
+    "treadle know this name?",
+    ("clickhouse", "connect"): "Is the database running at this host and port, and does a "
+    "firewall let the server of treadle through? The port is that of HTTP, 8123, or 8443 with "
+    "encryption. ClickHouse listens on a network only with listen_host.",
+    ("clickhouse", "TLS"): "Does the database speak TLS at this port, and is its certificate of "
+    "the authority that is given here?",
+    ("clickhouse", "log in"): "Look at user and password; and the user has to be one who may log "
+    "in from here.",
+    ("clickhouse", "rights"): "Let the user make databases: GRANT ALL ON *.* TO ...; or GRANT ALL "
+    "on the database _treadle and on the one of each source.",
     ("iceberg", "connect"): "Look at the URL of the catalogue, at user and password, and at the "
     "warehouse. A file of a catalogue needs a folder that is there and writable.",
     ("iceberg", "rights"): "Let treadle make namespaces and tables in the catalogue, and read and "

@@ -11,6 +11,7 @@ from typing import Final
 from treadle.control import errors
 from treadle.control.lookups import find_source
 from treadle.control.query_requests import StatementRequest, mint_question_id
+from treadle.destinations.clickhouse_form import ClickhouseUrl
 from treadle.destinations.mysql_form import MysqlUrl
 from treadle.destinations.postgres_form import PostgresUrl
 from treadle.destinations.registry import ROLE_TYPES, find_type
@@ -192,7 +193,10 @@ class QueryOperations:
 
 
 def name_login(url: str) -> tuple[str, str, str]:
-    """Return user, host and port of a URL of PostgreSQL or MySQL."""
+    """Return user, host and port of a URL of PostgreSQL, MySQL or ClickHouse."""
+    if url.startswith("clickhouse://"):
+        found = ClickhouseUrl.parse(url)
+        return found.user or "", found.host.lower(), found.port or str(found.default_port)
     if url.startswith(("mysql://", "mariadb://")):
         server = MysqlUrl.parse(url)
         return server.user or "", server.host.lower(), server.port or "3306"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from treadle.destinations.clickhouse_form import ClickhouseForm
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.form import DestinationForm, UrlForm
 from treadle.destinations.iceberg_form import IcebergForm
@@ -27,6 +28,8 @@ def find_form(type_: str, folder: Path) -> DestinationForm:
 def _make_form(type_: str, folder: Path) -> DestinationForm:
     if type_ == "postgres":
         return PostgresForm()
+    if type_ == "clickhouse":
+        return ClickhouseForm()
     if type_ == "mysql_destination":
         return MysqlForm()
     if type_ == "iceberg":

@@ -20,16 +20,27 @@ from treadle.errors import OperatorError
 ENTRY_POINT_GROUP: Final = "treadle.destinations"
 POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
 MYSQL_SCHEMES: Final = ("mysql", "mariadb")
+CLICKHOUSE_SCHEMES: Final = ("clickhouse",)
 ICEBERG_SCHEMES: Final = (SQL_SCHEME, REST_SCHEME)
-SERVER_SCHEMES: Final = (*POSTGRES_SCHEMES, *MYSQL_SCHEMES, *ICEBERG_SCHEMES)
+SERVER_SCHEMES: Final = (
+    *POSTGRES_SCHEMES,
+    *MYSQL_SCHEMES,
+    *CLICKHOUSE_SCHEMES,
+    *ICEBERG_SCHEMES,
+)
 
-ROLE_TYPES: Final = ("mysql_destination", "postgres")
+ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
 """Types of destinations that know roles, whose sessions see each other."""
 
 
 def list_types() -> list[str]:
     """Return the types of destinations whose driver is installed, in order."""
-    drivers = {"iceberg": "pyiceberg", "mysql_destination": "pymysql", "postgres": "psycopg"}
+    drivers = {
+        "clickhouse": "clickhouse_connect",
+        "iceberg": "pyiceberg",
+        "mysql_destination": "pymysql",
+        "postgres": "psycopg",
+    }
     missing = {type_ for type_, driver in drivers.items() if find_spec(driver) is None}
     named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
     return sorted(({"duckdb", *drivers} | named) - missing - {"postgresql"})
@@ -41,8 +52,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
     Args:
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
             `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`,
-            `iceberg+sql:///absolute/path.db`, `iceberg+rest://id:secret@host:port/path`, or the
-            scheme of an installed back-end.
+            `clickhouse://user:password@host:8123/`, `iceberg+sql:///absolute/path.db`,
+            `iceberg+rest://id:secret@host:port/path`, or the scheme of an installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
             distribution is not told of it.
@@ -66,6 +77,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         return _postgres(url, check_address)
     if scheme in MYSQL_SCHEMES:
         return _mysql(url, check_address)
+    if scheme in CLICKHOUSE_SCHEMES:
+        return _clickhouse(url, check_address)
     if scheme in ICEBERG_SCHEMES:
         return _iceberg(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
@@ -145,6 +158,20 @@ def _mysql(url: str, check_address: Callable[[str], None] | None) -> Destination
             'pip install "treadle[mysql]"'
         ) from error
     destination: Destination = module.MysqlDestination(url, check_address)
+    return destination
+
+
+def _clickhouse(url: str, check_address: Callable[[str], None] | None) -> Destination:
+    try:
+        module = importlib.import_module("treadle.destinations.clickhouse")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("clickhouse_connect"):
+            raise
+        raise OperatorError(
+            "ClickHouse destinations need the driver clickhouse-connect, which is not installed; "
+            'run pip install "treadle[clickhouse]"'
+        ) from error
+    destination: Destination = module.ClickhouseDestination(url, check_address)
     return destination
 
 

@@ -1,4 +1,4 @@
-"""The profiles of PostgreSQL, DuckDB, MySQL and Iceberg (loading.md 3.3, 4, 6, 10.1)."""
+"""The profiles of the kinds of destinations (loading.md 3.3, 4, 6, 10.1)."""
 
 import re
 import unicodedata
@@ -107,6 +107,29 @@ MYSQL = DestinationProfile(
         ColumnType.TIMESTAMP: "dt",
     },
     nonfinite_doubles=False,
+)
+
+CLICKHOUSE_GONE = "_treadle_gone"
+"""The column by which ClickHouse hides rows that were deleted."""
+
+CLICKHOUSE = DestinationProfile(
+    display_name="ClickHouse",
+    canonical=keep_name,
+    fold=keep_name,
+    column_bytes_max=251,  # 255 less the room for a split suffix
+    table_bytes_max=206,  # it is the name of a file, with more around it
+    columns_max=None,
+    split="keep",
+    reserved_suffixes=_RESERVED_SUFFIXES,
+    decimal_integer_digits_max=38,
+    decimal_scale_max=38,
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
+    dropped_key="stop",
+    columns_reserved=frozenset(
+        {CLICKHOUSE_GONE, "_treadle_sequence", "_block_number", "_block_offset", "_row_exists"}
+    ),
+    schemas_system=("information_schema", "system"),
 )
 
 ICEBERG = DestinationProfile(

@@ -109,8 +109,7 @@ def postgres_card(*, configured: bool, **provided: bool) -> dict[str, Any]:
     }
 
 
-MYSQL_CARD = {
-    "type": "mysql_destination",
+SERVER_STEPS = {
     "current_step": 1,
     "current_step_type": "form",
     "steps": [
@@ -128,6 +127,8 @@ MYSQL_CARD = {
         {"type": "fully_configured", "properties": []},
     ],
 }
+MYSQL_CARD = {"type": "mysql_destination", **SERVER_STEPS}
+CLICKHOUSE_CARD = {"type": "clickhouse", **SERVER_STEPS}
 
 
 WEB = {"type": "string", "pattern": r"^https?://[^\s/@?#]+[^\s@?#]*$"}
@@ -185,11 +186,13 @@ DUCKDB_CARD = (
 def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     expected = postgres_card(configured=False) | {"details": details("postgres")}
     mysql = MYSQL_CARD | {"details": details("mysql_destination")}
+    clickhouse = CLICKHOUSE_CARD | {"details": details("clickhouse")}
     iceberg = ICEBERG_CARD | {"details": details("iceberg")}
-    cards = ",".join([DUCKDB_CARD, text(iceberg), text(mysql), text(expected)])
+    cards = ",".join([text(clickhouse), DUCKDB_CARD, text(iceberg), text(mysql), text(expected)])
     assert api.get("/v4/destination-types").text == f"[{cards}]"
     assert api.get("/v4/destination-types/iceberg").text == text(iceberg)
     assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)
+    assert api.get("/v4/destination-types/clickhouse").text == text(clickhouse)
     assert api.get("/v4/destination-types/duckdb").text == DUCKDB_CARD
     assert api.get("/v4/destination-types/postgres").text == text(expected)
 

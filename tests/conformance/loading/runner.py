@@ -114,6 +114,10 @@ class Rig:
             from tests.conformance.loading.mysql_warehouse import Mysql
 
             return Mysql(self.config.destination, schema)
+        if self.config.destination.startswith("clickhouse://"):
+            from tests.conformance.loading.clickhouse_warehouse import Clickhouse
+
+            return Clickhouse(self.config.destination, schema)
         if self.config.destination.startswith("iceberg+"):
             from tests.conformance.loading.iceberg_warehouse import Iceberg
 
@@ -150,8 +154,9 @@ def _let_go(rig: Rig, source_id: int, warehouse: Warehouse) -> None:
         for status in rig.store.tables.list_statuses(source_id)
         if status.error is not None
     }
-    if names:
-        rig.store.sources.update_source(rig.client_id, source_id, settings={"options": {}})
+    if not names:
+        return
+    rig.store.sources.update_source(rig.client_id, source_id, settings={"options": {}})
     for name in names & warehouse.tables().keys():
         if name.isidentifier():
             warehouse.run(f"DROP TABLE {name}")

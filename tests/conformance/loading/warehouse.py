@@ -134,7 +134,7 @@ class DuckDB:
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with closing(duckdb.connect(self._path)) as connection:
+        with closing(duckdb.connect(self._path, config={"threads": 1})) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             known = connection.execute(
                 "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?", [self._schema]

@@ -92,9 +92,15 @@ class Shop:
             with closing(duckdb.connect(str(self.config.warehouse_path))) as connection:
                 connection.execute(statement)
             return
-        if self.config.destination.startswith("mysql:"):
+        if self.config.destination.startswith(("clickhouse:", "mysql:")):
+            statements = [statement]
+            if self.config.destination.startswith("clickhouse:"):
+                from tests.servers.clickhouse import spell_by_hand
+
+                statements = spell_by_hand(statement)
             with make_destination(self.config.destination).open() as session:
-                session.query(statement)
+                for one in statements:
+                    session.query(one)
             return
         with psycopg.connect(self.config.destination, autocommit=True) as database:
             database.execute(statement.encode())

@@ -13,9 +13,13 @@ from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 
-@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb")])
+@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")])
 def shop(request: pytest.FixtureRequest, data: Path, treadle: Treadle) -> Iterator[Shop]:
-    fixtures = {"postgres": "postgres_database", "mariadb": "mariadb_url"}
+    fixtures = {
+        "clickhouse": "clickhouse_url",
+        "mariadb": "mariadb_url",
+        "postgres": "postgres_database",
+    }
     name = fixtures.get(request.param)
     url = None if name is None else request.getfixturevalue(name)
     made = Shop(data, treadle, url)

@@ -1,7 +1,8 @@
 """The conformance suite over every back-end: `destination` is a fresh, empty one of each kind.
 
-Each commit to Iceberg writes several files, so of each module of the suite some tests take it with
-each change, and a release all.
+Each commit to Iceberg writes several files, and each load into ClickHouse takes its engine a tenth
+of a second of processor time, so of each module of the suite some tests take them with each change,
+and a release all.
 """
 
 from pathlib import Path
@@ -39,41 +40,66 @@ MYSQL = DestinationTraits(
     index_text="{column}(20)",
     names_refused=frozenset({"emoji 🧵"}),
 )
+CLICKHOUSE = DestinationTraits(
+    timestamp_microseconds="toUnixTimestamp64Micro({column})",
+    timestamps_beyond=False,
+    timestamp_type="DateTime64(6, 'UTC')",
+    schema_word="DATABASE",
+    table_options=" ENGINE = MergeTree ORDER BY tuple()",
+    nullable="Nullable({type})",
+    update="ALTER TABLE {table} UPDATE {changes} WHERE true",
+    index_options=" TYPE minmax",
+    has_constraints=False,
+    required=frozenset({"_sdc_sequence", "_treadle_gone", "id"}),
+    columns_besides=("_treadle_gone",),
+    is_nullable=("0", "1"),
+    views_follow=False,
+    enforces_unique=False,
+)
 ICEBERG = DestinationTraits(
     timestamp_microseconds="epoch_us({column})",
     timestamps_beyond=False,
     default_text=None,
     enforces_unique=False,
 )
-ICEBERG_EVERY = 3
-"""Each so manyth test of a module takes Iceberg with each change, with the first of its cases."""
+TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
+"""Kind -> each so manyth test of a module takes it with each change, with its first case."""
 
 TRAITS = {
+    "clickhouse": CLICKHOUSE,
     "duckdb": DUCKDB,
     "iceberg": ICEBERG,
-    "postgres": POSTGRES,
     "mysql_destination": MYSQL,
+    "postgres": POSTGRES,
 }
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to a release what repeats on Iceberg, before `-m` chooses."""
-    seen: dict[Path, list[str]] = {}
+    """Leave to a release what repeats on some kinds, before `-m` chooses."""
+    seen: dict[tuple[Path, str], list[str]] = {}
     for item in items:
         chosen = getattr(item, "callspec", None)
-        if item.path.parent != HERE or not chosen or chosen.params.get("url") != "iceberg":
+        kind = chosen.params.get("url") if chosen else None
+        if item.path.parent != HERE or kind not in TAKEN_EVERY:
             continue
-        tests = seen.setdefault(item.path, [])
+        tests = seen.setdefault((item.path, kind), [])
         its = getattr(item, "originalname", item.name)
-        if its in tests or len(tests) % ICEBERG_EVERY:
+        if its in tests or len(tests) % TAKEN_EVERY[kind]:
             item.add_marker(pytest.mark.release)
         if its not in tests:
             tests.append(its)
 
 
 @pytest.fixture(
-    params=["duckdb", "iceberg", "postgres", *some_at_release("system_postgres"), "mariadb"]
+    params=[
+        "duckdb",
+        "iceberg",
+        "postgres",
+        *some_at_release("system_postgres"),
+        "mariadb",
+        "clickhouse",
+    ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""
@@ -81,8 +107,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"duckdb://{tmp_path / 'data.duckdb'}"
     if request.param == "iceberg":
         return f"iceberg+sql://{tmp_path / 'lake.db'}"
-    if request.param == "mariadb":
-        return str(request.getfixturevalue("mariadb_url"))
+    if request.param in ("clickhouse", "mariadb"):
+        return str(request.getfixturevalue(f"{request.param}_url"))
     return str(request.getfixturevalue(f"{request.param}_database"))
 
 

@@ -16,6 +16,7 @@ from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehe
 from treadle.tables.schema_owner import SchemaOwner
 
 if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.mariadb import MariaServer
 
 OWNER = SchemaOwner("installation", 1, 2)
@@ -126,6 +127,29 @@ def test_mysql_is_connected_to_phase_by_phase(
         found = rehearse(weak, "web")
     assert phases(found)[-1] == ("rights", True)
     assert "Access denied" in (found.fault or "")
+
+
+def test_clickhouse_is_connected_to_phase_by_phase(
+    clickhouse_server: "ClickhouseServer", clickhouse_url: str
+) -> None:
+    found = rehearse(clickhouse_url, "web", "app")
+    assert (found.fault, found.schemas) == (None, ("web", "app"))
+    good = [("connect", False), ("log in", False), ("rights", False), ("load", False)]
+    assert phases(found) == good
+    assert phases(rehearse(clickhouse_url.replace("127.0.0.1", "localhost"))) == [
+        ("name", False),
+        *good,
+    ]
+    left = clickhouse_server.execute("SHOW DATABASES")
+    assert {"web", "app", "treadle_doctor"}.isdisjoint(name for (name,) in left)
+    refused = rehearse(clickhouse_server.url(password="wrong-pa55word"))
+    assert phases(refused) == [("connect", False), ("log in", True)]
+    assert not refused.may_pass
+    assert "wrong-pa55word" not in describe_rehearsal(refused)
+    away = rehearse(f"clickhouse://u:p@127.0.0.1:{free_port()}/")
+    assert (phases(away), away.may_pass) == ([("connect", True)], True)
+    clear = rehearse(f"{clickhouse_url}?secure=1")
+    assert phases(clear) == [("connect", False), ("TLS", True)]
 
 
 def test_a_file_is_opened_and_nothing_else_is_connected_to(tmp_path: Path) -> None:

@@ -99,13 +99,13 @@ class Stage:
             return [row[0] for row in session.query("select entry from web.events").rows]
 
 
-@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb")])
+@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_database")
-    elif request.param == "mariadb":
-        url = request.getfixturevalue("mariadb_url")
+    elif request.param in ("clickhouse", "mariadb"):
+        url = request.getfixturevalue(f"{request.param}_url")
     made_stage = Stage(tmp_path, url)
     yield made_stage
     made_stage.store.close()

@@ -143,8 +143,13 @@ class Site:
     # --- looking ---
 
     def query(self, sql: str) -> Rows:
+        statements = [sql]
+        if self.url.startswith("clickhouse"):
+            from tests.servers.clickhouse import spell_by_hand
+
+            statements = spell_by_hand(sql)
         with make_destination(self.url).open() as session:
-            return session.query(sql).rows
+            return [session.query(statement) for statement in statements][-1].rows
 
     def replay(
         self, table: str = "orders", window: TimeWindow | None = None, records: int = 3
@@ -184,13 +189,13 @@ def lacks(replay: TableRebuild) -> list[str]:
 SAME = RowDiff(0, 0, 0)
 
 
-@pytest.fixture(params=["duckdb", *some_at_release("postgres", "mariadb")])
+@pytest.fixture(params=["duckdb", *some_at_release("postgres", "mariadb", "clickhouse")])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_database")
-    elif request.param == "mariadb":
-        url = request.getfixturevalue("mariadb_url")
+    elif request.param in ("clickhouse", "mariadb"):
+        url = request.getfixturevalue(f"{request.param}_url")
     site = Site(tmp_path, url)
     site.readers = []
     yield site
@@ -516,8 +521,7 @@ def test_what_others_have_in_the_schema_is_left_alone(site: Site) -> None:
     # And a table of a source of another installation, loaded by treadle.
     site.query("DROP TABLE again.orders")
     replay.build()
-    with make_destination(site.url).open() as session:
-        session.query("UPDATE _treadle.positions SET log_id = 'theirs' WHERE report = ''")
+    site.query("UPDATE _treadle.positions SET log_id = 'theirs' WHERE report = ''")
     with pytest.raises(OperatorError, match="again holds _sdc_rejected, orders, orders__x, which"):
         replay.build()
     replay.remove()
@@ -540,6 +544,8 @@ def test_what_cannot_be_built(site: Site) -> None:
     site.push("orders", {"id": 1})
     with pytest.raises(OperatorError, match="nothing of the table 'orders' was loaded yet"):
         site.built()
+    if site.url.startswith("clickhouse"):
+        return  # two names are two tables there
     other = "ord-ers" if site.url.startswith("postgres") else "Orders"
     site.push(other, {"id": 1})
     site.load()
@@ -575,6 +581,8 @@ COPIED = """
     ],
 )
 def test_a_schema_of_others_is_not_built_in(site: Site, made: str, told: str) -> None:
+    if site.url.startswith("clickhouse") and "SEQUENCE" in made:
+        pytest.skip("there are no sequences")
     orders(site)
     site.query("CREATE SCHEMA again")
     site.query(made)

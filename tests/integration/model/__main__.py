@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 from tests.integration.model.machine import Machine
 from tests.integration.model.world import World
+from tests.servers.clickhouse import ClickhouseServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 
@@ -61,7 +62,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--destination", choices=["duckdb", "iceberg", "postgres", "mysql"], default="duckdb"
+        "--destination",
+        choices=["clickhouse", "duckdb", "iceberg", "postgres", "mysql"],
+        default="duckdb",
     )
     parser.add_argument("--shrink", action="store_true", help="look for the shortest example")
     given = parser.parse_args()
@@ -70,12 +73,16 @@ def main() -> int:
     gc.freeze()  # as the loader's own process does: it collects garbage after each load
     failed = []
     with tempfile.TemporaryDirectory() as folder:
-        server: PostgresServer | MariaServer | None = None
+        server: PostgresServer | MariaServer | ClickhouseServer | None = None
         url = None
         if given.destination == "postgres":
             server = PostgresServer()
             server.start()
             url = server.create_database()
+        elif given.destination == "clickhouse":
+            server = ClickhouseServer()
+            server.start()
+            url = server.url()
         elif given.destination == "mysql":
             server = MariaServer()
             server.start()

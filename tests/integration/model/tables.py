@@ -47,6 +47,7 @@ class Dialect:
 
 PG = Dialect("pg", "PostgreSQL", renames=True, folds=False, name_bytes_max=59)
 DUCKDB = Dialect("duckdb", "DuckDB", renames=False, folds=True, name_bytes_max=None)
+CLICKHOUSE = Dialect("clickhouse", "ClickHouse", renames=False, folds=False, name_bytes_max=251)
 ICEBERG = Dialect("iceberg", "Iceberg", renames=False, folds=True, name_bytes_max=200)
 MYSQL = Dialect(
     "mysql",

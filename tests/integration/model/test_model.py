@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.integration.model.machine import Machine
 from tests.integration.model.world import World
+from tests.kinds import some_at_release
 
 BOUNDED = settings(
     max_examples=6,
@@ -19,17 +20,14 @@ BOUNDED = settings(
 )
 
 
-ICEBERG = pytest.param("iceberg", marks=pytest.mark.release)
-"""Each of its commits writes several files, so the steps take longer."""
-
-
-@pytest.fixture(params=["duckdb", ICEBERG, "postgres", "mariadb"])
+# A load takes the last two longer than the others.
+@pytest.fixture(params=["duckdb", "postgres", "mariadb", *some_at_release("clickhouse", "iceberg")])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = None
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres_database"))
-    elif request.param == "mariadb":
-        url = str(request.getfixturevalue("mariadb_url"))
+    elif request.param in ("clickhouse", "mariadb"):
+        url = str(request.getfixturevalue(f"{request.param}_url"))
     elif request.param == "iceberg":
         url = f"iceberg+sql://{tmp_path / 'lake.db'}"
     made = World(tmp_path, url)

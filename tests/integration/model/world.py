@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.loading.warehouse import DuckDB, FoundTable, Postgres, Warehouse
-from tests.integration.model.tables import DUCKDB, ICEBERG, MYSQL, PG, SYSTEM, Record, Table
+from tests.integration.model.tables import (
+    CLICKHOUSE,
+    DUCKDB,
+    ICEBERG,
+    MYSQL,
+    PG,
+    SYSTEM,
+    Record,
+    Table,
+)
 
 from treadle.destinations.planning import execute_load
 from treadle.destinations.registry import make_destination
@@ -150,8 +159,13 @@ class World:
         self.path = folder / "warehouse.duckdb"
         self.url = url or f"duckdb://{self.path}"
         self.destination = make_destination(self.url)
-        scheme = "duckdb" if url is None else url.partition(":")[0]
-        dialects = {"duckdb": DUCKDB, "iceberg+sql": ICEBERG, "mysql": MYSQL}
+        scheme = self.url.partition(":")[0]
+        dialects = {
+            "clickhouse": CLICKHOUSE,
+            "duckdb": DUCKDB,
+            "iceberg+sql": ICEBERG,
+            "mysql": MYSQL,
+        }
         self.dialect = dialects.get(scheme, PG)
         self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
         self.store.loads = self.loads = DyingLoads(self.store._database)
@@ -306,6 +320,8 @@ class Run:
         if self.world.dialect is PG:
             with suppress(Exception):
                 self.warehouse().run(f'DROP SCHEMA "{self.source.name}" CASCADE')
+        elif self.world.dialect is CLICKHOUSE:
+            self.warehouse().run(f"DROP DATABASE IF EXISTS `{self.source.name}`")
         elif self.world.dialect is MYSQL:
             self.warehouse().run(f"DROP SCHEMA IF EXISTS {self.source.name}")
         elif self.world.dialect is ICEBERG:
@@ -319,6 +335,10 @@ class Run:
     def warehouse(self) -> Warehouse:
         if self.world.dialect is PG:
             return Postgres(self.world.url, self.source.name)
+        if self.world.dialect is CLICKHOUSE:
+            from tests.conformance.loading.clickhouse_warehouse import Clickhouse
+
+            return Clickhouse(self.world.url, self.source.name)
         if self.world.dialect is MYSQL:
             from tests.conformance.loading.mysql_warehouse import Mysql
 

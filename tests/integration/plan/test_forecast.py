@@ -134,17 +134,19 @@ SAME = (
 """What a forecast and the report of the load both tell."""
 
 
-@pytest.fixture(scope="module", params=["postgres", *some_at_release("duckdb", "mariadb")])
+@pytest.fixture(
+    scope="module", params=["postgres", *some_at_release("duckdb", "mariadb", "clickhouse")]
+)
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     url = None
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres_user_database"))
-    elif request.param == "mariadb":
-        url = request.getfixturevalue("mariadb_server").url()
+    elif request.param in ("clickhouse", "mariadb"):
+        url = request.getfixturevalue(f"{request.param}_server").url()
     with Rig(tmp_path_factory.mktemp("plan") / "data", url).running() as running:
         yield running
-    if request.param == "mariadb":
-        request.getfixturevalue("mariadb_server").empty()
+    if request.param in ("clickhouse", "mariadb"):
+        request.getfixturevalue(f"{request.param}_server").empty()
 
 
 def send(rig: Rig, token: str, request: tuple[str, Any], query: str = "") -> Any:

@@ -13,7 +13,9 @@ from treadle.destinations.conformance.builders import (
     table,
 )
 from treadle.destinations.sql.load_intent import (
+    LoadAttempt,
     LoadIntent,
+    LoadProof,
     TableReplacement,
     decode_intent,
     encode_intent,
@@ -148,3 +150,17 @@ def test_an_intent_is_kept_as_text() -> None:
     assert intent
     assert not LoadIntent()
     assert len(intent.replacements[0].old) <= 64
+
+
+def test_an_intent_tells_what_proves_its_load() -> None:
+    attempts = (LoadAttempt(5), LoadAttempt(7, 8, ("orders", "ünï\\0")))
+    proof = LoadProof(3, "log", 7, "digest", 12, attempts)
+    draft = TableReplacement("web", "orders", "draft_ab", mark="of load 7")
+    intent = LoadIntent("{}", (draft,), ("stage_x",), proof)
+    assert decode_intent(encode_intent(intent)) == intent
+    assert LoadIntent(proof=proof)
+    assert not LoadIntent()
+    # One of a release that knew no proofs.
+    assert decode_intent('{"table":"","replacements":[["web","t","d",true]],"drops":[]}') == (
+        LoadIntent("", (TableReplacement("web", "t", "d"),))
+    )

@@ -48,7 +48,10 @@ def test_the_identity_does_not_depend_on_the_credentials() -> None:
         ("postgresq://h/d", "did you mean postgresql://?"),
         (
             "zzz://h/d",
-            "known are duckdb, iceberg+rest, iceberg+sql, mariadb, mysql, postgres, postgresql",
+            (
+                "known are clickhouse, duckdb, iceberg+rest, iceberg+sql, mariadb, mysql, "
+                "postgres, postgresql"
+            ),
         ),
         ("/var/lib/data.duckdb", "has no ://"),
         ("duckdb://", "expected duckdb:///absolute/path.duckdb"),

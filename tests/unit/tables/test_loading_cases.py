@@ -22,12 +22,13 @@ from treadle.tables.column_type import ColumnType
 from treadle.tables.model import TableOptions
 from treadle.tables.prepare import timestamp_text
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import DUCKDB, ICEBERG, MYSQL, POSTGRES
+from treadle.tables.profiles import CLICKHOUSE, DUCKDB, ICEBERG, MYSQL, POSTGRES
 
 PROFILES: Mapping[str, DestinationProfile] = {
     "pg": POSTGRES,
     "duckdb": DUCKDB,
     "mysql": MYSQL,
+    "clickhouse": CLICKHOUSE,
     "iceberg": ICEBERG,
 }
 CASES: list[dict[str, Any]] = literals.loads(
@@ -110,8 +111,8 @@ def _sql(executor: Executor, sql: str) -> None:
                 row.pop(words[5], None)
         elif words[3:5] in (["DROP", "CONSTRAINT"], ["DROP", "PRIMARY"]):
             executor.live[words[2]].key = ()
-        elif words[0] == "UPDATE":
-            for row in executor.live[words[1]].rows:
+        elif "UPDATE" in (words[0], *words[3:4]):
+            for row in executor.live[words[1 if words[0] == "UPDATE" else 2]].rows:
                 row["note"] = "mine"
         else:
             raise AssertionError(statement)

@@ -10,6 +10,7 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.protocol import RelationPair, RowDiff
 
 KEY = (("id", "id"),)
@@ -17,12 +18,13 @@ A = (("a", "a"),)
 
 
 @pytest.fixture
-def two(loads: TableLoads) -> TableLoads:
+def two(loads: TableLoads, traits: DestinationTraits) -> TableLoads:
     """Orders 1 to 4 in the schema `web`, and 2 to 5 with other texts in `other`."""
     loads.create(ORDERS)
     loads.load(table(ORDERS), upsert([(1, 1, "a"), (2, 1, "b"), (3, 1, None), (4, 1, None)]))
-    loads.session.query("CREATE SCHEMA other")
-    loads.session.query("CREATE TABLE other.orders (id bigint, a text)")
+    loads.session.query(f"CREATE {traits.schema_word} other")
+    text = traits.nullable.format(type="text")
+    loads.session.query(f"CREATE TABLE other.orders (id bigint, a {text}){traits.table_options}")
     loads.session.query("INSERT INTO other.orders VALUES (2, 'b'), (3, 'x'), (4, NULL), (5, 'e')")
     return loads
 
@@ -49,11 +51,13 @@ def test_rows_are_compared(two: TableLoads, pair: RelationPair, expected: RowDif
     assert two.session.compare("web", "other", pair) == expected
 
 
-def test_a_table_is_dropped_with_all_that_is_kept_of_it(loads: TableLoads) -> None:
+def test_a_table_is_dropped_with_all_that_is_kept_of_it(
+    loads: TableLoads, traits: DestinationTraits
+) -> None:
     loads.create(ORDERS, ITEMS)
     write = upsert([(1, 1, "a")], children=[items([(1, 0, 1, "x")])])
     loads.load(table(ORDERS, ITEMS), write)
-    loads.session.query("CREATE TABLE web.mine (id bigint)")
+    loads.session.query(f"CREATE TABLE web.mine (id bigint){traits.table_options}")
     loads.session.remove("web", "orders", loads.log_id)
     state = loads.session.state("web", "orders")
     assert (state.revision, state.table, state.physical) == (0, None, {})

@@ -11,6 +11,8 @@ from treadle.errors import OperatorError, TableStoppedError
 def test_a_required_column_of_the_user_stops_the_table(
     loads: TableLoads, traits: DestinationTraits
 ) -> None:
+    if not traits.has_constraints:
+        pytest.skip("a column that is not given has a value of its type there")
     loads.create(ORDERS)
     loads.read("DROP TABLE web.orders")
     loads.read(

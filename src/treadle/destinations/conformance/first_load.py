@@ -13,6 +13,7 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.layout import tombstones_name
 from treadle.destinations.protocol import (
     CommittedOffset,
@@ -48,9 +49,11 @@ def test_a_first_load_leaves_what_every_load_does(session: Session, loads: Table
     assert loads.orders() == [(1, "z", 2), (2, "y", 1)]
 
 
-def test_a_table_that_appeared_meanwhile_is_found(session: Session, loads: TableLoads) -> None:
+def test_a_table_that_appeared_meanwhile_is_found(
+    session: Session, loads: TableLoads, traits: DestinationTraits
+) -> None:
     plan = first(loads)
-    loads.read("CREATE TABLE web.orders__items (a BIGINT)")
+    loads.read(f"CREATE TABLE web.orders__items (a BIGINT){traits.table_options}")
     with pytest.raises(PlanOutdatedError):
         session.load(plan)
     assert set(session.state("web", "orders").physical) == set()

@@ -12,6 +12,7 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.protocol import (
     CommittedOffset,
     Destination,
@@ -294,9 +295,12 @@ def test_a_table_of_rejections_of_an_earlier_release_gets_its_columns(loads: Tab
     assert told == [("why", "field_collision", "id")]
 
 
-def test_a_column_of_the_user_with_such_a_name_stays(loads: TableLoads) -> None:
+def test_a_column_of_the_user_with_such_a_name_stays(
+    loads: TableLoads, traits: DestinationTraits
+) -> None:
     loads.read("ALTER TABLE web._sdc_rejected DROP COLUMN code")
-    loads.read("ALTER TABLE web._sdc_rejected ADD COLUMN code BIGINT")
+    bigint = traits.nullable.format(type="BIGINT")
+    loads.read(f"ALTER TABLE web._sdc_rejected ADD COLUMN code {bigint}")
     rejected = Rejection("{}", "why", "orders", 0, 0, RejectionCode.FIELD_COLLISION, "id")
     loads.load(None, rejections=[rejected])
     told = loads.read("SELECT reason, code, field FROM web._sdc_rejected")

@@ -43,6 +43,16 @@ class DestinationTraits:
         timestamp_type: the type of a timestamp column, of a table that a test makes.
         text_type: the type of a column of short texts, of a table that a test makes.
         index_text: how an index names the text column `{column}`.
+        schema_word: what CREATE calls a schema.
+        table_options: what follows the columns of a table that a test makes and that has no key.
+        nullable: a type, `{type}`, of a column that takes NULL.
+        update: a statement that sets columns, `{changes}`, of all rows of `{table}`.
+        index_options: what follows the columns of an index.
+        has_constraints: whether a column of the user's can have to be given.
+        required: columns of a table with the key `id` that take no NULL.
+        columns_besides: columns that a table with a key has for the database itself.
+        views_follow: whether a view shows NULL in a column that took none when it was made.
+        is_nullable: what the information schema says of a column that takes no NULL, and of others.
         default_text: what a new row has in a column of the user's with the default 'none'.
         enforces_unique: whether a unique index of the user's refuses a row.
         names_refused: those of `ODD_NAMES` that the profile replaces, because the database
@@ -58,6 +68,16 @@ class DestinationTraits:
     timestamp_type: str = "TIMESTAMPTZ"
     text_type: str = "VARCHAR"
     index_text: str = "{column}"
+    schema_word: str = "SCHEMA"
+    table_options: str = ""
+    nullable: str = "{type}"
+    update: str = "UPDATE {table} SET {changes}"
+    index_options: str = ""
+    has_constraints: bool = True
+    required: frozenset[str] = frozenset({"id"})
+    columns_besides: tuple[str, ...] = ()
+    views_follow: bool = True
+    is_nullable: tuple[str, str] = ("NO", "YES")
     default_text: str | None = "none"
     enforces_unique: bool = True
     names_refused: frozenset[str] = frozenset()

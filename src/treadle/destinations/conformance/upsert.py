@@ -78,7 +78,7 @@ def test_a_field_left_out_becomes_null_and_the_users_column_stays(
 ) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     loads.read("ALTER TABLE web.orders ADD COLUMN note VARCHAR(20) DEFAULT 'none'")
-    loads.read("UPDATE web.orders SET note = 'mine'")
+    loads.read(traits.update.format(table="web.orders", changes="note = 'mine'"))
     loads.load(table(ORDERS), upsert([(1, 2), (2, 2)], ("id", "_sdc_sequence")))
     assert loads.read("SELECT id, a, note FROM web.orders ORDER BY id") == [
         (1, None, "mine"),

@@ -32,7 +32,7 @@ def test_any_name_is_only_a_name(
 ) -> None:
     if name in traits.names_refused:
         pytest.skip("the profile replaces it before a load")
-    loads.read("CREATE TABLE web.canary AS SELECT 1 AS a")
+    loads.read(f"CREATE TABLE web.canary{traits.table_options} AS SELECT 1 AS a")
     odd = relation(name, {f"k {name}"[:59]: BIGINT, name: TEXT}, key=(f"k {name}"[:59],))
     key = odd.key[0]
     loads.table_name = name
@@ -298,7 +298,7 @@ def test_a_key_past_an_index_entry_is_too_big_for_postgresql(
     write = TableWrite(False, "upsert", rows(made, ("k", "_sdc_sequence"), [(key, 1)]))
     if traits.key_too_big is None:
         loads.load(table(made), write, changes=[CreateRelation(made)])
-        assert loads.read("SELECT length(k) FROM web.orders") == [(3_000,)]
+        assert loads.read("SELECT k FROM web.orders") == [(key,)]
         return
     with pytest.raises(RowRefusedError) as refused:
         loads.load(table(made), write, changes=[CreateRelation(made)])

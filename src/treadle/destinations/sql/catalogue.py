@@ -33,7 +33,15 @@ from treadle.destinations.sql.text import Quoted, compose
 from treadle.tables import table_codec
 from treadle.tables.arrow_column import TypedColumn
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import Column, LoadPlan, Rejection, Relation, RelationRows, Table
+from treadle.tables.model import (
+    Column,
+    LoadPlan,
+    OffsetCommit,
+    Rejection,
+    Relation,
+    RelationRows,
+    Table,
+)
 from treadle.tables.schema_owner import SchemaOwner
 from treadle.text import make_storable
 
@@ -107,7 +115,8 @@ def _make_missing(
         # A schema of that name that somebody else makes meanwhile is not taken for the source.
         absent = Quoted("IF NOT EXISTS " if place == PRIVATE_SCHEMA else "")
         yield compose(
-            "CREATE SCHEMA {absent}{schema}",
+            "CREATE {word} {absent}{schema}",
+            word=connection.dialect.schema_word,
             absent=absent,
             schema=connection.dialect.schema(place),
         )
@@ -226,7 +235,7 @@ def record_owner(
 ) -> None:
     """Record the owner of a schema; `known` where one is recorded already."""
     statement: LiteralString = "INSERT INTO {schemas} VALUES ($1, $2, $3, $4)"
-    if known:
+    if known and not connection.dialect.replaces_rows:
         statement = (
             "UPDATE {schemas} SET installation_id = $2, account_id = $3, source_id = $4"
             " WHERE schema_name = $1"
@@ -279,6 +288,10 @@ def add_entry(connection: SqlConnection, table: Table) -> None:
         return
     if rows[0][0] is not None and table_codec.decode_table(rows[0][0]).relations:
         raise PlanOutdatedError(f"the table {table.name!r} is known by now")
+    if connection.dialect.replaces_rows:
+        revision, _ = read_entry(connection, table.schema, table.name)
+        keep_entry(connection, table.schema, table, revision)
+        return
     connection.run(
         _fill(
             connection,
@@ -378,12 +391,18 @@ def read_intent(connection: SqlConnection, schema: str, table: str) -> LoadInten
         schema,
         table_key(connection.dialect, table),
     )
-    return decode_intent(rows[0][0]) if rows else None
+    return decode_intent(rows[0][0]) if rows and rows[0][0] else None
 
 
 def keep_intent(connection: SqlConnection, schema: str, table: str, intent: LoadIntent) -> None:
     """Note what a load of a table is going to do; what was noted before is forgotten."""
     place = (schema, table_key(connection.dialect, table))
+    if connection.dialect.replaces_rows:
+        document = encode_intent(intent) if intent else None
+        connection.run(
+            _fill(connection, "INSERT INTO {intents} VALUES ($1, $2, $3)"), *place, document
+        )
+        return
     connection.run(
         _fill(connection, "DELETE FROM {intents} WHERE schema_name = $1 AND table_key = $2"),
         *place,
@@ -453,27 +472,36 @@ def _is_made_at_once(dialect: SqlDialect, plan: LoadPlan) -> bool:
 
 def finish(connection: SqlConnection, plan: LoadPlan, result: str) -> None:
     """Write the catalogue entry and the offset. Whether they are there is known since `claim`."""
-    dialect, mark = connection.dialect, plan.offset
-    statement: LiteralString
-    if plan.table_after is not None and not _is_made_at_once(dialect, plan):
-        entry: tuple[object, ...] = (plan.revision + 1, table_codec.encode_table(plan.table_after))
-        statement = (
-            "UPDATE {entries} SET revision = $3, document = $4"
-            " WHERE schema_name = $1 AND table_key = $2"
-        )
-        if not plan.revision:
-            statement = "INSERT INTO {entries} VALUES ($1, $2, $3, $4, $5)"
-            entry = (escape_name(plan.table_after.name), *entry)
-        place = (plan.schema, table_key(dialect, plan.table_after.name))
-        connection.run(_fill(connection, statement), *place, *entry)
-    if not moves_offset(mark):
-        return
+    if plan.table_after is not None and not _is_made_at_once(connection.dialect, plan):
+        keep_entry(connection, plan.schema, plan.table_after, plan.revision)
+    if moves_offset(plan.offset):
+        keep_offset(connection, plan.offset, result)
+
+
+def keep_entry(connection: SqlConnection, schema: str, table: Table, revision: int) -> None:
+    """Write a table's catalogue entry; `revision` is the one it had, 0 where there is none."""
+    dialect = connection.dialect
+    entry: tuple[object, ...] = (revision + 1, table_codec.encode_table(table))
+    statement: LiteralString = (
+        "UPDATE {entries} SET revision = $3, document = $4"
+        " WHERE schema_name = $1 AND table_key = $2"
+    )
+    if not revision or dialect.replaces_rows:
+        statement = "INSERT INTO {entries} VALUES ($1, $2, $3, $4, $5)"
+        entry = (escape_name(table.name), *entry)
+    place = (schema, table_key(dialect, table.name))
+    connection.run(_fill(connection, statement), *place, *entry)
+
+
+def keep_offset(connection: SqlConnection, mark: OffsetCommit, result: str) -> None:
+    """Write the offset of a load."""
+    dialect = connection.dialect
     held: tuple[object, ...] = (mark.position, mark.fence, escape_name(mark.report), result)
-    statement = (
+    statement: LiteralString = (
         "UPDATE {offsets} SET position = $4, fence = $5, report = $6, result = $7"
         " WHERE log_id = $1 AND source_id = $2 AND table_key = $3"
     )
-    if mark.previous_position < 0 and not dialect.claims_rows:
+    if dialect.replaces_rows or (mark.previous_position < 0 and not dialect.claims_rows):
         statement = "INSERT INTO {offsets} VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
         held = (escape_name(mark.table_name), *held)
     row = (mark.log_id, mark.source_id, digest_name(mark.table_name))

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, LiteralString
 
-from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.destinations.layout import PRIVATE_SCHEMA, order_key
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import Column
+from treadle.tables.model import Column, Relation
 from treadle.tables.profile import DestinationProfile
 from treadle.timestamps import to_datetime
 
@@ -36,7 +36,11 @@ class SqlDialect(ABC):
             a load is made in steps (`SteppedDialect`).
         column_absent: what stands before a column that is added if it is not there.
         cast_as_text: a value `{value}` as text, whose type is `{type}`.
-        joins_fully: whether it knows FULL JOIN, FILTER and EXCEPT ALL.
+        joins_fully: whether it knows FULL JOIN and FILTER.
+        excepts_all: whether EXCEPT ALL counts how often a row is there.
+        replaces_rows: an INSERT takes the place of the row that has its key, and there is no
+            UPDATE.
+        schema_word: what CREATE and DROP call a schema.
         update_matching: sets columns of the rows of `{target}`, as `t`, by `{assignments}`, for
             which a row of `{stage}`, as `s`, meets `{condition}`. For those without ON CONFLICT.
         begin: purpose of a transaction -> the statement that begins it. "lookup" writes temporary
@@ -84,6 +88,9 @@ class SqlDialect(ABC):
     column_absent: ClassVar[Quoted] = Quoted("IF NOT EXISTS ")
     cast_as_text: ClassVar[LiteralString] = "CAST({value} AS {type})"
     joins_fully: ClassVar[bool] = True
+    excepts_all: ClassVar[bool] = True
+    replaces_rows: ClassVar[bool] = False
+    schema_word: ClassVar[Quoted] = Quoted("SCHEMA")
     update_matching: ClassVar[LiteralString] = (
         "UPDATE {target} t, {stage} s SET {assignments} WHERE {condition}"
     )
@@ -175,6 +182,16 @@ class SqlDialect(ABC):
                 for column in columns
             ),
         )
+
+    def define_key(self, key: tuple[str, ...]) -> Quoted:
+        """Return what names the key behind the column definitions of CREATE TABLE."""
+        if not key:
+            return NOTHING
+        return compose(", PRIMARY KEY ({key})", key=self.quote_all(order_key(key)))
+
+    def describe_storage(self, relation: Relation) -> Quoted:
+        """Return what follows the columns of CREATE TABLE for a relation."""
+        return self.table_options
 
     def match(self, left: str, right: str, pairs: Iterable[tuple[str, str]]) -> Quoted:
         """Return the condition that column one of alias `left` is column two of `right`."""

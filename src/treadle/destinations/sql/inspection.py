@@ -86,6 +86,8 @@ def compare_rows(connection: SqlConnection, schema: str, other: str, pair: Relat
     right = [_value(dialect, "b", column, pair) for _, column in pair.columns]
     if not dialect.joins_fully:
         return _compare_simply(connection, ours, theirs, pair)
+    if not pair.key and not dialect.excepts_all:
+        return _compare_simply(connection, ours, theirs, pair)
     if not pair.key:
         # Rows as a whole, as often as they are there.
         a = compose("SELECT {values} FROM {table} a", values=join(", ", left), table=ours)
@@ -216,7 +218,9 @@ def remove_table(
     rejected = dialect.place(schema, REJECTED)
     if left == {REJECTED}:
         connection.run(compose("DROP TABLE {table}", table=rejected))
-        connection.run(compose("DROP SCHEMA {schema}", schema=dialect.schema(schema)))
+        connection.run(
+            compose("DROP {word} {schema}", word=dialect.schema_word, schema=dialect.schema(schema))
+        )
         if connection.holds_own_table(OWNERS.name):  # an earlier version made the others
             forget_owner(connection, schema)
     elif REJECTED in left:

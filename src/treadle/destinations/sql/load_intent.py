@@ -29,17 +29,53 @@ class TableReplacement(msgspec.Struct, frozen=True, array_like=True):
         relation: the name that the draft gets.
         draft: its name until then.
         is_new: this load makes the draft, so that it is of no use when the load fails.
+        mark: the comment of the draft, which no other table has, where two tables change their
+            names with each other: it tells whether they did.
     """
 
     schema: str
     relation: str
     draft: str
     is_new: bool = True
+    mark: str = ""
 
     @property
     def old(self) -> str:
         """The name of the table whose place is taken, until it is dropped."""
         return OLD + digest_name(self.draft)[:52]
+
+
+class LoadAttempt(msgspec.Struct, frozen=True, array_like=True):
+    """A load that was begun: by these its rows are known, where no transaction holds them.
+
+    Attributes:
+        batched_at: `_sdc_batched_at` of its rows.
+        rejected_at: `_sdc_rejected_at` of its rejected records.
+        rejected: their `table_name`, each once.
+    """
+
+    batched_at: int
+    rejected_at: int = 0
+    rejected: tuple[str, ...] = ()
+
+
+class LoadProof(msgspec.Struct, frozen=True):
+    """What proves that a load is committed, where no transaction holds its rows.
+
+    Attributes:
+        revision: that its catalogue entry gets; 0 where it has none.
+        log_id, source_id, table_key, position: the offset that it moves to. `log_id` is empty where
+            it moves none: then the entry proves it.
+        attempts: this load, and those of the table before it that were not committed; the last one
+            is this.
+    """
+
+    revision: int
+    log_id: str
+    source_id: int
+    table_key: str
+    position: int
+    attempts: tuple[LoadAttempt, ...] = ()
 
 
 class LoadIntent(msgspec.Struct, frozen=True):
@@ -49,15 +85,18 @@ class LoadIntent(msgspec.Struct, frozen=True):
         table: the catalogue entry to come, as text; empty once the rows are committed.
         replacements: tables that take the place of others, all at once.
         drops: names of private tables that nobody needs afterwards.
+        proof: of its commit, where no transaction holds the rows. The other attributes are those of
+            the load from its beginning to its end then.
     """
 
     table: str = ""
     replacements: tuple[TableReplacement, ...] = ()
     drops: tuple[str, ...] = ()
+    proof: LoadProof | None = None
 
     def __bool__(self) -> bool:
         """Return whether there is anything to do."""
-        return bool(self.table or self.replacements or self.drops)
+        return bool(self.table or self.replacements or self.drops or self.proof)
 
 
 def encode_intent(intent: LoadIntent) -> str:

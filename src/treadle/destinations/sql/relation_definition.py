@@ -1,8 +1,7 @@
 """The statement that makes a relation."""
 
-from treadle.destinations.layout import order_key
 from treadle.destinations.sql.dialect import SqlDialect
-from treadle.destinations.sql.text import NOTHING, Quoted, compose
+from treadle.destinations.sql.text import Quoted, compose
 from treadle.tables.model import Relation
 
 
@@ -23,13 +22,12 @@ def create_relation(
         if_missing: do nothing where there is one of that name.
         temporary: for this session alone.
     """
-    key = compose(", PRIMARY KEY ({key})", key=dialect.quote_all(order_key(relation.key)))
     return compose(
         "CREATE {temporary}TABLE {if_missing}{place} ({columns}{key}){options}",
         temporary=Quoted("TEMPORARY " if temporary else ""),
         if_missing=Quoted("IF NOT EXISTS " if if_missing else ""),
         place=dialect.place(schema, relation.name),
         columns=dialect.define(relation.columns, relation.key),
-        key=key if relation.key else NOTHING,
-        options=dialect.table_options,
+        key=dialect.define_key(relation.key),
+        options=dialect.describe_storage(relation),
     )

@@ -294,9 +294,10 @@ class SqlSession:
         if shown_as is None or shown_as == plan.schema:
             return list(statements)
         held, shown = map(connection.dialect.schema, (plan.schema, shown_as))
+        word = connection.dialect.schema_word
         return [
             statement.replace(f"{held}.", f"{shown}.").replace(
-                f"CREATE SCHEMA {held}", f"CREATE SCHEMA {shown}"
+                f"CREATE {word} {held}", f"CREATE {word} {shown}"
             )
             for statement in statements
         ]

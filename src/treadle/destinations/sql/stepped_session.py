@@ -343,7 +343,9 @@ class SteppedSession(SqlSession):
                     if not before.exists:
                         connection.run(
                             compose(
-                                "DROP SCHEMA {schema}", schema=connection.dialect.schema(schema)
+                                "DROP {word} {schema}",
+                                word=connection.dialect.schema_word,
+                                schema=connection.dialect.schema(schema),
                             )
                         )
                     if before.owner is None:

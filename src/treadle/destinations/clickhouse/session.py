@@ -1,0 +1,406 @@
+"""A session on ClickHouse, where each statement is done for itself.
+
+A load is begun by an intent in the catalogue, with what proves that it is committed: the offset,
+which is written last. Everything before it may be done again. Who comes after an end in between
+looks whether the offset is there. If so, the entry of the catalogue and the exchange of tables are
+made up for; if not, the rows of that load count as not there (`LoadAttempt`).
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from treadle import failpoint
+from treadle.destinations.clickhouse.connection import STAGED, ClickhouseConnection
+from treadle.destinations.clickhouse.dialect import VIEW_MARK, VIEW_SUFFIX, ClickhouseDialect
+from treadle.destinations.clickhouse.schema_statements import (
+    FIND_COMMENT,
+    ClickhouseStatements,
+    generate_exchange,
+)
+from treadle.destinations.clickhouse.writer import ReplacingWriter
+from treadle.destinations.layout import (
+    BATCHED_AT,
+    PRIVATE_SCHEMA,
+    REJECTED,
+    digest_name,
+    encode_result,
+    moves_offset,
+)
+from treadle.destinations.protocol import (
+    DestinationUnavailableError,
+    LoadResult,
+    PlanOutdatedError,
+    RowRefusedError,
+)
+from treadle.destinations.sql import catalogue
+from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.load_intent import LoadAttempt, LoadIntent, LoadProof
+from treadle.destinations.sql.schema_changes import run_change
+from treadle.destinations.sql.stepped_changes import generate_undoing
+from treadle.destinations.sql.stepped_session import (
+    SteppedSession,
+    SteppedTransactions,
+    name_entry,
+    name_lock,
+)
+from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.tables import table_codec
+from treadle.tables.model import LoadPlan, Relation, RelationRows
+from treadle.tables.schema_owner import SchemaOwner
+
+LOCK_SECONDS_MAX: Final = 15
+
+FIND_FORGOTTEN: Final = Quoted(
+    "SELECT name FROM system.tables WHERE database = $1 AND name LIKE $2"
+    " AND metadata_modification_time < now() - INTERVAL 1 HOUR"
+)
+"""Tables in memory of sessions that did not drop them."""
+
+ATTEMPTS_MAX: Final = 1000
+"""Loads of a table that are remembered because they were not committed."""
+
+_LOCKS: Final[dict[tuple[str, str], threading.Lock]] = {}
+"""(identity, name of a lock) -> lock."""
+
+
+class ClickhouseTransactions(SteppedTransactions):
+    """Locks of this process: that no other one loads the same table is for the loader's fence.
+
+    Args:
+        connection: to the database.
+        identity: of the destination.
+        read_only: what is left of an earlier load stays so.
+    """
+
+    connection: ClickhouseConnection
+
+    def __init__(
+        self, connection: ClickhouseConnection, identity: str, *, read_only: bool = False
+    ) -> None:
+        super().__init__(connection, read_only=read_only)
+        self._identity = identity
+
+    @contextmanager
+    def hold(self, names: Iterable[str]) -> Iterator[None]:
+        """Have locks that no other session of this process has; see `SteppedTransactions`."""
+        with ExitStack() as held:
+            for name in sorted(set(names)):
+                lock = _LOCKS.setdefault((self._identity, name), threading.Lock())
+                if not lock.acquire(timeout=LOCK_SECONDS_MAX):
+                    raise DestinationUnavailableError(
+                        "another load of the same table is still running"
+                    )
+                held.callback(lock.release)
+            yield
+
+
+class ClickhouseSession(SteppedSession):
+    """One connection; see `Session`."""
+
+    schema_statements = ClickhouseStatements
+    _transactions: ClickhouseTransactions
+
+    def __init__(self, transactions: ClickhouseTransactions) -> None:
+        super().__init__(transactions)
+        self._attempts: tuple[LoadAttempt, ...] = ()
+        """Of the table that is loaded, those before this load that were not committed."""
+        self._read_places: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def _dialect(self) -> ClickhouseDialect:
+        return self._transactions.connection.dialect
+
+    # --- what earlier loads left ------------------------------------------------------------------
+
+    def _prepare(self, schema: str, owner: SchemaOwner) -> None:
+        """Make what is missing, and drop what sessions left in memory that were killed."""
+        super()._prepare(schema, owner)
+        with self._transactions.translated() as connection:
+            for (name,) in connection.rows(FIND_FORGOTTEN, PRIVATE_SCHEMA, f"{STAGED}%"):
+                table = connection.dialect.own(name)
+                connection.run(compose("DROP TABLE IF EXISTS {table}", table=table))
+
+    def remove(self, schema: str, table: str, log_id: str) -> None:
+        """Drop a table with all that is kept of it; see `Rebuild.remove`."""
+        self._end_earlier(schema, table)
+        with self._transactions.translated() as connection:
+            _, entry = catalogue.read_entry(connection, schema, table)
+            for relation in () if entry is None else entry.relations:
+                view = relation.name + VIEW_SUFFIX
+                if connection.rows(FIND_COMMENT, schema, view, VIEW_MARK):
+                    place = connection.dialect.place(schema, view)
+                    connection.run(compose("DROP VIEW {view}", view=place))
+        super().remove(schema, table, log_id)
+
+    def _end_earlier(self, schema: str, table: str) -> None:
+        """Do what is left of a load that is committed."""
+        if self._transactions.read_only:
+            return
+        with self._transactions.translated() as connection:
+            intent = catalogue.read_intent(connection, schema, table)
+            if intent is None or not _is_committed(connection, schema, table, intent):
+                return
+        lock = name_lock(self._dialect, schema, table)
+        with self._transactions.hold([lock]), self._transactions.translated() as connection:
+            intent = catalogue.read_intent(connection, schema, table)
+            if intent is not None and _is_committed(connection, schema, table, intent):
+                self._end(connection, schema, table, intent)
+
+    def _end(self, connection: SqlConnection, schema: str, table: str, intent: LoadIntent) -> None:
+        revision = _read_revision(connection, schema, table)
+        if intent.proof is not None and intent.table and revision < intent.proof.revision:
+            entry = table_codec.decode_table(intent.table)
+            catalogue.keep_entry(connection, schema, entry, intent.proof.revision - 1)
+        if intent.replacements:
+            failpoint.reach("destination.swap")
+        for statement in generate_exchange(connection, schema, intent):
+            connection.run(statement)
+        catalogue.keep_intent(connection, schema, table, LoadIntent())
+
+    def sequences(
+        self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
+    ) -> list[int | None]:
+        """Return the `_sdc_sequence` each key has in the table now: None for no such row."""
+        if not relation.key:
+            return []
+        wanted = RelationRows(relation, dict(zip(relation.key, keys, strict=True)))
+        wanted.entries = range(len(wanted))
+        with self._transactions.translated() as connection:
+            try:
+                stage = connection.stage(wanted, "wanted")
+                dialect = connection.dialect
+                found = connection.rows(
+                    compose(
+                        # By way of a SELECT: a table that is called `s` would be taken for it.
+                        "SELECT t._sdc_sequence FROM {stage} s LEFT JOIN (SELECT {key},"
+                        " _sdc_sequence FROM {target} WHERE ({key}) IN (SELECT {staged} FROM"
+                        " {stage})) t ON {same_key} ORDER BY s.entry",
+                        stage=stage.name,
+                        key=dialect.quote_all(relation.key),
+                        staged=join(", ", (stage.columns[name] for name in relation.key)),
+                        target=dialect.place(PRIVATE_SCHEMA if private else schema, relation.name),
+                        same_key=stage.match(dialect, "t", [(n, n) for n in relation.key]),
+                    )
+                )
+            finally:
+                connection.release()
+        return [sequence for (sequence,) in found]
+
+    # --- loads ------------------------------------------------------------------------------------
+
+    def load_group(self, plans: Sequence[LoadPlan]) -> list[LoadResult]:
+        """Carry plans out one by one, once all of them follow what is there."""
+        with self._transactions.loading(plans, rehearse=False):
+            try:
+                self._begin_loads()
+                for plan in plans:
+                    self._follow(plan)
+                failpoint.reach("destination.after-lock")
+                return [self._carry_out(plan) for plan in plans]
+            finally:
+                self._transactions.connection.begin_load("")
+                self._transactions.connection.release()
+
+    def _carry_out(self, plan: LoadPlan) -> LoadResult:
+        mark, connection = plan.offset, self._transactions.connection
+        place = f"{mark.log_id}:{mark.source_id}:{mark.table_name}:{mark.position}"
+        connection.begin_load(f"{digest_name(place)}:{plan.batched_at}")
+        with self._transactions.translated():
+            statements = self._change_structure(plan)
+            failpoint.reach("destination.after-changes")
+            try:
+                with self._dialect.drafting(statements.drafts):
+                    for statement in statements.generate_contents():
+                        connection.run(statement)
+                    result = self.write(plan)
+            except connection.errors as error:
+                fault = connection.translate(error)
+                if isinstance(fault, RowRefusedError):
+                    self._undo(plan)
+                raise fault from error
+            except RowRefusedError:
+                self._undo(plan)
+                raise
+        self._commit(plan, result)
+        with suppress(*connection.errors):  # it is committed: the next `state` does the rest
+            intent = catalogue.read_intent(connection, plan.schema, name_entry(plan))
+            if intent is not None:
+                self._end(connection, plan.schema, name_entry(plan), intent)
+        return result
+
+    def _change_structure(self, plan: LoadPlan) -> ClickhouseStatements:
+        """Note the load, and make the schema changes that come before its rows."""
+        table = name_entry(plan)
+        with self._transactions.translated() as connection:
+            noted = catalogue.read_intent(connection, plan.schema, table)
+            if noted is not None and _is_committed(connection, plan.schema, table, noted):
+                raise PlanOutdatedError(f"an earlier load of {table!r} is committed by now")
+            self._attempts = ()
+            if noted is not None and noted.proof is not None:
+                self._attempts = noted.proof.attempts
+                for statement in generate_undoing(connection, noted):
+                    connection.run(statement)
+            statements = ClickhouseStatements(connection, plan)
+            statements.check()
+            if plan.rejections:
+                for statement in catalogue.complete_rejections(connection, plan.schema):
+                    connection.run(statement)
+            proof = _make_proof(plan, self._attempts)
+            intent = LoadIntent(statements.intent.table, statements.replacements,
+                                statements.ending.drops, proof)  # fmt: skip
+            catalogue.keep_intent(connection, plan.schema, table, intent)
+            failpoint.reach("destination.pending")
+            for statement in statements.generate_structure():
+                run_change(connection, statement)
+                failpoint.reach("destination.changed")
+        return statements
+
+    def write(self, plan: LoadPlan) -> LoadResult:
+        """Write a plan's rejections and rows; `_commit` writes the offset."""
+        connection = self._transactions.connection
+        if plan.rejections:
+            self._undo_rejections(plan, self._attempts)
+            catalogue.reject(connection, plan.schema, plan.rejections, plan.rejected_at)
+        counter = self.make_counter(plan)
+        for write in counter.writes():
+            self._writes += 1
+            ReplacingWriter(
+                connection, plan, write, self._writes, counter, self._attempts, self._read_places
+            ).run()
+        failpoint.reach("destination.after-rows")
+        return counter.result
+
+    def _commit(self, plan: LoadPlan, result: LoadResult) -> None:
+        """Write the offset: from now on the load is committed."""
+        failpoint.reach("destination.before-commit")
+        connection = self._transactions.connection
+        try:
+            if moves_offset(plan.offset):
+                catalogue.keep_offset(
+                    connection, plan.offset, encode_result(result.rows, result.superseded)
+                )
+            elif plan.table_after is not None:
+                catalogue.keep_entry(connection, plan.schema, plan.table_after, plan.revision)
+        except connection.errors as error:
+            raise connection.translate_commit(error) from error
+        failpoint.reach("destination.after-commit")
+
+    def _undo(self, plan: LoadPlan) -> None:
+        """Take rows back, where a row was refused after others: the next load may be another."""
+        attempt = LoadAttempt(plan.batched_at, plan.rejected_at, _name_rejected(plan))
+        connection = self._transactions.connection
+        with suppress(*connection.errors):
+            self._undo_rejections(plan, [attempt])
+            for write in plan.writes:
+                for part in (write.root, *write.children):
+                    schema = PRIVATE_SCHEMA if write.private else plan.schema
+                    connection.run(
+                        compose(
+                            "DELETE FROM {target} WHERE {at} = {batched_at}",
+                            target=self._dialect.place(schema, part.relation.name),
+                            at=self._dialect.quote(BATCHED_AT),
+                            batched_at=self._dialect.instant(plan.batched_at),
+                        )
+                    )
+
+    def _undo_rejections(self, plan: LoadPlan, attempts: Sequence[LoadAttempt]) -> None:
+        connection = self._transactions.connection
+        for attempt in attempts:
+            if attempt.rejected:
+                names = (Quoted(self._dialect.literal(name)) for name in attempt.rejected)
+                connection.run(
+                    compose(
+                        "DELETE FROM {place} WHERE _sdc_rejected_at = {at}"
+                        " AND table_name IN ({names})",
+                        place=self._dialect.place(plan.schema, REJECTED),
+                        at=self._dialect.instant(attempt.rejected_at),
+                        names=join(", ", names),
+                    )
+                )
+
+    # --- rehearsals -------------------------------------------------------------------------------
+
+    def _rehearse(self, plan: LoadPlan) -> LoadResult:
+        """Carry a plan out on empty copies of the tables that it writes to, and drop them."""
+        connection, dialect = self._transactions.connection, self._dialect
+        with self._transactions.loading([plan], rehearse=True), self._imagining(plan):
+            self._begin_loads()
+            self._follow(plan)
+            with self._transactions.translated():
+                statements = ClickhouseStatements(connection, plan)
+                statements.check()
+                statements.rehearsed = True
+                copies = statements.list_drafted()
+                real = {
+                    place: dialect.place(*place)
+                    for place in copies
+                    if connection.holds_table(*place)
+                }
+                places = {place: dialect.place(place[0], copies[place]) for place in copies}
+                self._attempts = ()
+                try:
+                    for place, copy in places.items():
+                        connection.run(compose("DROP TABLE IF EXISTS {copy}", copy=copy))
+                        if place in real and place not in statements.drafts:
+                            live = real[place]
+                            made = compose("CREATE TABLE {copy} AS {live}", copy=copy, live=live)
+                            connection.run(made)
+                    self._read_places = frozenset(real.keys() - statements.drafts.keys())
+                    with dialect.drafting(copies):
+                        for statement in statements.generate_structure():
+                            run_change(connection, statement)
+                        for statement in statements.generate_contents():
+                            connection.run(statement)
+                        return self.write(replace(plan, rejections=()))
+                finally:
+                    self._read_places = frozenset()
+                    with suppress(*connection.errors):
+                        for copy in places.values():
+                            connection.run(compose("DROP TABLE IF EXISTS {copy}", copy=copy))
+                    connection.release()
+
+
+def _name_rejected(plan: LoadPlan) -> tuple[str, ...]:
+    return tuple(sorted({each.table_name for each in plan.rejections}))
+
+
+def _make_proof(plan: LoadPlan, attempts: Sequence[LoadAttempt]) -> LoadProof:
+    """Return what proves that a plan is carried out."""
+    mark = plan.offset
+    attempt = LoadAttempt(plan.batched_at, plan.rejected_at, _name_rejected(plan))
+    return LoadProof(
+        0 if plan.table_after is None else plan.revision + 1,
+        mark.log_id if moves_offset(mark) else "",
+        mark.source_id,
+        digest_name(mark.table_name),
+        mark.position,
+        (*attempts, attempt)[-ATTEMPTS_MAX:],
+    )
+
+
+def _read_revision(connection: SqlConnection, schema: str, table: str) -> int:
+    """Return the revision that the catalogue holds; 0 for none."""
+    dialect = connection.dialect
+    claim = compose(dialect.claim_entry, **dialect.own_tables)
+    rows = connection.rows(claim, schema, catalogue.table_key(dialect, table))
+    return int(rows[0][0]) if rows else 0
+
+
+def _is_committed(connection: SqlConnection, schema: str, table: str, intent: LoadIntent) -> bool:
+    """Return whether the load of an intent is committed."""
+    proof = intent.proof
+    if proof is None:
+        return False
+    if not proof.log_id:
+        return _read_revision(connection, schema, table) >= proof.revision
+    dialect = connection.dialect
+    rows = connection.rows(
+        compose(dialect.claim_offset, **dialect.own_tables),
+        proof.log_id,
+        proof.source_id,
+        proof.table_key,
+    )
+    return bool(rows) and int(rows[0][0]) == proof.position

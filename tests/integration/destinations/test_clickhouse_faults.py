@@ -1,0 +1,497 @@
+"""Whose fault it is when a load into ClickHouse fails, and what is there afterwards."""
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from treadle import failpoint
+from treadle.destinations.conformance.builders import (
+    BIGINT,
+    ITEMS,
+    LOG,
+    ORDERS,
+    TEXT,
+    TableLoads,
+    column,
+    items,
+    relation,
+    rows,
+    table,
+    upsert,
+)
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    DestinationUnavailableError,
+    PlanOutdatedError,
+    RowRefusedError,
+    Session,
+)
+from treadle.destinations.registry import make_destination
+from treadle.errors import TableStoppedError
+from treadle.tables.arrow_column import to_values
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import (
+    AddColumn,
+    ChangeKey,
+    CreateRelation,
+    EmptyRelation,
+    LoadPlan,
+    Rejection,
+    TableWrite,
+    WidenColumn,
+)
+from treadle.tables.plan.column_split import widen_values
+
+if TYPE_CHECKING:
+    from tests.servers.clickhouse import ClickhouseServer
+
+
+class Death(BaseException):
+    """A process that ends at a failpoint."""
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, point: str, passes: int = 1) -> None:
+    """Raise at a failpoint, when it is reached for this time."""
+    left = [passes]
+
+    def reach(name: str) -> None:
+        if name == point:
+            left[0] -= 1
+            if not left[0]:
+                raise Death(name)
+
+    monkeypatch.setattr(failpoint, "reach", reach)
+
+
+def die(monkeypatch: pytest.MonkeyPatch, session: Session, plan: LoadPlan, point: str) -> None:
+    """Load a plan, and end at a failpoint."""
+    die_at(monkeypatch, point)
+    with pytest.raises(Death):
+        session.load(plan)
+    monkeypatch.undo()
+
+
+def carry_on(url: str, session: Session, plan: LoadPlan) -> TableLoads:
+    """A session of another process, that knows what the one before was going to load."""
+    session.close()
+    other = make_destination(url).open()
+    loads = TableLoads(other, position=plan.offset.previous_position, revision=plan.revision)
+    loads.batched_at = plan.batched_at
+    return loads
+
+
+@pytest.fixture
+def session(clickhouse_url: str) -> Session:
+    opened = make_destination(clickhouse_url).open()
+    opened.prepare("web")
+    return opened
+
+
+# --- logging in -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [{"password": "wrong"}, {"user": "nobody_here"}])
+def test_a_refused_login_is_forbidden(
+    clickhouse_server: "ClickhouseServer", change: dict[str, str]
+) -> None:
+    with pytest.raises(AccessDeniedError, match="Authentication failed") as refused:
+        make_destination(clickhouse_server.url(**change)).open()
+    assert clickhouse_server.password not in str(refused.value)
+
+
+def test_a_server_that_speaks_no_tls_is_unavailable(clickhouse_server: "ClickhouseServer") -> None:
+    with pytest.raises(DestinationUnavailableError, match="cannot be reached"):
+        make_destination(f"{clickhouse_server.url()}?secure=1").open()
+
+
+# --- what the engine would do without a word ------------------------------------------------------
+
+
+def test_null_in_a_key_and_a_number_that_is_too_great_are_refused(session: Session) -> None:
+    loads = TableLoads(session)
+    loads.create(ORDERS)
+    with pytest.raises(RowRefusedError, match='NULL in the column "id"'):
+        loads.load(table(ORDERS), upsert([(None, 1, "x")]))
+    with pytest.raises(RowRefusedError, match="none of the type bigint"):
+        loads.load(table(ORDERS), upsert([(2**63, 1, "x")]))
+    loads.load(table(ORDERS), upsert([(2**63 - 1, 1, "x")]))
+    assert loads.orders() == [(2**63 - 1, "x", 1)]
+
+
+def test_a_row_that_a_constraint_refuses_takes_the_others_back(session: Session) -> None:
+    loads = TableLoads(session)
+    loads.load(
+        table(ORDERS, ITEMS),
+        upsert([(1, 1, "x")], children=[items([(1, 0, 1, "a")])], stale=[ITEMS]),
+        changes=[CreateRelation(ORDERS), CreateRelation(ITEMS)],
+    )
+    loads.read("ALTER TABLE web.orders ADD CONSTRAINT good CHECK a != 'bad'")
+    write = upsert(
+        [(1, 2, "fine"), (2, 2, "bad")],
+        children=[items([(1, 0, 2, "b"), (2, 0, 2, "c")])],
+        stale=[ITEMS],
+    )
+    rejected = Rejection("{}", "why", "orders", 0, 0)
+    with pytest.raises(RowRefusedError, match="good"):
+        loads.load(table(ORDERS, ITEMS), write, rejections=[rejected])
+    assert loads.orders() == [(1, "x", 1)]
+    assert loads.items() == [(1, 0, 1, "a")]
+    assert loads.read("SELECT count() FROM web._sdc_rejected") == [(0,)]
+    assert session.committed(LOG)[7, "orders"].position == 0
+
+
+def test_a_table_that_cannot_replace_rows_is_stopped(session: Session) -> None:
+    loads = TableLoads(session)
+    loads.create(ORDERS)
+    columns = ", ".join(f"{name} Nullable(Int64)" for name in ("a", "_sdc_table_version"))
+    loads.read("DROP TABLE web.orders")
+    loads.read(
+        f"CREATE TABLE web.orders (id Int64, _sdc_sequence Int64, {columns},"
+        " _sdc_batched_at DateTime64(6, 'UTC'), _sdc_received_at DateTime64(6, 'UTC'))"
+        " ENGINE = MergeTree ORDER BY id"
+    )
+    with pytest.raises(TableStoppedError, match="_treadle_gone"):
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+
+
+# --- readers --------------------------------------------------------------------------------------
+
+
+def test_a_view_shows_what_is_there_now(
+    session: Session, clickhouse_server: "ClickhouseServer"
+) -> None:
+    loads = TableLoads(session)
+    kept = table(ORDERS, tombstones=True)
+    loads.load(kept, upsert([(1, 1, "x"), (2, 1, "y")]), changes=[CreateRelation(ORDERS)])
+    loads.load(kept, upsert([(1, 2, "z")]))
+    loads.load(kept, upsert([], deletes=rows(ORDERS, ("id", "_sdc_sequence"), [(2, 5)])))
+    # As somebody else reads, who has set nothing.
+    seen = "SELECT id, a FROM web.orders_current"
+    assert clickhouse_server.execute(seen) == [(1, "z")]
+    assert clickhouse_server.execute("SELECT id, a FROM web.orders FINAL") == [(1, "z")]
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": BIGINT})
+    loads.load(
+        table(wider, tombstones=True),
+        upsert([(3, 1, "n", 5)], ("id", "_sdc_sequence", "a", "b"), wider),
+        changes=[AddColumn("orders", column("b", BIGINT))],
+    )
+    assert clickhouse_server.execute("SELECT b FROM web.orders_current WHERE id = 3") == [(5,)]
+    assert set(session.relations("web")) == {"orders"}
+    assert set(session.state("web", "orders_current").physical) == set()
+
+
+@pytest.mark.release
+def test_a_table_may_be_called_like_the_view_of_another(session: Session) -> None:
+    loads = TableLoads(session)
+    loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+    other = relation("orders_current", {"id": BIGINT})
+    second = TableLoads(session, table_name="orders_current")
+    second.load(
+        table(other), upsert([(7, 1)], ("id", "_sdc_sequence"), other),
+        changes=[CreateRelation(other)],
+    )  # fmt: skip
+    assert second.read("SELECT id FROM web.orders_current") == [(7,)]
+    loads.load(table(ORDERS), upsert([(2, 1, "x")]))
+    assert len(loads.orders()) == 2
+
+
+@pytest.mark.release
+def test_the_tables_of_a_session_that_was_killed_are_dropped(
+    session: Session, clickhouse_server: "ClickhouseServer"
+) -> None:
+    clickhouse_server.execute("CREATE TABLE _treadle.rows_dead_1 (c0 Int64) ENGINE = Memory")
+    session.prepare("shop")  # it is young
+    assert "rows_dead_1" in session.relations("_treadle")
+    loads = TableLoads(session)
+    loads.create(ORDERS)
+    loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+    left = [name for name in session.relations("_treadle") if name.startswith("rows_")]
+    assert left == ["rows_dead_1"]
+
+
+# --- deaths between the steps of a load -----------------------------------------------------------
+
+BOTH = (CreateRelation(ORDERS), CreateRelation(ITEMS))
+STEPS = [
+    *(
+        pytest.param(*step, marks=pytest.mark.release)
+        for step in (
+            ("destination.pending", 1, set()),
+            ("destination.changed", 1, {"orders"}),
+            ("destination.changed", 2, {"orders", "orders__items"}),
+            ("destination.after-rows", 1, {"orders", "orders__items"}),
+        )
+    ),
+    ("destination.before-commit", 1, {"orders", "orders__items"}),
+]
+"""Where a load ends, on which pass, and what is there then."""
+
+
+@pytest.mark.parametrize(("point", "passes", "made"), STEPS)
+def test_a_first_load_that_ended_is_done_by_the_next_process(
+    clickhouse_url: str,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    passes: int,
+    made: set[str],
+) -> None:
+    write = upsert([(1, 1, "x")], children=[items([(1, 0, 1, "a")])], stale=[ITEMS])
+    plan = TableLoads(session).plan(table(ORDERS, ITEMS), write, changes=BOTH)
+    die_at(monkeypatch, point, passes)
+    with pytest.raises(Death):
+        session.load(plan)
+    monkeypatch.undo()
+    loads = carry_on(clickhouse_url, session, plan)
+    with loads.session:
+        state = loads.session.state("web", "orders")
+        assert set(state.physical) == made
+        held = set() if state.table is None else {each.name for each in state.table.relations}
+        assert (held, state.revision) == (made, 0)
+        assert loads.session.committed(LOG) == {}
+        with make_destination(clickhouse_url).preview() as reader:
+            assert reader.state("web", "orders") == state
+        changes = [change for change in BOTH if change.relation.name not in made]
+        again = upsert([(1, 1, "x")], children=[items([(1, 0, 1, "a")])], stale=[ITEMS])
+        result = loads.load(table(ORDERS, ITEMS), again, changes=changes)
+        # What the dead process wrote counts as not there.
+        assert dict(result.rows) == {"orders": 1, "orders__items": 1}
+        assert dict(result.superseded) == {}
+        assert loads.orders() == [(1, "x", 1)]
+        assert loads.items() == [(1, 0, 1, "a")]
+        assert loads.read("SELECT count(document) FROM _treadle.intents") == [(0,)]
+
+
+def test_rows_and_rejections_that_are_only_added_come_once(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+    first = TableLoads(session)
+    first.create(log, append=True)
+
+    def write() -> TableWrite:
+        found = [(1, 5, "x"), (1, 5, "x")]
+        return TableWrite(False, "append", rows(log, ("id", "_sdc_sequence", "a"), found))
+
+    rejected = [Rejection("{}", "why", "orders", 0, 0)]
+    plan = first.plan(table(log, append=True), write(), rejections=rejected)
+    die(monkeypatch, session, plan, "destination.before-commit")
+    loads = carry_on(clickhouse_url, session, plan)
+    with loads.session:
+        assert loads.read("SELECT count() FROM web.orders") == [(2,)]
+        for _ in range(2):  # also where the next one dies as well
+            plan = loads.plan(table(log, append=True), write(), rejections=rejected)
+            die(monkeypatch, loads.session, plan, "destination.before-commit")
+            loads.batched_at = plan.batched_at
+        loads.load(table(log, append=True), write(), rejections=rejected)
+        assert loads.read("SELECT count() FROM web.orders") == [(2,)]
+        assert loads.read("SELECT count() FROM web._sdc_rejected") == [(1,)]
+
+
+def test_an_entry_that_was_not_written_is_made_up_for(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = TableLoads(session).plan(table(ORDERS), upsert([(1, 1, "x")]), changes=BOTH[:1])
+    die(monkeypatch, session, plan, "destination.after-commit")
+    loads = carry_on(clickhouse_url, session, plan)
+    with loads.session:
+        assert loads.session.committed(LOG)[7, "orders"].position == plan.offset.position
+        with pytest.raises(PlanOutdatedError):
+            loads.session.load(plan)
+        state = loads.session.state("web", "orders")
+        assert state.revision == 1
+        assert state.table == table(ORDERS, batched_at=plan.batched_at)
+        loads.position, loads.revision = plan.offset.position, 1
+        late = loads.load(table(ORDERS), upsert([(1, 1, "late")]))
+        assert dict(late.superseded) == {0: 1}
+        assert loads.orders() == [(1, "x", 1)]
+
+
+REKEYED = relation("orders", {"id": BIGINT, "a": TEXT}, key=("a",))
+
+
+def die_amid_rekey(
+    url: str, session: Session, monkeypatch: pytest.MonkeyPatch, point: str
+) -> tuple[TableLoads, LoadPlan]:
+    """Die at a failpoint while a table with one row gets another key.
+
+    Returns:
+        The loads of the next process, and the plan of the load that died.
+    """
+    loads = TableLoads(session)
+    loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+    plan = loads.plan(
+        table(REKEYED),
+        upsert([("k", 1, 7)], ("a", "_sdc_sequence", "id"), REKEYED),
+        changes=[EmptyRelation("orders"), ChangeKey("orders", ("id",), ("a",))],
+    )
+    die(monkeypatch, session, plan, point)
+    return carry_on(url, session, plan), plan
+
+
+def test_a_new_version_with_another_key_is_built_beside_the_live_one(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = "destination.before-commit"
+    loads, _ = die_amid_rekey(clickhouse_url, session, monkeypatch, point)
+    with loads.session:
+        # Nothing of it is to be seen, and nothing of the former rows is lost.
+        assert loads.orders() == [(1, "x", 1)]
+        state = loads.session.state("web", "orders")
+        assert state.physical["orders"].key == {"id"}
+        assert state.table is not None
+        assert state.table.relations[0].key == ("id",)
+        # The next load does not ask for it.
+        loads.load(table(ORDERS), upsert([(2, 2, "y")]))
+        assert len(loads.orders()) == 2
+        assert set(loads.session.relations("web")) == {"orders"}
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("destination.after-commit", marks=pytest.mark.release),
+        "destination.swap",
+    ],
+)
+def test_the_next_process_swaps_what_a_committed_load_left(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    loads, plan = die_amid_rekey(clickhouse_url, session, monkeypatch, point)
+    with loads.session:
+        assert loads.session.committed(LOG)[7, "orders"].position == plan.offset.position
+        assert loads.session.state("web", "orders").physical["orders"].key == {"a"}
+        assert loads.orders() == [(7, "k", 1)]
+        assert set(loads.session.relations("web")) == {"orders"}
+        with pytest.raises(PlanOutdatedError):
+            loads.session.load(plan)
+
+
+def test_tables_that_took_their_places_do_not_go_back(
+    session: Session, clickhouse_url: str, clickhouse_server: "ClickhouseServer",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A process that ends behind EXCHANGE TABLES leaves the old table under the draft's name."""
+    loads, _ = die_amid_rekey(clickhouse_url, session, monkeypatch, "destination.swap")
+    with loads.session:
+        [(draft,)] = clickhouse_server.execute(
+            "SELECT name FROM system.tables WHERE database = 'web' AND name LIKE 'draft%'"
+        )
+        clickhouse_server.execute(f"EXCHANGE TABLES web.orders AND web.`{draft}`")
+        assert loads.session.state("web", "orders").physical["orders"].key == {"a"}
+        assert loads.orders() == [(7, "k", 1)]
+        assert set(loads.session.relations("web")) == {"orders"}
+
+
+def test_a_version_that_was_emptied_keeps_its_rows_until_the_commit(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = TableLoads(session)
+    kept = table(ORDERS, tombstones=True)
+    loads.load(kept, upsert([(1, 1, "x"), (2, 1, "x")]), changes=[CreateRelation(ORDERS)])
+    loads.load(kept, upsert([], deletes=rows(ORDERS, ("id", "_sdc_sequence"), [(2, 5)])))
+    plan = loads.plan(kept, upsert([(2, 2, "y")]), changes=[EmptyRelation("orders")])
+    die(monkeypatch, session, plan, "destination.before-commit")
+    again = carry_on(clickhouse_url, session, plan)
+    with again.session:
+        assert again.orders() == [(1, "x", 1)]
+        # What was deleted is still deleted, since the new version did not come.
+        late = again.load(kept, upsert([(2, 3, "late")]))
+        assert dict(late.superseded) == {0: 1}
+        again.load(kept, upsert([(2, 2, "y")]), changes=[EmptyRelation("orders")])
+        assert again.orders() == [(2, "y", 2)]
+
+
+@pytest.mark.release
+def test_a_server_that_was_killed_has_all_that_it_committed() -> None:
+    from tests.servers.clickhouse import ClickhouseServer
+    from tests.servers.database_server import NoServerError
+
+    try:
+        server = ClickhouseServer()
+    except NoServerError as error:
+        pytest.skip(str(error))
+    with server:
+        loads = TableLoads(make_destination(server.url()).open())
+        loads.session.prepare("web")
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        server.kill()
+        with pytest.raises(DestinationUnavailableError):
+            loads.session.load(loads.plan(table(ORDERS), upsert([(2, 1, "y")])))
+        server.start()
+        loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+        assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+        assert loads.session.committed(LOG)[7, "orders"].position == 1
+
+
+# --- questions and rehearsals ---------------------------------------------------------------------
+
+
+def test_a_question_that_takes_too_long_is_given_up(clickhouse_url: str) -> None:
+    with make_destination(clickhouse_url).open() as session:
+        began = time.monotonic()
+        endless = "SELECT count() FROM numbers(1000000000000) WHERE NOT ignore(number)"
+        assert session.count_query(endless, 0.2) is None
+        assert time.monotonic() - began < 20
+        assert session.count_query("SELECT 1 AS a UNION ALL SELECT 2 -- two", 10) == 2
+
+
+def test_a_rehearsal_in_a_schema_that_is_missing_leaves_none(clickhouse_url: str) -> None:
+    with make_destination(clickhouse_url).open() as session:
+        loads = TableLoads(session)
+        plan = loads.plan(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        assert dict(session.load(plan, rehearse=True).rows) == {"orders": 1}
+        schemas = session.query("SELECT schema_name FROM information_schema.schemata").rows
+        assert ("web",) not in schemas
+        assert session.query("SELECT count() FROM _treadle.schemas").rows == [(0,)]
+        session.prepare("web")
+        loads.run(plan)
+        assert loads.orders() == [(1, "x", 1)]
+
+
+@pytest.mark.release
+def test_a_rehearsal_compares_with_the_rows_that_are_there(session: Session) -> None:
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
+    loads = TableLoads(session)
+    loads.load(table(ORDERS), upsert([(1, 5, "x")]), changes=[CreateRelation(ORDERS)])
+    plan = loads.plan(
+        table(wider),
+        upsert([(1, 4, "late"), (2, 1, "new")], of=wider),
+        changes=[AddColumn("orders", column("b"))],
+    )
+    found = session.load(plan, rehearse=True)
+    assert (dict(found.rows), dict(found.superseded)) == ({"orders": 1}, {0: 1})
+    assert loads.orders() == [(1, "x", 5)]
+    assert "b" not in session.state("web", "orders").physical["orders"].columns
+    assert set(session.relations("web")) == {"orders"}
+    emptied = loads.plan(table(ORDERS), upsert([(3, 1, "y")]), changes=[EmptyRelation("orders")])
+    assert dict(session.load(emptied, rehearse=True).rows) == {"orders": 1}
+    assert loads.orders() == [(1, "x", 5)]
+    assert set(session.relations("web")) == {"orders"}
+
+
+# --- widening -------------------------------------------------------------------------------------
+
+
+def test_any_double_is_spelled_as_a_later_one_would_be(session: Session) -> None:
+    dice = random.Random(7)
+    values = [
+        dice.choice((-1, 1)) * dice.random() * 10.0 ** dice.randint(-320, 300) for _ in range(400)
+    ]
+    values += [
+        dice.choice((-1, 1)) * dice.random() * 10.0**n for n in range(-18, 22) for _ in "abc"
+    ]
+    values += [float(dice.randint(-(2**53), 2**53)) for _ in range(50)]
+    values += [1e15 + n / 8 for n in range(1, 20)] + [1e-4, 9.999e-5, 1e-5, 1e-6, 1e16, 1e17, 1e21]
+    narrow = relation("orders", {"id": BIGINT, "v": ColumnType.DOUBLE})
+    wide = relation("orders", {"id": BIGINT, "v": TEXT})
+    loads = TableLoads(session)
+    write = upsert(
+        [(n, 1, value) for n, value in enumerate(values)], ("id", "_sdc_sequence", "v"), narrow
+    )
+    loads.load(table(narrow), write, changes=[CreateRelation(narrow)])
+    loads.load(table(wide), changes=[WidenColumn("orders", column("v", TEXT), ColumnType.DOUBLE)])
+    found = [value for (value,) in loads.read("SELECT v FROM web.orders ORDER BY id")]
+    assert found == list(to_values(widen_values(values, ColumnType.DOUBLE, TEXT)))
