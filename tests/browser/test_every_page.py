@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tests.browser.test_sources import sign_in
 from tests.browser.watched import PATIENCE_MS, WatchedPage, watch
+from tests.kinds import some_at_release
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 PATHS = [
@@ -54,15 +55,16 @@ def filled(server: TreadleServer, client: Client) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("every", [2, *some_at_release(1)])
 def test_every_page_is_well_made_in_both_themes_and_nothing_is_lost_at_any_width(
-    browser: Any, server: TreadleServer, client: Client, filled: list[str]
+    browser: Any, server: TreadleServer, client: Client, filled: list[str], every: int
 ) -> None:
     with watch(browser, server.url) as seen:
         seen.allowed = "404"
         seen.open("/login")
         seen.examine()
         sign_in(seen, client)
-        for path in filled:
+        for path in filled[::every]:
             for width in (320, 768, 1440):
                 seen.page.set_viewport_size({"width": width, "height": 800})
                 if width == 320:

@@ -238,6 +238,7 @@ def test_a_link_runs_nothing_and_the_history_is_of_this_browser(
         assert kept == {"treadle-queries-off": "yes"}
 
 
+@pytest.mark.release
 def test_postgresql_gives_no_more_than_rows(
     browser: Any, tmp_path_factory: pytest.TempPathFactory, postgres_database: str
 ) -> None:

@@ -4,6 +4,7 @@ import sqlite3
 import time
 from typing import Any
 
+import pytest
 from tests.browser.test_sources import sign_in
 from tests.browser.watched import PATIENCE_MS, watch
 from tests.servers.treadle import Client, TreadleServer, eventually
@@ -40,6 +41,7 @@ def make_tables(server: TreadleServer, source_id: int) -> None:
     store.close()
 
 
+@pytest.mark.release
 def test_ten_thousand_tables_are_searched_sorted_and_paged(
     browser: Any, server: TreadleServer, client: Client
 ) -> None:
