@@ -102,7 +102,7 @@ client-needs: $(VENV)/build.stamp ## What the tests of the TypeScript client nee
 client-types: $(VENV)/test.stamp ## Write the types of the TypeScript client out of the OpenAPI document
 	$(BIN)/python -m clients.typescript.codegen
 
-clickhouse-needs: $(VENV)/test.stamp ## What the tests of ClickHouse need, 560 MB; without it they are skipped
+clickhouse-needs: $(VENV)/test.stamp ## What the tests of ClickHouse need, 700 MB; without it they are skipped
 	$(BIN)/python $(LOCKED) requirements/chdb.txt
 
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run

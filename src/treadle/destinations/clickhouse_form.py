@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from treadle.destinations.form import BOOLEAN, DIGITS, HOST, FormProperty
+from treadle.destinations.form import FormProperty
 from treadle.destinations.server_form import (
-    PEM,
+    ENCRYPTION_PROPERTIES,
+    LOGIN_PROPERTIES,
     EncryptionTerms,
     ServerUrl,
+    make_server_url,
     read_properties,
     set_encryption,
 )
@@ -64,14 +66,7 @@ class ClickhouseForm:
     """The form of the type `clickhouse`."""
 
     type: str = "clickhouse"
-    properties: tuple[FormProperty, ...] = (
-        FormProperty("host", json_schema=HOST),
-        FormProperty("port", json_schema=DIGITS, takes_number=True),
-        FormProperty("username"),
-        FormProperty("password", is_credential=True),
-        FormProperty("ssl", is_required=False, json_schema=BOOLEAN, default="false"),
-        FormProperty("sslrootcert", is_required=False, json_schema=PEM),
-    )
+    properties: tuple[FormProperty, ...] = (*LOGIN_PROPERTIES, *ENCRYPTION_PROPERTIES)
 
     def read_url(self, url: str) -> dict[str, str]:
         """Return the properties of a URL."""
@@ -85,11 +80,4 @@ class ClickhouseForm:
         parameters = dict(before.parameters)
         if set_encryption(parameters, properties, old, TERMS):
             parameters.pop("verify", None)
-        return ServerUrl(
-            host=properties.get("host", ""),
-            port=properties.get("port", ""),
-            user=properties.get("username"),
-            password=properties.get("password"),
-            path=before.path,
-            parameters=parameters,
-        ).format("clickhouse")
+        return make_server_url(properties, parameters, before.path).format("clickhouse")

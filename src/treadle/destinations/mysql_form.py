@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Self
 
-from treadle.destinations.form import BOOLEAN, DIGITS, HOST, FormProperty
+from treadle.destinations.form import FormProperty
 from treadle.destinations.server_form import (
-    PEM,
+    ENCRYPTION_PROPERTIES,
+    LOGIN_PROPERTIES,
     EncryptionTerms,
     ServerUrl,
+    make_server_url,
     read_properties,
     set_encryption,
 )
@@ -67,14 +69,7 @@ class MysqlForm:
     """The form of the type `mysql_destination`."""
 
     type: str = "mysql_destination"
-    properties: tuple[FormProperty, ...] = (
-        FormProperty("host", json_schema=HOST),
-        FormProperty("port", json_schema=DIGITS, takes_number=True),
-        FormProperty("username"),
-        FormProperty("password", is_credential=True),
-        FormProperty("ssl", is_required=False, json_schema=BOOLEAN, default="false"),
-        FormProperty("sslrootcert", is_required=False, json_schema=PEM),
-    )
+    properties: tuple[FormProperty, ...] = (*LOGIN_PROPERTIES, *ENCRYPTION_PROPERTIES)
 
     def read_url(self, url: str) -> dict[str, str]:
         """Return the properties of a URL."""
@@ -90,10 +85,4 @@ class MysqlForm:
         old = {} if former is None else self.read_url(former)
         parameters = {} if former is None else dict(MysqlUrl.parse(former).parameters)
         set_encryption(parameters, properties, old, TERMS)
-        return ServerUrl(
-            host=properties.get("host", ""),
-            port=properties.get("port", ""),
-            user=properties.get("username"),
-            password=properties.get("password"),
-            parameters=parameters,
-        ).format("mysql")
+        return make_server_url(properties, parameters).format("mysql")

@@ -11,15 +11,16 @@ from typing import Any, Final, Self
 from treadle.destinations.form import (
     BOOLEAN,
     DIGITS,
-    HOST,
     TEXT,
     FormProperty,
     TunnelRefusedError,
 )
 from treadle.destinations.server_form import (
+    LOGIN_PROPERTIES,
     PEM,
     EncryptionTerms,
     ServerUrl,
+    make_server_url,
     read_properties,
     set_encryption,
 )
@@ -60,10 +61,7 @@ class PostgresForm:
 
     type: str = "postgres"
     properties: tuple[FormProperty, ...] = (
-        FormProperty("host", json_schema=HOST),
-        FormProperty("port", json_schema=DIGITS, takes_number=True),
-        FormProperty("username"),
-        FormProperty("password", is_credential=True),
+        *LOGIN_PROPERTIES,
         FormProperty("database"),
         FormProperty("ssl", json_schema=BOOLEAN),
         FormProperty("encryption_type", json_schema=_TUNNEL, default="none"),
@@ -98,11 +96,5 @@ class PostgresForm:
             parameters.pop("ssl", None)  # what JDBC calls it, and libpq takes
             if parameters["sslmode"] == TERMS.off and parameters.get("sslrootcert") == "system":
                 del parameters["sslrootcert"]  # libpq takes it with verify-full only
-        return ServerUrl(
-            host=properties.get("host", ""),
-            port=properties.get("port", ""),
-            user=properties.get("username"),
-            password=properties.get("password"),
-            path=properties.get("database", ""),
-            parameters=parameters,
-        ).format("postgresql")
+        url = make_server_url(properties, parameters, properties.get("database", ""))
+        return url.format("postgresql")

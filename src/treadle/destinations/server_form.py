@@ -3,10 +3,13 @@
 Everything here is a function of values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from urllib.parse import quote, unquote
+
+from treadle.destinations.form import BOOLEAN, DIGITS, HOST, FormProperty
+from treadle.errors import OperatorError
 
 PEM_BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 """How the text of a certificate begins, which takes the place of the path of a file."""
@@ -16,6 +19,20 @@ PEM: Final[Mapping[str, Any]] = {
     "pattern": rf"^\s*{PEM_BEGIN}[\s\S]+-----END CERTIFICATE-----\s*$",
 }
 """What fits a property that holds certificates."""
+
+LOGIN_PROPERTIES: Final = (
+    FormProperty("host", json_schema=HOST),
+    FormProperty("port", json_schema=DIGITS, takes_number=True),
+    FormProperty("username"),
+    FormProperty("password", is_credential=True),
+)
+"""Where a server is, and who logs in."""
+
+ENCRYPTION_PROPERTIES: Final = (
+    FormProperty("ssl", is_required=False, json_schema=BOOLEAN, default="false"),
+    FormProperty("sslrootcert", is_required=False, json_schema=PEM),
+)
+"""How a connection is encrypted, where nobody has to say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +134,40 @@ def read_properties(
         "sslrootcert": certificate if PEM_BEGIN in certificate else None,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def make_server_url(
+    properties: Mapping[str, str], parameters: Mapping[str, str], path: str = ""
+) -> ServerUrl:
+    """Return the parts of the URL of properties.
+
+    Args:
+        properties: of `LOGIN_PROPERTIES`; others are left out.
+        parameters: of the query.
+        path: behind the host.
+    """
+    return ServerUrl(
+        host=properties.get("host", ""),
+        port=properties.get("port", ""),
+        user=properties.get("username"),
+        password=properties.get("password"),
+        path=path,
+        parameters=parameters,
+    )
+
+
+def refuse_unknown_parameters(parameters: Mapping[str, str], known: Set[str]) -> None:
+    """Refuse a URL with a parameter that the destination does not know.
+
+    Raises:
+        OperatorError: it has one.
+    """
+    unknown = sorted(parameters.keys() - known)
+    if unknown:
+        raise OperatorError(
+            f"the destination's URL has the parameter {unknown[0]!r}; known are "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def set_encryption(

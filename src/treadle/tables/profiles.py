@@ -132,24 +132,9 @@ CLICKHOUSE = DestinationProfile(
     schemas_system=("information_schema", "system"),
 )
 
-ICEBERG = DestinationProfile(
-    display_name="Iceberg",
-    canonical=keep_name,
-    # The format tells `A` from `a`, and most of those who read it do not.
-    fold=fold_ascii_case,
-    column_bytes_max=200,
-    table_bytes_max=200,
-    columns_max=None,
-    split="keep",
-    reserved_suffixes=_RESERVED_SUFFIXES,
-    decimal_integer_digits_max=29,
-    decimal_scale_max=9,
-    timestamp_min_us=FIRST_INSTANT,
-    timestamp_max_us=LAST_INSTANT,
-    dropped_key="stop",
-    schemas_system=("information_schema", "pg_catalog"),
-    schemas_reserved=("main", "system", "temp"),
-)
+# The format tells `A` from `a`, and most of those who read it do not. Names and types are else
+# those of DuckDB, which answers questions about the tables.
+ICEBERG = replace(DUCKDB, display_name="Iceberg", column_bytes_max=200, table_bytes_max=200)
 
 _PLAIN_REPLACED = re.compile(r"[^a-z0-9_]")
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.destinations.questions import ask, asked
 
 from treadle.destinations.asking import (
-    AnswerRows,
-    AskedDestination,
     StatementFaultError,
     StatementOverdueError,
     ValueForm,
@@ -20,18 +19,6 @@ from treadle.tables.schema_owner import UNOWNED
 
 if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
-
-
-def asked(url: str) -> AskedDestination:
-    destination = make_destination(url)
-    assert isinstance(destination, AskedDestination)
-    return destination
-
-
-def ask(url: str, statement: str, *, limit: int = 10, wraps: bool = True) -> AnswerRows:
-    with asked(url).ask(20.0) as session:
-        found = session.read_statement(statement, limit, wraps=wraps)
-        return AnswerRows(found.columns, iter(list(found.rows)))
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.destinations.deaths import Death, carry_on, die, die_at
 
-from treadle import failpoint
 from treadle.destinations.conformance.builders import (
     BIGINT,
     ITEMS,
@@ -46,40 +46,6 @@ from treadle.tables.plan.column_split import widen_values
 
 if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
-
-
-class Death(BaseException):
-    """A process that ends at a failpoint."""
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, point: str, passes: int = 1) -> None:
-    """Raise at a failpoint, when it is reached for this time."""
-    left = [passes]
-
-    def reach(name: str) -> None:
-        if name == point:
-            left[0] -= 1
-            if not left[0]:
-                raise Death(name)
-
-    monkeypatch.setattr(failpoint, "reach", reach)
-
-
-def die(monkeypatch: pytest.MonkeyPatch, session: Session, plan: LoadPlan, point: str) -> None:
-    """Load a plan, and end at a failpoint."""
-    die_at(monkeypatch, point)
-    with pytest.raises(Death):
-        session.load(plan)
-    monkeypatch.undo()
-
-
-def carry_on(url: str, session: Session, plan: LoadPlan) -> TableLoads:
-    """A session of another process, that knows what the one before was going to load."""
-    session.close()
-    other = make_destination(url).open()
-    loads = TableLoads(other, position=plan.offset.previous_position, revision=plan.revision)
-    loads.batched_at = plan.batched_at
-    return loads
 
 
 @pytest.fixture

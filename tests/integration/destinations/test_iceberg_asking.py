@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
+from tests.integration.destinations.questions import ask, asked
 
 from treadle.destinations.asking import (
-    AnswerRows,
-    AskedDestination,
     RoleRights,
     StatementFaultError,
     StatementOverdueError,
@@ -17,18 +16,6 @@ from treadle.destinations.protocol import DestinationUnavailableError
 from treadle.destinations.registry import make_destination
 from treadle.tables.model import CreateRelation
 from treadle.tables.schema_owner import UNOWNED
-
-
-def asked(url: str) -> AskedDestination:
-    destination = make_destination(url)
-    assert isinstance(destination, AskedDestination)
-    return destination
-
-
-def ask(url: str, statement: str, *, limit: int = 10) -> AnswerRows:
-    with asked(url).ask(20.0) as session:
-        found = session.read_statement(statement, limit, wraps=True)
-        return AnswerRows(found.columns, iter(list(found.rows)))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.integration.destinations.deaths import die
 from tests.kinds import some_at_release
 
 from treadle import failpoint
@@ -52,7 +53,7 @@ from treadle.tables.model import (
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-    from treadle.destinations.iceberg.table_load import TableLoad
+    from treadle.destinations.iceberg.table_load import IcebergLoad
 
 POINTS = [
     "destination.part",
@@ -63,10 +64,6 @@ POINTS = [
 """Between the commits of a load; around the others of its steps at a release."""
 
 DRAFT = "treadle.destinations.iceberg.relation_draft"
-
-
-class Death(BaseException):
-    """A process that ends at a failpoint."""
 
 
 @pytest.fixture
@@ -98,19 +95,6 @@ def run_by_hand(url: str, statement: str) -> None:
     from tests.servers.iceberg_hand import IcebergHand
 
     IcebergHand(url).run(statement)
-
-
-def die(monkeypatch: pytest.MonkeyPatch, session: Session, plan: LoadPlan, point: str) -> None:
-    """Carry a plan out and end at a failpoint."""
-
-    def reach(name: str) -> None:
-        if name == point:
-            raise Death(name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(failpoint, "reach", reach)
-        with pytest.raises(Death):
-            session.load(plan)
 
 
 def successor(url: str, plan: LoadPlan) -> TableLoads:
@@ -297,7 +281,7 @@ def test_a_loader_that_was_overtaken_between_two_commits_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:
     """It commits a child after its successor has begun, and its root is refused."""
-    from treadle.destinations.iceberg.table_load import TableLoad
+    from treadle.destinations.iceberg.table_load import IcebergLoad
 
     loads.run(first(loads))
     plan = loads.plan(
@@ -308,16 +292,16 @@ def test_a_loader_that_was_overtaken_between_two_commits_leaves_nothing(
     )
     other = successor(url, plan)
     other.fence = 2
-    commit = TableLoad.commit
+    commit = IcebergLoad.commit
 
-    def overtake(load: "TableLoad", result: Any) -> None:
+    def overtake(load: "IcebergLoad", result: Any) -> None:
         with monkeypatch.context() as inner:
-            inner.setattr(TableLoad, "commit", commit)
+            inner.setattr(IcebergLoad, "commit", commit)
             other.load(table(ORDERS, ITEMS), upsert([(2, 3, "other")], stale=[]))
         commit(load, result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TableLoad, "commit", overtake)
+        patch.setattr(IcebergLoad, "commit", overtake)
         with pytest.raises(PlanOutdatedError):
             session.load(plan)
     assert len(other.items()) == 3  # for a moment: two children of a parent that did not come

@@ -4,10 +4,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.destinations.questions import ask, asked
 
 from treadle.destinations.asking import (
-    AnswerRows,
-    AskedDestination,
     StatementFaultError,
     StatementOverdueError,
     ValueForm,
@@ -19,18 +18,6 @@ from treadle.tables.schema_owner import UNOWNED
 
 if TYPE_CHECKING:
     from tests.servers.mariadb import MariaServer
-
-
-def asked(url: str) -> AskedDestination:
-    destination = make_destination(url)
-    assert isinstance(destination, AskedDestination)
-    return destination
-
-
-def ask(url: str, statement: str, *, limit: int = 10, wraps: bool = True) -> AnswerRows:
-    with asked(url).ask(20.0) as session:
-        found = session.read_statement(statement, limit, wraps=wraps)
-        return AnswerRows(found.columns, iter(list(found.rows)))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.integration.destinations.deaths import Death, carry_on, die, die_at
 
 from treadle import failpoint
 from treadle.destinations.conformance.builders import (
@@ -27,7 +28,6 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
-    Session,
 )
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError
@@ -46,32 +46,6 @@ from treadle.tables.plan.column_split import widen_values
 
 if TYPE_CHECKING:
     from tests.servers.mariadb import MariaServer
-
-
-class Death(BaseException):
-    """A process that ends at a failpoint."""
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, point: str, passes: int = 1) -> None:
-    """Raise at a failpoint, when it is reached for this time."""
-    left = [passes]
-
-    def reach(name: str) -> None:
-        if name == point:
-            left[0] -= 1
-            if not left[0]:
-                raise Death(name)
-
-    monkeypatch.setattr(failpoint, "reach", reach)
-
-
-def carry_on(url: str, session: Session, plan: LoadPlan) -> TableLoads:
-    """A session of another process, that knows what the one before was going to load."""
-    session.close()
-    other = make_destination(url).open()
-    loads = TableLoads(other, position=plan.offset.previous_position, revision=plan.revision)
-    loads.batched_at = plan.batched_at
-    return loads
 
 
 # --- rights and connections -----------------------------------------------------------------------
@@ -332,10 +306,7 @@ def die_amid_rekey(
     loads = TableLoads(session)
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     plan = rekey(loads)
-    die_at(monkeypatch, point)
-    with pytest.raises(Death):
-        session.load(plan)
-    monkeypatch.undo()
+    die(monkeypatch, session, plan, point)
     return carry_on(url, session, plan), plan
 
 

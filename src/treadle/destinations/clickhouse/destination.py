@@ -28,6 +28,7 @@ from treadle.destinations.server_connection import (
     connect_server,
     make_tls_context,
 )
+from treadle.destinations.server_form import refuse_unknown_parameters
 from treadle.destinations.statement_asking import open_asking
 from treadle.destinations.transport import TransportRisk, describe_risk, is_local_host
 from treadle.errors import OperatorError
@@ -79,12 +80,7 @@ class ClickhouseDestination:
                 "the destination's URL is not a ClickHouse URL; expected "
                 "clickhouse://user:password@host:8123/ with special characters percent-encoded"
             )
-        unknown = sorted(parts.parameters.keys() - _PARAMETERS)
-        if unknown:
-            raise OperatorError(
-                f"the destination's URL has the parameter {unknown[0]!r}; known are "
-                f"{', '.join(sorted(_PARAMETERS))}"
-            )
+        refuse_unknown_parameters(parts.parameters, _PARAMETERS)
         try:
             self._is_secure = parts.read_flag("secure", default=False)
             self._is_verified = parts.read_flag("verify", default=True)

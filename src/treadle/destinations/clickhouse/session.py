@@ -44,7 +44,6 @@ from treadle.destinations.sql.stepped_session import (
     SteppedSession,
     SteppedTransactions,
     name_entry,
-    name_lock,
 )
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.tables import table_codec
@@ -135,19 +134,13 @@ class ClickhouseSession(SteppedSession):
                     connection.run(compose("DROP VIEW {view}", view=place))
         super().remove(schema, table, log_id)
 
-    def _end_earlier(self, schema: str, table: str) -> None:
-        """Do what is left of a load that is committed."""
-        if self._transactions.read_only:
-            return
-        with self._transactions.translated() as connection:
-            intent = catalogue.read_intent(connection, schema, table)
-            if intent is None or not _is_committed(connection, schema, table, intent):
-                return
-        lock = name_lock(self._dialect, schema, table)
-        with self._transactions.hold([lock]), self._transactions.translated() as connection:
-            intent = catalogue.read_intent(connection, schema, table)
-            if intent is not None and _is_committed(connection, schema, table, intent):
-                self._end(connection, schema, table, intent)
+    def _read_unfinished(
+        self, connection: SqlConnection, schema: str, table: str
+    ) -> LoadIntent | None:
+        intent = catalogue.read_intent(connection, schema, table)
+        if intent is None or not _is_committed(connection, schema, table, intent):
+            return None
+        return intent
 
     def _end(self, connection: SqlConnection, schema: str, table: str, intent: LoadIntent) -> None:
         revision = _read_revision(connection, schema, table)

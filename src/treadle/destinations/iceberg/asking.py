@@ -6,7 +6,7 @@ import duckdb
 
 from treadle.destinations.asking import AnswerRows
 from treadle.destinations.engine_asking import ASKING_CONFIG, EngineAsking
-from treadle.destinations.iceberg.catalogue import TableCatalogue
+from treadle.destinations.iceberg.catalogue import IcebergCatalogue
 from treadle.destinations.iceberg.compaction import CompactionRule
 from treadle.destinations.iceberg.errors import ERRORS, translate
 from treadle.destinations.iceberg.session import IcebergSession
@@ -34,7 +34,7 @@ class IcebergAsking(EngineAsking):
         seconds: after which a statement is ended.
     """
 
-    def __init__(self, catalogue: TableCatalogue, seconds: float) -> None:
+    def __init__(self, catalogue: IcebergCatalogue, seconds: float) -> None:
         super().__init__(seconds)
         self._catalogue = catalogue
         self._engine = StatementEngine(catalogue, ASKING_CONFIG)

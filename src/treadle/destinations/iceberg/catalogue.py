@@ -80,7 +80,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _PATH_CHARACTERS_MAX: Final = 60
 
 
-class TableCatalogue:
+class IcebergCatalogue:
     """The tables of one warehouse.
 
     Args:
@@ -184,7 +184,7 @@ def open_catalogue(
     warehouse: str,
     is_limited: bool = False,
     makes: bool = True,
-) -> TableCatalogue:
+) -> IcebergCatalogue:
     """Connect to the catalogue of a URL.
 
     Args:
@@ -205,7 +205,7 @@ def open_catalogue(
             warehouse=warehouse,
             init_catalog_tables="true" if makes else "false",
         )
-        return TableCatalogue(made, warehouse)
+        return IcebergCatalogue(made, warehouse)
     properties["uri"] = parts.http_url
     if "warehouse" in parts.parameters:
         properties["warehouse"] = parts.parameters["warehouse"]
@@ -214,7 +214,7 @@ def open_catalogue(
         properties.setdefault("oauth2-server-uri", f"{parts.http_url}/v1/oauth/tokens")
     kind = LimitedRestCatalog if is_limited else RestCatalog
     is_plain = parts.parameters.get("names") == PLAIN
-    return TableCatalogue(kind(NAME, **properties), "", is_plain=is_plain)
+    return IcebergCatalogue(kind(NAME, **properties), "", is_plain=is_plain)
 
 
 def make_engine_url(parts: IcebergUrl) -> str:

@@ -18,7 +18,7 @@ from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from treadle.destinations.iceberg.catalogue import TableCatalogue
+from treadle.destinations.iceberg.catalogue import IcebergCatalogue
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.relation_draft import list_past, read_chunks
 from treadle.destinations.iceberg.row_delta import (
@@ -192,7 +192,7 @@ def _list_files(table: Table, snapshot_ids: Collection[int]) -> set[str]:
     return found
 
 
-def list_crowded(catalogue: TableCatalogue, rule: CompactionRule) -> list[CrowdedTable]:
+def list_crowded(catalogue: IcebergCatalogue, rule: CompactionRule) -> list[CrowdedTable]:
     """Return the tables with several times the files that a compaction is due at, most first."""
     found: list[CrowdedTable] = []
     for schema in catalogue.list_schemas():

@@ -18,7 +18,7 @@ from treadle.destinations.iceberg.asking import IcebergAsking
 from treadle.destinations.iceberg.catalogue import (
     PASSED_PARAMETERS,
     PLAIN,
-    TableCatalogue,
+    IcebergCatalogue,
     check_addresses,
     default_warehouse,
     open_catalogue,
@@ -33,6 +33,7 @@ from treadle.destinations.protocol import (
     Session,
 )
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
+from treadle.destinations.server_form import refuse_unknown_parameters
 from treadle.destinations.statement_asking import open_asking
 from treadle.destinations.transport import TransportRisk, is_local_host
 from treadle.destinations.upkeep import CrowdedTable
@@ -81,12 +82,7 @@ class IcebergDestination:
                 f"the destination's URL is not one of an Iceberg catalogue; expected {EXAMPLES} "
                 "with special characters percent-encoded"
             )
-        unknown = sorted(parts.parameters.keys() - PASSED_PARAMETERS - OWN_PARAMETERS)
-        if unknown:
-            known = ", ".join(sorted(PASSED_PARAMETERS | OWN_PARAMETERS))
-            raise OperatorError(
-                f"the destination's URL has the parameter {unknown[0]!r}; known are {known}"
-            )
+        refuse_unknown_parameters(parts.parameters, PASSED_PARAMETERS | OWN_PARAMETERS)
         self._rule = CompactionRule(
             int(self._read_number("compact-files", 24)),
             self._read_number("keep-hours", 24.0) * 3600,
@@ -206,7 +202,7 @@ class IcebergDestination:
                 f"the catalogue {self._path} does not exist yet; the first load makes it"
             )
 
-    def _connect(self, timer: PhaseTimer, *, makes: bool) -> TableCatalogue:
+    def _connect(self, timer: PhaseTimer, *, makes: bool) -> IcebergCatalogue:
         parts = self._parts
         warehouse = parts.parameters.get("warehouse", "")
         if self._path is not None:

@@ -15,7 +15,7 @@ from pyiceberg.exceptions import TableAlreadyExistsError
 from pyiceberg.table import Table as IcebergTable
 
 from treadle import failpoint
-from treadle.destinations.iceberg.catalogue import TableCatalogue
+from treadle.destinations.iceberg.catalogue import IcebergCatalogue
 from treadle.destinations.iceberg.compaction import CompactionRule, compact_table
 from treadle.destinations.iceberg.errors import ERRORS, message, translate
 from treadle.destinations.iceberg.inspection import (
@@ -32,8 +32,8 @@ from treadle.destinations.iceberg.statement_engine import StatementEngine
 from treadle.destinations.iceberg.table_load import (
     LEDGER,
     REJECTIONS,
+    IcebergLoad,
     TableHead,
-    TableLoad,
     commit_part,
     is_pending,
 )
@@ -102,7 +102,7 @@ class IcebergSession:
 
     def __init__(
         self,
-        catalogue: TableCatalogue,
+        catalogue: IcebergCatalogue,
         rule: CompactionRule,
         profile: DestinationProfile = ICEBERG,
         *,
@@ -117,7 +117,7 @@ class IcebergSession:
         self._is_closed = False
         self._known: tuple[tuple[str, str], TableHead] | None = None
         """The table whose state was asked for last: a load that follows needs no second look."""
-        self._load: TableLoad | None = None
+        self._load: IcebergLoad | None = None
 
     def __enter__(self) -> Self:
         """Return itself; leaving the block closes it."""
@@ -135,7 +135,7 @@ class IcebergSession:
             self._catalogue.close()
 
     @contextmanager
-    def _working(self) -> Iterator[TableCatalogue]:
+    def _working(self) -> Iterator[IcebergCatalogue]:
         """Give the catalogue, and say what its errors mean."""
         if self._is_closed:
             raise DestinationUnavailableError("the session on the Iceberg catalogue is closed")
@@ -430,7 +430,7 @@ class IcebergSession:
             load.finish()
             return result
 
-    def _begin(self, plan: LoadPlan, *, rehearses: bool) -> TableLoad:
+    def _begin(self, plan: LoadPlan, *, rehearses: bool) -> IcebergLoad:
         """Check the owner and the offset, and return what carries the plan out."""
         name = plan.table_after.name if plan.table_after is not None else plan.table_name
         place = (plan.schema, ICEBERG.fold(name))
@@ -447,12 +447,12 @@ class IcebergSession:
         head = known[1] if known is not None and known[0] == place else None
         if head is None:
             head = self._read_head(plan.schema, name)
-        load = TableLoad(self._catalogue, self._search, plan, head, rehearses=rehearses)
+        load = IcebergLoad(self._catalogue, self._search, plan, head, rehearses=rehearses)
         load.check()
         failpoint.reach("destination.after-lock")
         return load
 
-    def _compact(self, load: TableLoad) -> None:
+    def _compact(self, load: IcebergLoad) -> None:
         """Compact tables that have come to many files; what fails is done after a later load."""
         for (schema, name), table in load.touched.items():
             try:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
-from treadle.destinations.iceberg.catalogue import TableCatalogue
+from treadle.destinations.iceberg.catalogue import IcebergCatalogue
 from treadle.destinations.iceberg.schema_types import list_key
 from treadle.destinations.iceberg.table_load import is_pending, read_all
 from treadle.destinations.layout import PRIVATE_SCHEMA
@@ -80,7 +80,7 @@ class StatementEngine:
     """
 
     def __init__(
-        self, catalogue: TableCatalogue, settings: Mapping[str, str] | None = None
+        self, catalogue: IcebergCatalogue, settings: Mapping[str, str] | None = None
     ) -> None:
         self._catalogue = catalogue
         self.driver = duckdb.connect(":memory:", config={**SETTINGS, **(settings or {})})
@@ -308,6 +308,6 @@ def read_values(column: "pa.ChunkedArray[Any] | pa.Array[Any]") -> list[Any]:
     return [values[value] for value in microseconds]
 
 
-def list_shown_schemas(catalogue: TableCatalogue) -> list[str]:
+def list_shown_schemas(catalogue: IcebergCatalogue) -> list[str]:
     """Return the schemas of sources."""
     return [name for name in catalogue.list_schemas() if name != PRIVATE_SCHEMA]

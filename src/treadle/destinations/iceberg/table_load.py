@@ -20,7 +20,7 @@ from pyiceberg.table import Table
 from pyiceberg.types import NestedField, StringType
 
 from treadle import failpoint
-from treadle.destinations.iceberg.catalogue import TableCatalogue
+from treadle.destinations.iceberg.catalogue import IcebergCatalogue
 from treadle.destinations.iceberg.errors import ERRORS, message, translate, translate_commit
 from treadle.destinations.iceberg.key_search import KeySearch, make_numbers
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
@@ -156,7 +156,7 @@ class WrittenParents:
     are_all: bool
 
 
-class TableLoad:
+class IcebergLoad:
     """Carries out a plan.
 
     Args:
@@ -169,7 +169,7 @@ class TableLoad:
 
     def __init__(
         self,
-        catalogue: TableCatalogue,
+        catalogue: IcebergCatalogue,
         search: KeySearch,
         plan: LoadPlan,
         head: TableHead,

@@ -24,6 +24,7 @@ from treadle.destinations.mysql_form import PORT, MysqlUrl, SslMode
 from treadle.destinations.protocol import DestinationUnavailableError, Session
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
 from treadle.destinations.server_connection import connect_server, make_tls_context
+from treadle.destinations.server_form import refuse_unknown_parameters
 from treadle.destinations.sql.appending_writer import AppendingWriter
 from treadle.destinations.sql.stepped_session import SteppedSession, SteppedTransactions
 from treadle.destinations.sql.text import Quoted, number_values
@@ -92,12 +93,7 @@ class MysqlDestination:
                 f"the destination's URL names the database {parts.path!r}; expected none, since "
                 "each source gets a database that is called like its schema"
             )
-        unknown = sorted(parts.parameters.keys() - _PARAMETERS)
-        if unknown:
-            raise OperatorError(
-                f"the destination's URL has the parameter {unknown[0]!r}; known are "
-                f"{', '.join(sorted(_PARAMETERS))}"
-            )
+        refuse_unknown_parameters(parts.parameters, _PARAMETERS)
         try:
             self._mode = parts.ssl_mode
         except ValueError:

@@ -153,14 +153,20 @@ class SteppedSession(SqlSession):
         if self._transactions.read_only:
             return
         with self._transactions.translated() as connection:
-            intent = catalogue.read_intent(connection, schema, table)
-        if intent is None or intent.table:
-            return
+            if self._read_unfinished(connection, schema, table) is None:
+                return
         lock = name_lock(self._transactions.dialect, schema, table)
         with self._transactions.hold([lock]), self._transactions.translated() as connection:
-            intent = catalogue.read_intent(connection, schema, table)
-            if intent is not None and not intent.table:
+            intent = self._read_unfinished(connection, schema, table)
+            if intent is not None:
                 self._end(connection, schema, table, intent)
+
+    def _read_unfinished(
+        self, connection: SqlConnection, schema: str, table: str
+    ) -> LoadIntent | None:
+        """Return the intent of a load whose rows are committed, and of which something is left."""
+        intent = catalogue.read_intent(connection, schema, table)
+        return None if intent is None or intent.table else intent
 
     def _end(self, connection: SqlConnection, schema: str, table: str, intent: LoadIntent) -> None:
         if intent.replacements:
