@@ -98,7 +98,7 @@ class Twins:
         return found
 
 
-@pytest.mark.file_log
+@pytest.mark.file_store
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.release)])
 def test_sources_on_two_logs_are_served_as_those_on_one(tmp_path: Path, *, whole: bool) -> None:
     with TreadleServer(tmp_path / "data", settings=SETTINGS) as server:
