@@ -11,6 +11,7 @@ import pytest
 from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.fixtures import loads, session
+from treadle.destinations.conformance.known_traits import TRAITS
 from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
@@ -19,59 +20,8 @@ __all__ = ["loads", "session"]
 
 HERE = Path(__file__).parent
 
-DUCKDB = DestinationTraits(timestamp_microseconds="epoch_us({column})")
-POSTGRES = DestinationTraits(
-    timestamp_microseconds=(
-        "('x' || encode(timestamptz_send({column}), 'hex'))::bit(64)::bigint"
-        " + 946684800000000::numeric"
-    ),
-    row_too_big="row is too big for PostgreSQL",
-    key_too_big="row is too big for PostgreSQL",
-)
-MYSQL = DestinationTraits(
-    timestamp_microseconds="TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column})",
-    duplicate_text="Duplicate entry",
-    row_too_big="ERROR: too many columns",
-    key_too_big="ERROR 1265: Data truncated for column 'k' at row 1",
-    nonfinite_doubles=False,
-    timestamps_beyond=False,
-    timestamp_type="DATETIME(6)",
-    text_type="VARCHAR(20)",
-    index_text="{column}(20)",
-    names_refused=frozenset({"emoji 🧵"}),
-)
-CLICKHOUSE = DestinationTraits(
-    timestamp_microseconds="toUnixTimestamp64Micro({column})",
-    timestamps_beyond=False,
-    timestamp_type="DateTime64(6, 'UTC')",
-    schema_word="DATABASE",
-    table_options=" ENGINE = MergeTree ORDER BY tuple()",
-    nullable="Nullable({type})",
-    update="ALTER TABLE {table} UPDATE {changes} WHERE true",
-    index_options=" TYPE minmax",
-    has_constraints=False,
-    required=frozenset({"_sdc_sequence", "_treadle_gone", "id"}),
-    columns_besides=("_treadle_gone",),
-    is_nullable=("0", "1"),
-    views_follow=False,
-    enforces_unique=False,
-)
-ICEBERG = DestinationTraits(
-    timestamp_microseconds="epoch_us({column})",
-    timestamps_beyond=False,
-    default_text=None,
-    enforces_unique=False,
-)
 TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""
-
-TRAITS = {
-    "clickhouse": CLICKHOUSE,
-    "duckdb": DUCKDB,
-    "iceberg": ICEBERG,
-    "mysql_destination": MYSQL,
-    "postgres": POSTGRES,
-}
 
 
 @pytest.hookimpl(tryfirst=True)
