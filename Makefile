@@ -69,7 +69,7 @@ dbt-test: $(VENV)/test.stamp ## Install dbt into an environment of its own and b
 wheel-test: $(VENV)/test.stamp ## Install the wheel into an empty environment and walk the guide with it; part of release-test
 	$(BIN)/python -m pytest -m release -rP tests/acceptance/test_installed_wheel.py $(ARGS)
 
-clients-test: $(VENV)/test.stamp ## Real clients and taps of the package index, as the pages say, and killed amid their records
+clients-test: $(VENV)/test.stamp clickhouse-needs ## Real clients and taps of the package index, as the pages say, and killed amid their records
 	$(BIN)/python -m tests.clients.by_the_page
 	$(BIN)/python -m tests.clients.killed_runs
 
