@@ -25,10 +25,12 @@ NAMED := $(findstring tests/,$(ARGS))
 unexport PYTHONDONTWRITEBYTECODE
 FUZZ_RUNS ?= 5000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
+PIP_DOWNLOAD := -m pip download $(if $(CI),--quiet) --disable-pip-version-check --only-binary :all: --no-deps
+CHDB_WHEELS := $(VENV)/chdb-wheels
 CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: clickhouse-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: clickhouse-needs clickhouse-wheels run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -103,7 +105,12 @@ client-types: $(VENV)/test.stamp ## Write the types of the TypeScript client out
 	$(BIN)/python -m clients.typescript.codegen
 
 clickhouse-needs: $(VENV)/test.stamp ## What the tests of ClickHouse need, 700 MB; without it they are skipped
-	$(BIN)/python $(LOCKED) requirements/chdb.txt
+	$(BIN)/python $(LOCKED) requirements/chdb.txt $(if $(wildcard $(CHDB_WHEELS)),--no-index --find-links $(CHDB_WHEELS))
+	rm -rf $(CHDB_WHEELS)
+
+clickhouse-wheels: $(VENV)/test.stamp ## Fetch what clickhouse-needs installs, beside what must not see a half of it
+	sed '/^-r /d' requirements/chdb.txt > $(VENV)/chdb-alone.txt
+	$(BIN)/python $(PIP_DOWNLOAD) --dest $(CHDB_WHEELS) --require-hashes --requirement $(VENV)/chdb-alone.txt
 
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 
