@@ -227,7 +227,8 @@ def _require_role_type(row: "ConfiguredDestination", role_url: str | None) -> No
     Raises:
         OperatorError: it is not.
     """
-    from treadle.destinations.registry import ROLE_TYPES, find_type
+    from treadle.destinations.known_kinds import ROLE_TYPES
+    from treadle.destinations.registry import find_type
 
     if row.type not in ROLE_TYPES:
         raise OperatorError(
