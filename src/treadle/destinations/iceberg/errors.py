@@ -113,6 +113,14 @@ def translate_commit(error: Exception) -> TreadleError:
     return CommitUnknownError(f"a commit to Iceberg was not answered: {message(error)}")
 
 
+def translate_part(error: Exception) -> TreadleError:
+    """Return the meaning of an error of a commit that is not the head's."""
+    meaning = translate_commit(error)
+    if isinstance(meaning, CommitUnknownError):
+        return DestinationUnavailableError(str(translate(error)))
+    return meaning
+
+
 def translate_open(error: Exception, identity: str) -> TreadleError:
     """Return the meaning of a failed attempt to reach a catalogue."""
     text = message(error)

@@ -12,10 +12,11 @@ from typing import Any, Final, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema
-from pyiceberg.table import FileScanTask
+from pyiceberg.table import FileScanTask, Table
 
 from treadle.destinations.iceberg.schema_types import list_arrow_types
 from treadle.errors import TableStoppedError
@@ -205,3 +206,11 @@ def gather_tasks(
     }
     files = [*(task.file for task in found), *added]
     return LiveRows(io, schema, files, list(deletes.values()))
+
+
+def read_all(table: Table) -> LiveRows:
+    """Return all rows of a table."""
+    tasks: Sequence[Any] = ()
+    if table.metadata.current_snapshot_id is not None:
+        tasks = list(table.scan(row_filter=AlwaysTrue()).plan_files())
+    return gather_tasks(table.io, table.schema(), tasks)

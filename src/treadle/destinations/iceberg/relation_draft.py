@@ -21,6 +21,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
+from treadle.destinations.iceberg.errors import ERRORS, translate_part
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.row_delta import (
     KeptTransaction,
@@ -381,6 +382,30 @@ class RelationDraft:
                 self.table.io.delete(file.file_path)  # type: ignore[union-attr]
             except OSError:
                 return  # they stay, and no snapshot names them
+
+
+def commit_part(draft: RelationDraft) -> Table:
+    """Commit what a load does to a table that is no head.
+
+    Raises:
+        PlanOutdatedError: somebody else changed the table.
+        DestinationUnavailableError: it was not answered. The load is not done, whatever became of
+            this commit: the next one takes it back.
+    """
+    try:
+        return draft.commit()
+    except ERRORS as error:
+        meaning = translate_part(error)
+        if isinstance(meaning, PlanOutdatedError):
+            draft.discard()
+        raise meaning from error
+
+
+def commit_properties(table: Table, properties: dict[str, str]) -> Table:
+    """Commit properties alone; see `commit_part`."""
+    draft = RelationDraft(table, None)
+    draft.properties = properties
+    return commit_part(draft)
 
 
 def list_past(metadata: TableMetadata) -> list[Snapshot]:

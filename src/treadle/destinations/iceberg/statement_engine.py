@@ -17,8 +17,9 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from treadle.destinations.iceberg.catalogue import IcebergCatalogue
+from treadle.destinations.iceberg.live_rows import read_all
 from treadle.destinations.iceberg.schema_types import list_key
-from treadle.destinations.iceberg.table_load import is_pending, read_all
+from treadle.destinations.iceberg.table_head import is_pending
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.protocol import (
     DestinationUnavailableError,

@@ -1,45 +1,24 @@
 """A session on any SQL database, in terms of `SqlTransactions` on a `SqlConnection`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from treadle import failpoint
-from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, encode_result
+from treadle.destinations.layout import PRIVATE_SCHEMA, encode_result
 from treadle.destinations.load_counter import LoadCounter
-from treadle.destinations.protocol import (
-    AccessDeniedError,
-    CommittedOffset,
-    DestinationUnavailableError,
-    LoadResult,
-    MissingRelationError,
-    QueryResult,
-    QueryStream,
-    RelationPair,
-    RowCounts,
-    RowDiff,
-    SchemaStatus,
-    ValueBatch,
-)
+from treadle.destinations.protocol import AccessDeniedError, CommittedOffset, LoadResult
 from treadle.destinations.schema_claim import claim_schema
 from treadle.destinations.sql import adoption, catalogue, inspection
-from treadle.destinations.sql.schema_changes import SchemaStatements, run_change
+from treadle.destinations.sql.schema_changes import run_change
+from treadle.destinations.sql.session_inspection import SqlInspection
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.destinations.sql.writer import TableWriter
-from treadle.errors import OperatorError, TreadleError
-from treadle.tables.model import (
-    LoadPlan,
-    PhysicalRelation,
-    Relation,
-    RelationRows,
-    Table,
-    TableState,
-)
+from treadle.tables.model import LoadPlan, Relation, RelationRows, Table, TableState
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 
-class SqlSession:
+class SqlSession(SqlInspection):
     """One connection; see `Session`.
 
     A load is one transaction: `change` and `write` run inside it.
@@ -48,15 +27,13 @@ class SqlSession:
         transactions: on its connection.
 
     Attributes:
-        schema_statements: makes the statements of schema changes.
         writer: writes rows.
     """
 
-    schema_statements: ClassVar[type[SchemaStatements]] = SchemaStatements
     writer: ClassVar[type[TableWriter]] = TableWriter
 
     def __init__(self, transactions: SqlTransactions) -> None:
-        self._transactions = transactions
+        super().__init__(transactions)
         self._prepared: set[tuple[str, SchemaOwner]] = set()
         transactions.on_undo = self._prepared.clear  # somebody may have dropped them
         self._writes = 0  # of this transaction, so that its stages have different names
@@ -124,16 +101,6 @@ class SqlSession:
             status = catalogue.read_status(connection, schema)
             claim_schema(schema, status, owner, connection.dialect.profile)
 
-    def schema_status(self, schema: str) -> SchemaStatus:
-        """Return whether a schema is there and whose it is."""
-        with self._transactions.translated() as connection:
-            return catalogue.read_status(connection, schema)
-
-    def unknown_relations(self, schema: str) -> Mapping[str, PhysicalRelation]:
-        """Return the relations that no catalogue entry names; see `Adoption`."""
-        with self._transactions.translated() as connection:
-            return adoption.find_unknown_relations(connection, schema)
-
     def adopt(self, schema: str, owner: SchemaOwner, tables: Sequence[Table] = ()) -> None:
         """Record an owner for a schema, and catalogue entries; see `Adoption.adopt`."""
         with self._transactions.in_turn():
@@ -146,11 +113,6 @@ class SqlSession:
         """Return (source id, table name as sent) -> the last load, for one log."""
         with self._transactions.translated() as connection:
             return catalogue.read_offsets(connection, log_id)
-
-    def list_log_ids(self, prefix: str) -> list[str]:
-        """Return the logs that there are offsets of, of those whose names begin so."""
-        with self._transactions.translated() as connection:
-            return catalogue.read_log_ids(connection, prefix)
 
     def state(self, schema: str, table: str) -> TableState:
         """Return what is there for a canonical table name."""
@@ -261,108 +223,6 @@ class SqlSession:
     def make_counter(self, plan: LoadPlan) -> LoadCounter:
         """Return what counts the rows of a plan."""
         return LoadCounter(plan)
-
-    def relations(self, schema: str) -> list[str]:
-        """Return the tables, views and sequences in a schema; see `Inspection.relations`."""
-        with self._transactions.translated() as connection:
-            found = inspection.list_relations(connection, schema)
-            if REJECTED in found and inspection.is_unused_rejections(connection, schema):
-                found.remove(REJECTED)
-            return sorted(found)
-
-    def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
-        """Count the rows of a live root relation; see `Inspection.counts`."""
-        with self._transactions.transaction("snapshot") as connection:
-            found = inspection.count_rows(connection, schema, relation, since)
-            connection.rollback()
-            return found
-
-    def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
-        """Compare the rows of two relations; see `Inspection.compare`."""
-        with self._transactions.translated() as connection:
-            return inspection.compare_rows(connection, schema, other, pair)
-
-    def ddl(self, plan: LoadPlan, shown_as: str | None = None) -> list[str]:
-        """Return the statements by which a load would change the schema; see `Inspection.ddl`."""
-        with self._transactions.translated() as connection:
-            statements = [
-                *catalogue.prepare_schema(connection, plan.schema),
-                *self.schema_statements(connection, plan).generate(),
-            ]
-            if plan.rejections and connection.holds_table(plan.schema, REJECTED):
-                statements += catalogue.complete_rejections(connection, plan.schema)
-        if shown_as is None or shown_as == plan.schema:
-            return list(statements)
-        held, shown = map(connection.dialect.schema, (plan.schema, shown_as))
-        word = connection.dialect.schema_word
-        return [
-            statement.replace(f"{held}.", f"{shown}.").replace(
-                f"CREATE {word} {held}", f"CREATE {word} {shown}"
-            )
-            for statement in statements
-        ]
-
-    def quote(self, *parts: str) -> str:
-        """Return a name, qualified by those before it, as statements for `query` spell it."""
-        return self._transactions.connection.dialect.quote(*parts)
-
-    def query(self, sql: str) -> QueryResult:
-        """Run one statement of the operator's; see `Inspection.query`."""
-        try:
-            return self._transactions.connection.query(sql)
-        except self._transactions.connection.errors as error:
-            raise self._judge_query(error) from error
-
-    @contextmanager
-    def stream_query(self, sql: str) -> Iterator[QueryStream]:
-        """Run one statement of the operator's, row by row; see `Inspection.stream_query`."""
-        errors = self._transactions.connection.errors
-        streaming = self._transactions.connection.stream_query(sql)
-        try:
-            found = streaming.__enter__()
-        except errors as error:
-            raise self._judge_query(error) from error
-        try:
-            # Not around the block: what is wrong there is no fault of the database.
-            yield QueryStream(found.columns, self._take_batches(found.batches))
-        finally:
-            with suppress(*errors):
-                streaming.__exit__(None, None, None)
-
-    def _take_batches(self, batches: Iterator[ValueBatch]) -> Iterator[ValueBatch]:
-        try:
-            yield from batches
-        except self._transactions.connection.errors as error:
-            raise self._judge_query(error) from error
-
-    def _judge_query(self, error: Exception) -> TreadleError:
-        """Return what an error of a statement of the operator's means."""
-        connection = self._transactions.connection
-        fault = connection.translate(error)
-        if isinstance(fault, DestinationUnavailableError | AccessDeniedError):
-            return fault
-        kind = MissingRelationError if connection.is_missing(error) else OperatorError
-        return kind(connection.message(error))
-
-    def count_query(self, sql: str, seconds: float) -> int | None:
-        """Count the rows of a statement of the operator's; see `Inspection.count_query`."""
-        connection = self._transactions.connection
-        # A line break, since the statement may end with a comment.
-        text = sql.rstrip("; \t\r\n\f\v")
-        counting = f"SELECT count(*) FROM ({text}\n) AS q"  # noqa: S608 - the operator's own
-        try:
-            [(count,)] = connection.run_within(counting, seconds)
-        except connection.errors:
-            return None
-        return int(count)
-
-    def clock(self) -> int | None:
-        """Return the server's time; see `Inspection.clock`."""
-        with self._transactions.translated() as connection:
-            if not connection.dialect.clock:
-                return None
-            [(now,)] = connection.rows(connection.dialect.clock)
-            return int(now)
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""

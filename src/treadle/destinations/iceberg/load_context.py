@@ -1,0 +1,60 @@
+"""What the parts of one load share: its plan, the head, and how tables are found."""
+
+import uuid
+from dataclasses import dataclass, field
+
+from pyiceberg.table import Table
+
+from treadle.destinations.iceberg.catalogue import IcebergCatalogue
+from treadle.destinations.iceberg.key_search import KeySearch
+from treadle.destinations.iceberg.table_head import Place, TableHead
+from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.tables.model import LoadPlan, Relation
+
+
+@dataclass(frozen=True)
+class LoadContext:
+    """A load of one table.
+
+    Attributes:
+        catalogue: of the destination.
+        search: finds rows by keys.
+        plan: what to do.
+        head: of the table, as it is now: each commit of the load brings it up to date.
+        rehearses: write nothing.
+        name: of the load, as parts and heads note it.
+    """
+
+    catalogue: IcebergCatalogue
+    search: KeySearch
+    plan: LoadPlan
+    head: TableHead
+    rehearses: bool = False
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+
+    @property
+    def keeps_tombstones(self) -> bool:
+        """Whether keys that are deleted are kept."""
+        after = self.plan.table_after
+        return after is not None and after.tombstones
+
+    def place(self, name: str, *, private: bool) -> Place:
+        """Return where a relation is, live or staged."""
+        return PRIVATE_SCHEMA if private else self.plan.schema, name
+
+    def find_table(self, schema: str, name: str) -> Table | None:
+        """Return a table that was loaded with the head, or is loaded now."""
+        found = self.head.tables.get((schema, name))
+        if found is None:
+            found = self.catalogue.load(schema, name)
+            if found is not None:
+                self.head.tables[schema, name] = found
+        return found
+
+    def find_relation(self, name: str, *, private: bool) -> Relation | None:
+        """Return a relation as it is after the plan."""
+        after = self.plan.table_after
+        if after is None:
+            return None
+        groups = [stage.relations for stage in after.stages] if private else [after.relations]
+        return next((each for group in groups for each in group if each.name == name), None)

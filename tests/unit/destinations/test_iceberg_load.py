@@ -1,0 +1,95 @@
+"""The parts of a load into Iceberg, each alone: on a catalogue in memory, without a session."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+
+from treadle.destinations.conformance.builders import ITEMS, ORDERS, TableLoads, table, upsert
+from treadle.destinations.iceberg.catalogue import IcebergCatalogue, open_catalogue
+from treadle.destinations.iceberg.key_search import KeySearch
+from treadle.destinations.iceberg.load_context import LoadContext
+from treadle.destinations.iceberg.load_drafts import LoadDrafts
+from treadle.destinations.iceberg.load_rows import LoadRows, find_lost
+from treadle.destinations.iceberg.schema_owners import OwnerRecords
+from treadle.destinations.iceberg.table_head import read_head
+from treadle.destinations.iceberg.table_load import make_record, rank_place
+from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
+from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, SEQUENCE
+from treadle.destinations.protocol import LoadResult, PlanOutdatedError
+from treadle.tables.model import CreateRelation
+from treadle.tables.profiles import ICEBERG
+from treadle.tables.schema_owner import UNOWNED
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[IcebergCatalogue]:
+    made = open_catalogue(IcebergUrl(SQL_SCHEME), warehouse=f"file://{tmp_path}")
+    OwnerRecords(made, ICEBERG).prepare_schema("web", UNOWNED)
+    yield made
+    made.close()
+
+
+def make_context(catalogue: IcebergCatalogue, *, rehearses: bool = False) -> LoadContext:
+    """Return the context of a load that makes a table with two rows."""
+    plan = TableLoads(cast("Any", None)).plan(
+        table(ORDERS), upsert([(1, 1, "a"), (2, 1, "b")]), changes=[CreateRelation(ORDERS)]
+    )
+    return LoadContext(
+        catalogue, KeySearch(), plan, read_head(catalogue, "web", "orders"), rehearses
+    )
+
+
+def test_a_schema_is_made_with_its_owner(catalogue: IcebergCatalogue) -> None:
+    owners = OwnerRecords(catalogue, ICEBERG)
+    assert owners.read_owner("web") == UNOWNED
+    assert owners.read_owner("other") is None
+    assert catalogue.list_tables("web") == [REJECTED]
+
+
+@pytest.mark.parametrize("rehearses", [False, True])
+def test_rows_are_drafted_and_not_committed(catalogue: IcebergCatalogue, rehearses: bool) -> None:
+    context = make_context(catalogue, rehearses=rehearses)
+    drafts = LoadDrafts(context)
+    drafts.draft_changes()
+    assert LoadRows(context, drafts).draft_writes() == LoadResult({"orders": 2}, {})
+    draft = drafts.by_place["web", "orders"]
+    assert draft.is_touched
+    assert (draft.table is None) is rehearses
+    made = catalogue.load("web", "orders")
+    assert (made is None) is rehearses
+    assert made is None or made.current_snapshot() is None
+
+
+def test_a_relation_that_is_not_there_has_no_draft(catalogue: IcebergCatalogue) -> None:
+    drafts = LoadDrafts(make_context(catalogue))
+    with pytest.raises(PlanOutdatedError):
+        drafts.require_draft(ITEMS.name, private=False)
+    assert drafts.find_tombstones(ORDERS, private=False) is None
+    assert drafts.by_place == {}
+
+
+def test_a_record_says_what_the_load_has_done(catalogue: IcebergCatalogue) -> None:
+    context = make_context(catalogue)
+    record = make_record(context, {"stage": "uuid"}, LoadResult({"orders": 2}, {}))
+    assert (record.note.number, record.note.revision) == (1, 1)
+    assert record.note.loads == (context.name,)
+    assert record.note.leftovers == {"stage": "uuid"}
+    assert record.entry == context.plan.table_after
+    mark = record.get_mark(context.plan.offset)
+    assert mark is not None
+    assert mark.offset.result == LoadResult({"orders": 2}, {})
+
+
+@pytest.mark.parametrize(("tie", "lost"), [("first", {1, 2}), ("last", {2})])
+def test_a_row_loses_against_a_greater_sequence(tie: str, lost: set[int]) -> None:
+    coming = pa.table({SEQUENCE: [5, 5, 5, 5]})
+    found = pa.table({"row": [0, 1, 2], "x0": [4, 5, 6]})
+    assert find_lost(found, coming, tie) == lost
+
+
+def test_deleted_keys_are_committed_first_and_subtables_last() -> None:
+    places = [("web", "a"), (PRIVATE_SCHEMA, "stage_1"), (PRIVATE_SCHEMA, "tombstones_1")]
+    assert sorted(places, key=rank_place) == places[::-1]
