@@ -313,13 +313,20 @@ class ClusterRig(ClusterInstallation):
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         with closing(open_reader(self._config(), store.logs)) as reader:
             while True:
-                waiting = [
-                    f"stuck: {one.entries} entries of {one.table_name} wait"
-                    for one in reader.list_backlogs()
-                ]
-                if not waiting or time.monotonic() > deadline:
-                    return waiting
+                backlogs = reader.list_backlogs()
+                if not backlogs or time.monotonic() > deadline:
+                    break
                 time.sleep(0.2)
+        known = {
+            (status.source_id, status.table_name): status.loaded
+            for status in store.tables.list_statuses()
+        }
+        return [
+            f"stuck: {one.entries} entries of {one.table_name} wait, the last {one.last}: loaded "
+            f"up to {one.loaded} as the log says, to {known.get((one.source_id, one.table_name))} "
+            "as the store says"
+            for one in backlogs
+        ]
 
     def _read_rows(self, url: str, table: str) -> list[Row]:
         statement = f'SELECT id, _sdc_sequence, request, note FROM "{SCHEMA}"."{table}"'
