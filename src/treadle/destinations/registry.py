@@ -21,15 +21,17 @@ ENTRY_POINT_GROUP: Final = "treadle.destinations"
 POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
 MYSQL_SCHEMES: Final = ("mysql", "mariadb")
 CLICKHOUSE_SCHEMES: Final = ("clickhouse",)
+REDSHIFT_SCHEMES: Final = ("redshift",)
 ICEBERG_SCHEMES: Final = (SQL_SCHEME, REST_SCHEME)
 SERVER_SCHEMES: Final = (
     *POSTGRES_SCHEMES,
     *MYSQL_SCHEMES,
     *CLICKHOUSE_SCHEMES,
+    *REDSHIFT_SCHEMES,
     *ICEBERG_SCHEMES,
 )
 
-ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
+ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres", "redshift")
 """Types of destinations that know roles, whose sessions see each other."""
 
 
@@ -40,6 +42,7 @@ def list_types() -> list[str]:
         "iceberg": "pyiceberg",
         "mysql_destination": "pymysql",
         "postgres": "psycopg",
+        "redshift": "psycopg",
     }
     missing = {type_ for type_, driver in drivers.items() if find_spec(driver) is None}
     named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
@@ -52,7 +55,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
     Args:
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
             `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`,
-            `clickhouse://user:password@host:8123/`, `iceberg+sql:///absolute/path.db`,
+            `clickhouse://user:password@host:8123/`,
+            `redshift://user:password@host:5439/database`, `iceberg+sql:///absolute/path.db`,
             `iceberg+rest://id:secret@host:port/path`, or the scheme of an installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
@@ -79,6 +83,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         return _mysql(url, check_address)
     if scheme in CLICKHOUSE_SCHEMES:
         return _clickhouse(url, check_address)
+    if scheme in REDSHIFT_SCHEMES:
+        return _redshift(url, check_address)
     if scheme in ICEBERG_SCHEMES:
         return _iceberg(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
@@ -172,6 +178,20 @@ def _clickhouse(url: str, check_address: Callable[[str], None] | None) -> Destin
             'run pip install "treadle[clickhouse]"'
         ) from error
     destination: Destination = module.ClickhouseDestination(url, check_address)
+    return destination
+
+
+def _redshift(url: str, check_address: Callable[[str], None] | None) -> Destination:
+    try:
+        module = importlib.import_module("treadle.destinations.redshift")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("psycopg"):
+            raise
+        raise OperatorError(
+            "Redshift destinations need the driver psycopg, which is not installed; run "
+            'pip install "treadle[redshift]"'
+        ) from error
+    destination: Destination = module.RedshiftDestination(url, check_address)
     return destination
 
 

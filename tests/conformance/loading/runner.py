@@ -118,6 +118,10 @@ class Rig:
             from tests.conformance.loading.clickhouse_warehouse import Clickhouse
 
             return Clickhouse(self.config.destination, schema)
+        if self.config.destination.startswith("redshift://"):
+            from tests.conformance.loading.redshift_warehouse import Redshift
+
+            return Redshift(self.config.destination, schema)
         if self.config.destination.startswith("iceberg+"):
             from tests.conformance.loading.iceberg_warehouse import Iceberg
 

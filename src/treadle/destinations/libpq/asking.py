@@ -6,8 +6,8 @@ The transaction is never committed.
 import base64
 import re
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
-from typing import Any, Final
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 import psycopg
 from psycopg import pq
@@ -42,7 +42,7 @@ OWNERS_READABLE: Final = Quoted(
     """
 )
 
-_FORMS: Final = {
+FORMS: Final = {
     16: ValueForm.BOOLEAN,
     17: ValueForm.BLOB,
     114: ValueForm.JSON,
@@ -58,7 +58,7 @@ CANCELED: Final = "57014"
 
 _BOOLEANS: Final = {"t": "true", "f": "false"}
 
-_INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)\+00")
+_INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)(?:\+00)?")
 
 
 class LibpqAsking(SqlAsking):
@@ -66,6 +66,7 @@ class LibpqAsking(SqlAsking):
 
     _connection: LibpqConnection
     faults = (psycopg.Error,)
+    forms: ClassVar[Mapping[int, ValueForm]] = FORMS
 
     def _may_read_owners(self) -> bool:
         return bool(self._ask(OWNERS_READABLE, PRIVATE_SCHEMA, OWNERS.name))
@@ -112,7 +113,7 @@ class LibpqAsking(SqlAsking):
             AnswerColumn(
                 (found.fname(at) or b"").decode("utf-8", "replace"),
                 type_,
-                _FORMS.get(oids[at], ValueForm.TEXT),
+                self.forms.get(oids[at], ValueForm.TEXT),
             )
             for at, type_ in enumerate(types)
         )

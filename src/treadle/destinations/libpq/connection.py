@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 import psycopg
 from psycopg import pq
 from psycopg.abc import Buffer
-from psycopg.types.datetime import TimestampLoader, TimestamptzLoader
+from psycopg.types.datetime import TimestamptzLoader
 
 from treadle.destinations.libpq.errors import (
     POSTGRES,
@@ -29,16 +29,6 @@ CANCEL_SECONDS_MAX: Final = 2.0
 
 class _AnyYear(TimestamptzLoader):
     """Timestamps as datetimes; those outside the years 1 to 9999 as the server's text."""
-
-    def load(self, data: Buffer) -> Any:
-        try:
-            return super().load(data)
-        except psycopg.DataError:
-            return bytes(data).decode()
-
-
-class _AnyYearWithoutZone(TimestampLoader):
-    """Timestamps without a zone, years likewise."""
 
     def load(self, data: Buffer) -> Any:
         try:
@@ -106,7 +96,6 @@ class LibpqConnection(SqlConnection):
     def _make_cursor(self) -> psycopg.Cursor[tuple[Any, ...]]:
         cursor = self.driver.cursor()
         cursor.adapters.register_loader("timestamptz", _AnyYear)
-        cursor.adapters.register_loader("timestamp", _AnyYearWithoutZone)
         return cursor
 
     @contextmanager

@@ -10,17 +10,15 @@ from psycopg import sql
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.libpq.destination import LibpqDestination
-from treadle.destinations.libpq.errors import server_message
+from treadle.destinations.libpq.session import LibpqSession
 from treadle.destinations.postgres.asking import PostgresAsking
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
 from treadle.destinations.postgres.writer import PostgresWriter
 from treadle.destinations.protocol import DestinationUnavailableError, Session
-from treadle.destinations.sql.session import SqlSession
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.destinations.statement_asking import open_asking
-from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.profiles import POSTGRES
 
 SESSION_SETTINGS: Final = sql.SQL(
@@ -86,7 +84,7 @@ class PostgresDestination(LibpqDestination):
         connection.execute(SESSION_SETTINGS)
 
 
-class PostgresSession(SqlSession):
+class PostgresSession(LibpqSession):
     """One connection; see `Session`."""
 
     schema_statements = PostgresSchemaStatements
@@ -101,16 +99,3 @@ class PostgresSession(SqlSession):
                 "a session of a loader that was lost does not end, and may hold locks still"
             )
         return len(ended)
-
-    def remove(self, schema: str, table: str, log_id: str) -> None:
-        """Drop a table with all that is kept of it; says what depends on it where it cannot."""
-        try:
-            super().remove(schema, table, log_id)
-        except TableStoppedError as error:
-            cause = error.__cause__
-            if not isinstance(cause, psycopg.errors.DependentObjectsStillExist):
-                raise
-            raise OperatorError(
-                f"{server_message(cause)} ({cause.diag.message_detail}); nothing was changed, drop "
-                "those first"
-            ) from cause
