@@ -30,7 +30,7 @@ CHDB_WHEELS := $(VENV)/chdb-wheels
 CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: clickhouse-needs clickhouse-wheels run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: clickhouse-needs clickhouse-wheels sqlglot-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -61,7 +61,7 @@ store-test: $(VENV)/test.stamp ## The acceptance tests once more, with every sto
 log-test: $(VENV)/test.stamp ## The acceptance tests and the cases of the Import API once more, with every store and log on PostgreSQL; before a release
 	LOG_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance tests/conformance/import $(ARGS)
 
-release-test: $(VENV)/test.stamp $(VENV)/browser.stamp $(VENV)/fuzz.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
+release-test: $(VENV)/test.stamp sqlglot-needs $(VENV)/browser.stamp $(VENV)/fuzz.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
 	SERVERS=started $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
 	$(MAKE) $(TOGETHER) fuzz FUZZ_RUNS=100000
 
@@ -111,6 +111,9 @@ clickhouse-needs: $(VENV)/test.stamp ## What the tests of ClickHouse need, 700 M
 clickhouse-wheels: $(VENV)/test.stamp ## Fetch what clickhouse-needs installs, beside what must not see a half of it
 	sed '/^-r /d' requirements/chdb.txt > $(VENV)/chdb-alone.txt
 	$(BIN)/python $(PIP_DOWNLOAD) --dest $(CHDB_WHEELS) --require-hashes --requirement $(VENV)/chdb-alone.txt
+
+sqlglot-needs: $(VENV)/test.stamp ## The parser that reads what is asked of Redshift in its tests; without it nothing reads it
+	$(BIN)/python $(LOCKED) requirements/sqlglot.txt
 
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 

@@ -41,7 +41,7 @@ class LockFile:
     alone: bool = False
 
 
-DRIVERS: Final = ("clickhouse", "iceberg", "mysql", "postgres")
+DRIVERS: Final = ("clickhouse", "iceberg", "mysql", "postgres", "redshift")
 """The extras of destinations."""
 
 LOCKS: Final = (
@@ -52,6 +52,7 @@ LOCKS: Final = (
     LockFile("lint", (*DRIVERS, "test", "lint"), "test"),
     LockFile("fuzz", (*DRIVERS, "fuzz"), "run"),
     LockFile("sbom", ("sbom",), alone=True),
+    LockFile("sqlglot", ("sqlglot",), alone=True),
     LockFile("lock", ("lock",), alone=True),
     LockFile("node", ("node",), alone=True),
 )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.iceberg import SeaweedServer
     from tests.servers.mariadb import MariaServer
+    from tests.servers.redshift_gate import RedshiftGate
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
 # without changes says what the run before said: new examples are what `--hypothesis-profile search`
@@ -304,3 +305,26 @@ def seaweed_server() -> "Iterator[SeaweedServer]":
         server.start()
     with server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redshift_gate(
+    postgres_server: PostgresServer, seaweed_server: "SeaweedServer"
+) -> "Iterator[RedshiftGate]":
+    """A gate that refuses what Redshift refuses, shared by the session."""
+    from tests.servers.redshift_gate import RedshiftGate
+
+    gate = RedshiftGate(postgres_server, seaweed_server)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def redshift_url(redshift_gate: "RedshiftGate") -> Iterator[str]:
+    """The URL of an empty database behind the gate."""
+    from tests.servers.redshift_gate import find_strange
+
+    with redshift_gate.lend() as url:
+        yield url
+        asked = redshift_gate.statements
+    assert find_strange(asked) == []

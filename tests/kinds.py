@@ -25,8 +25,15 @@ def some_at_release(*values: Any) -> list[Any]:
 
 
 def take_some_daily(cases: Iterable[Any], every: int) -> list[Any]:
-    """Numbered cases for `parametrize`: each so manyth with each change, all at a release."""
+    """Numbered cases for `parametrize`: each so manyth with each change, all at a release.
+
+    With 0 a release alone takes them.
+    """
     return [
-        pytest.param(case, id=case["id"], marks=[pytest.mark.release] if place % every else [])
+        pytest.param(
+            case,
+            id=case["id"],
+            marks=[pytest.mark.release] if not every or place % every else [],
+        )
         for place, case in enumerate(cases)
     ]

@@ -33,6 +33,12 @@ def make_storable(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def cut_text(text: str, bytes_max: int) -> str:
+    """Return what fits of a text into a number of bytes of UTF-8; no character is cut in two."""
+    raw = text.encode("utf-8", "replace")
+    return text if len(raw) <= bytes_max else raw[:bytes_max].decode(errors="ignore")
+
+
 def escape_nul(text: str) -> str:
     r"""Return a text that every database stores, for people: NUL as `\x00`, not left out."""
     return make_storable(text.replace("\0", _escape_number(0)))

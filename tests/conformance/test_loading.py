@@ -23,8 +23,12 @@ from treadle.destinations.conformance.loading.compare import applies_to
 if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.mariadb import MariaServer
+    from tests.servers.redshift_gate import RedshiftGate
 
 LOADING = Path(literals.__file__).parent
+LONG_NAMES = {"L60", "M38"}
+"""Cases with names that Redshift takes, and the server behind its gate does not."""
+
 CASES = [*cases(LOADING / "cases.json"), *cases(LOADING / "more.json")]
 
 
@@ -73,6 +77,15 @@ def clickhouse_rig(
 
 
 @pytest.fixture(scope="module")
+def redshift_rig(
+    tmp_path_factory: pytest.TempPathFactory, redshift_gate: "RedshiftGate"
+) -> Iterator[Rig]:
+    data = tmp_path_factory.mktemp("redshift") / "data"
+    with redshift_gate.lend() as url, Rig(data, url).running() as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
 def iceberg_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("iceberg")
     with Rig(folder / "data", f"iceberg+sql://{folder / 'lake.db'}").running() as rig:
@@ -107,6 +120,13 @@ def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", for_destination("clickhouse", every=25))
 def test_on_clickhouse(clickhouse_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(clickhouse_rig, case)
+
+
+@pytest.mark.parametrize("case", for_destination("redshift", every=0))
+def test_on_redshift(redshift_rig: Rig, case: dict[str, Any]) -> None:
+    if case["id"] in LONG_NAMES:
+        pytest.skip("the PostgreSQL behind the gate cuts names of more than 63 bytes")
+    assert not run(redshift_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("iceberg", every=40))

@@ -30,6 +30,7 @@ NAMES = {
     "iceberg+sql": "Iceberg",
     "mysql": "MySQL",
     "postgresql": "PostgreSQL",
+    "redshift": "Redshift",
 }
 """Scheme of a URL -> what it is called in a report."""
 

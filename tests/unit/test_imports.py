@@ -84,7 +84,7 @@ BELOW: dict[str, set[str]] = {
 
 TOP = {"server", "cli", "__main__"}
 BACK_ENDS = {
-    "destinations": {"clickhouse", "duckdb", "iceberg", "mysql", "postgres"},
+    "destinations": {"clickhouse", "duckdb", "iceberg", "mysql", "postgres", "redshift"},
     "log": {"sqlite", "postgres"},
 }
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
@@ -98,7 +98,9 @@ INSIDE: dict[str, set[str]] = {
     "destinations.clickhouse": {"destinations", "destinations.sql"},
     "destinations.iceberg": {"destinations", "destinations.sql"},
     "destinations.mysql": {"destinations", "destinations.sql"},
-    "destinations.postgres": {"destinations", "destinations.sql"},
+    "destinations.libpq": {"destinations", "destinations.sql"},
+    "destinations.postgres": {"destinations", "destinations.libpq", "destinations.sql"},
+    "destinations.redshift": {"destinations", "destinations.libpq", "destinations.sql"},
     "destinations.conformance": {"destinations", "destinations.sql"},
     "ingest": {"ingest.fastpath"},
     "ingest.fastpath": {"ingest"},

@@ -22,6 +22,7 @@ NEEDED = {
         *EXTRAS["iceberg"],
         *EXTRAS["mysql"],
         *EXTRAS["postgres"],
+        *EXTRAS["redshift"],
     ],
     "test": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"]],
     "browser": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["browser"]],
@@ -29,6 +30,7 @@ NEEDED = {
     "lint": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["lint"]],
     "fuzz": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["fuzz"]],
     "sbom": EXTRAS["sbom"],
+    "sqlglot": EXTRAS["sqlglot"],
     "lock": EXTRAS["lock"],
     "node": EXTRAS["node"],
 }

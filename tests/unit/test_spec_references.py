@@ -118,7 +118,8 @@ def titles() -> dict[str, str]:
         "pg": " (PostgreSQL only)",
         "duckdb": " (DuckDB only)",
         "pg mysql": " (PostgreSQL and MySQL only)",
-        "clickhouse pg mysql": " (ClickHouse, PostgreSQL and MySQL only)",
+        "pg mysql redshift": " (PostgreSQL, MySQL and Redshift only)",
+        "clickhouse pg mysql redshift": " (ClickHouse, PostgreSQL, MySQL and Redshift only)",
     }
     return {
         case["id"]: case["title"] + only[" ".join(_list_only(case))]

@@ -11,7 +11,10 @@ FieldKind = Literal["text", "digits", "flag", "secret", "lines"]
 
 LABELS: Final = {
     "host": ("Host", "A name or an address."),
-    "port": ("Port", "5432 for PostgreSQL, 3306 for MySQL and 8123 for ClickHouse in most places."),
+    "port": (
+        "Port",
+        "5432 for PostgreSQL, 3306 for MySQL, 8123 for ClickHouse, 5439 for Redshift as a rule.",
+    ),
     "username": ("User", "The role that loads. It needs the right to create schemas."),
     "password": ("Password", ""),
     "database": ("Database", ""),
@@ -35,8 +38,16 @@ LABELS: Final = {
         "URL of the object store",
         "Empty for Amazon S3, or where the catalogue says it.",
     ),
+    "s3": (
+        "Place in S3",
+        "A bucket, or bucket/prefix, from where Redshift copies rows. Empty: rows are inserted.",
+    ),
+    "iam_role": (
+        "Role that reads there",
+        "Such as arn:aws:iam::123456789012:role/load, or default.",
+    ),
     "s3_region": ("Region", ""),
-    "s3_access_key_id": ("Access key", "Empty where the catalogue gives credentials."),
+    "s3_access_key_id": ("Access key", "Empty where something else gives credentials."),
     "s3_secret_access_key": ("Secret of the access key", ""),
 }
 """Name of a property -> its label and a hint."""
@@ -240,6 +251,19 @@ ADVICE: Final[Mapping[tuple[str, str], str]] = {
     "in from here.",
     ("clickhouse", "rights"): "Let the user make databases: GRANT ALL ON *.* TO ...; or GRANT ALL "
     "on the database _treadle and on the one of each source.",
+    ("redshift", "name"): "Look at the host: is it the endpoint of the cluster or workgroup, and "
+    "does the server of treadle know this name?",
+    (
+        "redshift",
+        "connect",
+    ): "Is the cluster running, at this port, and does its security group let "
+    "the server of treadle through? It has to be publicly accessible, or in the same network.",
+    ("redshift", "TLS"): "Is the certificate of the authority that is given here that of Amazon "
+    "Redshift?",
+    ("redshift", "log in"): "Look at user, password and database.",
+    ("redshift", "rights"): "Let the user create schemas: GRANT CREATE ON DATABASE ... TO ...; "
+    "where a schema is there already, it has to belong to that user; and the role has to be one "
+    "that the cluster may take, and that may read in the bucket.",
     ("iceberg", "connect"): "Look at the URL of the catalogue, at user and password, and at the "
     "warehouse. A file of a catalogue needs a folder that is there and writable.",
     ("iceberg", "rights"): "Let treadle make namespaces and tables in the catalogue, and read and "

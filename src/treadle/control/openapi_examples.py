@@ -845,7 +845,7 @@ def _list_destination_examples() -> dict[str, dict[int, Examples]]:
         "list_destination_types": {200: {"types": cards}},
         "get_destination_type": {
             200: {"postgres": cards[1]},
-            **_collect_errors(errors.unknown_destination_type_card("redshift")),
+            **_collect_errors(errors.unknown_destination_type_card("panoply")),
         },
         "list_destinations": {
             200: {"one": [shown], "none": []},
@@ -859,7 +859,7 @@ def _list_destination_examples() -> dict[str, dict[int, Examples]]:
             200: {"created": shown},
             **_collect_errors(
                 errors.invalid_destination_body(),
-                errors.unknown_destination_type("redshift"),
+                errors.unknown_destination_type("panoply"),
                 *refused,
                 errors.destination_limit_reached(),
             ),

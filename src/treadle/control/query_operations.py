@@ -15,6 +15,7 @@ from treadle.destinations.clickhouse_form import ClickhouseUrl
 from treadle.destinations.known_kinds import ROLE_TYPES
 from treadle.destinations.mysql_form import MysqlUrl
 from treadle.destinations.postgres_form import PostgresUrl
+from treadle.destinations.redshift_form import RedshiftUrl
 from treadle.destinations.registry import find_type
 from treadle.http.address_policy import AddressPolicy
 from treadle.questions import refusals
@@ -194,13 +195,14 @@ class QueryOperations:
 
 
 def name_login(url: str) -> tuple[str, str, str]:
-    """Return user, host and port of a URL of PostgreSQL, MySQL or ClickHouse."""
+    """Return user, host and port of a URL of PostgreSQL, MySQL, ClickHouse or Redshift."""
     if url.startswith("clickhouse://"):
         found = ClickhouseUrl.parse(url)
         return found.user or "", found.host.lower(), found.port or str(found.default_port)
     if url.startswith(("mysql://", "mariadb://")):
         server = MysqlUrl.parse(url)
         return server.user or "", server.host.lower(), server.port or "3306"
-    parts = PostgresUrl.parse(url)
+    kind = RedshiftUrl if url.startswith("redshift://") else PostgresUrl
+    parts = kind.parse(url)
     host = parts.parameters.get("hostaddr") or parts.host
     return parts.user or "", host.lower(), parts.port or "5432"

@@ -10,6 +10,7 @@ from treadle.destinations.form import DestinationForm, UrlForm
 from treadle.destinations.iceberg_form import IcebergForm
 from treadle.destinations.mysql_form import MysqlForm
 from treadle.destinations.postgres_form import PostgresForm
+from treadle.destinations.redshift_form import RedshiftForm
 from treadle.destinations.registry import list_types
 
 FORMS: Final[Mapping[str, Callable[[Path], DestinationForm]]] = {
@@ -18,6 +19,7 @@ FORMS: Final[Mapping[str, Callable[[Path], DestinationForm]]] = {
     "iceberg": IcebergForm,
     "mysql_destination": lambda folder: MysqlForm(),
     "postgres": lambda folder: PostgresForm(),
+    "redshift": lambda folder: RedshiftForm(),
 }
 """Type -> makes its form with the folder for files. Other back-ends have a URL alone."""
 

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from treadle.destinations.duckdb_form import FOLDER_END
 from treadle.destinations.form import FormProperty, PathRefusedError, PropertiesRefusedError
+from treadle.destinations.object_store_form import S3_PARAMETERS
 
 SQL_SCHEME: Final = "iceberg+sql"
 REST_SCHEME: Final = "iceberg+rest"
@@ -20,13 +21,7 @@ _CATALOGUE: Final[Mapping[str, Any]] = {"type": "string", "pattern": "^(sql|rest
 _FILE: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^[^?\\#%]+\.db$"}
 _HTTP: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^https?://[^\s/@?#]+[^\s@?#]*$"}
 
-_PARAMETERS: Final[Mapping[str, str]] = {
-    "warehouse": "warehouse",
-    "s3_endpoint": "s3.endpoint",
-    "s3_region": "s3.region",
-    "s3_access_key_id": "s3.access-key-id",
-    "s3_secret_access_key": "s3.secret-access-key",
-}
+_PARAMETERS: Final[Mapping[str, str]] = {"warehouse": "warehouse", **S3_PARAMETERS}
 """Property -> parameter of the URL."""
 
 

@@ -111,6 +111,16 @@ KNOWN_KINDS: Final = (
         extra="postgres",
         has_roles=True,
     ),
+    KnownKind(
+        "redshift",
+        "Redshift",
+        ("redshift",),
+        "treadle.destinations.redshift:RedshiftDestination",
+        driver="psycopg",
+        library="driver psycopg",
+        extra="redshift",
+        has_roles=True,
+    ),
 )
 """Those with a driver of their own; DuckDB is always there."""
 

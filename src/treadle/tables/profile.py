@@ -51,6 +51,9 @@ class DestinationProfile:
         split_suffixes: logical type -> ending of a split column of it, behind two underscores.
         nonfinite_doubles: whether a double column takes infinity and "not a number"; a record with
             one is rejected otherwise.
+        text_bytes_max: longest text of a column in bytes of UTF-8, None for no limit. A longer one
+            is cut, and counted as rounded; a record with a longer key, or with an object or array
+            whose JSON is longer, is rejected.
         dropped_key: what a load does when the user dropped or changed the key constraint:
             "append" from then on, or "stop" the table (loading.md 5.2).
     """
@@ -75,6 +78,7 @@ class DestinationProfile:
         default_factory=lambda: SPLIT_SUFFIXES, hash=False
     )
     nonfinite_doubles: bool = True
+    text_bytes_max: int | None = None
 
     def decimal_fits(self, value: Decimal) -> bool:
         """Return whether a column holds the digits that a finite decimal has before the point."""

@@ -109,6 +109,38 @@ MYSQL = DestinationProfile(
     nonfinite_doubles=False,
 )
 
+
+def make_redshift_name(name: str) -> str:
+    """Write part of a name in lower case, without all but letters, digits, `_`, `$`, spaces."""
+    lower = name.lower()
+    if lower.isascii() and lower.replace("_", "a").isalnum():
+        return lower
+    return "".join(c for c in lower if c in "_$ " or _is_kept(c))
+
+
+REDSHIFT = DestinationProfile(
+    display_name="Amazon Redshift",
+    canonical=make_redshift_name,
+    fold=str.lower,
+    column_bytes_max=115,
+    table_bytes_max=127,
+    columns_max=1600,
+    split="rename",
+    reserved_suffixes=_RESERVED_SUFFIXES,
+    decimal_integer_digits_max=29,
+    decimal_scale_max=9,
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
+    dropped_key="append",
+    # It has no such columns, and takes no others of their names.
+    columns_reserved=frozenset({"cmax", "cmin", "ctid", "oid", "tableoid", "xmax", "xmin"}),
+    schemas_system=("catalog_history", "information_schema", "pg_*"),
+    schemas_reserved=("public",),
+    # Files of rows have no name for them that is the same everywhere.
+    nonfinite_doubles=False,
+    text_bytes_max=65_535,
+)
+
 CLICKHOUSE_GONE = "_treadle_gone"
 """The column by which ClickHouse hides rows that were deleted."""
 

@@ -131,6 +131,35 @@ MYSQL_CARD = {"type": "mysql_destination", **SERVER_STEPS}
 CLICKHOUSE_CARD = {"type": "clickhouse", **SERVER_STEPS}
 
 
+FOLDER = {
+    "type": "string",
+    "pattern": r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.=-]+)*/?$",
+}
+ROLE = {
+    "type": "string",
+    "pattern": r"^(default|arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/:-]+)$",
+}
+
+
+def redshift_card() -> dict[str, Any]:
+    """As that of PostgreSQL, with what need not be given, and more."""
+    card = postgres_card(configured=False)
+    form = card["steps"][0]
+    for each in form["properties"]:
+        if each["name"] == "ssl":
+            each["is_required"] = False
+    form["properties"] += [
+        descriptor("s3", FOLDER, False, is_required=False),
+        descriptor("iam_role", ROLE, False, is_required=False),
+        descriptor(
+            "s3_region", {"type": "string", "pattern": "^[a-z0-9-]+$"}, False, is_required=False
+        ),
+        descriptor("s3_access_key_id", STRING, False, is_required=False),
+        descriptor("s3_secret_access_key", STRING, False, is_required=False, is_credential=True),
+    ]
+    return card | {"type": "redshift"}
+
+
 WEB = {"type": "string", "pattern": r"^https?://[^\s/@?#]+[^\s@?#]*$"}
 ICEBERG_CARD = {
     "type": "iceberg",
@@ -188,20 +217,24 @@ def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     mysql = MYSQL_CARD | {"details": details("mysql_destination")}
     clickhouse = CLICKHOUSE_CARD | {"details": details("clickhouse")}
     iceberg = ICEBERG_CARD | {"details": details("iceberg")}
-    cards = ",".join([text(clickhouse), DUCKDB_CARD, text(iceberg), text(mysql), text(expected)])
+    redshift = redshift_card() | {"details": details("redshift")}
+    cards = ",".join(
+        [text(clickhouse), DUCKDB_CARD, *map(text, (iceberg, mysql, expected, redshift))]
+    )
     assert api.get("/v4/destination-types").text == f"[{cards}]"
     assert api.get("/v4/destination-types/iceberg").text == text(iceberg)
     assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)
     assert api.get("/v4/destination-types/clickhouse").text == text(clickhouse)
     assert api.get("/v4/destination-types/duckdb").text == DUCKDB_CARD
+    assert api.get("/v4/destination-types/redshift").text == text(redshift)
     assert api.get("/v4/destination-types/postgres").text == text(expected)
 
 
 def test_d02_an_unknown_type(api: Api) -> None:
-    answer = api.get("/v4/destination-types/redshift")
+    answer = api.get("/v4/destination-types/panoply")
     assert (answer.status, answer.text) == (
         404,
-        '{"error":"InvalidType","data":{"message":"invalid destination type (redshift)"}}',
+        '{"error":"InvalidType","data":{"message":"invalid destination type (panoply)"}}',
     )
 
 
@@ -431,9 +464,9 @@ REFUSALS: list[Refusal] = [
     ("D33", lambda api, _: api.post("/v4/destinations", raw=b"{"), 400, _says(POST_RULE)),
     (
         "D34",
-        _post({"type": "redshift", "properties": {}}),
+        _post({"type": "panoply", "properties": {}}),
         400,
-        _says("invalid destination type (redshift)"),
+        _says("invalid destination type (panoply)"),
     ),
     ("D35", _post(_properties(ssl="maybe", port=0)), 400, _mismatch("port, ssl")),
     ("D36", _post(_properties(sslmode="allow")), 400, _mismatch("sslmode")),

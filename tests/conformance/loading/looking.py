@@ -16,6 +16,10 @@ def open_warehouse(url: str, schema: str) -> Warehouse:
         from tests.conformance.loading.clickhouse_warehouse import Clickhouse
 
         return Clickhouse(url, schema)
+    if scheme == "redshift":
+        from tests.conformance.loading.redshift_warehouse import Redshift
+
+        return Redshift(url, schema)
     if scheme.startswith("iceberg+"):
         from tests.conformance.loading.iceberg_warehouse import Iceberg
 

@@ -92,7 +92,7 @@ class Shop:
             with closing(duckdb.connect(str(self.config.warehouse_path))) as connection:
                 connection.execute(statement)
             return
-        if self.config.destination.startswith(("clickhouse:", "mysql:")):
+        if self.config.destination.startswith(("clickhouse:", "mysql:", "redshift:")):
             statements = [statement]
             if self.config.destination.startswith("clickhouse:"):
                 from tests.servers.clickhouse import spell_by_hand

@@ -13,12 +13,15 @@ from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
 
 
-@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")])
+@pytest.fixture(
+    params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse", "redshift")]
+)
 def shop(request: pytest.FixtureRequest, data: Path, treadle: Treadle) -> Iterator[Shop]:
     fixtures = {
         "clickhouse": "clickhouse_url",
         "mariadb": "mariadb_url",
         "postgres": "postgres_database",
+        "redshift": "redshift_url",
     }
     name = fixtures.get(request.param)
     url = None if name is None else request.getfixturevalue(name)

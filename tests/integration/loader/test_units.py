@@ -99,12 +99,14 @@ class Stage:
             return [row[0] for row in session.query("select entry from web.events").rows]
 
 
-@pytest.fixture(params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse")])
+@pytest.fixture(
+    params=["duckdb", "postgres", *some_at_release("mariadb", "clickhouse", "redshift")]
+)
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_database")
-    elif request.param in ("clickhouse", "mariadb"):
+    elif request.param in ("clickhouse", "mariadb", "redshift"):
         url = request.getfixturevalue(f"{request.param}_url")
     made_stage = Stage(tmp_path, url)
     yield made_stage

@@ -189,12 +189,14 @@ def lacks(replay: TableRebuild) -> list[str]:
 SAME = RowDiff(0, 0, 0)
 
 
-@pytest.fixture(params=["duckdb", *some_at_release("postgres", "mariadb", "clickhouse")])
+@pytest.fixture(
+    params=["duckdb", *some_at_release("postgres", "mariadb", "clickhouse", "redshift")]
+)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_database")
-    elif request.param in ("clickhouse", "mariadb"):
+    elif request.param in ("clickhouse", "mariadb", "redshift"):
         url = request.getfixturevalue(f"{request.param}_url")
     site = Site(tmp_path, url)
     site.readers = []
@@ -581,7 +583,7 @@ COPIED = """
     ],
 )
 def test_a_schema_of_others_is_not_built_in(site: Site, made: str, told: str) -> None:
-    if site.url.startswith("clickhouse") and "SEQUENCE" in made:
+    if site.url.startswith(("clickhouse", "redshift")) and "SEQUENCE" in made:
         pytest.skip("there are no sequences")
     orders(site)
     site.query("CREATE SCHEMA again")
@@ -614,7 +616,7 @@ def dump(site: Site) -> list[tuple[str, Rows]]:
 
 
 def test_what_others_made_of_what_was_built_is_named(site: Site) -> None:
-    if not site.url.startswith("postgres"):
+    if not site.url.startswith(("postgres", "redshift")):
         pytest.skip("others drop a table beneath a view")
     orders(site)
     site.built()

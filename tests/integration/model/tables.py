@@ -48,6 +48,7 @@ class Dialect:
 PG = Dialect("pg", "PostgreSQL", renames=True, folds=False, name_bytes_max=59)
 DUCKDB = Dialect("duckdb", "DuckDB", renames=False, folds=True, name_bytes_max=None)
 CLICKHOUSE = Dialect("clickhouse", "ClickHouse", renames=False, folds=False, name_bytes_max=251)
+REDSHIFT = Dialect("redshift", "Amazon Redshift", renames=True, folds=True, name_bytes_max=115)
 ICEBERG = Dialect("iceberg", "Iceberg", renames=False, folds=True, name_bytes_max=200)
 MYSQL = Dialect(
     "mysql",

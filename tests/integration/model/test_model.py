@@ -21,12 +21,19 @@ BOUNDED = settings(
 
 
 # A load takes the last two longer than the others.
-@pytest.fixture(params=["duckdb", "postgres", "mariadb", *some_at_release("clickhouse", "iceberg")])
+@pytest.fixture(
+    params=[
+        "duckdb",
+        "postgres",
+        "mariadb",
+        *some_at_release("clickhouse", "iceberg", "redshift"),
+    ]
+)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = None
     if request.param == "postgres":
         url = str(request.getfixturevalue("postgres_database"))
-    elif request.param in ("clickhouse", "mariadb"):
+    elif request.param in ("clickhouse", "mariadb", "redshift"):
         url = str(request.getfixturevalue(f"{request.param}_url"))
     elif request.param == "iceberg":
         url = f"iceberg+sql://{tmp_path / 'lake.db'}"

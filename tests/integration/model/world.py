@@ -16,6 +16,7 @@ from tests.integration.model.tables import (
     ICEBERG,
     MYSQL,
     PG,
+    REDSHIFT,
     SYSTEM,
     Record,
     Table,
@@ -165,6 +166,7 @@ class World:
             "duckdb": DUCKDB,
             "iceberg+sql": ICEBERG,
             "mysql": MYSQL,
+            "redshift": REDSHIFT,
         }
         self.dialect = dialects.get(scheme, PG)
         self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
@@ -317,7 +319,7 @@ class Run:
     def close(self) -> None:
         self.loader.close()
         self.world.store.sources.delete_source(None, self.source.id)
-        if self.world.dialect is PG:
+        if self.world.dialect in (PG, REDSHIFT):
             with suppress(Exception):
                 self.warehouse().run(f'DROP SCHEMA "{self.source.name}" CASCADE')
         elif self.world.dialect is CLICKHOUSE:
@@ -339,6 +341,10 @@ class Run:
             from tests.conformance.loading.clickhouse_warehouse import Clickhouse
 
             return Clickhouse(self.world.url, self.source.name)
+        if self.world.dialect is REDSHIFT:
+            from tests.conformance.loading.redshift_warehouse import Redshift
+
+            return Redshift(self.world.url, self.source.name)
         if self.world.dialect is MYSQL:
             from tests.conformance.loading.mysql_warehouse import Mysql
 

@@ -90,4 +90,5 @@ def test_the_login_of_a_url() -> None:
     assert name_login("postgresql://a@/x?host=/run") == ("a", "/run", "5432")
     assert name_login("mysql://a:s@DB/") == name_login("mariadb://a@db:3306") == ("a", "db", "3306")
     assert name_login("clickhouse://a:s@DB/x?secure=0") == ("a", "db", "8123")
+    assert name_login("redshift://a:s@DB/x?s3=lake&iam_role=default") == ("a", "db", "5439")
     assert name_login("clickhouse://a@db/?secure=1") == ("a", "db", "8443")

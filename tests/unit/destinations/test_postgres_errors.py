@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from treadle.destinations.postgres.errors import translate, translate_login
+from treadle.destinations.libpq.errors import translate, translate_login
 from treadle.destinations.protocol import (
     AccessDeniedError,
     DestinationUnavailableError,

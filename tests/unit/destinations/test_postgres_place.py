@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from treadle.destinations.postgres.place import pin_addresses, place_certificate
+from treadle.destinations.libpq.place import pin_addresses, place_certificate
 from treadle.destinations.protocol import DestinationUnavailableError
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy, AddressRefusedError

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg import pq
 
-from treadle.destinations.postgres.probe import judge_state, list_host_names
+from treadle.destinations.libpq.probe import judge_state, list_host_names
 from treadle.destinations.protocol import AccessDeniedError, DestinationUnavailableError
 from treadle.destinations.rehearsal import judge_phase
 from treadle.destinations.rehearsal_result import (

@@ -22,7 +22,7 @@ from treadle.tables.column_type import ColumnType
 from treadle.tables.model import TableOptions
 from treadle.tables.prepare import timestamp_text
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import CLICKHOUSE, DUCKDB, ICEBERG, MYSQL, POSTGRES
+from treadle.tables.profiles import CLICKHOUSE, DUCKDB, ICEBERG, MYSQL, POSTGRES, REDSHIFT
 
 PROFILES: Mapping[str, DestinationProfile] = {
     "pg": POSTGRES,
@@ -30,6 +30,7 @@ PROFILES: Mapping[str, DestinationProfile] = {
     "mysql": MYSQL,
     "clickhouse": CLICKHOUSE,
     "iceberg": ICEBERG,
+    "redshift": REDSHIFT,
 }
 CASES: list[dict[str, Any]] = literals.loads(
     Path(literals.__file__).with_name("cases.json").read_text(encoding="utf-8")
@@ -111,6 +112,8 @@ def _sql(executor: Executor, sql: str) -> None:
                 row.pop(words[5], None)
         elif words[3:5] in (["DROP", "CONSTRAINT"], ["DROP", "PRIMARY"]):
             executor.live[words[2]].key = ()
+        elif words[:3] == ["COMMENT", "ON", "TABLE"]:
+            executor.live[words[3]].key = ()
         elif "UPDATE" in (words[0], *words[3:4]):
             for row in executor.live[words[1 if words[0] == "UPDATE" else 2]].rows:
                 row["note"] = "mine"

@@ -29,7 +29,7 @@ from treadle.tables.prepare.key_mismatch import KEY_TYPE_DIFFERS, KEYS_DIFFER
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.prepare.rejections import RECORD_BYTES_MAX
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import DUCKDB, POSTGRES
+from treadle.tables.profiles import DUCKDB, POSTGRES, REDSHIFT
 
 PROFILES = pytest.mark.parametrize("profile", [POSTGRES, DUCKDB], ids=["pg", "duckdb"])
 
@@ -704,6 +704,39 @@ def test_nul_characters_in_json(
 def test_removed_nul_characters_are_counted(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     assert send(executor, (1, {"id": 1, "v": "\0a\0", "l": ["\0"]})).nul_removed == 3
+
+
+def test_texts_that_are_too_long_are_cut_between_characters_and_counted() -> None:
+    executor = Executor(REDSHIFT)
+    fits, long = "é" * 32_767 + "a", "é" * 32_768 + "b"
+    found = send(executor, (1, {"id": 1, "v": fits, "l": [long]}), (2, {"id": 2, "v": long}))
+    assert rows(executor, "id", "v") == [(1, fits), (2, "é" * 32_767)]
+    assert {(note.table, note.field): note.total for note in found.rounded} == {
+        ("t", "v"): 1,
+        ("t__l", "value"): 1,
+    }
+    assert "1 value of field 'v' rounded or cut to what its column holds" in explain_plan(found)
+
+
+def test_a_key_and_json_that_are_too_long_are_rejected() -> None:
+    executor = Executor(REDSHIFT)
+    long = "x" * 65_536
+    send(executor, (1, {"id": long}), (2, {"id": "a"}))
+    assert reasons(executor) == ["text out of range for Amazon Redshift in key on id"]
+    send(
+        executor,
+        (3, {"id": "b", "o": {"a": long[:-10]}}),
+        (4, {"id": "c", "o": {"a": long}}),
+        options=TableOptions(nested="json"),
+    )
+    assert reasons(executor)[1:] == ["text out of range for Amazon Redshift"]
+    assert rows(executor, "id") == [("a",), ("b",)]
+
+
+def test_a_destination_without_a_limit_keeps_any_text() -> None:
+    executor = Executor(POSTGRES)
+    assert send(executor, (1, {"id": 1, "v": "x" * 100_000})).rounded == ()
+    assert rows(executor, "v") == [("x" * 100_000,)]
 
 
 def test_collisions_may_be_hashed() -> None:

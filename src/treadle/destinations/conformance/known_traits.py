@@ -51,11 +51,30 @@ ICEBERG = DestinationTraits(
     enforces_unique=False,
 )
 
+REDSHIFT = DestinationTraits(
+    timestamp_microseconds=(
+        "CAST(extract(epoch FROM date_trunc('second', {column})) AS bigint) * 1000000"
+        " + CAST(extract(microseconds FROM {column}) AS bigint) % 1000000"
+    ),
+    nonfinite_doubles=False,
+    timestamps_beyond=False,
+    timestamp_type="TIMESTAMP",
+    has_indexes=False,
+    constrains_key=False,
+    has_constraints=False,
+    names_refused=frozenset(
+        {'quo"te', '"; DROP SCHEMA web CASCADE; --', "back\\slash", "new\nline"}
+    ),
+    required=frozenset(),
+    enforces_unique=False,
+)
+
 TRAITS: Final[Mapping[str, DestinationTraits]] = {
     "clickhouse": CLICKHOUSE,
     "duckdb": DUCKDB,
     "iceberg": ICEBERG,
     "mysql_destination": MYSQL,
     "postgres": POSTGRES,
+    "redshift": REDSHIFT,
 }
 """Kind of destination -> its traits."""

@@ -47,6 +47,8 @@ class DestinationTraits:
         table_options: what follows the columns of a table that a test makes and that has no key.
         nullable: a type, `{type}`, of a column that takes NULL.
         update: a statement that sets columns, `{changes}`, of all rows of `{table}`.
+        has_indexes: whether a user can make an index.
+        constrains_key: whether the key of a table is what its PRIMARY KEY says.
         index_options: what follows the columns of an index.
         has_constraints: whether a column of the user's can have to be given.
         required: columns of a table with the key `id` that take no NULL.
@@ -74,6 +76,8 @@ class DestinationTraits:
     table_options: str = ""
     nullable: str = "{type}"
     update: str = "UPDATE {table} SET {changes}"
+    has_indexes: bool = True
+    constrains_key: bool = True
     index_options: str = ""
     has_constraints: bool = True
     required: frozenset[str] = frozenset({"id"})

@@ -5,9 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from treadle.destinations import arrow_rows
 from treadle.destinations.iceberg.schema_types import ARROW_TYPES
 from treadle.destinations.protocol import RowRefusedError
-from treadle.tables.arrow_column import ArrowColumn, TypedColumn
+from treadle.tables.arrow_column import TypedColumn
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import RelationRows
 
@@ -43,14 +44,7 @@ def make_array(column: TypedColumn, type_: ColumnType) -> "pa.ChunkedArray[Any]"
     Raises:
         RowRefusedError: Arrow cannot hold one of them.
     """
-    arrow = ARROW_TYPES[type_]
-    try:
-        if isinstance(column, ArrowColumn):
-            return column.array.cast(arrow)
-        array = pa.array(column, arrow)
-    except (pa.ArrowException, OverflowError, UnicodeError) as error:
-        raise RowRefusedError(f"Iceberg cannot store a value: {error}") from error
-    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+    return arrow_rows.make_array(column, ARROW_TYPES[type_], "Iceberg")
 
 
 def fit_types(rows: "pa.Table", types: Mapping[str, Any]) -> "pa.Table":

@@ -26,8 +26,7 @@ def adopt_schema(
 ) -> None:
     """Record an owner and catalogue entries, inside a transaction; see `Adoption.adopt`."""
     refuse_system_schema(schema, connection.dialect.profile)
-    if connection.dialect.before_prepare:
-        connection.run(connection.dialect.before_prepare)
+    connection.lock_schemas()
     status = catalogue.read_status(connection, schema)
     for statement in list(catalogue.prepare_schema(connection, schema)):
         connection.run(statement)

@@ -28,6 +28,7 @@ from treadle.destinations.sql.load_intent import (
     encode_intent,
     resolve_entry,
 )
+from treadle.destinations.sql.packed_text import pack_text, unpack_text
 from treadle.destinations.sql.relation_definition import create_relation
 from treadle.destinations.sql.text import Quoted, compose
 from treadle.tables import table_codec
@@ -43,7 +44,7 @@ from treadle.tables.model import (
     Table,
 )
 from treadle.tables.schema_owner import SchemaOwner
-from treadle.text import make_storable
+from treadle.text import cut_text, make_storable
 
 _NUMBERS: Final = ("account_id", "source_id", "position", "fence", "revision")
 
@@ -268,6 +269,16 @@ def check_owner(connection: SqlConnection, schema: str, owner: SchemaOwner) -> N
     claim_schema(schema, SchemaStatus(True, SchemaOwner(*rows[0])), owner, profile)
 
 
+def encode_entry(dialect: SqlDialect, table: Table) -> str:
+    """Return the document of a table's catalogue entry."""
+    return pack_text(table_codec.encode_table(table), dialect.profile.text_bytes_max)
+
+
+def decode_entry(document: str) -> Table:
+    """Return the table of a document."""
+    return table_codec.decode_table(unpack_text(document))
+
+
 def add_entry(connection: SqlConnection, table: Table) -> None:
     """Write the catalogue entry of a table that treadle did not make.
 
@@ -277,7 +288,7 @@ def add_entry(connection: SqlConnection, table: Table) -> None:
     place = (table.schema, table_key(connection.dialect, table.name))
     held = "SELECT document FROM {entries} WHERE schema_name = $1 AND table_key = $2"
     rows = connection.rows(_fill(connection, held), *place)
-    document = table_codec.encode_table(table)
+    document = encode_entry(connection.dialect, table)
     if not rows:
         connection.run(
             _fill(connection, "INSERT INTO {entries} VALUES ($1, $2, $3, 1, $4)"),
@@ -286,7 +297,7 @@ def add_entry(connection: SqlConnection, table: Table) -> None:
             document,
         )
         return
-    if rows[0][0] is not None and table_codec.decode_table(rows[0][0]).relations:
+    if rows[0][0] is not None and decode_entry(rows[0][0]).relations:
         raise PlanOutdatedError(f"the table {table.name!r} is known by now")
     if connection.dialect.replaces_rows:
         revision, _ = read_entry(connection, table.schema, table.name)
@@ -311,7 +322,7 @@ def read_relation_names(connection: SqlConnection, schema: str) -> frozenset[str
         fold(relation.name)
         for (document,) in rows
         if document is not None
-        for relation in table_codec.decode_table(document).relations
+        for relation in decode_entry(document).relations
     )
 
 
@@ -336,7 +347,7 @@ def read_offsets(
     )
     return {
         (source, unescape_name(table)): CommittedOffset(
-            position, unescape_name(report), decode_result(result)
+            position, unescape_name(report), decode_result(unpack_text(result))
         )
         for source, table, position, report, result in rows
     }
@@ -357,11 +368,11 @@ def read_entry(connection: SqlConnection, schema: str, table: str) -> tuple[int,
         table_key(connection.dialect, table),
     )
     revision, document = rows[0] if rows else (0, None)
-    entry = table_codec.decode_table(document) if document else None
+    entry = decode_entry(document) if document else None
     if not connection.dialect.transactional_ddl:
         intent = read_intent(connection, schema, table)
         if intent is not None and intent.table:
-            entry = _resolve(connection, schema, entry, table_codec.decode_table(intent.table))
+            entry = _resolve(connection, schema, entry, decode_entry(intent.table))
     return revision, entry
 
 
@@ -449,7 +460,7 @@ def claim(connection: SqlConnection, plan: LoadPlan) -> None:
     if plan.table_after is None:  # an entry that is not there is not to be made
         claims = SqlDialect.claim_entry
     elif _is_made_at_once(dialect, plan):
-        document = table_codec.encode_table(plan.table_after)
+        document = encode_entry(dialect, plan.table_after)
         entry = (escape_name(name), document)
         if connection.rows(_fill(connection, dialect.make_entry), *values, *entry):
             return
@@ -481,7 +492,7 @@ def finish(connection: SqlConnection, plan: LoadPlan, result: str) -> None:
 def keep_entry(connection: SqlConnection, schema: str, table: Table, revision: int) -> None:
     """Write a table's catalogue entry; `revision` is the one it had, 0 where there is none."""
     dialect = connection.dialect
-    entry: tuple[object, ...] = (revision + 1, table_codec.encode_table(table))
+    entry: tuple[object, ...] = (revision + 1, encode_entry(dialect, table))
     statement: LiteralString = (
         "UPDATE {entries} SET revision = $3, document = $4"
         " WHERE schema_name = $1 AND table_key = $2"
@@ -496,7 +507,8 @@ def keep_entry(connection: SqlConnection, schema: str, table: Table, revision: i
 def keep_offset(connection: SqlConnection, mark: OffsetCommit, result: str) -> None:
     """Write the offset of a load."""
     dialect = connection.dialect
-    held: tuple[object, ...] = (mark.position, mark.fence, escape_name(mark.report), result)
+    packed = pack_text(result, dialect.profile.text_bytes_max)
+    held: tuple[object, ...] = (mark.position, mark.fence, escape_name(mark.report), packed)
     statement: LiteralString = (
         "UPDATE {offsets} SET position = $4, fence = $5, report = $6, result = $7"
         " WHERE log_id = $1 AND source_id = $2 AND table_key = $3"
@@ -544,10 +556,16 @@ def reject(
 
     A column `code` or `field` that the user made with another type stays as it is.
     """
+    bytes_max = connection.dialect.profile.text_bytes_max
+
+    def store(text: str) -> str:
+        storable = make_storable(text)
+        return storable if bytes_max is None else cut_text(storable, bytes_max)
+
     columns: dict[str, TypedColumn] = {
-        "record": [make_storable(each.record) for each in rejections],
-        "reason": [make_storable(each.reason) for each in rejections],
-        "table_name": [make_storable(each.table_name) for each in rejections],
+        "record": [store(each.record) for each in rejections],
+        "reason": [store(each.reason) for each in rejections],
+        "table_name": [store(each.table_name) for each in rejections],
         "_sdc_rejected_at": [rejected_at] * len(rejections),
     }
     found = connection.describe(schema, [REJECTED]).get(REJECTED)

@@ -74,6 +74,18 @@ class SqlConnection(ABC):
         """Begin a transaction; for the purposes see `SqlDialect.begin`."""
         self.run(self.dialect.begin[purpose])
 
+    def lock_schemas(self) -> None:
+        """Keep other sessions from making schemas until the transaction that began ends."""
+        if self.dialect.before_prepare:
+            self.run(self.dialect.before_prepare)
+
+    def lock_loads(self) -> None:
+        """Keep other sessions from loading until the transaction that began ends.
+
+        For databases in which no row can be locked.
+        """
+        return
+
     def commit(self) -> None:
         """Commit the transaction."""
         self.run(Quoted("COMMIT"))

@@ -28,7 +28,8 @@ class SqlDialect(ABC):
         instant_literal: a timestamp, `{text}` being date and time in UTC.
         microseconds: microseconds since 1970 of a timestamp column `{at}`.
         delete_matching: deletes the rows of `{target}`, as `{alias}`, for which rows of `{others}`
-            meet `{condition}`.
+            meet `{condition}`. For those without an alias there, `{key}` are columns that tell
+            such rows from all others, and `{its_key}` the same behind the alias.
         differs: condition that two values differ, NULL being a value.
         empty_relation: removes all rows of `{target}`, inside a transaction.
         adds_several_columns: whether one ALTER TABLE may add several columns.
@@ -43,6 +44,7 @@ class SqlDialect(ABC):
         schema_word: what CREATE and DROP call a schema.
         update_matching: sets columns of the rows of `{target}`, as `t`, by `{assignments}`, for
             which a row of `{stage}`, as `s`, meets `{condition}`. For those without ON CONFLICT.
+        qualifies_assigned: whether the columns in `{assignments}` stand behind the alias.
         begin: purpose of a transaction -> the statement that begins it. "lookup" writes temporary
             tables only, also in a session for reading; "snapshot" sees one state throughout.
         rights_to_prepare: advice to the operator what to grant where a schema `{schema}` or
@@ -94,6 +96,7 @@ class SqlDialect(ABC):
     update_matching: ClassVar[LiteralString] = (
         "UPDATE {target} t, {stage} s SET {assignments} WHERE {condition}"
     )
+    qualifies_assigned: ClassVar[bool] = True
     begin: ClassVar[Mapping[str, Quoted]] = dict.fromkeys(
         ("load", "lookup", "snapshot"), Quoted("BEGIN TRANSACTION")
     )

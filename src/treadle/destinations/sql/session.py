@@ -74,8 +74,7 @@ class SqlSession(SqlInspection):
                 ready = catalogue.is_ready(connection, schema, owner)
             if not ready:
                 with self._transactions.transaction() as connection:
-                    if connection.dialect.before_prepare:
-                        connection.run(connection.dialect.before_prepare)
+                    connection.lock_schemas()
                     catalogue.make_schema(connection, schema, owner)
                     failpoint.reach("destination.prepare")
                     connection.commit()
@@ -176,7 +175,8 @@ class SqlSession(SqlInspection):
         results: list[LoadResult] = []
         with self._transactions.loading(plans, rehearse=False):
             try:
-                with self._transactions.transaction():
+                with self._transactions.transaction() as connection:
+                    connection.lock_loads()
                     self._begin_loads()
                     for plan in plans:
                         self.change(plan)
@@ -233,5 +233,6 @@ class SqlSession(SqlInspection):
                 _, entry = catalogue.read_entry(connection, schema, table)
             self._prepared.clear()
             with self._transactions.transaction() as connection:
+                connection.lock_loads()
                 inspection.remove_table(connection, schema, table, entry, log_id)
                 connection.commit()

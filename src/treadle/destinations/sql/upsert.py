@@ -113,6 +113,7 @@ def update_replaced(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     """Return the statement that updates the rows that give way; `insert_absent` follows."""
     given, missing = partition_columns(upsert.rows)
     key = upsert.rows.relation.key
+    alias = ["t"] if dialect.qualifies_assigned else []
     sequence = upsert.stage.columns.get("_sdc_sequence", NOTHING)
     return compose(
         dialect.update_matching,
@@ -124,13 +125,16 @@ def update_replaced(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
                 *(
                     compose(
                         "{name} = {value}",
-                        name=dialect.quote("t", column.name),
+                        name=dialect.quote(*alias, column.name),
                         value=upsert.stage.value(column.name),
                     )
                     for column in given
                     if column.name not in key
                 ),
-                *(compose("{name} = NULL", name=dialect.quote("t", each.name)) for each in missing),
+                *(
+                    compose("{name} = NULL", name=dialect.quote(*alias, each.name))
+                    for each in missing
+                ),
             ],
         ),
         condition=join_conditions(
@@ -144,16 +148,47 @@ def update_replaced(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
 def delete_replaced(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     """Return the statement that deletes the rows that are to give way; `insert_absent` follows."""
     sequence = upsert.stage.columns.get("_sdc_sequence", NOTHING)
-    return compose(
-        dialect.delete_matching,
-        target=upsert.target,
-        alias=Quoted("t"),
-        others=compose("{stage} s", stage=upsert.stage.name),
-        condition=join_conditions(
+    return delete_matching(
+        dialect,
+        upsert.target,
+        "t",
+        upsert.rows.relation.key,
+        compose("{stage} s", stage=upsert.stage.name),
+        join_conditions(
             _match_key(dialect, upsert),
             upsert.winning(compose("s.{sequence}", sequence=sequence)),
             upsert.condition,
         ),
+    )
+
+
+def delete_matching(
+    dialect: SqlDialect,
+    target: Quoted,
+    alias: LiteralString,
+    key: Iterable[str],
+    others: Quoted,
+    condition: Quoted,
+) -> Quoted:
+    """Return the statement that deletes the rows of a relation that others meet a condition with.
+
+    Args:
+        dialect: of the database.
+        target: the relation's place.
+        alias: that the condition has for it.
+        key: columns that tell the rows that meet the condition from all others.
+        others: tables, with their aliases.
+        condition: that is to be met.
+    """
+    names = tuple(key)
+    return compose(
+        dialect.delete_matching,
+        target=target,
+        alias=Quoted(alias),
+        key=dialect.quote_all(names),
+        its_key=dialect.quote_all(names, alias),
+        others=others,
+        condition=condition,
     )
 
 

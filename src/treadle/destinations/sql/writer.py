@@ -14,7 +14,7 @@ from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.schema_changes import make_tombstones
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join_conditions, where
-from treadle.destinations.sql.upsert import StagedRows, StagedUpsert
+from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, delete_matching
 from treadle.tables.model import LoadPlan, Relation, RelationRows, TableWrite
 
 _NEWER: Final[dict[str, LiteralString]] = {
@@ -140,12 +140,13 @@ class TableWriter:
             same = parents.match(self._dialect, "c", pairs)
             sequence = parents.value(SEQUENCE)
         self._connection.run(
-            compose(
-                self._dialect.delete_matching,
-                target=self._place(child),
-                alias=Quoted("c"),
-                others=others,
-                condition=join_conditions(
+            delete_matching(
+                self._dialect,
+                self._place(child),
+                "c",
+                child.key or (*(name for _, name in pairs), BATCHED_AT),
+                others,
+                join_conditions(
                     same,
                     compose("c._sdc_sequence <= {sequence}", sequence=sequence),
                     compose(
@@ -200,14 +201,13 @@ class TableWriter:
         for relation in (root, *list_subtables(self._plan, self._write)):
             pairs = pair_parent_key(root, relation) if relation.path else _pairs(root.key)
             self._connection.run(
-                compose(
-                    self._dialect.delete_matching,
-                    target=self._place(relation),
-                    alias=Quoted("t"),
-                    others=compose(
-                        "{stage} s, {tombstones} d", stage=stage.name, tombstones=tombstones
-                    ),
-                    condition=join_conditions(
+                delete_matching(
+                    self._dialect,
+                    self._place(relation),
+                    "t",
+                    relation.key or (*(name for _, name in pairs), BATCHED_AT),
+                    compose("{stage} s, {tombstones} d", stage=stage.name, tombstones=tombstones),
+                    join_conditions(
                         stage.match(self._dialect, "t", pairs),
                         self._match_key(stage, "d"),
                         compose("d._sdc_sequence = {sequence}", sequence=sequence),

@@ -52,7 +52,7 @@ def _explain_lines(plan: LoadPlan) -> Iterator[str]:
         yield f"  Field {note.field!r} is left out of {records}: {note.reason}."
     for note in plan.rounded:
         values = _format_count(note.total, "value")
-        yield f"  {values} of field {note.field!r} rounded to what its column holds."
+        yield f"  {values} of field {note.field!r} rounded or cut to what its column holds."
     reasons = Counter((each.table_name, each.reason) for each in rejected)
     for (table, reason), count in reasons.most_common():
         yield f"  Rejected, {_format_count(count, 'record')} of {table}: {reason}"

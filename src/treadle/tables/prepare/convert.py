@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from treadle.tables.arrow_column import ArrowColumn, TypedColumn, to_arrow_if_long
+from treadle.tables.arrow_column import ArrowColumn, TypedColumn, to_arrow_if_long, to_values
 from treadle.tables.column_type import ColumnType
 from treadle.tables.prepare import decimals, timestamp_text
 from treadle.tables.prepare.frame import fill_gaps, is_blank
 from treadle.tables.prepare.type_rules import TypeRules
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.rejection_reason import RejectionCode, RejectionReason
+from treadle.text import cut_text
 from treadle.timestamps import format_exact, from_datetime
 
 ColumnValues = Sequence[Any]
@@ -266,6 +267,40 @@ def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> Ty
 
 def convert_texts(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     """Str -> TEXT, NUL characters treated as the option says; a key never holds one."""
+    return _cut_texts(_treat_nul(column, sink), sink)
+
+
+def _cut_texts(column: TypedColumn, sink: ConversionSink) -> TypedColumn:
+    """Cut texts that are longer than the destination takes; a key is not cut but rejected."""
+    bytes_max = sink.profile.text_bytes_max
+    if bytes_max is None:
+        return column
+    held = to_values(column)
+    # No character takes more than four bytes, so most texts need not be encoded.
+    long = [
+        row
+        for row, text in enumerate(held)
+        if text is not None and len(text) * 4 > bytes_max and _measure(text) > bytes_max
+    ]
+    if not long:
+        return column
+    out = list(held)
+    for row in long:
+        if sink.key is not None:
+            reason = f"text out of range for {sink.profile.display_name} in key on {sink.key}"
+            sink.reject_value(row, RejectionReason(reason, RejectionCode.ROW_TOO_BIG))
+            out[row] = None
+        else:
+            sink.count_rounded(row)
+            out[row] = cut_text(out[row], bytes_max)
+    return out
+
+
+def _measure(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def _treat_nul(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     quick = to_arrow_if_long(column, ColumnType.TEXT)
     if isinstance(quick, ArrowColumn) and not quick.may_hold_byte(b"\0"):
         return quick
@@ -443,8 +478,16 @@ def convert_to_json(column: ColumnValues, sink: ConversionSink) -> list[str | No
     out: list[str | None] = [None if v is None else encode_json(v) for v in column]
     for row, text in enumerate(out):
         if text is not None and "\\u0000" in text:
-            out[row] = _remove_escaped_nul(row, text, sink)
+            out[row] = text = _remove_escaped_nul(row, text, sink)
+        if text is not None and _is_too_long(text, sink.profile):
+            reason = f"text out of range for {sink.profile.display_name}"
+            sink.reject_value(row, RejectionReason(reason, RejectionCode.ROW_TOO_BIG))
+            out[row] = None
     return out
+
+
+def _is_too_long(text: str, profile: DestinationProfile) -> bool:
+    return profile.text_bytes_max is not None and _measure(text) > profile.text_bytes_max
 
 
 def _name_special_numbers(value: Any) -> Any:

@@ -1,5 +1,7 @@
 """The meaning of psycopg's errors to a loader (loading.md 10.2, 10.3).
 
+Functions take the name of the kind of server, for what they say.
+
 The server's own message is kept: operators search for it.
 """
 
@@ -18,7 +20,9 @@ from treadle.destinations.protocol import (
 )
 from treadle.errors import TableStoppedError, TreadleError
 
-ROW_TOO_BIG = "row is too big for PostgreSQL"
+POSTGRES: Final = "PostgreSQL"
+
+ROW_TOO_BIG = "row is too big for {server}"
 """Reason for rows past a page and keys past an index entry (loading.md 8.1)."""
 
 TOO_MANY_COLUMNS = "ERROR: too many columns"
@@ -38,7 +42,7 @@ _REFUSED_CHANGES: Final = frozenset(
         "42P17",  # the definition of an object
     }
 )
-"""SQLSTATE codes with which PostgreSQL refuses a name or a definition in a schema change."""
+"""SQLSTATE codes with which a server refuses a name or a definition in a schema change."""
 
 _MISSING = ("3F000", "42P01")
 """No such schema, no such table."""
@@ -59,7 +63,7 @@ _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
             "XX",  # its own defect
         ),
         DestinationUnavailableError,
-        "PostgreSQL cannot take the load now: {text}",
+        "{server} cannot take the load now: {text}",
     ),
     # a relation, column, constraint or schema is not as the plan saw it
     (
@@ -71,10 +75,10 @@ _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
     (("54",), RowRefusedError, ROW_TOO_BIG),
     # NULL in a column of the user's: every row would be refused, so no row is to blame
     # (loading.md 5.2)
-    (("23502",), TableStoppedError, "PostgreSQL refused the load: {text}"),
+    (("23502",), TableStoppedError, "{server} refused the load: {text}"),
     # a value or a row, by a type, a constraint or a trigger of the user
     (("21", "22", "23", "44", "P0"), RowRefusedError, "{text}"),
-    (("",), TableStoppedError, "PostgreSQL refused the load: {text}"),
+    (("",), TableStoppedError, "{server} refused the load: {text}"),
 )
 """Beginnings of SQLSTATEs -> what they mean; the first one that fits counts."""
 
@@ -117,12 +121,12 @@ def is_refused_change(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) and error.sqlstate in _REFUSED_CHANGES
 
 
-def translate_login(error: psycopg.Error) -> TreadleError:
+def translate_login(error: psycopg.Error, server: str = POSTGRES) -> TreadleError:
     """Return the meaning of a failed connection attempt."""
     text = server_message(error)
     if any(mark in text for mark in _FORBIDDEN_AT_LOGIN) and "could not translate" not in text:
-        return AccessDeniedError(f"PostgreSQL refused the connection: {text}")
-    return DestinationUnavailableError(f"PostgreSQL cannot be reached: {text}")
+        return AccessDeniedError(f"{server} refused the connection: {text}")
+    return DestinationUnavailableError(f"{server} cannot be reached: {text}")
 
 
 def advise_grant(text: str, refused: str = "") -> str:
@@ -147,7 +151,7 @@ def advise_grant(text: str, refused: str = "") -> str:
     return f"let its owner run: {statement}"
 
 
-def translate(error: Exception) -> TreadleError:
+def translate(error: Exception, server: str = POSTGRES) -> TreadleError:
     """Return the meaning of an error of a statement."""
     text = server_message(error)
     if isinstance(error, UnicodeEncodeError):
@@ -155,11 +159,11 @@ def translate(error: Exception) -> TreadleError:
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     if state is None:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            return DestinationUnavailableError(f"the connection to PostgreSQL broke: {text}")
+            return DestinationUnavailableError(f"the connection to {server} broke: {text}")
         return RowRefusedError(text)  # the driver cannot write a value
     kind, meaning = next(
         (kind, meaning) for codes, kind, meaning in _MEANINGS if state.startswith(codes)
     )
     refused = " ".join(getattr(error, "__notes__", ()))
     remedy = advise_grant(text, refused) if kind is AccessDeniedError else ""
-    return kind(meaning.format(text=f"{text}; {remedy}" if remedy else text))
+    return kind(meaning.format(server=server, text=f"{text}; {remedy}" if remedy else text))

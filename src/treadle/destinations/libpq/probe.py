@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL phase by phase, to say where it fails and how long each phase takes.
+"""A connection phase by phase, to say where it fails and how long each phase takes.
 
 libpq tells the state of a connection that does not block. The connection is the one that a load
 would make, with the same parameters.
@@ -15,7 +15,7 @@ import psycopg
 from psycopg import pq
 from psycopg.pq.abc import PGconn
 
-from treadle.destinations.postgres.errors import translate_login
+from treadle.destinations.libpq.errors import translate_login
 from treadle.destinations.protocol import DestinationUnavailableError
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
 
@@ -33,10 +33,13 @@ _PHASES: Final[Mapping[pq.ConnStatus, CheckPhase]] = {
 """States of libpq that begin a phase; in any other one the phase before goes on."""
 
 
-def probe_connection(conninfo: str, parameters: Mapping[str, str], timer: PhaseTimer) -> None:
+def probe_connection(
+    server: str, conninfo: str, parameters: Mapping[str, str], timer: PhaseTimer
+) -> None:
     """Connect and close again; begin each phase of it at a timer.
 
     Args:
+        server: the name of its kind, for errors.
         conninfo: that a load connects with.
         parameters: those of it, and for others their defaults.
         timer: of the rehearsal.
@@ -47,11 +50,11 @@ def probe_connection(conninfo: str, parameters: Mapping[str, str], timer: PhaseT
     names = list_host_names(parameters)
     if names:
         timer.begin(CheckPhase.NAME)
-        _look_up(names, parameters.get("port") or "5432")
+        _look_up(server, names, parameters.get("port") or "5432")
     timer.begin(CheckPhase.CONNECT)
     connection = pq.PGconn.connect_start(conninfo.encode())
     try:
-        _await_connection(connection, timer, _read_seconds(parameters))
+        _await_connection(server, connection, timer, _read_seconds(parameters))
     finally:
         connection.finish()
 
@@ -83,7 +86,7 @@ def judge_state(state: int, phase: CheckPhase | None) -> CheckPhase | None:
     return _PHASES.get(pq.ConnStatus(state), phase)
 
 
-def _look_up(names: Sequence[str], port: str) -> None:
+def _look_up(server: str, names: Sequence[str], port: str) -> None:
     """Look up the addresses of hosts; one that has any is enough."""
     fault = ""
     for name in names:
@@ -93,7 +96,7 @@ def _look_up(names: Sequence[str], port: str) -> None:
             fault = f"the host {name} has no address: {error.strerror}"
         else:
             return
-    raise DestinationUnavailableError(f"PostgreSQL cannot be reached: {fault}")
+    raise DestinationUnavailableError(f"{server} cannot be reached: {fault}")
 
 
 def _read_seconds(parameters: Mapping[str, str]) -> float:
@@ -105,7 +108,7 @@ def _read_seconds(parameters: Mapping[str, str]) -> float:
     return seconds if seconds > 0 else SECONDS_DEFAULT
 
 
-def _await_connection(connection: PGconn, timer: PhaseTimer, seconds: float) -> None:
+def _await_connection(server: str, connection: PGconn, timer: PhaseTimer, seconds: float) -> None:
     until = time.monotonic() + seconds
     while True:
         polled: int = pq.PollingStatus.FAILED
@@ -120,10 +123,10 @@ def _await_connection(connection: PGconn, timer: PhaseTimer, seconds: float) -> 
             return
         if polled == pq.PollingStatus.FAILED:
             text = connection.error_message.decode("utf-8", "replace")
-            raise translate_login(psycopg.OperationalError(f"connection failed: {text}"))
+            raise translate_login(psycopg.OperationalError(f"connection failed: {text}"), server)
         if not _await_socket(connection.socket, polled, until):
             raise DestinationUnavailableError(
-                f"PostgreSQL cannot be reached: no answer within {seconds:g} s"
+                f"{server} cannot be reached: no answer within {seconds:g} s"
             )
 
 

@@ -1,4 +1,4 @@
-"""Check of a URL of PostgreSQL: is the connection encrypted, and is the server verified (libpq)."""
+"""Check of a URL of libpq: is the connection encrypted, and is the server verified (libpq)."""
 
 from collections.abc import Mapping
 from typing import Final
