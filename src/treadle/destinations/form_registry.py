@@ -4,6 +4,7 @@ from pathlib import Path
 
 from treadle.destinations.clickhouse_form import ClickhouseForm
 from treadle.destinations.duckdb_form import DuckDBForm
+from treadle.destinations.files_form import FilesForm
 from treadle.destinations.form import DestinationForm, UrlForm
 from treadle.destinations.iceberg_form import IcebergForm
 from treadle.destinations.mysql_form import MysqlForm
@@ -34,4 +35,6 @@ def _make_form(type_: str, folder: Path) -> DestinationForm:
         return MysqlForm()
     if type_ == "iceberg":
         return IcebergForm(folder)
+    if type_ == "s3":
+        return FilesForm(folder)
     return DuckDBForm(folder) if type_ == "duckdb" else UrlForm(type_)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from treadle.destinations.files_form import BUCKET_SCHEME, FOLDER_SCHEME
 from treadle.destinations.iceberg_form import REST_SCHEME, SQL_SCHEME
 from treadle.destinations.protocol import Destination
 from treadle.errors import OperatorError
@@ -22,11 +23,13 @@ POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
 MYSQL_SCHEMES: Final = ("mysql", "mariadb")
 CLICKHOUSE_SCHEMES: Final = ("clickhouse",)
 ICEBERG_SCHEMES: Final = (SQL_SCHEME, REST_SCHEME)
+FILES_SCHEMES: Final = (FOLDER_SCHEME, BUCKET_SCHEME)
 SERVER_SCHEMES: Final = (
     *POSTGRES_SCHEMES,
     *MYSQL_SCHEMES,
     *CLICKHOUSE_SCHEMES,
     *ICEBERG_SCHEMES,
+    *FILES_SCHEMES,
 )
 
 ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
@@ -40,6 +43,7 @@ def list_types() -> list[str]:
         "iceberg": "pyiceberg",
         "mysql_destination": "pymysql",
         "postgres": "psycopg",
+        "s3": "obstore",
     }
     missing = {type_ for type_, driver in drivers.items() if find_spec(driver) is None}
     named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
@@ -53,7 +57,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
             `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`,
             `clickhouse://user:password@host:8123/`, `iceberg+sql:///absolute/path.db`,
-            `iceberg+rest://id:secret@host:port/path`, or the scheme of an installed back-end.
+            `iceberg+rest://id:secret@host:port/path`, `files:///absolute/folder`,
+            `files+s3://key:secret@host:port/bucket/prefix`, or the scheme of an installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
             distribution is not told of it.
@@ -81,6 +86,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         return _clickhouse(url, check_address)
     if scheme in ICEBERG_SCHEMES:
         return _iceberg(url, check_address)
+    if scheme in FILES_SCHEMES:
+        return _files(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         make: Callable[[str], Destination] = installed[scheme].load()
@@ -98,6 +105,8 @@ def find_type(url: str) -> str:
         return "postgres"
     if scheme in ICEBERG_SCHEMES:
         return "iceberg"
+    if scheme in FILES_SCHEMES:
+        return "s3"
     return "mysql_destination" if scheme in MYSQL_SCHEMES else scheme
 
 
@@ -187,3 +196,14 @@ def _iceberg(url: str, check_address: Callable[[str], None] | None) -> Destinati
         ) from error
     destination: Destination = module.IcebergDestination(url, check_address)
     return destination
+
+
+def _files(url: str, check_address: Callable[[str], None] | None) -> Destination:
+    from treadle.destinations.files import FilesDestination
+
+    if url.startswith(f"{BUCKET_SCHEME}://") and find_spec("obstore") is None:
+        raise OperatorError(
+            "files in a bucket need the library obstore, which is not installed; run "
+            'pip install "treadle[files]"'
+        )
+    return FilesDestination(url, check_address)

@@ -35,10 +35,8 @@ from treadle.destinations.iceberg.table_record import (
     TABLE,
     HeadNote,
     HeadRecord,
-    LoadMark,
     PartNote,
     decode_part,
-    digest_mark,
     encode_head,
     encode_part,
     is_unfinished,
@@ -49,7 +47,6 @@ from treadle.destinations.layout import (
     REJECTED_COLUMNS,
     SEQUENCE,
     check_offset,
-    encode_result,
     find_empty_relations,
     find_live_tombstones,
     find_stage_tombstones,
@@ -58,6 +55,7 @@ from treadle.destinations.layout import (
     pair_parent_key,
 )
 from treadle.destinations.load_counter import LoadCounter
+from treadle.destinations.load_mark import digest_mark, make_mark
 from treadle.destinations.protocol import (
     ChangeRefusedError,
     CommitUnknownError,
@@ -794,14 +792,8 @@ class IcebergLoad:
         note = HeadNote(note.number, revision, note.loads, dict(self._leftovers))
         mark = plan.offset
         if moves_offset(mark):
-            marks[digest_mark(mark.log_id, mark.source_id, mark.table_name)] = LoadMark(
-                mark.log_id,
-                mark.source_id,
-                mark.table_name,
-                mark.position,
-                mark.fence,
-                mark.report,
-                encode_result(result.rows, result.superseded),
+            marks[digest_mark(mark.log_id, mark.source_id, mark.table_name)] = make_mark(
+                mark, result
             )
         return HeadRecord(note, entry, marks)
 
