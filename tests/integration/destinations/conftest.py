@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.kinds import some_at_release
 
+from treadle.destinations.conformance.append_only import LEFT_OUT
 from treadle.destinations.conformance.fixtures import loads, session
 from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.protocol import Destination
@@ -62,6 +63,10 @@ ICEBERG = DestinationTraits(
     default_text=None,
     enforces_unique=False,
 )
+FILES = DestinationTraits(
+    timestamp_microseconds="epoch_us({column})",
+    timestamps_beyond=False,
+)
 TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""
 
@@ -71,12 +76,14 @@ TRAITS = {
     "iceberg": ICEBERG,
     "mysql_destination": MYSQL,
     "postgres": POSTGRES,
+    "s3": FILES,
 }
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to a release what repeats on some kinds, before `-m` chooses."""
+    items[:] = [item for item in items if not is_left_out(item)]
     seen: dict[tuple[Path, str], list[str]] = {}
     for item in items:
         chosen = getattr(item, "callspec", None)
@@ -91,9 +98,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             tests.append(its)
 
 
+def is_left_out(item: pytest.Item) -> bool:
+    """Whether a test of the suite is not for files, which are only added."""
+    chosen = getattr(item, "callspec", None)
+    is_files = chosen is not None and chosen.params.get("url") == "files"
+    return is_files and getattr(item, "originalname", item.name) in LEFT_OUT
+
+
 @pytest.fixture(
     params=[
         "duckdb",
+        "files",
         "iceberg",
         "postgres",
         *some_at_release("system_postgres"),
@@ -105,6 +120,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""
     if request.param == "duckdb":
         return f"duckdb://{tmp_path / 'data.duckdb'}"
+    if request.param == "files":
+        return f"files://{tmp_path / 'files'}"
     if request.param == "iceberg":
         return f"iceberg+sql://{tmp_path / 'lake.db'}"
     if request.param in ("clickhouse", "mariadb"):

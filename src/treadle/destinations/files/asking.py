@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from treadle.destinations.engine_asking import ASKING_CONFIG
 from treadle.destinations.files.errors import FAULTS, translate
-from treadle.destinations.files.object_names import OWNERS
 from treadle.destinations.files.object_store import ObjectStore
 from treadle.destinations.files.record_chain import RecordChain
 from treadle.destinations.files.session import FilesSession
@@ -26,7 +25,8 @@ class FilesAsking(ScannedAsking):
 
     def __init__(self, store: ObjectStore, seconds: float) -> None:
         self._store = store
-        self._stored = StoredTables(store, RecordChain(store, TableRecord))
+        self._owners = RecordChain(store, OwnerRecord)
+        self._stored = StoredTables(store, RecordChain(store, TableRecord), self._owners)
         super().__init__(ScannedEngine(self._stored, ASKING_CONFIG), seconds)
 
     @property
@@ -44,14 +44,10 @@ class FilesAsking(ScannedAsking):
 
     def read_owners(self) -> Mapping[str, SchemaOwner] | None:
         """Return the owners that treadle recorded beside the files."""
-        chain = RecordChain(self._store, OwnerRecord)
         try:
-            found = [
-                chain.read(f"{OWNERS}/{folder}") for folder in self._store.list_folders(OWNERS)
-            ]
+            return self._stored.read_owners()
         except FAULTS as error:
             raise translate(error) from error
-        return {record.schema: record.owner for record in found if record is not None}
 
     def _show_tables(self, statement: str) -> None:
         try:

@@ -83,20 +83,22 @@ def encode_parquet(table: "pa.Table") -> memoryview:
 def encode_rejections(plan: LoadPlan) -> bytes:
     """Return the rejected records of a load, one a line."""
     at = format_microseconds(plan.rejected_at)
-    return b"".join(
-        msgspec.json.encode(
-            {
-                "record": each.record,
-                "reason": each.reason,
-                "table_name": each.table_name,
-                "_sdc_rejected_at": at,
-                "code": each.code.value,
-                "field": each.field,
-            }
-        )
-        + b"\n"
+    lines = [
+        {
+            "record": each.record,
+            "reason": each.reason,
+            "table_name": each.table_name,
+            "_sdc_rejected_at": at,
+            "code": each.code.value,
+            "field": each.field,
+        }
         for each in plan.rejections
-    )
+    ]
+    for line in lines:
+        for name, value in line.items():
+            if value is not None:
+                line[name] = value.replace("\0", "")  # which many readers refuse in a text
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
 
 
 def read_parquet(source: Any, columns: Sequence[Column]) -> "Iterator[pa.RecordBatch]":

@@ -66,7 +66,7 @@ class FilesSession:
         self._read_only = read_only
         self._tables = RecordChain(store, TableRecord)
         self._owners = RecordChain(store, OwnerRecord)
-        self._stored = StoredTables(store, self._tables)
+        self._stored = StoredTables(store, self._tables, self._owners)
         self._sight = AttemptSight(store)
         self._engine = ArrowEngine()
         self._prepared: set[tuple[str, SchemaOwner]] = set()
@@ -138,7 +138,7 @@ class FilesSession:
         record = self._owners.read(name_owner_records(schema))
         return None if record is None else record.owner
 
-    def _record_owner(self, schema: str, owner: SchemaOwner) -> None:
+    def _record_owner(self, schema: str, owner: SchemaOwner | None) -> None:
         folder = name_owner_records(schema)
         held = self._owners.read(folder)
         record = OwnerRecord(
@@ -364,6 +364,8 @@ class FilesSession:
         with self._working() as store:
             found = set(self._stored.list_tables(schema))
             known = {encode_folder(name) for name in found}
+            if not store.holds_any(name_relation_folder(schema, REJECTED)):
+                found.discard(REJECTED)
             return sorted(found | describe_foreign(store, schema, known).keys())
 
     def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
@@ -428,7 +430,8 @@ class FilesSession:
             left = {encode_folder(name) for name in self._stored.list_tables(schema)}
             if left <= {REJECTED} and not describe_foreign(store, schema, left):
                 store.remove(store.list_keys(name_relation_folder(schema, REJECTED)))
-                store.remove(store.list_keys(name_owner_records(schema)))
+                if self._read_owner(schema) is not None:
+                    self._record_owner(schema, None)
             # Of a schema with other tables, rejected records stay: files are not changed.
 
     def _forget(self, folder: str, record: TableRecord) -> None:

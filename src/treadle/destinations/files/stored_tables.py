@@ -8,9 +8,9 @@ import pyarrow as pa
 from treadle.destinations.arrow_inspection import ReadColumns
 from treadle.destinations.files.object_names import (
     JSON_LINES,
+    OWNERS,
     PARQUET,
     TABLES,
-    decode_folder,
     encode_folder,
     name_relation_folder,
     name_table_records,
@@ -23,11 +23,12 @@ from treadle.destinations.files.parquet_format import (
     read_rejections,
 )
 from treadle.destinations.files.record_chain import RecordChain
-from treadle.destinations.files.table_record import TableRecord
+from treadle.destinations.files.table_record import OwnerRecord, TableRecord
 from treadle.destinations.layout import REJECTED, REJECTED_COLUMNS
 from treadle.destinations.scanned_engine import ScannedColumn
 from treadle.tables.model import Column, PhysicalRelation, Relation, Table, TableState
 from treadle.tables.profiles import FILES
+from treadle.tables.schema_owner import SchemaOwner
 
 REJECTIONS = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
 """The rejected records of a schema, which are lines of JSON."""
@@ -97,22 +98,40 @@ class StoredTables:
 
     Args:
         store: of the files.
-        chain: of the records.
+        chain: of the records of tables.
+        owners: of schemas.
     """
 
     display_name = "files"
 
-    def __init__(self, store: ObjectStore, chain: RecordChain[TableRecord]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        chain: RecordChain[TableRecord],
+        owners: RecordChain[OwnerRecord],
+    ) -> None:
         self._store = store
         self._chain = chain
+        self._owners = owners
 
     def fold(self, name: str) -> str:
         """Return a name in the form in which names are compared."""
         return FILES.fold(name)
 
     def list_schemas(self) -> list[str]:
-        """Return the schemas that have tables."""
-        return self._list_names(TABLES)
+        """Return the schemas that were prepared for sources."""
+        return sorted(self.read_owners())
+
+    def read_owners(self) -> dict[str, SchemaOwner]:
+        """Return the schemas with their owners."""
+        found = [
+            self._owners.read(f"{OWNERS}/{name}") for name in self._store.list_folders(OWNERS)
+        ]
+        return {
+            record.schema: record.owner
+            for record in found
+            if record is not None and record.owner is not None
+        }
 
     def list_tables(self, schema: str) -> list[str]:
         """Return the relations of a schema, by name."""
@@ -121,9 +140,7 @@ class StoredTables:
             for record in self.read_schema(schema)
             for relation in list_relations(record.table)
         ]
-        if self._store.holds_any(name_relation_folder(schema, REJECTED)):
-            found.append(REJECTED)
-        return sorted(found)
+        return sorted([*found, REJECTED])
 
     def find_table(self, schema: str, name: str) -> RelationFiles | None:
         """Return a relation of a schema; None where there is none."""
@@ -176,24 +193,6 @@ class StoredTables:
         if not record.filled.get(relation.name):
             return True
         return self._store.holds_any(name_relation_folder(record.schema, relation.name))
-
-    def _list_names(self, folder: str) -> list[str]:
-        """Return the names whose folders are in a folder; of one that was cut, from a record."""
-        found = []
-        for name in self._store.list_folders(folder):
-            decoded = decode_folder(name)
-            if decoded is None:
-                decoded = next(
-                    (
-                        record.schema
-                        for table in self._store.list_folders(f"{folder}/{name}")
-                        if (record := self._chain.read(f"{folder}/{name}/{table}")) is not None
-                    ),
-                    None,
-                )
-            if decoded is not None:
-                found.append(decoded)
-        return found
 
 
 def list_relations(table: Table | None) -> tuple[Relation, ...]:

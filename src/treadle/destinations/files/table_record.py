@@ -75,10 +75,14 @@ class TableRecord(msgspec.Struct, frozen=True):
 
 
 class OwnerRecord(msgspec.Struct, frozen=True):
-    """The owner of a schema; `attempt`, `previous` and `number` as those of a table."""
+    """The owner of a schema; `attempt`, `previous` and `number` as those of a table.
+
+    Attributes:
+        owner: None where the schema was removed.
+    """
 
     schema: str
-    owner: SchemaOwner
+    owner: SchemaOwner | None
     attempt: str = ""
     previous: str = ""
     number: int = 0
