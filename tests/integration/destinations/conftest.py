@@ -5,6 +5,7 @@ of a second of processor time, so of each module of the suite some tests take th
 and a release all.
 """
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ FILES = DestinationTraits(
     timestamp_microseconds="epoch_us({column})",
     timestamps_beyond=False,
 )
-TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
+TAKEN_EVERY = {"clickhouse": 5, "files": 3, "iceberg": 3}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""
 
 TRAITS = {
@@ -101,7 +102,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def is_left_out(item: pytest.Item) -> bool:
     """Whether a test of the suite is not for files, which are only added."""
     chosen = getattr(item, "callspec", None)
-    is_files = chosen is not None and chosen.params.get("url") == "files"
+    is_files = chosen is not None and chosen.params.get("url") in ("bucket", "files")
     return is_files and getattr(item, "originalname", item.name) in LEFT_OUT
 
 
@@ -109,6 +110,7 @@ def is_left_out(item: pytest.Item) -> bool:
     params=[
         "duckdb",
         "files",
+        *some_at_release("bucket"),
         "iceberg",
         "postgres",
         *some_at_release("system_postgres"),
@@ -120,6 +122,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a fresh, empty database."""
     if request.param == "duckdb":
         return f"duckdb://{tmp_path / 'data.duckdb'}"
+    if request.param == "bucket":
+        return str(
+            request.getfixturevalue("seaweed_server").files_url(f"suite-{secrets.token_hex(6)}")
+        )
     if request.param == "files":
         return f"files://{tmp_path / 'files'}"
     if request.param == "iceberg":

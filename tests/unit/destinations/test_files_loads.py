@@ -1,4 +1,4 @@
-"""Loads into files that end anywhere: nothing is lost or doubled, and no reader sees half a load."""
+"""Loads into files that end anywhere: nothing is lost or doubled, no reader sees half a load."""
 
 from dataclasses import replace
 from typing import Any

@@ -77,7 +77,7 @@ def encode_parquet(table: "pa.Table") -> memoryview:
         )
     except pa.ArrowException as error:
         raise RowRefusedError(f"{FILES.display_name} cannot store a value: {error}") from error
-    return memoryview(sink.getvalue())
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def encode_rejections(plan: LoadPlan) -> bytes:
