@@ -19,6 +19,7 @@ NEEDED = {
     "run": [
         *ALWAYS,
         *EXTRAS["clickhouse"],
+        *EXTRAS["files"],
         *EXTRAS["iceberg"],
         *EXTRAS["mysql"],
         *EXTRAS["postgres"],

@@ -199,11 +199,11 @@ def _iceberg(url: str, check_address: Callable[[str], None] | None) -> Destinati
 
 
 def _files(url: str, check_address: Callable[[str], None] | None) -> Destination:
-    from treadle.destinations.files import FilesDestination
-
     if url.startswith(f"{BUCKET_SCHEME}://") and find_spec("obstore") is None:
         raise OperatorError(
             "files in a bucket need the library obstore, which is not installed; run "
             'pip install "treadle[files]"'
         )
-    return FilesDestination(url, check_address)
+    module = importlib.import_module("treadle.destinations.files")
+    destination: Destination = module.FilesDestination(url, check_address)
+    return destination

@@ -122,6 +122,10 @@ class Rig:
             from tests.conformance.loading.iceberg_warehouse import Iceberg
 
             return Iceberg(self.config.destination, schema)
+        if self.config.destination.startswith("files://"):
+            from tests.conformance.loading.files_warehouse import Files
+
+            return Files(self.config.destination, schema)
         return Postgres(self.config.destination, schema)
 
     def source(self, name: str) -> tuple[int, str, str]:

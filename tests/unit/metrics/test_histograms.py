@@ -48,6 +48,7 @@ def test_a_bound_belongs_to_its_bucket_and_the_last_has_all() -> None:
         ("iceberg", "iceberg"),
         ("mysql_destination", "mysql"),
         ("postgres", "postgres"),
+        ("s3", "files"),
     ],
 )
 def test_each_type_of_destination_has_a_label(type_: str, label: str) -> None:

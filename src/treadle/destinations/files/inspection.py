@@ -12,7 +12,7 @@ from treadle.destinations.files.object_names import (
     encode_folder,
 )
 from treadle.destinations.files.object_store import ObjectStore
-from treadle.destinations.files.parquet_format import SQL_TYPES
+from treadle.destinations.files.parquet_format import JSON_NOTE, SQL_TYPES
 from treadle.destinations.scanned_engine import quote
 from treadle.destinations.sql.schema_changes import group_additions
 from treadle.tables.column_type import ColumnType
@@ -58,7 +58,13 @@ def _describe_folder(store: ObjectStore, folder: str) -> PhysicalRelation:
         return PhysicalRelation({}, frozenset())
     schema = pq.read_schema(source)
     return PhysicalRelation(
-        {field.name: find_logical_type(field.type) for field in schema}, frozenset()
+        {
+            field.name: ColumnType.JSON
+            if field.metadata == JSON_NOTE
+            else find_logical_type(field.type)
+            for field in schema
+        },
+        frozenset(),
     )
 
 

@@ -19,6 +19,9 @@ DICTIONARY_BYTES_MAX: Final = 128 * 1024
 """Columns of many different values are smaller without a dictionary, and written in half of the
 time. It ends where it is larger than this; a column of few values keeps it."""
 
+JSON_NOTE: Final = {b"treadle.type": b"json"}
+"""Metadata of a column of JSON texts, which the format has no type for that all readers take."""
+
 BATCH_ROWS: Final = 16_384
 """Rows that are decoded at once."""
 
@@ -57,7 +60,16 @@ def make_schema(columns: Sequence[Column]) -> "pa.Schema":
     All of them may be NULL: a file that is read beside it, of before or after a change of the key,
     may lack any.
     """
-    return pa.schema([(column.name, ARROW_TYPES[column.type]) for column in columns])
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                ARROW_TYPES[column.type],
+                metadata=JSON_NOTE if column.type is ColumnType.JSON else None,
+            )
+            for column in columns
+        ]
+    )
 
 
 def encode_parquet(table: "pa.Table") -> memoryview:

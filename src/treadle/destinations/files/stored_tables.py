@@ -124,9 +124,7 @@ class StoredTables:
 
     def read_owners(self) -> dict[str, SchemaOwner]:
         """Return the schemas with their owners."""
-        found = [
-            self._owners.read(f"{OWNERS}/{name}") for name in self._store.list_folders(OWNERS)
-        ]
+        found = [self._owners.read(f"{OWNERS}/{name}") for name in self._store.list_folders(OWNERS)]
         return {
             record.schema: record.owner
             for record in found

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from treadle import failpoint
 from treadle.destinations.files.object_names import (
@@ -48,6 +49,7 @@ from treadle.tables.model import (
     RenameColumn,
     WidenColumn,
 )
+from treadle.tables.names import VERSION
 from treadle.tables.profiles import FILES
 
 _REMEDY: Final = (
@@ -225,8 +227,8 @@ class FilesLoad:
         if self._plan.rejections:
             self._add_file(REJECTED, encode_rejections(self._plan), rehearses, JSON_LINES)
         for name, parts in self._order(tables):
-            data = encode_parquet(pa.concat_tables(parts, promote_options="default"))
-            self._add_file(name, data, rehearses, PARQUET)
+            table = pa.concat_tables(parts, promote_options="default")
+            self._add_file(name, encode_parquet(table), rehearses, PARQUET, find_version(table))
             self._relations.append(name)
         return counter.result
 
@@ -235,14 +237,21 @@ class FilesLoad:
         return sorted(tables.items(), key=lambda each: each[0] in roots)
 
     def _add_file(
-        self, relation: str, data: bytes | memoryview, rehearses: bool, ending: str
+        self,
+        relation: str,
+        data: bytes | memoryview,
+        rehearses: bool,
+        ending: str,
+        version: int | None = None,
     ) -> None:
         plan = self._plan
+        if version is None:
+            version = 0 if plan.table_after is None else plan.table_after.version
         folder = name_attempt_folder(plan.schema, self._folded, self._held.number, self._attempt)
         shown = name_file(
             plan.offset,
             relation,
-            version=plan.table_after.version if plan.table_after is not None else 0,
+            version=version,
             batched_at=plan.batched_at,
             ending=ending,
         )
@@ -305,3 +314,11 @@ class FilesLoad:
         It must not have reached `commit`, or have lost there for certain.
         """
         self._store.remove([file.pending for file in self._files])
+
+
+def find_version(table: "pa.Table") -> int | None:
+    """Return the table version of all rows; None where there are several, or none is known."""
+    if VERSION not in table.column_names:
+        return None
+    found = pc.unique(table[VERSION])
+    return found[0].as_py() if len(found) == 1 else None
