@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -143,26 +143,29 @@ class BucketStore:
             OperatorError: the store puts an object though one of its name is there.
         """
         key = f"{PROBES}/{uuid.uuid4().hex}"
-        self.put_new(key, b"probe")
         try:
-            try:
-                self.put_new(key, b"again")
-            except ObjectExistsError:
-                pass
-            else:
-                raise OperatorError(
-                    f"{self._place} takes an object though one of its name is there: its store "
-                    "does not know `If-None-Match: *`, without which a load could be doubled; use "
-                    "a store that does, such as Amazon S3"
-                )
-            if self.get(key) != b"probe" or key not in self.list_keys(PROBES):
-                raise OperatorError(
-                    f"{self._place} does not show an object that was just put, without which a "
-                    "load could be doubled; use a store that does, such as Amazon S3"
-                )
-            self.show(key, f"{key}.copy")
-        finally:
-            self.remove([key, f"{key}.copy"])
+            self._try_out(key)
+        except TreadleError:
+            with suppress(TreadleError):
+                self.remove([key, f"{key}.copy"])
+            raise
+        self.remove([key, f"{key}.copy"])
+
+    def _try_out(self, key: str) -> None:
+        self.put_new(key, b"probe")
+        with suppress(ObjectExistsError):
+            self.put_new(key, b"again")
+            raise OperatorError(
+                f"{self._place} takes an object though one of its name is there: its store does "
+                "not know `If-None-Match: *`, without which a load could be doubled; use a store "
+                "that does, such as Amazon S3"
+            )
+        if self.get(key) != b"probe" or key not in self.list_keys(PROBES):
+            raise OperatorError(
+                f"{self._place} does not show an object that was just put, without which a load "
+                "could be doubled; use a store that does, such as Amazon S3"
+            )
+        self.show(key, f"{key}.copy")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
