@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -104,7 +105,10 @@ class MemoryStore:
 
     def remove(self, keys: Sequence[str]) -> None:
         for key in keys:
-            self._change(lambda key=key: self.objects.pop(key, None))  # type: ignore[misc]
+            self._change(partial(self._forget, key))
+
+    def _forget(self, key: str) -> None:
+        self.objects.pop(key, None)
 
     def close(self) -> None:
         """Nothing is held: another session goes on with it."""
