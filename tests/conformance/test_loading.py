@@ -126,7 +126,7 @@ def test_on_iceberg(iceberg_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(iceberg_rig, case)
 
 
-@pytest.mark.parametrize("case", for_destination("files", every=10))
+@pytest.mark.parametrize("case", for_destination("files", every=40))
 def test_on_files(files_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(files_rig, case)
 

@@ -31,7 +31,7 @@ LABELS: Final = {
     ),
     "uri": ("URL of the REST catalogue", "Such as https://catalog.example.com/v1-prefix."),
     "warehouse": ("Warehouse", "As the REST catalogue calls it, such as s3://lake/."),
-    "s3_bucket": ("Bucket", "Parquet files are put into it. Empty for a folder of this server."),
+    "s3_bucket": ("Bucket", "Parquet files are only added to it. Empty for a folder."),
     "output_file_format": ("Format of the files", "parquet."),
     "s3_prefix": ("Prefix", "What the keys of all objects begin with; may be empty."),
     "s3_endpoint": (

@@ -3,7 +3,8 @@
 So of all who would follow a record, one does. Nobody holds a lock, and nobody waits for anybody.
 """
 
-from typing import Generic, Protocol, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -19,7 +20,10 @@ from treadle.destinations.protocol import (
 )
 from treadle.errors import OperatorError, TreadleError
 
-READS_MAX = 5
+READERS: Final = 8
+"""Records that are read at a time."""
+
+READS_MAX: Final = 5
 """Attempts to read the newest record: it may be removed, as an old one, while it is read."""
 
 
@@ -68,6 +72,25 @@ class RecordChain(Generic[Record]):
                 self._known[folder] = found
                 return found
         raise DestinationUnavailableError(f"{folder} is changed faster than it can be read")
+
+    def read_all(self, place: str) -> list[Record]:
+        """Return the newest record of each folder in a folder and below.
+
+        One list shows which they are, and several are read at a time.
+        """
+        newest: dict[str, int] = {}
+        for key in self._store.list_keys(place):
+            folder = key.rpartition("/")[0]
+            newest[folder] = max(newest.get(folder, -1), read_number(key))
+        folders = [folder for folder, number in newest.items() if number >= 0]
+        with ThreadPoolExecutor(READERS) as readers:
+            found = readers.map(lambda each: self.read_number(each, newest[each]), folders)
+            pairs = list(zip(folders, found, strict=True))
+        # One that was removed meanwhile, as an old one, is followed by another.
+        read = {folder: record or self.read(folder) for folder, record in pairs}
+        kept = {folder: record for folder, record in read.items() if record is not None}
+        self._known |= kept
+        return list(kept.values())
 
     def read_number(self, folder: str, number: int) -> Record | None:
         """Return a record; None where it is not there, or not any more."""

@@ -124,11 +124,10 @@ class StoredTables:
 
     def read_owners(self) -> dict[str, SchemaOwner]:
         """Return the schemas with their owners."""
-        found = [self._owners.read(f"{OWNERS}/{name}") for name in self._store.list_folders(OWNERS)]
         return {
             record.schema: record.owner
-            for record in found
-            if record is not None and record.owner is not None
+            for record in self._owners.read_all(OWNERS)
+            if record.owner is not None
         }
 
     def list_tables(self, schema: str) -> list[str]:
@@ -153,18 +152,11 @@ class StoredTables:
 
     def read_schema(self, schema: str) -> list[TableRecord]:
         """Return the records of the tables of a schema."""
-        folder = f"{TABLES}/{encode_folder(schema)}"
-        found = [self._chain.read(f"{folder}/{name}") for name in self._store.list_folders(folder)]
-        return [record for record in found if record is not None]
+        return self._chain.read_all(f"{TABLES}/{encode_folder(schema)}")
 
     def read_all(self) -> list[TableRecord]:
         """Return the records of all tables."""
-        return [
-            record
-            for place in self._store.list_folders(TABLES)
-            for name in self._store.list_folders(f"{TABLES}/{place}")
-            if (record := self._chain.read(f"{TABLES}/{place}/{name}")) is not None
-        ]
+        return self._chain.read_all(TABLES)
 
     def read(self, schema: str, table: str) -> TableRecord | None:
         """Return the record of a table; None where there is none."""
