@@ -1,20 +1,22 @@
 """A bucket of an object store that speaks S3 as a place for objects, by obstore."""
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import obstore
 import pyarrow as pa
 from obstore import exceptions
 from obstore.store import S3Store
 
-from treadle.destinations.files.object_names import PROBES
 from treadle.destinations.files.object_store import ObjectExistsError
 from treadle.destinations.protocol import AccessDeniedError, DestinationUnavailableError
 from treadle.errors import OperatorError, TreadleError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
 
 PART_BYTES: Final = 16 * 1024 * 1024
 """Larger objects are sent in parts."""
@@ -24,14 +26,33 @@ RETRIES_MAX: Final = 3
 _DENIED: Final = ("403 Forbidden", "401 Unauthorized")
 
 
+@dataclass(frozen=True)
+class StoreLogin:
+    """A key with its secret, and the token of temporary credentials."""
+
+    key: str
+    secret: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+    def get_credential(self) -> "S3Credential":
+        """Return it as obstore has it."""
+        return {
+            "access_key_id": self.key,
+            "secret_access_key": self.secret,
+            "token": self.token,
+            "expires_at": None,
+        }
+
+
 class BucketStore:
     """A bucket, or what is below a prefix in it; see `ObjectStore`.
 
     Args:
         bucket: its name.
         prefix: that keys are below; may be empty.
-        config: of obstore: endpoint, region, credentials. What it does not say is taken from the
-            environment or the machine.
+        config: of obstore: endpoint, region and the like.
+        login: None for the credentials of the environment or the machine. Where it is given, none
+            of those is sent.
         seconds: for a connection, and for a request.
         is_encrypted: the store is spoken to by HTTPS.
     """
@@ -42,6 +63,7 @@ class BucketStore:
         prefix: str,
         config: Mapping[str, str],
         *,
+        login: StoreLogin | None,
         seconds: tuple[float, float],
         is_encrypted: bool,
     ) -> None:
@@ -53,6 +75,7 @@ class BucketStore:
                 bucket,
                 prefix=prefix or None,
                 config=settings,
+                credential_provider=None if login is None else login.get_credential,
                 client_options={
                     "allow_http": not is_encrypted,
                     "connect_timeout": timedelta(seconds=connecting),
@@ -134,38 +157,6 @@ class BucketStore:
 
     def close(self) -> None:
         """Connections end by themselves."""
-
-    def probe(self) -> None:
-        """Check that objects can be put, read, copied and removed, and that a condition counts.
-
-        Raises:
-            AccessDeniedError, DestinationUnavailableError: see there.
-            OperatorError: the store puts an object though one of its name is there.
-        """
-        key = f"{PROBES}/{uuid.uuid4().hex}"
-        try:
-            self._try_out(key)
-        except TreadleError:
-            with suppress(TreadleError):
-                self.remove([key, f"{key}.copy"])
-            raise
-        self.remove([key, f"{key}.copy"])
-
-    def _try_out(self, key: str) -> None:
-        self.put_new(key, b"probe")
-        with suppress(ObjectExistsError):
-            self.put_new(key, b"again")
-            raise OperatorError(
-                f"{self._place} takes an object though one of its name is there: its store does "
-                "not know `If-None-Match: *`, without which a load could be doubled; use a store "
-                "that does, such as Amazon S3"
-            )
-        if self.get(key) != b"probe" or key not in self.list_keys(PROBES):
-            raise OperatorError(
-                f"{self._place} does not show an object that was just put, without which a load "
-                "could be doubled; use a store that does, such as Amazon S3"
-            )
-        self.show(key, f"{key}.copy")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

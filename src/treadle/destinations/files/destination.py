@@ -167,7 +167,7 @@ class FilesDestination:
         return self._open_bucket()
 
     def _open_bucket(self) -> ObjectStore:
-        from treadle.destinations.files.bucket_store import BucketStore
+        from treadle.destinations.files.bucket_store import BucketStore, StoreLogin
 
         parts = self._parts
         if self._check_address is not None:
@@ -182,16 +182,16 @@ class FilesDestination:
             "endpoint": parts.http_url.rpartition(f"/{parts.path}")[0] or parts.http_url,
             "region": parts.parameters.get("region", DEFAULT_REGION),
         }
+        login = None
         if parts.user is not None and parts.password is not None:
-            config |= {"access_key_id": parts.user, "secret_access_key": parts.password}
-        if "session-token" in parts.parameters:
-            config["session_token"] = parts.parameters["session-token"]
-        if parts.parameters.get("virtual-hosts") == "true":
-            config["virtual_hosted_style_request"] = "true"
+            login = StoreLogin(parts.user, parts.password, parts.parameters.get("session-token"))
+        is_virtual = parts.parameters.get("virtual-hosts", "false").lower()
+        config |= {"virtual_hosted_style_request": is_virtual, "skip_signature": "false"}
         return BucketStore(
             parts.bucket,
             parts.prefix,
             config,
+            login=login,
             seconds=self._seconds,
             is_encrypted=parts.is_encrypted,
         )

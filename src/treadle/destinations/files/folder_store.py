@@ -22,6 +22,9 @@ from treadle.files import make_folder, sync_folder
 UNNAMED: Final = f"{PRIVATE_SCHEMA}/unnamed"
 """Where files are written that get their names when they are whole."""
 
+WRITES_MAX: Final = 5
+"""Attempts to write a file whose folder is removed."""
+
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV)
 
 
@@ -39,15 +42,13 @@ class FolderStore:
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Write an object that nobody else writes."""
         path = self._root / key
-        self._require_folder(path.parent)
-        _write(path, data)
+        self._write(path, data)
         sync_folder(path.parent)
 
     def put_new(self, key: str, data: bytes) -> None:
         """Write an object if none has its name."""
         unnamed = self._root / UNNAMED / uuid.uuid4().hex
-        self._require_folder(unnamed.parent)
-        _write(unnamed, data)
+        self._write(unnamed, data)
         try:
             if not self._link(unnamed, self._root / key):
                 raise ObjectExistsError(f"{key} is there already")
@@ -108,14 +109,26 @@ class FolderStore:
             with suppress(FileNotFoundError):
                 path.unlink()
             folders.add(path.parent)
-        for folder in folders:
+        for folder in sorted(folders):
             self._remove_empty(folder)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Remove the folder for files without a name, if nothing is in it."""
+        self._remove_empty(self._root / UNNAMED)
+
+    def _write(self, path: Path, data: bytes | memoryview) -> None:
+        """Write a file, in a folder that another session may remove while it is empty."""
+        for _ in range(WRITES_MAX):
+            self._require_folder(path.parent)
+            with suppress(FileNotFoundError):
+                _write(path, data)
+                return
+            self._made.clear()
+        raise FileNotFoundError(errno.ENOENT, "the folder was removed again and again", str(path))
 
     def _remove_empty(self, folder: Path) -> None:
-        while folder != self._root and self._root in folder.parents:
+        """Remove a folder and those above that are empty, up to the root."""
+        while folder == self._root or self._root in folder.parents:
             self._made.discard(folder)
             try:
                 folder.rmdir()

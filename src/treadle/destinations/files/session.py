@@ -24,6 +24,7 @@ from treadle.destinations.files.object_names import (
 )
 from treadle.destinations.files.object_store import ObjectStore
 from treadle.destinations.files.record_chain import RecordChain
+from treadle.destinations.files.store_probe import probe_store
 from treadle.destinations.files.stored_tables import RelationFiles, StoredTables, list_relations
 from treadle.destinations.files.table_load import AttemptSight, FilesLoad
 from treadle.destinations.files.table_record import OwnerRecord, TableRecord
@@ -48,9 +49,6 @@ from treadle.tables import table_codec
 from treadle.tables.model import LoadPlan, PhysicalRelation, Relation, Table, TableState
 from treadle.tables.profiles import FILES
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
-
-PROBED = "probe"
-"""A method of a store that has to be tried before it is loaded into."""
 
 
 class FilesSession:
@@ -126,9 +124,8 @@ class FilesSession:
 
     def _probe(self) -> None:
         """Try what loads rest on, once a session."""
-        probe = getattr(self._store, PROBED, None)
-        if probe is not None and not self._is_probed:
-            probe()
+        if not self._is_probed:
+            probe_store(self._store)
         self._is_probed = True
 
     def _read_status(self, schema: str) -> SchemaStatus:
