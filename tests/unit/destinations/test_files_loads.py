@@ -24,8 +24,12 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
     FencedError,
     PlanOutdatedError,
+    RelationPair,
+    RowCounts,
+    RowDiff,
 )
 from treadle.errors import TableStoppedError
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     AddColumn,
     CreateRelation,
@@ -34,6 +38,7 @@ from treadle.tables.model import (
     Rejection,
     WidenColumn,
 )
+from treadle.tables.schema_owner import UNOWNED
 
 BOTH = (CreateRelation(ORDERS), CreateRelation(ITEMS))
 
@@ -300,3 +305,59 @@ def test_a_table_that_was_removed_is_made_anew() -> None:
     again.run(first(again))
     assert ids(store) == [1, 2]
     assert held.committed(LOG)[7, "orders"].position == 0
+
+
+def test_rows_are_counted_by_batch_and_by_key() -> None:
+    store = MemoryStore()
+    loads = loaded(store)
+    first_batch = loads.batched_at
+    loads.run(loads.plan(table(ORDERS, ITEMS), upsert([(2, 2, "again"), (3, 1, "z")])))
+    found = loads.session.counts("web", ORDERS, first_batch)
+    assert found == RowCounts(4, 1, {first_batch: 2, loads.batched_at: 2})
+    assert loads.session.counts("web", ORDERS, first_batch + 1).batches == {loads.batched_at: 2}
+
+
+def test_the_rows_of_two_schemas_are_compared() -> None:
+    store = MemoryStore()
+    loads = loaded(store)
+    other = FilesSession(store)
+    other.prepare("other")
+    plan = loads.plan(
+        replace(table(ORDERS), schema="other"),
+        upsert([(2, 1, "y"), (1, 1, "changed"), (9, 1, "new")]),
+        changes=[CreateRelation(ORDERS)],
+    )
+    offset = replace(plan.offset, log_id="rebuild", previous_position=-1)
+    other.load(replace(plan, schema="other", revision=0, offset=offset))
+    keyed = RelationPair("orders", "orders", (("id", "id"),), (("a", "a"),))
+    whole = RelationPair("orders", "orders", (), (("id", "id"), ("a", "a")))
+    session = loads.session
+    assert session.compare("web", "other", keyed) == RowDiff(0, 1, 1)
+    assert session.compare("web", "other", whole) == RowDiff(1, 2, 0)
+    assert session.compare("web", "other", replace(keyed, there=None)) == RowDiff(2, 0, 0)
+    assert session.list_log_ids("") == sorted([LOG, "rebuild"])
+    other.remove("other", "orders", "rebuild")
+    assert session.list_log_ids("") == [LOG]
+    assert store.list_keys("other") == []
+    assert ids(store) == [1, 2]
+
+
+def test_a_folder_of_somebody_else_is_not_written_into_until_it_is_adopted() -> None:
+    store = MemoryStore()
+    loaded(store)
+    for key in store.list_keys("web/orders"):
+        store.objects[key.replace("web/", "theirs/")] = store.objects[key]
+    session = FilesSession(store)
+    with pytest.raises(TableStoppedError, match="not made for this one"):
+        session.prepare("theirs")
+    [(name, found)] = session.unknown_relations("theirs").items()
+    assert (name, found.columns["id"], found.columns["a"]) == (
+        "orders",
+        ColumnType.BIGINT,
+        ColumnType.TEXT,
+    )
+    assert session.relations("theirs") == ["orders"]
+    session.adopt("theirs", UNOWNED, [replace(table(ORDERS), schema="theirs")])
+    session.prepare("theirs")
+    assert session.unknown_relations("theirs") == {}
+    assert session.query("SELECT count(*) FROM theirs.orders").rows == [(2,)]
