@@ -107,7 +107,8 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--only", help=f"some of {','.join(EVERYTHING)}")
     parser.add_argument(
         "--databases",
-        help="some of postgres,duckdb,sqlite,mysql,clickhouse,iceberg; the first three by default",
+        help="some of postgres,duckdb,sqlite,mysql,clickhouse,iceberg,files; the first three "
+        "by default",
     )
     parser.add_argument("--runs", type=int)
     parser.add_argument("--records", type=int, help="of each load, instead of the form's")
@@ -131,9 +132,10 @@ def _present(results: dict[str, Any], asked: argparse.Namespace) -> Iterator[Con
     everyone: list[Any] = [Treadle("postgres")]
     if asked.loaders > 1:
         everyone.append(Treadle("postgres", asked.loaders))
-    everyone += [Treadle(each) for each in ("duckdb", "mysql", "clickhouse", "iceberg")]
+    everyone += [Treadle(each) for each in ("duckdb", "mysql", "clickhouse", "iceberg", "files")]
     everyone += [limits.PostgresLimit(), limits.DuckDBLimit()]
     everyone += [limits.MysqlLimit(), limits.ClickhouseLimit(), limits.IcebergLimit()]
+    everyone.append(limits.FilesLimit())
     everyone += peers() if asked.peers else []
     for contender in everyone:
         if contender.database not in asked.databases:

@@ -43,6 +43,11 @@ class Place:
         """URL of a catalogue in a file, which the first load makes."""
         return f"iceberg+sql://{self.folder / 'lake.db'}"
 
+    @property
+    def files(self) -> Path:
+        """A folder for files, which the first load makes."""
+        return self.folder / "files"
+
 
 @dataclass
 class Run:
@@ -64,7 +69,7 @@ class Contender(Protocol):
 
     name: str
     database: str
-    """"postgres", "duckdb", "mysql", "clickhouse", "iceberg" or "sqlite"."""
+    """"postgres", "duckdb", "mysql", "clickhouse", "iceberg", "files" or "sqlite"."""
     share: float
     """How many of a workload's records it gets: slow ones get fewer, rates are compared."""
 
@@ -117,6 +122,19 @@ def in_iceberg(url: str, schema: str, tables: list[str]) -> Found:
     for number, name in enumerate(tables):
         connection.register(f"rows{number}", catalog.load_table((schema, name)).scan().to_arrow())
         connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT * FROM rows{number}')
+    return Found(
+        lambda statement: connection.execute(statement).fetchall(), schema, tables, "duckdb"
+    )
+
+
+def in_files(folder: Path, schema: str, tables: list[str]) -> Found:
+    """Tables of Parquet files, asked by DuckDB."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f'CREATE SCHEMA "{schema}"')
+    for name in tables:
+        files = f"read_parquet('{folder / schema / name}/*.parquet', union_by_name = true)"
+        connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT * FROM {files}')
     return Found(
         lambda statement: connection.execute(statement).fetchall(), schema, tables, "duckdb"
     )

@@ -29,6 +29,7 @@ from benchmarks.contender import (
     ask_clickhouse,
     in_clickhouse,
     in_duckdb,
+    in_files,
     in_iceberg,
     in_mysql,
     in_postgres,
@@ -421,6 +422,41 @@ class IcebergLimit:
         seconds = time.perf_counter() - began
         search.close()
         return Run(seconds, in_iceberg(place.iceberg, "bench", ["orders"]))
+
+
+class FilesLimit:
+    """The Parquet files that treadle writes, with the rows at hand as Arrow tables.
+
+    Each is written through to the disk, with its name.
+    """
+
+    name = "limit: the same Parquet files by pyarrow"
+    database = "files"
+    share = 1.0
+
+    def ready(self) -> str:
+        return str(pa.__version__)
+
+    def run(self, workload: Workload, place: Place) -> Run:
+        from treadle.destinations.files.parquet_format import encode_parquet
+        from treadle.files import sync_folder
+
+        if workload.name != "W1":
+            raise NotFor("is for W1")
+        every = [make_arrow(rows) for rows in parts(workload)]
+        folder = place.files / "bench/orders"
+        folder.mkdir(parents=True)
+        began = time.perf_counter()
+        for number, whole in enumerate(every):
+            for at in range(0, whole.num_rows, LOAD_ROWS):
+                data = encode_parquet(whole.slice(at, LOAD_ROWS))
+                with (folder / f"{number}_{at}.parquet").open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                sync_folder(folder)
+        seconds = time.perf_counter() - began
+        return Run(seconds, in_files(place.files, "bench", ["orders"]))
 
 
 class Bare:

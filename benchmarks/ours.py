@@ -10,10 +10,12 @@ import psycopg
 from tests.servers.treadle import Client, TreadleServer
 
 from benchmarks.contender import (
+    NotFor,
     Place,
     Run,
     in_clickhouse,
     in_duckdb,
+    in_files,
     in_iceberg,
     in_mysql,
     in_postgres,
@@ -25,6 +27,8 @@ from treadle.log.slots import SLOTS
 from treadle.log.sqlite.log import SqliteReader
 
 CONNECTIONS = 4
+APPENDED = ("W1", "W3", "W4")
+"""Workloads in which no record takes the place of another one."""
 LOOK = 0.02
 NAMES = {
     "postgres": "treadle",
@@ -32,6 +36,7 @@ NAMES = {
     "mysql": "treadle (MariaDB)",
     "clickhouse": "treadle (ClickHouse)",
     "iceberg": "treadle (Iceberg)",
+    "files": "treadle (files)",
 }
 
 REST_SECONDS = 0.3
@@ -59,7 +64,7 @@ class Treadle:
         self.database = database
         self._loaders = loaders
         self._settings = {"loaders": str(loaders)} if loaders > 1 else {}
-        if database == "iceberg":  # whose default waits a minute for more
+        if database in ("files", "iceberg"):  # whose default waits a minute for more
             self._settings["load_age_seconds"] = "1"
 
     def ready(self) -> str:
@@ -68,6 +73,8 @@ class Treadle:
         return version("treadle")
 
     def run(self, workload: Workload, place: Place) -> Run:
+        if self.database == "files" and workload.name not in APPENDED:
+            raise NotFor("replaces no rows")
         with started(place, self.database, self._settings) as server:
             port, source, token, client = begin(server)
             requests = [
@@ -96,6 +103,8 @@ class Treadle:
             found = in_postgres(place.postgres, schema, tables(workload))
         elif self.database == "iceberg":
             found = in_iceberg(place.iceberg, schema, tables(workload))
+        elif self.database == "files":
+            found = in_files(place.files, schema, tables(workload))
         elif self.database == "clickhouse":
             found = in_clickhouse(place.clickhouse, schema, tables(workload))
         elif self.database == "mysql":
@@ -113,6 +122,7 @@ def started(place: Place, database: str, settings: dict[str, str] | None = None)
         "mysql": place.mysql,
         "clickhouse": place.clickhouse,
         "iceberg": place.iceberg,
+        "files": f"files://{place.files}",
     }[database]
     return TreadleServer(place.folder / "treadle", url, settings)
 

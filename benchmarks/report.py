@@ -15,6 +15,7 @@ DATABASES = {
     "clickhouse": "ClickHouse",
     "duckdb": "DuckDB",
     "iceberg": "Iceberg",
+    "files": "files",
     "sqlite": "SQLite",
     "mysql": "MariaDB",
 }

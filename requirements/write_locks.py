@@ -41,7 +41,7 @@ class LockFile:
     alone: bool = False
 
 
-DRIVERS: Final = ("clickhouse", "iceberg", "mysql", "postgres", "redshift")
+DRIVERS: Final = ("clickhouse", "files", "iceberg", "mysql", "postgres", "redshift")
 """The extras of destinations."""
 
 LOCKS: Final = (

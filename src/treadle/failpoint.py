@@ -71,6 +71,11 @@ PART_FAILPOINTS: Final = (
 )
 """The failpoints of a load into a destination where each table commits for itself."""
 
+SHOW_FAILPOINTS: Final = (
+    "destination.shown",  # the load is committed, and readers see one of its files
+)
+"""The failpoints of a load into files, beside those where each table commits for itself."""
+
 UNIT_FAILPOINTS: Final = (
     "share.taken",  # units were taken, nothing is loaded
     "share.before-evict",  # the sessions of a lost loader are about to be ended
@@ -83,7 +88,7 @@ class FailpointPlan(msgspec.Struct, frozen=True):
 
     Attributes:
         point: one of `FAILPOINTS`, `MOVE_FAILPOINTS`, `POSTGRES_LOG_FAILPOINTS`,
-            `STEP_FAILPOINTS`, `PART_FAILPOINTS` or `UNIT_FAILPOINTS`.
+            `STEP_FAILPOINTS`, `PART_FAILPOINTS`, `SHOW_FAILPOINTS` or `UNIT_FAILPOINTS`.
         passes: die when a process reaches it for this time, counted from 1.
         whole: kill the whole process group.
     """

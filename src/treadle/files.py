@@ -142,6 +142,17 @@ def _give_files(folder: int, owner: os.stat_result, *, depth: int) -> None:
                 os.close(descriptor)
 
 
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder where it is missing; returns the folders in which a name was made for that."""
+    changed: list[Path] = []
+    above = folder
+    while not above.exists():
+        above = above.parent
+        changed.append(above)
+    folder.mkdir(parents=True, exist_ok=True)
+    return changed
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable: fsync of a file does not do that for its own name.
 

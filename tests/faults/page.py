@@ -16,7 +16,7 @@ KINDS = {
     "calls": "the n-th call of the log's disk, the destination or the store fails",
     "hang": "the n-th call of the log's disk or the destination hangs for a while",
     "commit": "the connection to PostgreSQL, MariaDB or an Iceberg catalogue cut at a commit, or "
-    "to ClickHouse at what commits there",
+    "to ClickHouse or a bucket for files at what commits there",
     "kill_pg": "the log on PostgreSQL: its primary killed, its connections cut, waits for a "
     "standby cancelled and terminated",
     "cluster": "three gates, three loaders, a control member, and PostgreSQL with two standbys in "

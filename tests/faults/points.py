@@ -13,7 +13,13 @@ from pathlib import Path
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.traffic import Rig
 
-from treadle.failpoint import FAILPOINTS, PART_FAILPOINTS, STEP_FAILPOINTS, FailpointPlan
+from treadle.failpoint import (
+    FAILPOINTS,
+    PART_FAILPOINTS,
+    SHOW_FAILPOINTS,
+    STEP_FAILPOINTS,
+    FailpointPlan,
+)
 
 FIRST = "destination.prepare"
 """Passed only while the source's schema is missing, in some destinations."""
@@ -27,6 +33,7 @@ BEFORE = {
 NAMES = {
     "clickhouse": "ClickHouse",
     "duckdb": "DuckDB",
+    "files": "files",
     "iceberg+sql": "Iceberg",
     "mysql": "MySQL",
     "postgresql": "PostgreSQL",
@@ -40,7 +47,12 @@ CHANGES = STEP_FAILPOINTS[:2]
 
 def order(kind: str) -> list[str]:
     """Every point, those first that are passed only at the beginning."""
-    further = {"ClickHouse": CHANGES, "MySQL": CHANGES, "Iceberg": PART_FAILPOINTS}.get(kind, ())
+    further = {
+        "ClickHouse": CHANGES,
+        "MySQL": CHANGES,
+        "Iceberg": PART_FAILPOINTS,
+        "files": (*PART_FAILPOINTS, *SHOW_FAILPOINTS),
+    }.get(kind, ())
     return [FIRST, *(point for point in FAILPOINTS if point != FIRST), *further]
 
 
@@ -78,9 +90,8 @@ def walk(path: Path, fresh: Callable[[], str | None], keyed: bool, seed: int, ta
         rig = Rig(place, destination, {table: keyed}, seed=seed, settings=settings)
         with rig.running():
             for number, point in enumerate(order(kind)):
-                passes = (
-                    1 if point in (FIRST, *BEFORE, *CHANGES, *PART_FAILPOINTS) else 1 + number % 3
-                )
+                at_once = (FIRST, *BEFORE, *CHANGES, *PART_FAILPOINTS, *SHOW_FAILPOINTS)
+                passes = 1 if point in at_once else 1 + number % 3
                 found = die(rig, point, passes=passes, whole=whole)
                 title = f"{kind}, {table}, {point}, {'all' if whole else 'alone'}"
                 tally.note(title, found)

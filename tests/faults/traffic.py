@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.conformance.loading.files_warehouse import Files
 from tests.faults.serve import CLOCK, MODULE, VARIABLE, set_clock
 from tests.faults.witness import RECORDS, Request, Row, Witness
 from tests.servers.processes import roles
@@ -156,7 +157,7 @@ class Rig:
         self.token = ""
         self.fields = 0
         """Further fields that records have; each new one makes a column."""
-        self.items = destination is not None and destination.startswith("iceberg")
+        self.items = destination is not None and destination.startswith(("files", "iceberg"))
         """Whether records have a subtable: where each table commits for itself, they may differ."""
         self._senders = [
             Sender(self, table, keyed=keyed, seed=seed * 1000 + number)
@@ -260,6 +261,8 @@ class Rig:
 
     def rows(self, table: str) -> list[Row]:
         """What the destination holds; nothing where the table was never made."""
+        if self.destination_url.startswith("files://"):
+            return self._read_files(table)
         try:
             found = query_destination(
                 self.destination_url,
@@ -271,6 +274,16 @@ class Rig:
             raise
         return [Row(*row) for row in found.rows]
 
+    def _read_files(self, table: str) -> list[Row]:
+        """What somebody finds who lists files: of a key the newest row, as the pages say."""
+        files = Files(self.destination_url, "web")
+        if table not in files.tables():
+            return []
+        newest = " qualify row_number() over (partition by id order by _sdc_sequence desc) = 1"
+        chosen = newest if self.tables[table] else ""
+        found = files.query(f'select id, _sdc_sequence, request, note from "{table}"{chosen}')
+        return [Row(*row) for row in found]
+
     def _compare_items(self, table: str, *, keyed: bool) -> list[str]:
         """How the rows of a subtable differ from two for each row of their table."""
         if not self.rows(table):
@@ -278,12 +291,13 @@ class Rig:
         key = "id" if keyed else "__sdc_primary_key"
         [(parents, children, torn)] = query_destination(
             self.destination_url,
-            f'with p as (select "{key}" as k, _sdc_sequence as s, request as r'
+            f'with p as (select distinct "{key}" as k, _sdc_sequence as s, request as r'
             f' from "web"."{table}"),'
-            f' c as (select "_sdc_source_key_{key}" as k, _sdc_sequence as s, request as r'
+            f' c as (select distinct "_sdc_source_key_{key}" as k, _sdc_level_0_id as l,'
+            " _sdc_sequence as s, request as r"
             f' from "web"."{table}__items"),'
             " n as (select p.k, count(c.k) as n from p left join c"
-            " on c.k = p.k and c.s = p.s and c.r = p.r group by p.k)"
+            " on c.k = p.k and c.s = p.s and c.r = p.r group by p.k, p.s, p.r)"
             " select (select count(*) from p), (select count(*) from c),"
             " (select count(*) from n where n <> 2)",
         ).rows

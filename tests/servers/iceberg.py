@@ -114,6 +114,13 @@ class SeaweedServer:
             f"iceberg+sql://{catalogue}?warehouse=s3://{self.bucket}/{catalogue.stem}&{self._s3()}"
         )
 
+    def files_url(self, prefix: str) -> str:
+        """The URL of the bucket as a destination for files, below a prefix."""
+        return (
+            f"files+s3://{self.access_key}:{self.secret_key}@{self.host}:{self.s3_port}"
+            f"/{self.bucket}/{prefix}?tls=false"
+        )
+
     def start(self) -> None:
         ports = [free_port() for _ in range(6)]
         self._process = subprocess.Popen(

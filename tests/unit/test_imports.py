@@ -84,7 +84,7 @@ BELOW: dict[str, set[str]] = {
 
 TOP = {"server", "cli", "__main__"}
 BACK_ENDS = {
-    "destinations": {"clickhouse", "duckdb", "iceberg", "mysql", "postgres", "redshift"},
+    "destinations": {"clickhouse", "duckdb", "files", "iceberg", "mysql", "postgres", "redshift"},
     "log": {"sqlite", "postgres"},
 }
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
@@ -96,6 +96,7 @@ INSIDE: dict[str, set[str]] = {
     "destinations.sql": {"destinations"},
     "destinations.duckdb": {"destinations", "destinations.sql"},
     "destinations.clickhouse": {"destinations", "destinations.sql"},
+    "destinations.files": {"destinations", "destinations.sql"},
     "destinations.iceberg": {"destinations", "destinations.sql"},
     "destinations.mysql": {"destinations", "destinations.sql"},
     "destinations.libpq": {"destinations", "destinations.sql"},

@@ -120,10 +120,11 @@ def titles() -> dict[str, str]:
         "pg mysql": " (PostgreSQL and MySQL only)",
         "pg mysql redshift": " (PostgreSQL, MySQL and Redshift only)",
         "clickhouse pg mysql redshift": " (ClickHouse, PostgreSQL, MySQL and Redshift only)",
+        "files": " (files only)",
     }
     return {
         case["id"]: case["title"] + only[" ".join(_list_only(case))]
-        for name in ("cases.json", "more.json")
+        for name in ("cases.json", "more.json", "append_only.json")
         for case in json.loads((LOADING / name).read_text())
     }
 
@@ -166,7 +167,7 @@ def test_references_inside_the_documents_resolve(path: Path) -> None:
 
 def test_every_loading_case_is_described_with_its_title() -> None:
     rows = specification("loading").rows
-    described = {id_: rows[id_][0] for id_ in rows if re.fullmatch(r"[LM]\d\d", id_)}
+    described = {id_: rows[id_][0] for id_ in rows if re.fullmatch(r"[ALM]\d\d", id_)}
     assert described == titles()
 
 

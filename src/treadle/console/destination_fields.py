@@ -25,7 +25,7 @@ LABELS: Final = {
     ),
     "path": (
         "File",
-        "Inside of the folder for files, such as shop.duckdb; of an Iceberg catalogue, lake.db.",
+        "Inside of the folder for files: shop.duckdb, lake.db of Iceberg, lake for Parquet files.",
     ),
     "url": ("URL", "With user and password."),
     "catalog": (
@@ -34,6 +34,9 @@ LABELS: Final = {
     ),
     "uri": ("URL of the REST catalogue", "Such as https://catalog.example.com/v1-prefix."),
     "warehouse": ("Warehouse", "As the REST catalogue calls it, such as s3://lake/."),
+    "s3_bucket": ("Bucket", "Parquet files are only added to it. Empty for a folder."),
+    "output_file_format": ("Format of the files", "parquet."),
+    "s3_prefix": ("Prefix", "What the keys of all objects begin with; may be empty."),
     "s3_endpoint": (
         "URL of the object store",
         "Empty for Amazon S3, or where the catalogue says it.",
@@ -268,6 +271,11 @@ ADVICE: Final[Mapping[tuple[str, str], str]] = {
     "warehouse. A file of a catalogue needs a folder that is there and writable.",
     ("iceberg", "rights"): "Let treadle make namespaces and tables in the catalogue, and read and "
     "write in the warehouse.",
+    ("s3", "connect"): "Look at the URL of the object store, the bucket and its region. A folder "
+    "needs one above it that is there.",
+    ("s3", "rights"): "Let the key list the bucket, and get, put and delete objects in it: "
+    "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject. A folder has to be writable.",
+    ("s3", "load"): "The store has to know conditional puts (If-None-Match), as Amazon S3 does.",
     ("duckdb", "connect"): "Is the folder there and writable, and has another program the file "
     "open? Only one can.",
 }

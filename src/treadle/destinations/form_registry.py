@@ -6,6 +6,7 @@ from typing import Final
 
 from treadle.destinations.clickhouse_form import ClickhouseForm
 from treadle.destinations.duckdb_form import DuckDBForm
+from treadle.destinations.files_form import FilesForm
 from treadle.destinations.form import DestinationForm, UrlForm
 from treadle.destinations.iceberg_form import IcebergForm
 from treadle.destinations.mysql_form import MysqlForm
@@ -20,6 +21,7 @@ FORMS: Final[Mapping[str, Callable[[Path], DestinationForm]]] = {
     "mysql_destination": lambda folder: MysqlForm(),
     "postgres": lambda folder: PostgresForm(),
     "redshift": lambda folder: RedshiftForm(),
+    "s3": FilesForm,
 }
 """Type -> makes its form with the folder for files. Other back-ends have a URL alone."""
 

@@ -5,97 +5,27 @@ The URL names a catalogue: a database that lists the tables (`iceberg+sql`), or 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Self
-from urllib.parse import quote, unquote
+from typing import Any, Final
 
 from treadle.destinations.duckdb_form import FOLDER_END
 from treadle.destinations.form import FormProperty, PathRefusedError, PropertiesRefusedError
-from treadle.destinations.object_store_form import S3_PARAMETERS
+from treadle.destinations.object_store_form import HTTP_URL, S3_PARAMETERS, S3_PROPERTIES
+from treadle.destinations.store_url import StoreUrl
 
 SQL_SCHEME: Final = "iceberg+sql"
 REST_SCHEME: Final = "iceberg+rest"
 
 _CATALOGUE: Final[Mapping[str, Any]] = {"type": "string", "pattern": "^(sql|rest)$"}
 _FILE: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^[^?\\#%]+\.db$"}
-_HTTP: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^https?://[^\s/@?#]+[^\s@?#]*$"}
 
 _PARAMETERS: Final[Mapping[str, str]] = {"warehouse": "warehouse", **S3_PARAMETERS}
 """Property -> parameter of the URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class IcebergUrl:
-    """The parts of a URL, not escaped.
-
-    Attributes:
-        scheme: `iceberg+sql` or `iceberg+rest`.
-        host: a name or an address; empty for a catalogue in a file.
-        port: digits; empty for the default.
-        path: of a file with its slash in front; else what follows the host, without.
-        parameters: of the query, in order, with names in lower case.
-    """
-
-    scheme: str
-    host: str = ""
-    port: str = ""
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    path: str = ""
-    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """Take a URL to pieces. One that is malformed gives parts of no use, and no error."""
-        scheme, _, tail = url.partition("://")
-        rest, _, query = tail.partition("?")
-        authority, slash, path = rest.partition("/")
-        login, at, place = authority.rpartition("@")
-        user, colon, password = login.partition(":")
-        if place.startswith("["):
-            host, _, end = place[1:].partition("]")
-            port = end.removeprefix(":")
-        else:
-            host, _, port = place.partition(":")
-        parameters = {}
-        for pair in filter(None, query.split("&")):
-            name, _, value = pair.partition("=")
-            parameters[unquote(name).lower()] = unquote(value)
-        return cls(
-            scheme.lower(),
-            unquote(host),
-            port,
-            unquote(user) if at else None,
-            unquote(password) if colon else None,
-            unquote(path if host else slash + path),
-            parameters,
-        )
-
-    def format(self) -> str:
-        """Return the URL."""
-        login = "" if self.user is None else _escape(self.user)
-        if self.password is not None:
-            login += ":" + _escape(self.password)
-        host = f"[{self.host}]" if ":" in self.host else _escape(self.host)
-        place = host + (f":{self.port}" if self.port else "")
-        path = quote(self.path if not host else f"/{self.path}" if self.path else "")
-        query = "&".join(f"{name}={_escape(value)}" for name, value in self.parameters.items())
-        at = "@" if self.user is not None else ""
-        return f"{self.scheme}://{login}{at}{place}{path}" + (f"?{query}" if query else "")
-
-    @property
-    def is_encrypted(self) -> bool:
-        """Whether a server is spoken to by HTTPS."""
-        return self.parameters.get("tls", "true").lower() != "false"
-
-    @property
-    def http_url(self) -> str:
-        """The URL of the server of a REST catalogue, without credentials."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        place = host + (f":{self.port}" if self.port else "")
-        path = f"/{self.path}" if self.path else ""
-        return f"{'https' if self.is_encrypted else 'http'}://{place}{path}"
+class IcebergUrl(StoreUrl):
+    """The parts of a URL of a catalogue, not escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +44,11 @@ class IcebergForm:
     properties: tuple[FormProperty, ...] = (
         FormProperty("catalog", json_schema=_CATALOGUE),
         FormProperty("path", is_required=False, json_schema=_FILE),
-        FormProperty("uri", is_required=False, json_schema=_HTTP),
+        FormProperty("uri", is_required=False, json_schema=HTTP_URL),
         FormProperty("username", is_required=False),
         FormProperty("password", is_required=False, is_credential=True),
         FormProperty("warehouse", is_required=False),
-        FormProperty("s3_endpoint", is_required=False, json_schema=_HTTP),
-        FormProperty("s3_region", is_required=False),
-        FormProperty("s3_access_key_id", is_required=False),
-        FormProperty("s3_secret_access_key", is_required=False, is_credential=True),
+        *S3_PROPERTIES,
     )
 
     def read_url(self, url: str) -> dict[str, str]:
@@ -179,7 +106,3 @@ class IcebergForm:
             server.path,
             parameters,
         ).format()
-
-
-def _escape(text: str) -> str:
-    return quote(text, safe="")

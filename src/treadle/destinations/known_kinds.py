@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
 
+from treadle.destinations.files_form import BUCKET_SCHEME, FOLDER_SCHEME
 from treadle.destinations.iceberg_form import REST_SCHEME, SQL_SCHEME
 from treadle.destinations.protocol import Destination
 from treadle.errors import OperatorError
@@ -120,6 +121,15 @@ KNOWN_KINDS: Final = (
         library="driver psycopg",
         extra="redshift",
         has_roles=True,
+    ),
+    KnownKind(
+        "s3",
+        "Parquet",
+        (FOLDER_SCHEME, BUCKET_SCHEME),
+        "treadle.destinations.files:FilesDestination",
+        driver="obstore",
+        library="library obstore",
+        extra="files",
     ),
 )
 """Those with a driver of their own; DuckDB is always there."""

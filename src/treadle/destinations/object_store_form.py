@@ -3,6 +3,21 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from treadle.destinations.form import FormProperty
+
+HTTP_URL: Final[Mapping[str, Any]] = {
+    "type": "string",
+    "pattern": r"^https?://[^\s/@?#]+[^\s@?#]*$",
+}
+
+S3_PROPERTIES: Final = (
+    FormProperty("s3_endpoint", is_required=False, json_schema=HTTP_URL),
+    FormProperty("s3_region", is_required=False),
+    FormProperty("s3_access_key_id", is_required=False),
+    FormProperty("s3_secret_access_key", is_required=False, is_credential=True),
+)
+"""Where an object store is, and who puts into it."""
+
 S3_PARAMETERS: Final[Mapping[str, str]] = {
     "s3_endpoint": "s3.endpoint",
     "s3_region": "s3.region",

@@ -514,7 +514,16 @@ class TableRebuild:
             swaps: replace the rows if they differ.
             force: also if rows may be lost.
             keeps: what was built stays in its schema.
+
+        Raises:
+            OperatorError: rows are to be replaced where they are only added.
         """
+        if swaps and self.destination.profile.append_only:
+            raise OperatorError(
+                f"{self.destination_name} only adds rows, so a rebuilt table cannot take the place "
+                "of the one that is there. Build it in a schema of its own with --into SCHEMA, or "
+                "compare it with --dry-run."
+            )
         swapped = False
         try:
             self.build()

@@ -56,6 +56,8 @@ class DestinationProfile:
             whose JSON is longer, is rejected.
         dropped_key: what a load does when the user dropped or changed the key constraint:
             "append" from then on, or "stop" the table (loading.md 5.2).
+        append_only: rows are only added: none is replaced or removed, whatever the options say
+            (loading.md 2.1).
     """
 
     display_name: str
@@ -79,6 +81,7 @@ class DestinationProfile:
     )
     nonfinite_doubles: bool = True
     text_bytes_max: int | None = None
+    append_only: bool = False
 
     def decimal_fits(self, value: Decimal) -> bool:
         """Return whether a column holds the digits that a finite decimal has before the point."""

@@ -182,3 +182,13 @@ ICEBERG_PLAIN = replace(
     schemas_system=(*ICEBERG.schemas_system, "treadle"),
 )
 """Of catalogues that take no other names, such as those of buckets of tables in S3."""
+
+FILES = replace(
+    DUCKDB,
+    display_name="Parquet",
+    # A table is a folder, whose name is cut where it would be longer. Columns are as those of
+    # Iceberg: most readers of Parquet do not tell `A` from `a` either.
+    column_bytes_max=200,
+    table_bytes_max=200,
+    append_only=True,
+)

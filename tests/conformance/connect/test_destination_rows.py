@@ -191,12 +191,50 @@ ICEBERG_CARD = {
         {"type": "fully_configured", "properties": []},
     ],
 }
+FILES_CARD = {
+    "type": "s3",
+    "current_step": 1,
+    "current_step_type": "form",
+    "steps": [
+        {
+            "type": "form",
+            "properties": [
+                descriptor(
+                    "s3_bucket",
+                    {"type": "string", "pattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"},
+                    False,
+                    is_required=False,
+                ),
+                descriptor("output_file_format", {"type": "string", "pattern": "^parquet$"}, False),
+                descriptor(
+                    "s3_prefix",
+                    {"type": "string", "pattern": r"^[A-Za-z0-9!_.*'()/-]{1,60}$"},
+                    False,
+                    is_required=False,
+                ),
+                descriptor("s3_endpoint", WEB, False, is_required=False),
+                descriptor("s3_region", STRING, False, is_required=False),
+                descriptor("s3_access_key_id", STRING, False, is_required=False),
+                descriptor(
+                    "s3_secret_access_key", STRING, False, is_required=False, is_credential=True
+                ),
+                descriptor(
+                    "path",
+                    {"type": "string", "pattern": r"^[^?\\#%]+$"},
+                    False,
+                    is_required=False,
+                ),
+            ],
+        },
+        {"type": "fully_configured", "properties": []},
+    ],
+}
 
 
-def details(type_: str) -> dict[str, Any]:
+def details(type_: str, *, is_proven: bool = True) -> dict[str, Any]:
     return {
         "pricing_tier": "standard",
-        "pipeline_state": "released",
+        "pipeline_state": "released" if is_proven else "beta",
         "protocol": type_,
         "access": True,
     }
@@ -217,12 +255,13 @@ def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     mysql = MYSQL_CARD | {"details": details("mysql_destination")}
     clickhouse = CLICKHOUSE_CARD | {"details": details("clickhouse")}
     iceberg = ICEBERG_CARD | {"details": details("iceberg")}
-    redshift = redshift_card() | {"details": details("redshift")}
-    cards = ",".join(
-        [text(clickhouse), DUCKDB_CARD, *map(text, (iceberg, mysql, expected, redshift))]
-    )
+    files = FILES_CARD | {"details": details("s3")}
+    redshift = redshift_card() | {"details": details("redshift", is_proven=False)}
+    shown = [text(card) for card in (iceberg, mysql, expected, redshift, files)]
+    cards = ",".join([text(clickhouse), DUCKDB_CARD, *shown])
     assert api.get("/v4/destination-types").text == f"[{cards}]"
     assert api.get("/v4/destination-types/iceberg").text == text(iceberg)
+    assert api.get("/v4/destination-types/s3").text == text(files)
     assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)
     assert api.get("/v4/destination-types/clickhouse").text == text(clickhouse)
     assert api.get("/v4/destination-types/duckdb").text == DUCKDB_CARD

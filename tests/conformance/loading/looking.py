@@ -24,4 +24,8 @@ def open_warehouse(url: str, schema: str) -> Warehouse:
         from tests.conformance.loading.iceberg_warehouse import Iceberg
 
         return Iceberg(url, schema)
+    if scheme == "files":
+        from tests.conformance.loading.files_warehouse import Files
+
+        return Files(url, schema)
     return Postgres(url, schema)

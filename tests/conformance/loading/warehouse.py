@@ -160,6 +160,7 @@ class DuckDB:
         before it ("an index depends on a column after it").
         """
         found = self._table(connection, table)
+        assert found.key is not None
         declared = ", ".join(
             f"{_quoted(name)} {'TIMESTAMPTZ' if kind == 'timestamp' else ENGINE.get(kind, kind)}"
             for name, kind in found.columns

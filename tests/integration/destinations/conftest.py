@@ -5,12 +5,14 @@ second of processor time, and MariaDB makes two files for a table. So of each mo
 some tests take them with each change, and a release all.
 """
 
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.kinds import some_at_release
 
+from treadle.destinations.conformance.append_only import LEFT_OUT
 from treadle.destinations.conformance.fixtures import loads, session
 from treadle.destinations.conformance.known_traits import TRAITS
 from treadle.destinations.conformance.traits import DestinationTraits
@@ -21,7 +23,7 @@ __all__ = ["loads", "session"]
 
 HERE = Path(__file__).parent
 
-TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3, "mariadb": 3, "redshift": 4}
+TAKEN_EVERY = {"clickhouse": 5, "files": 3, "iceberg": 3, "mariadb": 3, "redshift": 4}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""
 
 INSERTED_VALUES = 12
@@ -43,6 +45,7 @@ REDSHIFT_DAILY = "test_upsert.py"
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to a release what repeats on some kinds, before `-m` chooses."""
+    items[:] = [item for item in items if not is_left_out(item)]
     seen: dict[tuple[Path, str], list[str]] = {}
     for item in items:
         chosen = getattr(item, "callspec", None)
@@ -60,9 +63,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             tests.append(its)
 
 
+def is_left_out(item: pytest.Item) -> bool:
+    """Whether a test of the suite is not for files, which are only added."""
+    chosen = getattr(item, "callspec", None)
+    is_files = chosen is not None and chosen.params.get("url") in ("bucket", "files")
+    return is_files and getattr(item, "originalname", item.name) in LEFT_OUT
+
+
 @pytest.fixture(
     params=[
         "duckdb",
+        "files",
+        *some_at_release("bucket"),
         "iceberg",
         "postgres",
         *some_at_release("system_postgres"),
@@ -78,6 +90,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(place, INSERTED_VALUES)
     if request.param == "duckdb":
         return f"duckdb://{tmp_path / 'data.duckdb'}"
+    if request.param == "bucket":
+        return str(
+            request.getfixturevalue("seaweed_server").files_url(f"suite-{secrets.token_hex(6)}")
+        )
+    if request.param == "files":
+        return f"files://{tmp_path / 'files'}"
     if request.param == "iceberg":
         return f"iceberg+sql://{tmp_path / 'lake.db'}"
     if request.param in ("clickhouse", "mariadb", "redshift"):

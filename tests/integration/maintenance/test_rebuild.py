@@ -659,3 +659,24 @@ def test_a_replay_that_was_killed_at_its_beginning_is_in_nobodys_way(site: Site)
     assert parted(replay)["orders"] == SAME
     replay.remove()
     assert site.query("SELECT 1 FROM information_schema.schemata WHERE schema_name = 'again'") == []
+
+
+def test_files_are_built_beside_and_not_swapped(tmp_path: Path) -> None:
+    site = Site(tmp_path, f"files://{tmp_path / 'lake'}")
+    site.readers = []
+    site.push("orders", {"id": 1, "x": [1, 2]}, {"id": 2})
+    site.load()
+    site.push("orders", {"id": 1, "x": [3], "s": 5})
+    site.load()
+    with pytest.raises(OperatorError, match="only adds rows"):
+        site.replay().carry_out(swaps=True, force=True)
+    # As many records at once as the loads had: of one load, the newest row of a key is added.
+    outcome = site.replay(records=2).carry_out(swaps=False, force=False)
+    assert {each.relation: each.diff for each in outcome.found} == {
+        "orders": SAME,
+        "orders__x": SAME,
+    }
+    assert not (tmp_path / "lake/again").exists()
+    for reader in site.readers:
+        reader.close()
+    site.store.close()

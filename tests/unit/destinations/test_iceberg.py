@@ -27,20 +27,18 @@ from treadle.destinations.iceberg.schema_types import (
     make_schema,
     may_identify,
 )
-from treadle.destinations.iceberg.statement_engine import split_name
 from treadle.destinations.iceberg.table_record import (
     HeadNote,
     HeadRecord,
-    LoadMark,
     PartNote,
     decode_head,
-    digest_mark,
     encode_head,
     escape_text,
     is_unfinished,
     name_ledger,
 )
 from treadle.destinations.iceberg_form import IcebergForm, IcebergUrl
+from treadle.destinations.load_mark import LoadMark, digest_mark
 from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
@@ -49,6 +47,7 @@ from treadle.destinations.protocol import (
     RowRefusedError,
 )
 from treadle.destinations.registry import is_exclusive, make_destination
+from treadle.destinations.scanned_engine import split_name
 from treadle.destinations.schema_claim import refuse_system_schema
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError

@@ -10,7 +10,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from treadle.destinations.iceberg.file_io import SyncedFileIO, UnsyncedFolders, make_folder
+from treadle.destinations.iceberg.file_io import SyncedFileIO, UnsyncedFolders
 from treadle.destinations.iceberg.row_delta import (
     KEPT_TABLES,
     KeptSqlCatalog,
@@ -24,6 +24,7 @@ from treadle.destinations.iceberg.row_delta import (
     write_position_deletes,
     write_rows,
 )
+from treadle.files import make_folder
 
 ID: Any = pa.field("id", pa.int64(), False)
 SCHEMA = pa.schema([ID, pa.field("a", pa.string())])

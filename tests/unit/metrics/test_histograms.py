@@ -49,6 +49,7 @@ def test_a_bound_belongs_to_its_bucket_and_the_last_has_all() -> None:
         ("mysql_destination", "mysql"),
         ("postgres", "postgres"),
         ("redshift", "redshift"),
+        ("s3", "files"),
     ],
 )
 def test_each_type_of_destination_has_a_label(type_: str, label: str) -> None:

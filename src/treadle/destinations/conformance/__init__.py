@@ -34,6 +34,7 @@ treadle itself does not install. To run them over a back-end of your own, write 
 
 A back-end whose `Capabilities` lack something leaves out the modules that need it: `comparison`
 needs `row_compare`, `sessions` needs `evictable`, and all but `planning` read rows by `sql_query`.
+One that only adds rows leaves out the tests that `append_only` names.
 What else databases may
 answer differently is data: see `DestinationTraits`.
 """

@@ -69,6 +69,11 @@ REDSHIFT = DestinationTraits(
     enforces_unique=False,
 )
 
+FILES = DestinationTraits(
+    timestamp_microseconds="epoch_us({column})",
+    timestamps_beyond=False,
+)
+
 TRAITS: Final[Mapping[str, DestinationTraits]] = {
     "clickhouse": CLICKHOUSE,
     "duckdb": DUCKDB,
@@ -76,5 +81,6 @@ TRAITS: Final[Mapping[str, DestinationTraits]] = {
     "mysql_destination": MYSQL,
     "postgres": POSTGRES,
     "redshift": REDSHIFT,
+    "s3": FILES,
 }
 """Kind of destination -> its traits."""

@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 
-import duckdb
-
-from treadle.destinations.asking import AnswerRows
-from treadle.destinations.engine_asking import ASKING_CONFIG, EngineAsking
+from treadle.destinations.engine_asking import ASKING_CONFIG
 from treadle.destinations.iceberg.catalogue import IcebergCatalogue
 from treadle.destinations.iceberg.compaction import CompactionRule
 from treadle.destinations.iceberg.errors import ERRORS, translate
@@ -13,7 +10,6 @@ from treadle.destinations.iceberg.session import IcebergSession
 from treadle.destinations.iceberg.statement_engine import (
     StatementEngine,
     list_shown_schemas,
-    quote,
 )
 from treadle.destinations.iceberg.table_record import (
     OWNER,
@@ -21,12 +17,13 @@ from treadle.destinations.iceberg.table_record import (
     SCHEMA,
     decode_owner,
 )
-from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, SEQUENCE
+from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.protocol import LoadSession
+from treadle.destinations.scanned_asking import ScannedAsking
 from treadle.tables.schema_owner import SchemaOwner
 
 
-class IcebergAsking(EngineAsking):
+class IcebergAsking(ScannedAsking):
     """A session for one question; see `AskedSession`.
 
     Args:
@@ -35,13 +32,8 @@ class IcebergAsking(EngineAsking):
     """
 
     def __init__(self, catalogue: IcebergCatalogue, seconds: float) -> None:
-        super().__init__(seconds)
+        super().__init__(StatementEngine(catalogue, ASKING_CONFIG), seconds)
         self._catalogue = catalogue
-        self._engine = StatementEngine(catalogue, ASKING_CONFIG)
-
-    @property
-    def _driver(self) -> duckdb.DuckDBPyConnection:
-        return self._engine.driver
 
     @property
     def look_up(self) -> LoadSession:
@@ -73,14 +65,6 @@ class IcebergAsking(EngineAsking):
             raise translate(error) from error
         return found
 
-    def read_relation(self, schema: str, relation: str, limit: int) -> AnswerRows:
-        """Return the newest rows of a table; see `AskedSession`."""
-        statement = (
-            f"SELECT * FROM {quote(schema, relation)}"  # noqa: S608 - quoted
-            f" ORDER BY {quote(BATCHED_AT)} DESC NULLS LAST, {quote(SEQUENCE)} DESC NULLS LAST"
-        )
-        return self.read_statement(statement, limit, wraps=True)
-
     def _show_tables(self, statement: str) -> None:
         try:
             self._engine.attach_for(statement)
@@ -89,5 +73,5 @@ class IcebergAsking(EngineAsking):
 
     def close(self) -> None:
         """Let go of the engine and the catalogue."""
-        self._engine.close()
+        super().close()
         self._catalogue.close()

@@ -1,9 +1,8 @@
 """The catalogue that lists the tables of a warehouse, and how it is reached."""
 
 import re
-import socket
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -237,14 +236,3 @@ def make_engine_url(parts: IcebergUrl) -> str:
 def default_warehouse(path: Path) -> str:
     """Return where the files of tables are whose catalogue is a file: in a folder beside it."""
     return f"file://{path.with_suffix('')}_tables"
-
-
-def check_addresses(hosts: Sequence[tuple[str, int]], check: Callable[[str], None]) -> None:
-    """Check the addresses of hosts before they are connected to.
-
-    Raises:
-        OSError: a host has no address.
-    """
-    for host, port in hosts:
-        for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            check(str(address[0]))

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.duckdb_form import FOLDER_END
+from treadle.destinations.host_addresses import check_addresses
 from treadle.destinations.iceberg.asking import IcebergAsking
 from treadle.destinations.iceberg.catalogue import (
     PASSED_PARAMETERS,
     PLAIN,
     IcebergCatalogue,
-    check_addresses,
     default_warehouse,
     open_catalogue,
 )

@@ -6,7 +6,6 @@ A commit that was sent and not answered may be there: whoever commits takes ever
 
 from typing import Final
 
-import duckdb
 import pyarrow as pa
 import requests
 import sqlalchemy.exc
@@ -73,7 +72,6 @@ ERRORS: Final = (*LOST, *DENIED, *AWAY, *FOREIGN, exceptions.NamespaceAlreadyExi
 """All that a statement of this back-end may raise."""
 
 _STORE_DENIED: Final = ("ACCESS_DENIED", "AWS Error [code 15]", "Forbidden", "SignatureDoesNot")
-_NO_MEMORY: Final = ("Out of Memory Error", "could not allocate", "failed to allocate")
 
 
 def message(error: Exception) -> str:
@@ -129,13 +127,3 @@ def translate_open(error: Exception, identity: str) -> TreadleError:
     if isinstance(error, AWAY):
         return DestinationUnavailableError(f"{identity} cannot be reached: {text}")
     return OperatorError(f"{identity} cannot be used as an Iceberg catalogue: {text}")
-
-
-def translate_engine(error: Exception) -> TreadleError:
-    """Return the meaning of an error of DuckDB, in which rows are joined."""
-    text = " ".join(str(error).split("\n\n")[0].split())
-    if any(mark in text for mark in _NO_MEMORY) or isinstance(
-        error, duckdb.IOException | duckdb.InterruptException
-    ):
-        return DestinationUnavailableError(f"the rows cannot be compared now: {text}")
-    return TableStoppedError(f"the rows of the table cannot be compared: {text}")

@@ -16,6 +16,8 @@ from pyarrow.fs import LocalFileSystem
 from pyiceberg.io import OutputStream
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
+from treadle.files import make_folder
+
 METADATA_SUFFIX: Final = ".metadata.json"
 """End of the name of the file that a catalogue names. It is written last of all of a commit."""
 
@@ -92,17 +94,6 @@ _unsynced: Final = UnsyncedFolders()
 def sync_folders() -> None:
     """Have the names of all files that were made written through to the disk."""
     _unsynced.sync()
-
-
-def make_folder(folder: Path) -> list[Path]:
-    """Make a folder where it is missing; returns the folders in which a name was made for that."""
-    changed: list[Path] = []
-    above = folder
-    while not above.exists():
-        above = above.parent
-        changed.append(above)
-    folder.mkdir(parents=True, exist_ok=True)
-    return changed
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 from pyiceberg.table import Table
 
+from treadle.destinations.arrow_inspection import ReadColumns, compare_rows, count_batches
 from treadle.destinations.iceberg.catalogue import IcebergCatalogue
 from treadle.destinations.iceberg.errors import ERRORS, translate
 from treadle.destinations.iceberg.key_search import KeySearch
@@ -16,7 +17,6 @@ from treadle.destinations.iceberg.statement_engine import StatementEngine
 from treadle.destinations.iceberg.table_head import is_pending, read_heads
 from treadle.destinations.iceberg.table_load import REJECTIONS
 from treadle.destinations.layout import (
-    BATCHED_AT,
     CAUSE_COLUMNS,
     PRIVATE_SCHEMA,
     REJECTED,
@@ -192,76 +192,26 @@ def is_unused_rejections(table: Table) -> bool:
 
 def count_rows(search: KeySearch, table: Table, relation: Relation, since: int) -> RowCounts:
     """Count the rows of a live root relation; see `Inspection.counts`."""
-    names = [*relation.key, BATCHED_AT]
-    keys = [f"k{at}" for at in range(len(relation.key))]
-    rows = read_all(table).read_rows(names, [*keys, "batch"]).read_all()
-    duplicates = 0
-    if keys:
-        [found] = search.run(
-            "SELECT coalesce(sum(n - 1), 0)::BIGINT AS n FROM"  # noqa: S608 - names of ours
-            f" (SELECT count(*) AS n FROM stored GROUP BY {', '.join(keys)})",
-            stored=rows,
-        ).to_pylist()
-        duplicates = found["n"]
-    batches = search.run(
-        "SELECT epoch_us(batch) AS at, count(*) AS n FROM stored"  # noqa: S608 - a number
-        f" WHERE batch IS NULL OR epoch_us(batch) >= {since:d} GROUP BY batch",
-        stored=rows.select(["batch"]),
-    ).to_pylist()
-    return RowCounts(rows.num_rows, int(duplicates), {row["at"]: row["n"] for row in batches})
+    live = read_all(table)
+
+    def read(columns: Sequence[str], names: Sequence[str]) -> pa.Table:
+        return live.read_rows(columns, names).read_all()
+
+    return count_batches(search.run, read, relation.key, since)
 
 
 def compare_tables(
     search: KeySearch, here: Table | None, there: Table | None, pair: RelationPair
 ) -> RowDiff:
     """Compare the rows of two relations; see `Inspection.compare`."""
-    left = _read_side(here, [one for one, _ in pair.key], [one for one, _ in pair.columns])
-    right = _read_side(there, [two for _, two in pair.key], [two for _, two in pair.columns])
-    if here is None or there is None:
-        return RowDiff(left.num_rows, right.num_rows, 0)
-    values = [f"v{at}" for at in range(len(pair.columns))]
-    if not pair.key:
-        # Rows as a whole, as often as they are there.
-        shown = ", ".join(values)
-        only = [
-            search.run(
-                f"SELECT count(*) AS n FROM (SELECT {shown} FROM {one}"  # noqa: S608 - ours
-                f" EXCEPT ALL SELECT {shown} FROM {two})",
-                here=left,
-                there=right,
-            ).to_pylist()[0]["n"]
-            for one, two in (("here", "there"), ("there", "here"))
-        ]
-        return RowDiff(only[0], only[1], 0)
-    same = " AND ".join(f"a.k{at} = b.k{at}" for at in range(len(pair.key)))
-    differs = " OR ".join(f"a.{name} IS DISTINCT FROM b.{name}" for name in values) or "false"
-    [found] = search.run(
-        "SELECT count(*) FILTER (WHERE b.k0 IS NULL) AS here,"  # noqa: S608 - names of ours
-        " count(*) FILTER (WHERE a.k0 IS NULL) AS there,"
-        " count(*) FILTER (WHERE a.k0 IS NOT NULL AND b.k0 IS NOT NULL"
-        f" AND ({differs})) AS other FROM here a FULL JOIN there b ON {same}",
-        here=left,
-        there=right,
-    ).to_pylist()
-    return RowDiff(found["here"], found["there"], found["other"])
 
+    def make_reader(table: Table | None) -> ReadColumns | None:
+        if table is None:
+            return None
+        live = read_all(table)
+        return lambda columns, names: live.read_rows(columns, names).read_all()
 
-def _read_side(
-    table: Table | None, keys: Sequence[str], columns: Sequence[str | None]
-) -> "pa.Table":
-    """Read one side of a comparison: its key as k0, k1, ..., its other columns as v0, v1, ..."""
-    if table is None:
-        return pa.table({})
-    names = [*keys, *(name for name in columns if name is not None)]
-    called = [f"k{at}" for at in range(len(keys))]
-    called += [f"v{at}" for at, name in enumerate(columns) if name is not None]
-    if not names:
-        names, called = [table.schema().fields[0].name], ["nothing"]
-    rows = read_all(table).read_rows(names, called).read_all()
-    for at, name in enumerate(columns):
-        if name is None:
-            rows = rows.append_column(f"v{at}", pa.nulls(rows.num_rows))
-    return rows
+    return compare_rows(search.run, make_reader(here), make_reader(there), pair)
 
 
 # --- the changes of a plan, for people ------------------------------------------------------------

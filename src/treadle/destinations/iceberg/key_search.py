@@ -5,63 +5,20 @@ is asked of the row that is found. No name of a client takes part.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
-import duckdb
 import pyarrow as pa
 
-from treadle.destinations.iceberg.errors import translate_engine
+from treadle.destinations.arrow_engine import ArrowEngine
 from treadle.destinations.iceberg.live_rows import GONE_SCHEMA, LiveRows
 from treadle.destinations.iceberg.row_format import fit_types
-
-SETTINGS: Final = (
-    "SET TimeZone = 'UTC'",
-    "SET python_enable_replacements = false",
-    # The rows of a load are the side of a join that is kept in memory; those of a table, of which
-    # Arrow does not tell how many they are, pass by.
-    "SET disabled_optimizers = 'join_order,build_side_probe_side'",
-)
 
 FOUND: Final[tuple[Any, ...]] = (("row", pa.int64()), *GONE_SCHEMA)
 """The row of the load, and the place of the one that was found."""
 
 
-class KeySearch:
-    """An engine in memory; it is made at the first question and closed with the session."""
-
-    def __init__(self) -> None:
-        self._connection: duckdb.DuckDBPyConnection | None = None
-
-    def close(self) -> None:
-        """Let go of the engine."""
-        if self._connection is not None:
-            with suppress(duckdb.Error):
-                self._connection.close()
-            self._connection = None
-
-    def run(self, statement: str, **tables: Any) -> "pa.Table":
-        """Run a statement over Arrow tables, or readers of them, by name.
-
-        Raises:
-            TreadleError: see `translate_engine`.
-        """
-        if self._connection is None:
-            self._connection = duckdb.connect(":memory:")
-            for setting in SETTINGS:
-                self._connection.execute(setting)
-        connection = self._connection
-        try:
-            for name, table in tables.items():
-                connection.register(name, table)
-            found: pa.Table = connection.sql(statement).to_arrow_table()
-        except duckdb.Error as error:
-            raise translate_engine(error) from error
-        finally:
-            for name in tables:
-                with suppress(duckdb.Error):
-                    connection.unregister(name)
-        return found
+class KeySearch(ArrowEngine):
+    """The engine of joins of a session."""
 
     def find_rows(
         self,

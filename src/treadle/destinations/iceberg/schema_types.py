@@ -39,16 +39,6 @@ ICEBERG_TYPES: Final[Mapping[ColumnType, IcebergType]] = {
     ColumnType.TIMESTAMP: TimestamptzType(),
 }
 
-ARROW_TYPES: Final[Mapping[ColumnType, Any]] = {
-    ColumnType.BIGINT: pa.int64(),
-    ColumnType.BOOLEAN: pa.bool_(),
-    ColumnType.DECIMAL: pa.decimal128(38, 9),
-    ColumnType.DOUBLE: pa.float64(),
-    ColumnType.JSON: pa.string(),
-    ColumnType.TEXT: pa.string(),
-    ColumnType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
-}
-
 SQL_TYPES: Final[Mapping[ColumnType, str]] = {
     ColumnType.BIGINT: "BIGINT",
     ColumnType.BOOLEAN: "BOOLEAN",

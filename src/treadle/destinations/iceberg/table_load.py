@@ -30,10 +30,8 @@ from treadle.destinations.iceberg.table_record import (
     TABLE,
     HeadNote,
     HeadRecord,
-    LoadMark,
     PartNote,
     decode_part,
-    digest_mark,
     encode_head,
     encode_part,
     is_unfinished,
@@ -43,9 +41,9 @@ from treadle.destinations.layout import (
     REJECTED,
     REJECTED_COLUMNS,
     check_offset,
-    encode_result,
     moves_offset,
 )
+from treadle.destinations.load_mark import digest_mark, make_mark
 from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
@@ -339,15 +337,7 @@ def make_record(context: LoadContext, leftovers: dict[str, str], result: LoadRes
     note = HeadNote(note.number, revision, note.loads, dict(leftovers))
     mark = plan.offset
     if moves_offset(mark):
-        marks[digest_mark(mark.log_id, mark.source_id, mark.table_name)] = LoadMark(
-            mark.log_id,
-            mark.source_id,
-            mark.table_name,
-            mark.position,
-            mark.fence,
-            mark.report,
-            encode_result(result.rows, result.superseded),
-        )
+        marks[digest_mark(mark.log_id, mark.source_id, mark.table_name)] = make_mark(mark, result)
     return HeadRecord(note, entry, marks)
 
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from treadle.destinations.layout import decode_result, digest_name
-from treadle.destinations.protocol import CommittedOffset
+from treadle.destinations.layout import digest_name
+from treadle.destinations.load_mark import LoadMark, digest_mark
 from treadle.tables import table_codec
 from treadle.tables.model import OffsetCommit, Relation, Table
 from treadle.tables.schema_owner import SchemaOwner
@@ -36,23 +36,6 @@ OWNER_PREFIX: Final = "schema_"
 LOADS_MAX: Final = 200
 """Loads that a head remembers. A loader that was stopped for longer than so many loads of a table
 by another one, and goes on then between two commits, leaves rows that nobody takes back."""
-
-
-class LoadMark(msgspec.Struct, frozen=True):
-    """The last load of one table of one log; see `OffsetCommit`."""
-
-    log_id: str
-    source_id: int
-    table_name: str
-    position: int
-    fence: int
-    report: str
-    result: str
-
-    @property
-    def offset(self) -> CommittedOffset:
-        """The load as sessions tell of it."""
-        return CommittedOffset(self.position, self.report, decode_result(self.result))
 
 
 class HeadNote(msgspec.Struct, frozen=True):
@@ -110,11 +93,6 @@ class HeadRecord:
         return replace(
             self, note=HeadNote(note.number + 1, note.revision, loads, dict(note.leftovers))
         )
-
-
-def digest_mark(log_id: str, source_id: int, table_name: str) -> str:
-    """Return the name of a mark."""
-    return digest_name(f"{log_id}\0{source_id}\0{table_name}")[:32]
 
 
 def name_ledger(schema: str, folded: str) -> str:

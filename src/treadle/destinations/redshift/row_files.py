@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 from pyarrow.fs import S3FileSystem
 
-from treadle.destinations.arrow_rows import make_array
+from treadle.destinations.arrow_rows import ARROW_TYPES, make_columns
 from treadle.destinations.protocol import (
     AccessDeniedError,
     DestinationUnavailableError,
@@ -28,12 +28,7 @@ ROW_BYTES_MAX: Final = 4 * 1024 * 1024
 ROW_TOO_BIG: Final = "row is too big for Amazon Redshift"
 
 _TYPES: Final[Mapping[ColumnType, Any]] = {
-    ColumnType.BIGINT: pa.int64(),
-    ColumnType.BOOLEAN: pa.bool_(),
-    ColumnType.DECIMAL: pa.decimal128(38, 9),
-    ColumnType.DOUBLE: pa.float64(),
-    ColumnType.JSON: pa.string(),
-    ColumnType.TEXT: pa.string(),
+    **ARROW_TYPES,
     ColumnType.TIMESTAMP: pa.timestamp("us"),
 }
 
@@ -47,9 +42,8 @@ def make_table(fields: Sequence[Field]) -> "pa.Table":
     Raises:
         RowRefusedError: a value cannot be held, or a row is longer than COPY takes.
     """
-    arrays = [make_array(values, _TYPES[type_], "Amazon Redshift") for _, type_, values in fields]
-    table = pa.table(arrays, names=[name for name, *_ in fields])
-    texts = [array for array in arrays if pa.types.is_string(array.type)]
+    table = make_columns(fields, "Amazon Redshift", _TYPES)
+    texts = [array for array in table.columns if pa.types.is_string(array.type)]
     if table.nbytes > ROW_BYTES_MAX and texts:
         sizes = [pc.fill_null(pc.binary_length(array), 0).cast(pa.int64()) for array in texts]
         total = sizes[0]

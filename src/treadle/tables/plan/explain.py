@@ -39,6 +39,8 @@ def _explain_lines(plan: LoadPlan) -> Iterator[str]:
     )
     if plan.new_version and plan.table_after is not None:
         yield f"  Version {plan.table_after.version} replaces the rows there are."
+    if plan.writes and plan.table_after is not None and plan.table_after.append:
+        yield "  Rows are only added: those that are there with the same key stay."
     for change in plan.changes:
         yield f"  {_explain_change(change)}"
     for write in plan.writes:

@@ -392,11 +392,10 @@ class RelationTarget:
         )
 
     def _make_rows(self, group: VersionGroup) -> tuple[RelationRows, list[RelationRows]]:
-        size = group.size
         system: dict[str, Sequence[int]] = {
             names.RECEIVED_AT: group.received,
             names.SEQUENCE: group.sequences,
-            names.VERSION: [self.version] * size,
+            names.VERSION: self._list_versions(group),
         }
         key_columns: list[TypedColumn]
         if self.keyless:
@@ -426,6 +425,13 @@ class RelationTarget:
                 RelationRows(allocation.relation, columns, () if frame.path else group.entries)
             )
         return out[0], out[1:]
+
+    def _list_versions(self, group: VersionGroup) -> list[int]:
+        """Return the version of each root row: where rows are only added, as it was sent."""
+        if not self._profile.append_only:
+            return [self.version] * group.size
+        sent = group.versions or [group.version] * group.size
+        return [version or self.version for version in sent]
 
     def _key_column(self, root: Frame, key: Column) -> TypedColumn:
         held = root.fields.get(self._profile.fold(key.field))

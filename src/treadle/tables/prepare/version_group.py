@@ -50,6 +50,7 @@ class VersionGroup:
         entries, indexes: of each root row: where it came from.
         sequences, received: of each root row; received in microseconds.
         append_only: their senders may only append (`MessageBatch.append_only`).
+        versions: of each root row, where several versions were joined; else empty.
     """
 
     segment: int
@@ -61,6 +62,7 @@ class VersionGroup:
     sequences: Sequence[int]
     received: Sequence[int]
     append_only: bool = False
+    versions: Sequence[int] = ()
 
     @property
     def size(self) -> int:
@@ -107,6 +109,7 @@ class VersionGroup:
             pick(self.sequences),
             pick(self.received),
             self.append_only,
+            pick(self.versions) if self.versions else (),
         )
 
 
@@ -143,11 +146,38 @@ def merge_groups(
     superseded: dict[int, int],
     options: TableOptions,
 ) -> VersionGroup | None:
-    """Make one group of several of one version, with the latest row of each key; None of none."""
+    """Make one group of several, with the latest row of each key; None of none.
+
+    They are of one version, but where rows are only added: there the rows of all versions are, and
+    sequences are compared inside of each.
+    """
     if len(groups) < 2:
         return groups[0] if groups else None
+    if profile.append_only:
+        versions = dict.fromkeys(group.version for group in groups)
+        if len(versions) > 1:
+            parts = (
+                merge_groups(
+                    [group for group in groups if group.version == version],
+                    profile,
+                    superseded,
+                    options,
+                )
+                for version in versions
+            )
+            return _join_groups([part for part in parts if part is not None], profile)
+    joined = _join_groups(groups, profile)
+    key_names = {tuple(key.folded for key in group.keys) for group in groups}
+    if () in key_names or len(key_names) > 1:  # without a key, or with several (key_change: append)
+        return joined
+    return drop_duplicates(joined, options, superseded)
+
+
+def _join_groups(groups: Sequence[VersionGroup], profile: DestinationProfile) -> VersionGroup:
+    """Return the rows of several groups in one, in their order."""
     first = groups[0]
-    joined = VersionGroup(
+    several = len({group.version for group in groups}) > 1
+    return VersionGroup(
         first.segment,
         first.version,
         first.keys,
@@ -156,8 +186,5 @@ def merge_groups(
         [index for group in groups for index in group.indexes],
         [sequence for group in groups for sequence in group.sequences],
         [received for group in groups for received in group.received],
+        versions=[group.version for group in groups for _ in range(group.size)] if several else (),
     )
-    key_names = {tuple(key.folded for key in group.keys) for group in groups}
-    if () in key_names or len(key_names) > 1:  # without a key, or with several (key_change: append)
-        return joined
-    return drop_duplicates(joined, options, superseded)

@@ -6,10 +6,16 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table as the engine shows it: columns in order with logical types, key as a set, rows."""
+    """A table as the engine shows it.
+
+    Attributes:
+        columns: in order, with logical types.
+        key: as a set; None where the engine knows no keys.
+        rows: of it.
+    """
 
     columns: list[tuple[str, str]]
-    key: frozenset[str]
+    key: frozenset[str] | None
     rows: list[tuple[Any, ...]]
 
 
