@@ -41,7 +41,7 @@ class LockFile:
     alone: bool = False
 
 
-DRIVERS: Final = ("clickhouse", "iceberg", "mysql", "postgres")
+DRIVERS: Final = ("bigquery", "clickhouse", "iceberg", "mysql", "postgres")
 """The extras of destinations."""
 
 LOCKS: Final = (

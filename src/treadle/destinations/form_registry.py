@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from treadle.destinations.bigquery_form import BigqueryForm
 from treadle.destinations.clickhouse_form import ClickhouseForm
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.form import DestinationForm, UrlForm
@@ -28,6 +29,8 @@ def find_form(type_: str, folder: Path) -> DestinationForm:
 def _make_form(type_: str, folder: Path) -> DestinationForm:
     if type_ == "postgres":
         return PostgresForm()
+    if type_ == "bigquery_v2":
+        return BigqueryForm()
     if type_ == "clickhouse":
         return ClickhouseForm()
     if type_ == "mysql_destination":

@@ -21,11 +21,13 @@ ENTRY_POINT_GROUP: Final = "treadle.destinations"
 POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
 MYSQL_SCHEMES: Final = ("mysql", "mariadb")
 CLICKHOUSE_SCHEMES: Final = ("clickhouse",)
+BIGQUERY_SCHEMES: Final = ("bigquery",)
 ICEBERG_SCHEMES: Final = (SQL_SCHEME, REST_SCHEME)
 SERVER_SCHEMES: Final = (
     *POSTGRES_SCHEMES,
     *MYSQL_SCHEMES,
     *CLICKHOUSE_SCHEMES,
+    *BIGQUERY_SCHEMES,
     *ICEBERG_SCHEMES,
 )
 
@@ -36,14 +38,22 @@ ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
 def list_types() -> list[str]:
     """Return the types of destinations whose driver is installed, in order."""
     drivers = {
+        "bigquery_v2": "google.cloud.bigquery",
         "clickhouse": "clickhouse_connect",
         "iceberg": "pyiceberg",
         "mysql_destination": "pymysql",
         "postgres": "psycopg",
     }
-    missing = {type_ for type_, driver in drivers.items() if find_spec(driver) is None}
+    missing = {type_ for type_, driver in drivers.items() if not _is_installed(driver)}
     named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
     return sorted(({"duckdb", *drivers} | named) - missing - {"postgresql"})
+
+
+def _is_installed(driver: str) -> bool:
+    try:
+        return find_spec(driver) is not None
+    except ModuleNotFoundError:  # a package that it would be in is missing
+        return False
 
 
 def make_destination(url: str, check_address: Callable[[str], None] | None = None) -> Destination:
@@ -52,7 +62,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
     Args:
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
             `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`,
-            `clickhouse://user:password@host:8123/`, `iceberg+sql:///absolute/path.db`,
+            `clickhouse://user:password@host:8123/`,
+            `bigquery://project/?location=EU&credentials=/absolute/path.json`, `iceberg+sql:///absolute/path.db`,
             `iceberg+rest://id:secret@host:port/path`, or the scheme of an installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
@@ -79,6 +90,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         return _mysql(url, check_address)
     if scheme in CLICKHOUSE_SCHEMES:
         return _clickhouse(url, check_address)
+    if scheme in BIGQUERY_SCHEMES:
+        return _bigquery(url, check_address)
     if scheme in ICEBERG_SCHEMES:
         return _iceberg(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
@@ -98,6 +111,8 @@ def find_type(url: str) -> str:
         return "postgres"
     if scheme in ICEBERG_SCHEMES:
         return "iceberg"
+    if scheme in BIGQUERY_SCHEMES:
+        return "bigquery_v2"
     return "mysql_destination" if scheme in MYSQL_SCHEMES else scheme
 
 
@@ -172,6 +187,20 @@ def _clickhouse(url: str, check_address: Callable[[str], None] | None) -> Destin
             'run pip install "treadle[clickhouse]"'
         ) from error
     destination: Destination = module.ClickhouseDestination(url, check_address)
+    return destination
+
+
+def _bigquery(url: str, check_address: Callable[[str], None] | None) -> Destination:
+    try:
+        module = importlib.import_module("treadle.destinations.bigquery")
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("google"):
+            raise
+        raise OperatorError(
+            "BigQuery destinations need the client google-cloud-bigquery, which is not installed; "
+            'run pip install "treadle[bigquery]"'
+        ) from error
+    destination: Destination = module.BigqueryDestination(url, check_address)
     return destination
 
 

@@ -4,7 +4,7 @@ The API, the command line and a rebuild ask `is_reserved_schema` before a name i
 may get another destination later, so a name that PostgreSQL or DuckDB reserves is refused for all
 of them. Refused only where the destination is known are the name of the file of a DuckDB
 destination, which is harmless elsewhere, since every statement of treadle names file and schema,
-and what a server of MySQL or ClickHouse keeps for itself.
+and what MySQL, ClickHouse or BigQuery keeps for itself.
 
 A session asks `is_system_schema` before it writes: of its own destination, and at every load.
 """
@@ -15,12 +15,16 @@ from typing import Final
 
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import CLICKHOUSE, DUCKDB, MYSQL, POSTGRES
+from treadle.tables.profiles import BIGQUERY, CLICKHOUSE, DUCKDB, MYSQL, POSTGRES
 
 KNOWN_PROFILES: Final = (POSTGRES, DUCKDB)
 """The profiles whose names are refused for every destination."""
 
-PROFILES_BY_PLACE: Final = {"clickhouse://": CLICKHOUSE, "mysql://": MYSQL}
+PROFILES_BY_PLACE: Final = {
+    "bigquery://": BIGQUERY,
+    "clickhouse://": CLICKHOUSE,
+    "mysql://": MYSQL,
+}
 """Beginning of an identity -> the profile whose names are refused only there. Sources that are
 called `mysql` or `sys` are common: they copy those."""
 

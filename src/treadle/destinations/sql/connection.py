@@ -117,6 +117,14 @@ class SqlConnection(ABC):
         """Return whether there is such a table; also inside a transaction."""
         return bool(self.rows(self.dialect.find_table, schema, name))
 
+    def holds_schema(self, schema: str) -> bool:
+        """Return whether there is such a schema."""
+        return bool(self.rows(self.dialect.find_schema, schema))
+
+    def list_relations(self, schema: str) -> set[str]:
+        """Return the names of the tables, views and sequences of a schema."""
+        return {str(name) for (name,) in self.rows(self.dialect.list_relations, schema)}
+
     def describe(self, schema: str, names: Sequence[str]) -> dict[str, PhysicalRelation]:
         """Return those of some relations that exist; outside of a transaction."""
         columns: dict[str, dict[str, ColumnType | None]] = {}

@@ -36,6 +36,9 @@ class SqlDialect(ABC):
             a load is made in steps (`SteppedDialect`).
         column_absent: what stands before a column that is added if it is not there.
         cast_as_text: a value `{value}` as text, whose type is `{type}`.
+        comparable: a value `{value}` of a column that is none of a key, as it is compared with
+            another one.
+        schema_tables: name -> table that each schema of a source has beside `_sdc_rejected`.
         joins_fully: whether it knows FULL JOIN and FILTER.
         excepts_all: whether EXCEPT ALL counts how often a row is there.
         replaces_rows: an INSERT takes the place of the row that has its key, and there is no
@@ -87,6 +90,8 @@ class SqlDialect(ABC):
     transactional_ddl: ClassVar[bool] = True
     column_absent: ClassVar[Quoted] = Quoted("IF NOT EXISTS ")
     cast_as_text: ClassVar[LiteralString] = "CAST({value} AS {type})"
+    comparable: ClassVar[LiteralString] = "{value}"
+    schema_tables: ClassVar[Mapping[str, Relation]] = {}
     joins_fully: ClassVar[bool] = True
     excepts_all: ClassVar[bool] = True
     replaces_rows: ClassVar[bool] = False
