@@ -1,11 +1,14 @@
 """The emulator of BigQuery behind a door that makes it as strict as the service is.
 
 It runs in the environment that `make bigquery-needs` makes, and imports nothing of this repository.
-The door changes nothing that the emulator does with tables and rows. It
+The door changes nothing that the emulator does with rows. It
 
 - answers 409 where a job has the id of an earlier one, and keeps the ids of load jobs, in whose
   place the emulator puts its own;
 - refuses a script with a definition of a table between BEGIN TRANSACTION and its end;
+- keeps what the emulator says of a table's fields and what the table has the same: of itself it
+  forgets a change by ALTER TABLE or of a JSON column by CREATE TABLE when it is asked for the
+  fields, and a change by `tables.patch` when rows are written;
 - answers 503, on request, before a job is begun or in place of the answer to it, as a network that
   breaks: `POST /door` with {"prefix": of the id, "after": whether the job is done, "times": n}.
 
@@ -23,18 +26,21 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JOBS = re.compile(r"(?P<upload>/upload)?/bigquery/v2/projects/[^/]+/jobs(?:/(?P<id>[^/?]+))?")
+TABLES = re.compile(r"/bigquery/v2/projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)")
 TRANSACTION = re.compile(
     r"\bBEGIN\s+TRANSACTION\b(.*?)\b(?:COMMIT|ROLLBACK)\s+TRANSACTION\b", re.IGNORECASE | re.DOTALL
 )
 DEFINITION = re.compile(r";\s*(?:ALTER|CREATE(?!\s+TEMP)|DROP)\b", re.IGNORECASE)
+API_TYPES = {"BOOL": "BOOLEAN", "FLOAT64": "FLOAT", "INT64": "INTEGER"}
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`", re.DOTALL)
 
 
 class StrictDoor:
     """An application around that of the emulator."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+    def __init__(self, app: Callable[..., Awaitable[None]], context: Any) -> None:
         self._app = app
+        self._context = context
         self._ids: dict[str, str] = {}
         """Id of a job as it was asked for -> as the emulator has it."""
         self._uploads: dict[str, str] = {}
@@ -42,6 +48,12 @@ class StrictDoor:
         self._faults: dict[str, Any] = {"times": 0}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if table := TABLES.fullmatch(scope.get("path", "")):
+            tell_fields(self._context, table.groups())
+            await self._app(scope, receive, send)
+            if scope["method"] == "PATCH":
+                add_columns(self._context, table.groups())
+            return
         path = JOBS.fullmatch(scope.get("path", ""))
         if scope["type"] != "http" or (path is None and scope["path"] != "/door"):
             await self._app(scope, receive, send)
@@ -146,6 +158,48 @@ class StrictDoor:
         return kept["status"], kept["headers"], kept["body"]
 
 
+def tell_fields(context: Any, place: tuple[str, ...]) -> None:
+    """Have the emulator say of a table what fields it has."""
+    from bqemulator.catalog.models import TableFieldSchema, TableSchema
+    from bqemulator.storage.type_map import bq_to_duckdb, duckdb_to_bq
+
+    table = context.catalog.get_table(*place)
+    if table is None or table.table_type != "TABLE":
+        return
+    known = {field.name: field for field in table.schema_.fields}
+    fields = []
+    for name, type_ in list_columns(context, place).items():
+        field = known.get(name)
+        if field is None or not (field.mode == "REPEATED" or bq_to_duckdb(field.type) == type_):
+            spelled = duckdb_to_bq(type_)
+            field = TableFieldSchema(name=name, type=API_TYPES.get(spelled, spelled))
+        fields.append(field)
+    if tuple(fields) != table.schema_.fields:
+        schema = TableSchema(fields=tuple(fields))
+        context.catalog.update_table(table.model_copy(update={"schema_": schema}))
+
+
+def add_columns(context: Any, place: tuple[str, ...]) -> None:
+    """Have a table the columns that a request added to its fields."""
+    from bqemulator.storage.sql_identifiers import quoted_table_ref
+    from bqemulator.storage.type_map import bq_to_duckdb
+
+    table = context.catalog.get_table(*place)
+    there = list_columns(context, place) if table is not None else {}
+    for field in table.schema_.fields if table is not None else ():
+        if field.name not in there:
+            place_ = quoted_table_ref(*place)
+            type_ = bq_to_duckdb(field.type)
+            context.engine.execute(f'ALTER TABLE {place_} ADD COLUMN "{field.name}" {type_}')
+
+
+def list_columns(context: Any, place: tuple[str, ...]) -> dict[str, str]:
+    from bqemulator.storage.sql_identifiers import quoted_table_ref
+
+    asked = f"PRAGMA table_info({quoted_table_ref(*place)})"
+    return {row[1]: row[2] for row in context.engine.execute(asked).fetchall()}
+
+
 def defines_inside(text: str) -> bool:
     """Whether a script defines a table that stays inside of a transaction."""
     bare = QUOTED.sub("''", text)
@@ -179,7 +233,7 @@ def main() -> None:
     from bqemulator.config import Settings
 
     create_app = server.create_app
-    server.create_app = lambda context: StrictDoor(create_app(context))
+    server.create_app = lambda context: StrictDoor(create_app(context), context)
     server.run_forever(
         Settings(rest_host="127.0.0.1", rest_port=int(sys.argv[1]), grpc_port=0, log_level="error")
     )

@@ -18,6 +18,7 @@ NEEDED = {
     "build": PROJECT["build-system"]["requires"],
     "run": [
         *ALWAYS,
+        *EXTRAS["bigquery"],
         *EXTRAS["clickhouse"],
         *EXTRAS["iceberg"],
         *EXTRAS["mysql"],
@@ -28,6 +29,7 @@ NEEDED = {
     "chdb": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["chdb"]],
     "lint": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["lint"]],
     "fuzz": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["fuzz"]],
+    "bqemulator": EXTRAS["bqemulator"],
     "sbom": EXTRAS["sbom"],
     "lock": EXTRAS["lock"],
     "node": EXTRAS["node"],

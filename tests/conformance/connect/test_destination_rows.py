@@ -164,6 +164,36 @@ ICEBERG_CARD = {
 }
 
 
+BIGQUERY_CARD = {
+    "type": "bigquery_v2",
+    "current_step": 1,
+    "current_step_type": "form",
+    "steps": [
+        {
+            "type": "form",
+            "properties": [
+                descriptor(
+                    "cloud_storage_location",
+                    {"type": "string", "pattern": r"^[A-Za-z0-9-]+$"},
+                    False,
+                ),
+                descriptor(
+                    "loading_mode", {"type": "string", "pattern": "^(UPSERT|APPEND_ONLY)$"}, False
+                ),
+                descriptor(
+                    "service_account_credentials",
+                    {"anyOf": [{"type": "object"}, {"type": "string"}]},
+                    False,
+                    is_credential=True,
+                ),
+                descriptor("project_id", STRING, False, is_required=False),
+            ],
+        },
+        {"type": "fully_configured", "properties": []},
+    ],
+}
+
+
 def details(type_: str) -> dict[str, Any]:
     return {
         "pricing_tier": "standard",
@@ -188,8 +218,15 @@ def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     mysql = MYSQL_CARD | {"details": details("mysql_destination")}
     clickhouse = CLICKHOUSE_CARD | {"details": details("clickhouse")}
     iceberg = ICEBERG_CARD | {"details": details("iceberg")}
-    cards = ",".join([text(clickhouse), DUCKDB_CARD, text(iceberg), text(mysql), text(expected)])
+    bigquery = BIGQUERY_CARD | {"details": details("bigquery_v2")}
+    cards = ",".join(
+        [
+            *(text(bigquery), text(clickhouse), DUCKDB_CARD, text(iceberg), text(mysql)),
+            text(expected),
+        ]
+    )
     assert api.get("/v4/destination-types").text == f"[{cards}]"
+    assert api.get("/v4/destination-types/bigquery_v2").text == text(bigquery)
     assert api.get("/v4/destination-types/iceberg").text == text(iceberg)
     assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)
     assert api.get("/v4/destination-types/clickhouse").text == text(clickhouse)

@@ -62,10 +62,20 @@ ICEBERG = DestinationTraits(
     default_text=None,
     enforces_unique=False,
 )
+BIGQUERY = DestinationTraits(
+    timestamp_microseconds="UNIX_MICROS({column})",
+    timestamps_beyond=False,
+    timestamp_type="TIMESTAMP",
+    text_type="STRING",
+    required=frozenset(),
+    default_text=None,
+    enforces_unique=False,
+)
 TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""
 
 TRAITS = {
+    "bigquery_v2": BIGQUERY,
     "clickhouse": CLICKHOUSE,
     "duckdb": DUCKDB,
     "iceberg": ICEBERG,
@@ -99,6 +109,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         *some_at_release("system_postgres"),
         "mariadb",
         "clickhouse",
+        *some_at_release("bigquery"),
     ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
@@ -107,7 +118,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"duckdb://{tmp_path / 'data.duckdb'}"
     if request.param == "iceberg":
         return f"iceberg+sql://{tmp_path / 'lake.db'}"
-    if request.param in ("clickhouse", "mariadb"):
+    if request.param in ("bigquery", "clickhouse", "mariadb"):
         return str(request.getfixturevalue(f"{request.param}_url"))
     return str(request.getfixturevalue(f"{request.param}_database"))
 
@@ -118,6 +129,10 @@ def make(url: str) -> Destination:
         from tests.servers.iceberg import HandDestination
 
         return HandDestination(url)
+    if url.startswith("bigquery://"):
+        from tests.servers.bigquery import HandDestination as BigqueryHandDestination
+
+        return BigqueryHandDestination(url)
     return make_destination(url)
 
 

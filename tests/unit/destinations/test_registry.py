@@ -49,7 +49,7 @@ def test_the_identity_does_not_depend_on_the_credentials() -> None:
         (
             "zzz://h/d",
             (
-                "known are clickhouse, duckdb, iceberg+rest, iceberg+sql, mariadb, mysql, "
+                "known are bigquery, clickhouse, duckdb, iceberg+rest, iceberg+sql, mariadb, mysql, "
                 "postgres, postgresql"
             ),
         ),

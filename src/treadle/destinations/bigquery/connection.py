@@ -123,6 +123,7 @@ class BigqueryConnection(SqlConnection):
         self._staged: list[str] = []
         self._running = ""
         self._scripts = 0
+        self._is_closed = False
 
     # --- jobs -------------------------------------------------------------------------------------
 
@@ -137,6 +138,7 @@ class BigqueryConnection(SqlConnection):
         Raises:
             Exception: one of `errors`.
         """
+        self._check_open()
         self._running = job_id = job_id or f"treadle_{secrets.token_hex(12)}"
         settings = {"job_timeout_ms": JOB_SECONDS_MAX * 1000, **settings}
         config = QueryJobConfig(use_legacy_sql=False, **settings)
@@ -177,6 +179,7 @@ class BigqueryConnection(SqlConnection):
         Raises:
             DestinationUnavailableError: one of them goes on.
         """
+        self._check_open()
         for state in ("pending", "running"):
             for job in self.driver.list_jobs(
                 state_filter=state, retry=RETRY, timeout=REQUEST_SECONDS_MAX
@@ -308,7 +311,12 @@ class BigqueryConnection(SqlConnection):
 
     def close(self) -> None:
         """Close the connection."""
+        self._is_closed = True
         self.driver.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:  # the client would open another connection
+            raise exceptions.ServiceUnavailable("the session is closed")
 
     # --- tables -----------------------------------------------------------------------------------
 
