@@ -107,7 +107,7 @@ clickhouse-needs: $(VENV)/test.stamp ## What the tests of ClickHouse need, 700 M
 
 bigquery-needs: $(VENV)/build.stamp ## What the tests of BigQuery need: its emulator, in an environment of its own; part of release-test
 	test -x $(VENV)-bigquery/bin/python || $(PYTHON) -m venv $(VENV)-bigquery
-	$(VENV)-bigquery/bin/python -m pip install $(if $(CI),--quiet) --disable-pip-version-check --no-deps --require-hashes --requirement requirements/bqemulator.txt
+	$(VENV)-bigquery/bin/python $(LOCKED) requirements/bqemulator.txt
 
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 

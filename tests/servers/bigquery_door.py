@@ -6,9 +6,9 @@ The door changes nothing that the emulator does with rows. It
 - answers 409 where a job has the id of an earlier one, and keeps the ids of load jobs, in whose
   place the emulator puts its own;
 - refuses a script with a definition of a table between BEGIN TRANSACTION and its end;
-- keeps what the emulator says of a table's fields and what the table has the same: of itself it
-  forgets a change by ALTER TABLE or of a JSON column by CREATE TABLE when it is asked for the
-  fields, and a change by `tables.patch` when rows are written;
+- keeps what the emulator says of a table and what the table has the same: of itself it forgets a
+  change by ALTER TABLE, or a JSON column of CREATE TABLE, when it is asked for the fields, and a
+  change by `tables.patch` when rows are written;
 - answers 503, on request, before a job is begun or in place of the answer to it, as a network that
   breaks: `POST /door` with {"prefix": of the id, "after": whether the job is done, "times": n}.
 
@@ -159,16 +159,27 @@ class StrictDoor:
 
 
 def tell_fields(context: Any, place: tuple[str, ...]) -> None:
-    """Have the emulator say of a table what fields it has."""
+    """Have the emulator say of a table whether it is there, and what fields it has."""
+    from bqemulator.catalog.ddl_sync import sync_created_table
     from bqemulator.catalog.models import TableFieldSchema, TableSchema
     from bqemulator.storage.type_map import bq_to_duckdb, duckdb_to_bq
 
     table = context.catalog.get_table(*place)
-    if table is None or table.table_type != "TABLE":
+    if table is not None and table.table_type != "TABLE":
+        return
+    there = list_columns(context, place)
+    if there and table is None:  # by ALTER TABLE ... RENAME TO
+        project, dataset, name = place
+        sync_created_table(f"CREATE TABLE `{dataset}`.`{name}` AS SELECT 1", project, context)
+        table = context.catalog.get_table(*place)
+    elif table is not None and not there:
+        context.catalog.delete_table(*place)
+        return
+    if table is None:
         return
     known = {field.name: field for field in table.schema_.fields}
     fields = []
-    for name, type_ in list_columns(context, place).items():
+    for name, type_ in there.items():
         field = known.get(name)
         if field is None or not (field.mode == "REPEATED" or bq_to_duckdb(field.type) == type_):
             spelled = duckdb_to_bq(type_)
@@ -194,10 +205,14 @@ def add_columns(context: Any, place: tuple[str, ...]) -> None:
 
 
 def list_columns(context: Any, place: tuple[str, ...]) -> dict[str, str]:
+    import duckdb
     from bqemulator.storage.sql_identifiers import quoted_table_ref
 
     asked = f"PRAGMA table_info({quoted_table_ref(*place)})"
-    return {row[1]: row[2] for row in context.engine.execute(asked).fetchall()}
+    try:
+        return {row[1]: row[2] for row in context.engine.execute(asked).fetchall()}
+    except duckdb.Error:  # it is not there
+        return {}
 
 
 def defines_inside(text: str) -> bool:

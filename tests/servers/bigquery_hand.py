@@ -1,7 +1,7 @@
 """The hand of a user on BigQuery: the suite's statements in its words.
 
 It has no indexes, and a key is rows of `_sdc_primary_keys`. A new column has no default there: a
-user sets that afterwards, for rows to come, which the emulator does not know.
+user sets the rows that are there, and for others a default, which the emulator does not know.
 """
 
 import re
@@ -10,7 +10,9 @@ from typing import Any, Final
 
 QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"([^\"]*)\"", re.DOTALL)
 ADD: Final = re.compile(
-    r"(?P<kept>ALTER TABLE \S+ ADD COLUMN \S+ \w+)(?:\(\d+\))? DEFAULT .*", re.DOTALL
+    r"(?P<kept>ALTER TABLE (?P<table>\S+) ADD COLUMN (?P<name>\S+) \w+)(?:\(\d+\))?"
+    r" DEFAULT (?P<value>.*)",
+    re.DOTALL,
 )
 UNKEY: Final = re.compile(r"ALTER TABLE (?P<table>\S+) DROP CONSTRAINT .*")
 INDEX: Final = re.compile(r"(?:CREATE (?:UNIQUE )?|DROP )INDEX .*", re.DOTALL)
@@ -41,7 +43,9 @@ class BigqueryHand:
             else (spell_quotes(statement).strip())
         )
         if found := ADD.fullmatch(text):
-            return self._run(spell_types(found["kept"]))
+            self._run(spell_types(found["kept"]))
+            table, name, value = found["table"], found["name"], found["value"]
+            return self._run(f"UPDATE {table} SET {name} = {value} WHERE TRUE")
         if found := UNKEY.fullmatch(text):
             schema, name = self._place(found["table"])
             return self._run(f"DELETE FROM {schema}._sdc_primary_keys WHERE table_name = '{name}'")

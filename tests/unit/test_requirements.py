@@ -81,7 +81,7 @@ def test_a_lock_holds_what_is_needed_in_a_version_that_fits(name: str) -> None:
 
 def test_a_version_is_the_same_in_every_lock() -> None:
     versions: dict[str, set[str]] = {}
-    for name in NEEDED:
+    for name in NEEDED.keys() - {"bqemulator"}:  # it is never beside the others
         for package, found in read_lock(name).items():
             versions.setdefault(package, set()).update(str(one.specifier) for one in found)
     assert {package: found for package, found in versions.items() if len(found) > 1} == {}

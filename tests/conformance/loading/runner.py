@@ -118,6 +118,10 @@ class Rig:
             from tests.conformance.loading.clickhouse_warehouse import Clickhouse
 
             return Clickhouse(self.config.destination, schema)
+        if self.config.destination.startswith("bigquery://"):
+            from tests.conformance.loading.bigquery_warehouse import Bigquery
+
+            return Bigquery(self.config.destination, schema)
         if self.config.destination.startswith("iceberg+"):
             from tests.conformance.loading.iceberg_warehouse import Iceberg
 

@@ -11,9 +11,10 @@ import pytest
 from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.fixtures import loads, session
-from treadle.destinations.conformance.traits import DestinationTraits
+from treadle.destinations.conformance.traits import ODD_NAMES, DestinationTraits
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
+from treadle.tables.profiles import make_bigquery_name
 
 __all__ = ["loads", "session"]
 
@@ -70,6 +71,9 @@ BIGQUERY = DestinationTraits(
     required=frozenset(),
     default_text=None,
     enforces_unique=False,
+    names_refused=frozenset(
+        {"Odd Schema", *(name for name in ODD_NAMES if make_bigquery_name(name) != name)}
+    ),
 )
 TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""

@@ -49,8 +49,8 @@ def test_the_identity_does_not_depend_on_the_credentials() -> None:
         (
             "zzz://h/d",
             (
-                "known are bigquery, clickhouse, duckdb, iceberg+rest, iceberg+sql, mariadb, mysql, "
-                "postgres, postgresql"
+                "known are bigquery, clickhouse, duckdb, iceberg+rest, iceberg+sql, mariadb, "
+                "mysql, postgres, postgresql"
             ),
         ),
         ("/var/lib/data.duckdb", "has no ://"),

@@ -22,7 +22,7 @@ from treadle.tables.column_type import ColumnType
 from treadle.tables.model import TableOptions
 from treadle.tables.prepare import timestamp_text
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import CLICKHOUSE, DUCKDB, ICEBERG, MYSQL, POSTGRES
+from treadle.tables.profiles import BIGQUERY, CLICKHOUSE, DUCKDB, ICEBERG, MYSQL, POSTGRES
 
 PROFILES: Mapping[str, DestinationProfile] = {
     "pg": POSTGRES,
@@ -30,6 +30,7 @@ PROFILES: Mapping[str, DestinationProfile] = {
     "mysql": MYSQL,
     "clickhouse": CLICKHOUSE,
     "iceberg": ICEBERG,
+    "bigquery": BIGQUERY,
 }
 CASES: list[dict[str, Any]] = literals.loads(
     Path(literals.__file__).with_name("cases.json").read_text(encoding="utf-8")

@@ -165,9 +165,7 @@ class BigqueryConnection(SqlConnection):
         """Begin a job, or find the one that an earlier request began."""
         try:
             return begin()
-        except self.errors as error:
-            if not isinstance(error, exceptions.Conflict) and not is_uncertain(error):
-                raise
+        except self.errors as error:  # 409 where an earlier request had arrived
             try:
                 return self.driver.get_job(job_id, retry=RETRY, timeout=REQUEST_SECONDS_MAX)
             except exceptions.NotFound:

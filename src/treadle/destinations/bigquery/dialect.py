@@ -11,7 +11,6 @@ from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.load_intent import TableReplacement
 from treadle.destinations.sql.relation_definition import create_relation
-from treadle.destinations.sql.schema_changes import make_tombstones
 from treadle.destinations.sql.stepped_changes import SteppedStatements
 from treadle.destinations.sql.stepped_dialect import RelationPlace, SteppedDialect
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
@@ -21,9 +20,7 @@ from treadle.tables.model import (
     AddColumn,
     ChangeKey,
     Column,
-    CopyStage,
     CreateRelation,
-    EmptyRelation,
     LoadPlan,
     Relation,
     WidenColumn,
@@ -189,7 +186,8 @@ class BigqueryStatements(SteppedStatements):
     """Schema changes in BigQuery's words.
 
     Attributes:
-        copies: relations that a rehearsal has copies of -> the copy's name. It grows.
+        copies: relations in whose place a rehearsal writes to others -> their names. It grows.
+        made: schemas and names of the tables that a rehearsal made.
     """
 
     def __init__(self, connection: SqlConnection, plan: LoadPlan) -> None:
@@ -197,8 +195,10 @@ class BigqueryStatements(SteppedStatements):
         self._spelled = connection.dialect
         super().__init__(connection, plan)
         self._rekeyed = []  # a key is rows
-        self.replacements = ()
-        self.copies: dict[RelationPlace, str] = {}
+        self._forgotten = []
+        self.replacements = tuple(self._replace_tombstones())
+        self.copies: dict[RelationPlace, str] = self.drafts
+        self.made: list[RelationPlace] = []
 
     # --- before the transaction -------------------------------------------------------------------
 
@@ -207,12 +207,6 @@ class BigqueryStatements(SteppedStatements):
         if self.rehearsed:
             yield from self._copy_changed()
         yield from super().generate_structure()
-        root, copied = self._find_activated()
-        if root is not None and copied is not None and self._holds(self._name_staged(copied)):
-            kept = make_tombstones(self._dialect, self._plan, root, private=False)
-            if not self._holds(kept.name):
-                self._given.add(kept.name)
-                yield from self._create_tombstones(kept)
 
     def _copy_changed(self) -> Iterator[Quoted]:
         """Make empty copies of the tables that a rehearsal changes."""
@@ -232,15 +226,19 @@ class BigqueryStatements(SteppedStatements):
                 yield compose("CREATE TABLE {copy} LIKE {live}", copy=copy, live=live)
 
     def _add_copy(self, place: RelationPlace) -> str:
-        if self.rehearsed and place not in self.copies:
+        """Return the name of the table that a rehearsal makes in place of another one."""
+        name = place[1]
+        if name not in self.drafts.values():
             name = names.name_auxiliary(self._plan.owner, "rehearsal_", *place)
             self.copies[place] = name
-        return self._stepped.name_of(*place)
+        self.made.append((place[0], name))
+        return name
 
     def _create(self, schema: str, relation: Relation) -> Iterator[Quoted]:
-        name = self._add_copy((schema, relation.name))
+        name = relation.name
         if self.rehearsed:
-            pass  # nothing is in the way of a copy
+            name = self._add_copy((schema, name))
+            yield from self._drop_leftover(schema, name)
         elif schema == PRIVATE_SCHEMA:
             yield from self._drop_leftover(schema, relation.name)
         else:  # before the table, which would look changed by hand without these rows
@@ -275,7 +273,15 @@ class BigqueryStatements(SteppedStatements):
         yield make_request(text, schema, name, columns, creates=False)
 
     def _widen(self, target: Quoted, column: Column, old: ColumnType) -> Iterator[Quoted]:
-        """Write the table anew at once: no ALTER makes a text of a number."""
+        """Change a type; for a text the table is written anew, which no ALTER makes of a number."""
+        if column.type is not ColumnType.TEXT:
+            yield compose(
+                "ALTER TABLE {target} ALTER COLUMN {name} SET DATA TYPE {type}",
+                target=target,
+                name=self._dialect.quote(column.name),
+                type=self._dialect.types[column.type],
+            )
+            return
         yield compose(
             "CREATE OR REPLACE TABLE {target} AS SELECT * REPLACE ({value} AS {name})"
             " FROM {target}",
@@ -295,42 +301,8 @@ class BigqueryStatements(SteppedStatements):
     # --- in the transaction -----------------------------------------------------------------------
 
     def generate_contents(self) -> Iterator[Quoted]:
-        """Give the statements about rows, for the transaction: keys, rows, deleted keys."""
+        """Give the statements about rows, for the transaction, after those about keys."""
         for change in self._plan.changes:
             if isinstance(change, ChangeKey):
                 yield from self._note_key(change.relation, change.key)
         yield from super().generate_contents()
-        yield from self._move_tombstones()
-
-    def _replace_tombstones(self) -> Iterator[TableReplacement]:
-        yield from ()  # their rows move
-
-    def _find_activated(self) -> tuple[Relation | None, CopyStage | None]:
-        """Return the root, and the copy of a version into it, where there are such."""
-        after = self._plan.table_after
-        root = after.relations[0] if after is not None and after.relations else None
-        for change in self._plan.changes:
-            if root is not None and isinstance(change, CopyStage) and change.relation == root.name:
-                return root, change
-        return root, None
-
-    def _move_tombstones(self) -> Iterator[Quoted]:
-        """Forget the keys deleted from a table, and take over those deleted from its version."""
-        root, copied = self._find_activated()
-        if root is None:
-            return
-        kept = make_tombstones(self._dialect, self._plan, root, private=False)
-        live = self._dialect.own(kept.name)
-        emptied = any(
-            isinstance(change, EmptyRelation) and change.relation == root.name
-            for change in self._plan.changes
-        )
-        if emptied and self._holds(kept.name):
-            yield compose(self._dialect.empty_relation, target=live)
-        if copied is not None and self._holds(self._name_staged(copied)):
-            yield compose(
-                "INSERT INTO {live} ({columns}) SELECT {columns} FROM {stage}",
-                live=live,
-                columns=self._dialect.quote_all(column.name for column in kept.columns),
-                stage=self._dialect.own(self._name_staged(copied)),
-            )

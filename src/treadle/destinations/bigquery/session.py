@@ -173,7 +173,7 @@ class BigquerySession(SteppedSession):
                 finally:
                     connection.rollback()
                     self._shadowed = frozenset()
-                    for (schema, _), copy in statements.copies.items():
+                    for place in statements.made:
                         with suppress(*connection.errors):
-                            connection.drop_table(schema, copy)
+                            connection.drop_table(*place)
                     connection.release()

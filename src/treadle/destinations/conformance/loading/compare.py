@@ -9,9 +9,9 @@ from treadle.destinations.conformance.loading.warehouse import FoundTable, Wareh
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
-LIKE: Mapping[str, str] = {"iceberg": "duckdb"}
+LIKE: Mapping[str, str] = {"bigquery": "duckdb", "iceberg": "duckdb"}
 """A destination -> the one whose statements and expectations it takes where it has none of its own:
-it has the same names and types."""
+it splits columns alike."""
 
 
 def choose_own(named: Mapping[str, Any], destination: str) -> Any:
