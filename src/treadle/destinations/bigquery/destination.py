@@ -67,7 +67,14 @@ class BigqueryDestination:
     """
 
     kind = "bigquery_v2"  # the word of the Connect API
-    capabilities = Capabilities(transactional_ddl=False, load_age_seconds=60.0)
+    capabilities = Capabilities(
+        transactional_ddl=False,
+        load_age_seconds=60.0,
+        load_price=(
+            "takes seven jobs or more, and of a table with a key is billed for the whole table",
+            "Tables wait for each other, and one with 1,500 INSERTs a day is held up by BigQuery",
+        ),
+    )
     file: Path | None = None  # a service has to be there
 
     def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:
