@@ -331,7 +331,7 @@ def test_a_guard_compares_owner_position_fence_and_revision() -> None:
     guard, lock = guard_plan(DIALECT, _plan(position=4, revision=9, fence=3))
     for part in ("-1) = 4", ", 0) <= 3", ", 0) = 9", "ERROR('treadle: outdated')"):
         assert part in guard
-    assert "schema_name = 'web' AND installation_id = '' AND account_id = 0" in guard
+    assert "LOGICAL_AND(installation_id = '' AND account_id = 0)" in guard
     assert lock == (
         "UPDATE `_treadle`.`schemas` SET source_id = source_id WHERE schema_name = 'web'"
     )

@@ -127,6 +127,7 @@ class BigqueryDialect(SteppedDialect):
     comparable = "TO_JSON_STRING({value})"  # JSON compares with nothing, NULL is a text there
     schema_tables: ClassVar = {PRIMARY_KEYS: Relation((), PRIMARY_KEYS, KEY_COLUMNS, (), "")}
     joins_fully = False
+    locks_all = False
     rights_to_prepare = (
         "give treadle's service account the role BigQuery User on the project, or make the "
         "datasets {own} and {schema} and give it the role BigQuery Data Editor on both"

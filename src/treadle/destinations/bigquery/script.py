@@ -20,8 +20,8 @@ _MARK: Final = re.compile(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|\$(\d+)", re.DOT
 
 GUARD: Final = """
 SELECT IF(
-  (SELECT COUNT(*) FROM {schemas}
-   WHERE schema_name = $1 AND installation_id = $2 AND account_id = $3) = 1
+  (SELECT LOGICAL_AND(installation_id = $2 AND account_id = $3)
+   FROM {schemas} WHERE schema_name = $1)
   AND IFNULL((SELECT MAX(position) FROM {offsets}
    WHERE log_id = $4 AND source_id = $5 AND table_key = $6), -1) = $7
   AND IFNULL((SELECT MAX(fence) FROM {offsets}

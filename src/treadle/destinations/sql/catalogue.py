@@ -119,8 +119,10 @@ def _make_missing(
 
 def _make_missing_schema(connection: SqlConnection, place: str) -> Iterator[Quoted]:
     if not holds_schema(connection, place):
-        # A schema of that name that somebody else makes meanwhile is not taken for the source.
-        absent = Quoted("IF NOT EXISTS " if place == PRIVATE_SCHEMA else "")
+        # A schema of that name that somebody else makes meanwhile is not taken for the source,
+        # unless it may be another loader that makes it.
+        is_shared = place == PRIVATE_SCHEMA or not connection.dialect.locks_all
+        absent = Quoted("IF NOT EXISTS " if is_shared else "")
         yield compose(
             "CREATE {word} {absent}{schema}",
             word=connection.dialect.schema_word,

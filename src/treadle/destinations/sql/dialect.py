@@ -46,6 +46,7 @@ class SqlDialect(ABC):
         schema_word: what CREATE and DROP call a schema.
         update_matching: sets columns of the rows of `{target}`, as `t`, by `{assignments}`, for
             which a row of `{stage}`, as `s`, meets `{condition}`. For those without ON CONFLICT.
+        locks_all: whether locks keep other processes from making a schema, too.
         begin: purpose of a transaction -> the statement that begins it. "lookup" writes temporary
             tables only, also in a session for reading; "snapshot" sees one state throughout.
         rights_to_prepare: advice to the operator what to grant where a schema `{schema}` or
@@ -96,6 +97,7 @@ class SqlDialect(ABC):
     excepts_all: ClassVar[bool] = True
     replaces_rows: ClassVar[bool] = False
     schema_word: ClassVar[Quoted] = Quoted("SCHEMA")
+    locks_all: ClassVar[bool] = True
     update_matching: ClassVar[LiteralString] = (
         "UPDATE {target} t, {stage} s SET {assignments} WHERE {condition}"
     )
