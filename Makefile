@@ -25,10 +25,12 @@ NAMED := $(findstring tests/,$(ARGS))
 unexport PYTHONDONTWRITEBYTECODE
 FUZZ_RUNS ?= 5000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
+PIP_DOWNLOAD := -m pip download $(if $(CI),--quiet) --disable-pip-version-check --only-binary :all: --no-deps
+CHDB_WHEELS := $(VENV)/chdb-wheels
 CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: bigquery-needs clickhouse-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: bigquery-needs clickhouse-needs clickhouse-wheels run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -69,7 +71,7 @@ dbt-test: $(VENV)/test.stamp ## Install dbt into an environment of its own and b
 wheel-test: $(VENV)/test.stamp ## Install the wheel into an empty environment and walk the guide with it; part of release-test
 	$(BIN)/python -m pytest -m release -rP tests/acceptance/test_installed_wheel.py $(ARGS)
 
-clients-test: $(VENV)/test.stamp ## Real clients and taps of the package index, as the pages say, and killed amid their records
+clients-test: $(VENV)/test.stamp clickhouse-needs ## Real clients and taps of the package index, as the pages say, and killed amid their records
 	$(BIN)/python -m tests.clients.by_the_page
 	$(BIN)/python -m tests.clients.killed_runs
 
@@ -103,7 +105,12 @@ client-types: $(VENV)/test.stamp ## Write the types of the TypeScript client out
 	$(BIN)/python -m clients.typescript.codegen
 
 clickhouse-needs: $(VENV)/test.stamp ## What the tests of ClickHouse need, 700 MB; without it they are skipped
-	$(BIN)/python $(LOCKED) requirements/chdb.txt
+	$(BIN)/python $(LOCKED) requirements/chdb.txt $(if $(wildcard $(CHDB_WHEELS)),--no-index --find-links $(CHDB_WHEELS))
+	rm -rf $(CHDB_WHEELS)
+
+clickhouse-wheels: $(VENV)/test.stamp ## Fetch what clickhouse-needs installs, beside what must not see a half of it
+	sed '/^-r /d' requirements/chdb.txt > $(VENV)/chdb-alone.txt
+	$(BIN)/python $(PIP_DOWNLOAD) --dest $(CHDB_WHEELS) --require-hashes --requirement $(VENV)/chdb-alone.txt
 
 bigquery-needs: $(VENV)/build.stamp ## What the tests of BigQuery need: its emulator, in an environment of its own; part of release-test
 	test -x $(VENV)-bigquery/bin/python || $(PYTHON) -m venv $(VENV)-bigquery

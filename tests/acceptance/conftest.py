@@ -69,12 +69,16 @@ def _store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
-def destination_url(request: pytest.FixtureRequest) -> str | None:
+def destination_url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
     """The destination to serve with: None for the embedded default."""
     if request.param == "duckdb":
         return None
     if request.param == "mysql":
         return str(request.getfixturevalue("mariadb_url"))
+    if request.param == "clickhouse":
+        return str(request.getfixturevalue("clickhouse_url"))
+    if request.param == "iceberg":
+        return f"iceberg+sql://{tmp_path / 'lake.db'}"
     url: str = request.getfixturevalue("postgres_database")
     return url
 

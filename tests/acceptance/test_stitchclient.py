@@ -6,23 +6,13 @@ import sys
 from decimal import Decimal
 
 import pytest
-from tests.conformance.loading.mysql_warehouse import Mysql
-from tests.conformance.loading.warehouse import DuckDB, FoundTable, Postgres
+from tests.conformance.loading.looking import open_warehouse
 from tests.servers import stitch_push
 from tests.servers.stitch_push import record
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 COUNT = 20_000
 FEW = 1_000
-
-
-def look(server: TreadleServer) -> dict[str, FoundTable]:
-    """The tables, by the engine's own driver; the server is stopped, so the file is free."""
-    if server.destination is not None and server.destination.startswith("mysql"):
-        return Mysql(server.destination, "import_api").tables()
-    if server.destination is not None:
-        return Postgres(server.destination, "import_api").tables()
-    return DuckDB(str(server.data / "warehouse.duckdb"), "import_api").tables()
 
 
 @pytest.mark.parametrize(
@@ -32,7 +22,10 @@ def look(server: TreadleServer) -> dict[str, FoundTable]:
         pytest.param("duckdb", COUNT, marks=pytest.mark.release),
         pytest.param("postgres", COUNT, marks=pytest.mark.release),
         ("mysql", FEW),
-        pytest.param("mysql", COUNT, marks=pytest.mark.release),
+        *(
+            pytest.param(kind, COUNT, marks=pytest.mark.release)
+            for kind in ("mysql", "iceberg", "clickhouse")
+        ),
     ],
     indirect=["destination_url"],
 )
@@ -59,7 +52,8 @@ def test_records_through_transit(server: TreadleServer, client: Client, count: i
         300,
     )
     server.stop()
-    tables = look(server)
+    url = server.destination or f"duckdb://{server.data / 'warehouse.duckdb'}"
+    tables = open_warehouse(url, "import_api").tables()
 
     customers = tables["customers"]
     assert dict(customers.columns) | {"": ""} == {

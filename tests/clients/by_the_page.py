@@ -4,12 +4,12 @@
         [treadle-meltano] [dlt] [--into mysql]
 
 `target-stitch`, three taps that add fields of their own, Meltano and dlt are sent with, into each
-kind of destination: DuckDB, PostgreSQL, MariaDB. The config of `target-stitch`, the plugin for
-Meltano and the program for dlt are those of `docs/how-to/send-with-clients.md`; only the server and
-the credentials are put in their places. Each client gets a virtual environment in a temporary
-folder, or in the one that CLIENT_ENVIRONMENTS names and keeps, because `target-stitch` pins
-versions that treadle cannot use. So this needs a package index and some minutes, and is no part of
-the test suite.
+kind of destination: DuckDB, PostgreSQL, MariaDB, Iceberg and ClickHouse. The config of
+`target-stitch`, the plugin for Meltano and the program for dlt are those of
+`docs/how-to/send-with-clients.md`; only the server and the credentials are put in their places.
+Each client gets a virtual environment in a temporary folder, or in the one that CLIENT_ENVIRONMENTS
+names and keeps, because `target-stitch` pins versions that treadle cannot use. So this needs a
+package index and some minutes, and is no part of the test suite.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.servers.clickhouse import ClickhouseServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import TreadleServer, eventually
@@ -217,14 +218,21 @@ class PageRun:
 
     @property
     def kind(self) -> str:
-        """Of the destination: duckdb, postgres or mysql."""
+        """Of the destination: one of `KINDS`."""
         url = self.server.destination or "duckdb"
-        return url.partition("://")[0].replace("postgresql", "postgres")
+        scheme = url.partition("://")[0].partition("+")[0]
+        return scheme.replace("postgresql", "postgres")
 
     @property
     def instant_type(self) -> str:
         """The type of a time, as `name_types` returns it."""
-        return "DATETIME" if self.kind == "mysql" else "TIMESTAMP WITH TIME ZONE"
+        others = {"mysql": "DATETIME", "clickhouse": "DATETIME64(6, 'UTC')"}
+        return others.get(self.kind, "TIMESTAMP WITH TIME ZONE")
+
+    @property
+    def whole_type(self) -> str:
+        """The type of a whole number, as `name_types` returns it."""
+        return "INT64" if self.kind == "clickhouse" else "BIGINT"
 
     def send_by_target(self, lines: str) -> str:
         """Send what a tap printed; what `target-stitch` prints."""
@@ -253,10 +261,11 @@ class PageRun:
                 f" and table_name = '{table}' and column_name in ({listed})"
             )
             return {row["name"]: row["type"] for row in found}
-        function, cast = ("typeof", "") if self.kind == "duckdb" else ("pg_typeof", "::text")
-        named = ", ".join(f'upper({function}("{name}"){cast}) as "{name}"' for name in columns)
+        spelled = {"postgres": 'pg_typeof("{}")::text', "clickhouse": 'toTypeName("{}")'}
+        of_kind = spelled.get(self.kind, 'typeof("{}")')
+        named = ", ".join(f'upper({of_kind.format(name)}) as "{name}"' for name in columns)
         [row] = self.server.query(f'select distinct {named} from import_api."{table}"')
-        return row
+        return {name: re.sub(r"NULLABLE\((.*)\)", r"\1", type_) for name, type_ in row.items()}
 
 
 def run_target_stitch(run: PageRun) -> None:
@@ -352,7 +361,7 @@ def run_dlt(run: PageRun) -> None:
     types = run.name_types("typed", "at", "price", "n")
     assert types["at"] == run.instant_type
     assert types["price"].startswith(("DECIMAL", "NUMERIC"))
-    assert types["n"] == "BIGINT"
+    assert types["n"] == run.whole_type
 
 
 def run_singer(run: PageRun) -> None:
@@ -433,7 +442,7 @@ def run_clients(
             sys.stdout.flush()
 
 
-KINDS: Final = ("duckdb", "postgres", "mysql")
+KINDS: Final = ("duckdb", "postgres", "mysql", "iceberg", "clickhouse")
 
 
 def main(clients: Mapping[str, Callable[[PageRun], None]], words: list[str]) -> None:
@@ -453,6 +462,10 @@ def main(clients: Mapping[str, Callable[[PageRun], None]], words: list[str]) -> 
                 elif kind == "postgres":
                     url = stack.enter_context(PostgresServer()).create_database()
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
+                if kind == "iceberg":
+                    url = f"iceberg+sql://{folder}/lake.db"
+                elif kind == "clickhouse":
+                    url = stack.enter_context(ClickhouseServer()).url()
                 run_clients(chosen, url, Path(folder), Path(shelf))
 
 

@@ -148,6 +148,6 @@ def destinations(kinds: list[str]) -> Iterator[Callable[[str], str | None]]:
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """A folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="treadle-faults-") as path:
+    """A folder that is removed afterwards; what a process that is ending still writes may stay."""
+    with tempfile.TemporaryDirectory(prefix="treadle-faults-", ignore_cleanup_errors=True) as path:
         yield Path(path)

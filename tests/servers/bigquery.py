@@ -20,16 +20,12 @@ from typing import Any, Final, Self
 import httpx
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from tests.servers.bigquery_hand import BigqueryHand
 from tests.servers.database_server import (
     START_SECONDS_MAX,
     STOP_SECONDS_MAX,
     NoServerError,
     free_port,
 )
-
-from treadle.destinations.bigquery import BigqueryDestination
-from treadle.destinations.protocol import QueryResult, Session
 
 PROJECT: Final = "treadle-test"
 LOCATION: Final = "US"  # of what the emulator answers
@@ -56,41 +52,6 @@ def find_extension(python: Path) -> Path:
     if not found:
         raise NoServerError("the wheel duckdb-extension-spatial is missing")
     return found[0]
-
-
-class HandSession:
-    """A session of treadle whose `query` takes the suite's statements, too."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._columns: tuple[str, ...] = ()
-        self._hand = BigqueryHand(self._run)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._session.close()
-
-    def _run(self, statement: str) -> list[tuple[Any, ...]]:
-        found = self._session.query(statement)
-        self._columns = found.columns
-        return found.rows
-
-    def query(self, sql: str) -> QueryResult:
-        self._columns = ()
-        rows = self._hand.run(sql)
-        return QueryResult(self._columns, rows)
-
-
-class HandDestination(BigqueryDestination):
-    """A destination whose sessions take statements of a user, for the shared suite."""
-
-    def open(self, *, read_only: bool = False) -> Any:
-        return HandSession(super().open(read_only=read_only))
 
 
 class BigqueryServer:

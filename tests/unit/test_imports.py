@@ -100,7 +100,7 @@ INSIDE: dict[str, set[str]] = {
     "destinations.iceberg": {"destinations", "destinations.sql"},
     "destinations.mysql": {"destinations", "destinations.sql"},
     "destinations.postgres": {"destinations", "destinations.sql"},
-    "destinations.conformance": {"destinations"},
+    "destinations.conformance": {"destinations", "destinations.sql"},
     "ingest": {"ingest.fastpath"},
     "ingest.fastpath": {"ingest"},
     "log": {"log.sqlite"},  # its registry

@@ -227,7 +227,8 @@ def _require_role_type(row: "ConfiguredDestination", role_url: str | None) -> No
     Raises:
         OperatorError: it is not.
     """
-    from treadle.destinations.registry import ROLE_TYPES, find_type
+    from treadle.destinations.known_kinds import ROLE_TYPES
+    from treadle.destinations.registry import find_type
 
     if row.type not in ROLE_TYPES:
         raise OperatorError(
@@ -296,6 +297,7 @@ def _print_destination(
     config: Config, store: "Store", row: "ConfiguredDestination", *, as_json: bool
 ) -> None:
     from treadle.destinations.form_registry import find_form
+    from treadle.destinations.service_proof import describe_proof
 
     form = find_form(row.type, config.duckdb_path)
     hidden = {each.name for each in form.properties if each.is_credential}
@@ -321,6 +323,7 @@ def _print_destination(
             if source.deleted_at is None and of_source.get(source.id) == row.id
         ],
         "trouble": row.trouble,
+        "proof": describe_proof(row.type),
         "query_url": None if row.query_url is None else _name_place(row.query_url),
     }
     if as_json:

@@ -63,6 +63,9 @@ def await_check(
 
 
 def _print_check(row: "ConfiguredDestination", check: "DestinationCheck", *, as_json: bool) -> None:
+    from treadle.destinations.service_proof import describe_proof
+
+    unproven = describe_proof(row.type)
     if as_json:
         print_json(
             {
@@ -71,6 +74,7 @@ def _print_check(row: "ConfiguredDestination", check: "DestinationCheck", *, as_
                 "status": check.status,
                 "error": check.error,
                 "phases": list(check.phases),
+                "proof": unproven,
             }
         )
         return
@@ -82,6 +86,8 @@ def _print_check(row: "ConfiguredDestination", check: "DestinationCheck", *, as_
         ],
     )
     print_line(check.error or f"A load into {row.name} ({row.id}) is possible.")
+    if unproven is not None:
+        print_line(unproven)
 
 
 COMMAND = CliCommand(

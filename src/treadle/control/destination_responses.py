@@ -7,17 +7,21 @@ from collections.abc import Collection
 
 from treadle.control import schemas
 from treadle.destinations.form import DestinationForm, FormProperty
+from treadle.destinations.service_proof import describe_proof
 from treadle.store.model import ConfiguredDestination
 from treadle.timestamps import format_seconds
 
 
 def render_destination_type(form: DestinationForm) -> schemas.DestinationType:
-    """Return the card of a type, before a destination exists (connect-rest.md A.2.1)."""
+    """Return the card of a type, before a destination exists (connect-rest.md A.2.1).
+
+    A type that treadle was not run on yet is `beta` (connect-api.md 3.5).
+    """
     return {
         **render_destination_card(form, ()),
         "details": {
             "pricing_tier": "standard",
-            "pipeline_state": "released",
+            "pipeline_state": "released" if describe_proof(form.type) is None else "beta",
             "protocol": form.type,
             "access": True,
         },

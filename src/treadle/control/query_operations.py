@@ -12,9 +12,10 @@ from treadle.control import errors
 from treadle.control.lookups import find_source
 from treadle.control.query_requests import StatementRequest, mint_question_id
 from treadle.destinations.clickhouse_form import ClickhouseUrl
+from treadle.destinations.known_kinds import ROLE_TYPES
 from treadle.destinations.mysql_form import MysqlUrl
 from treadle.destinations.postgres_form import PostgresUrl
-from treadle.destinations.registry import ROLE_TYPES, find_type
+from treadle.destinations.registry import find_type
 from treadle.http.address_policy import AddressPolicy
 from treadle.questions import refusals
 from treadle.questions.client import PlannedQuestion

@@ -1,6 +1,8 @@
 """Finds the forms of the types of destinations that are installed."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from treadle.destinations.bigquery_form import BigqueryForm
 from treadle.destinations.clickhouse_form import ClickhouseForm
@@ -11,6 +13,16 @@ from treadle.destinations.mysql_form import MysqlForm
 from treadle.destinations.postgres_form import PostgresForm
 from treadle.destinations.registry import list_types
 
+FORMS: Final[Mapping[str, Callable[[Path], DestinationForm]]] = {
+    "bigquery_v2": lambda folder: BigqueryForm(),
+    "clickhouse": lambda folder: ClickhouseForm(),
+    "duckdb": DuckDBForm,
+    "iceberg": IcebergForm,
+    "mysql_destination": lambda folder: MysqlForm(),
+    "postgres": lambda folder: PostgresForm(),
+}
+"""Type -> makes its form with the folder for files. Other back-ends have a URL alone."""
+
 
 def list_forms(folder: Path) -> list[DestinationForm]:
     """Return the form of each type whose driver is installed, by type.
@@ -18,23 +30,10 @@ def list_forms(folder: Path) -> list[DestinationForm]:
     Args:
         folder: for DuckDB files; absolute.
     """
-    return [_make_form(type_, folder) for type_ in list_types()]
+    return [find_form(type_, folder) for type_ in list_types()]
 
 
 def find_form(type_: str, folder: Path) -> DestinationForm:
     """Return the form of a type, also of one whose driver is not installed."""
-    return _make_form(type_, folder)
-
-
-def _make_form(type_: str, folder: Path) -> DestinationForm:
-    if type_ == "postgres":
-        return PostgresForm()
-    if type_ == "bigquery_v2":
-        return BigqueryForm()
-    if type_ == "clickhouse":
-        return ClickhouseForm()
-    if type_ == "mysql_destination":
-        return MysqlForm()
-    if type_ == "iceberg":
-        return IcebergForm(folder)
-    return DuckDBForm(folder) if type_ == "duckdb" else UrlForm(type_)
+    make = FORMS.get(type_)
+    return UrlForm(type_) if make is None else make(folder)

@@ -4,67 +4,34 @@ Back-ends of other distributions announce themselves by an entry point in the gr
 `treadle.destinations`: its name is the URL's scheme, its value a function from URL to Destination.
 """
 
-import importlib
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from treadle.destinations.iceberg_form import REST_SCHEME, SQL_SCHEME
+from treadle.destinations.known_kinds import KNOWN_KINDS, AddressCheck, find_known_kind
 from treadle.destinations.protocol import Destination
 from treadle.errors import OperatorError
 
 ENTRY_POINT_GROUP: Final = "treadle.destinations"
-POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
-MYSQL_SCHEMES: Final = ("mysql", "mariadb")
-CLICKHOUSE_SCHEMES: Final = ("clickhouse",)
-BIGQUERY_SCHEMES: Final = ("bigquery",)
-ICEBERG_SCHEMES: Final = (SQL_SCHEME, REST_SCHEME)
-SERVER_SCHEMES: Final = (
-    *POSTGRES_SCHEMES,
-    *MYSQL_SCHEMES,
-    *CLICKHOUSE_SCHEMES,
-    *BIGQUERY_SCHEMES,
-    *ICEBERG_SCHEMES,
-)
-
-ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
-"""Types of destinations that know roles, whose sessions see each other."""
+DUCKDB: Final = "duckdb"
 
 
 def list_types() -> list[str]:
     """Return the types of destinations whose driver is installed, in order."""
-    drivers = {
-        "bigquery_v2": "google.cloud.bigquery",
-        "clickhouse": "clickhouse_connect",
-        "iceberg": "pyiceberg",
-        "mysql_destination": "pymysql",
-        "postgres": "psycopg",
-    }
-    missing = {type_ for type_, driver in drivers.items() if not _is_installed(driver)}
-    named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return sorted(({"duckdb", *drivers} | named) - missing - {"postgresql"})
+    schemes = {scheme for kind in KNOWN_KINDS for scheme in kind.schemes}
+    others = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)} - schemes
+    return sorted({DUCKDB, *others, *(kind.type for kind in KNOWN_KINDS if kind.is_installed)})
 
 
-def _is_installed(driver: str) -> bool:
-    try:
-        return find_spec(driver) is not None
-    except ModuleNotFoundError:  # a package that it would be in is missing
-        return False
-
-
-def make_destination(url: str, check_address: Callable[[str], None] | None = None) -> Destination:
+def make_destination(url: str, check_address: AddressCheck | None = None) -> Destination:
     """Return the destination of a URL; nothing is opened or connected to.
 
     Args:
-        url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
-            `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`,
-            `clickhouse://user:password@host:8123/`,
-            `bigquery://project/?location=EU&credentials=/absolute/path.json`, `iceberg+sql:///absolute/path.db`,
-            `iceberg+rest://id:secret@host:port/path`, or the scheme of an installed back-end.
+        url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`, or one with the
+            scheme of a `KnownKind` or of an installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
             distribution is not told of it.
@@ -82,23 +49,17 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
             "postgresql://user:password@host:5432/database or mysql://user:password@host:3306/; "
             "the text given has no ://"
         )
-    if scheme == "duckdb":
+    if scheme == DUCKDB:
         return _duckdb(url)
-    if scheme in POSTGRES_SCHEMES:
-        return _postgres(url, check_address)
-    if scheme in MYSQL_SCHEMES:
-        return _mysql(url, check_address)
-    if scheme in CLICKHOUSE_SCHEMES:
-        return _clickhouse(url, check_address)
-    if scheme in BIGQUERY_SCHEMES:
-        return _bigquery(url, check_address)
-    if scheme in ICEBERG_SCHEMES:
-        return _iceberg(url, check_address)
+    kind = find_known_kind(scheme)
+    if kind is not None:
+        return kind.make(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         make: Callable[[str], Destination] = installed[scheme].load()
         return make(url)
-    known = sorted({"duckdb", *SERVER_SCHEMES, *installed})
+    schemes = (scheme for kind in KNOWN_KINDS for scheme in kind.schemes)
+    known = sorted({DUCKDB, *schemes, *installed})
     near = get_close_matches(scheme, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(known)}"
     raise OperatorError(f"no destination is called {scheme!r}; {hint}")
@@ -107,13 +68,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
 def find_type(url: str) -> str:
     """Return the type of destination that a URL names, by its scheme alone."""
     scheme = url.partition("://")[0].lower()
-    if scheme in POSTGRES_SCHEMES:
-        return "postgres"
-    if scheme in ICEBERG_SCHEMES:
-        return "iceberg"
-    if scheme in BIGQUERY_SCHEMES:
-        return "bigquery_v2"
-    return "mysql_destination" if scheme in MYSQL_SCHEMES else scheme
+    kind = find_known_kind(scheme)
+    return scheme if kind is None else kind.type
 
 
 def is_exclusive(url: str) -> bool:
@@ -122,8 +78,8 @@ def is_exclusive(url: str) -> bool:
     Their drivers are not imported for those that treadle has itself.
     """
     scheme = url.partition("://")[0].lower()
-    if scheme == "duckdb" or scheme in SERVER_SCHEMES:
-        return scheme == "duckdb"
+    if scheme == DUCKDB or find_known_kind(scheme) is not None:
+        return scheme == DUCKDB
     try:
         return make_destination(url).capabilities.exclusive
     except OperatorError:
@@ -146,73 +102,3 @@ def _duckdb(url: str) -> Destination:
             "another file"
         )
     return DuckDBDestination(Path(path))
-
-
-def _postgres(url: str, check_address: Callable[[str], None] | None) -> Destination:
-    try:
-        module = importlib.import_module("treadle.destinations.postgres")
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("psycopg"):
-            raise
-        raise OperatorError(
-            "PostgreSQL destinations need the driver psycopg, which is not installed; run "
-            'pip install "treadle[postgres]"'
-        ) from error
-    destination: Destination = module.PostgresDestination(url, check_address)
-    return destination
-
-
-def _mysql(url: str, check_address: Callable[[str], None] | None) -> Destination:
-    try:
-        module = importlib.import_module("treadle.destinations.mysql")
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("pymysql"):
-            raise
-        raise OperatorError(
-            "MySQL destinations need the driver PyMySQL, which is not installed; run "
-            'pip install "treadle[mysql]"'
-        ) from error
-    destination: Destination = module.MysqlDestination(url, check_address)
-    return destination
-
-
-def _clickhouse(url: str, check_address: Callable[[str], None] | None) -> Destination:
-    try:
-        module = importlib.import_module("treadle.destinations.clickhouse")
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("clickhouse_connect"):
-            raise
-        raise OperatorError(
-            "ClickHouse destinations need the driver clickhouse-connect, which is not installed; "
-            'run pip install "treadle[clickhouse]"'
-        ) from error
-    destination: Destination = module.ClickhouseDestination(url, check_address)
-    return destination
-
-
-def _bigquery(url: str, check_address: Callable[[str], None] | None) -> Destination:
-    try:
-        module = importlib.import_module("treadle.destinations.bigquery")
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("google"):
-            raise
-        raise OperatorError(
-            "BigQuery destinations need the client google-cloud-bigquery, which is not installed; "
-            'run pip install "treadle[bigquery]"'
-        ) from error
-    destination: Destination = module.BigqueryDestination(url, check_address)
-    return destination
-
-
-def _iceberg(url: str, check_address: Callable[[str], None] | None) -> Destination:
-    try:
-        module = importlib.import_module("treadle.destinations.iceberg")
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("pyiceberg"):
-            raise
-        raise OperatorError(
-            "Iceberg destinations need the library pyiceberg, which is not installed; run "
-            'pip install "treadle[iceberg]"'
-        ) from error
-    destination: Destination = module.IcebergDestination(url, check_address)
-    return destination

@@ -154,8 +154,9 @@ class TokenCache:
         found = await self._run(self._asking, self._store.tokens.find_sender, sha256)
         if found is not None and not self._is_open(found.source_id, found.log):
             raise RetriableError(
-                f"source {found.source_id} is on log {found.log}, which this server has not "
-                "opened: start it again"
+                f"source {found.source_id} is on log {found.log}, which is not open in this "
+                "process: it is not available now, or was added while the server ran and needs "
+                "another start"
             )
         if generation == self._generation:
             if found is not None:

@@ -345,10 +345,12 @@ class DestinationLoader:
                 chosen: list[TableBacklog] = []
                 self._take_asked(now)
                 if self._parts is not None:
+                    history = self._parts.steps.history
+                    self._reporting.retell(self._backlogs, self._sources, history, now)
                     chosen = select_due(
                         self._backlogs,
                         self._sources,
-                        self._parts.steps.history,
+                        history,
                         self._parts.policy,
                         now,
                         monotonic=read_monotonic(),

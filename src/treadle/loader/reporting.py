@@ -8,7 +8,7 @@ each table.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,7 +25,8 @@ from treadle.loader.load_texts import (
     sum_failures,
     sum_loads,
 )
-from treadle.loader.schedule import TableKey
+from treadle.loader.schedule import LoadHistory, TableKey, find_untold
+from treadle.log.protocol import TableBacklog
 from treadle.store.model import EntryOutcome, LoadReport
 from treadle.store.store import Store
 
@@ -73,6 +74,8 @@ class LoadReporting:
     """True while the store says that the destination cannot be used. None at first, because an
     earlier loader may have noted trouble that is over."""
     _is_retired: bool = False
+    _compared: Sequence[TableBacklog] = ()
+    """The backlogs that were last compared with what is loaded."""
     _told: tuple[str, int] | None = None
     """The reason that the last line about trouble gave, and when."""
     _loaded_lines: LoadLines = field(init=False)
@@ -155,6 +158,28 @@ class LoadReporting:
             self.flush()
         except Exception as error:  # noqa: BLE001 - the thread ends all the same
             logger.warning("loads into %s cannot be noted now: %s", self.identity(), error)
+
+    def retell(
+        self,
+        backlogs: Sequence[TableBacklog],
+        sources: Container[int],
+        history: LoadHistory,
+        now: int,
+    ) -> None:
+        """Tell the log again where tables stand, if it has lost that; see `find_untold`.
+
+        Args:
+            backlogs: all that waits; the same list is looked at once.
+            sources: those that load into this destination.
+            history: of its loads.
+            now: microseconds since 1970.
+        """
+        # What is loaded and not recorded is recorded first, or a receipt would be lost with us.
+        if backlogs is self._compared or self._pending:
+            return
+        self._compared = backlogs
+        for key, position in find_untold(backlogs, sources, history, now):
+            self.report_position(key, position)
 
     def record_recovered(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
         """Record a load that an earlier loader, or this one, committed and could not record."""

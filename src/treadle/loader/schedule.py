@@ -24,6 +24,9 @@ Its sender waits for these records last; they cost one load more in a burst."""
 RECORDED_US_MAX: Final = 1_000_000
 """After this time the log surely knows of a load: the supervisor tells it at each look."""
 
+UNTOLD_US: Final = 5_000_000
+"""After this time the log is told again of a load that it does not know of."""
+
 
 @dataclass(frozen=True, slots=True)
 class FlushPolicy:
@@ -312,6 +315,31 @@ def select_due(
         progress=progress,
         hurried=hurried,
     )
+
+
+def find_untold(
+    backlogs: Iterable[TableBacklog], sources: Container[int], history: LoadHistory, now: int
+) -> list[tuple[TableKey, int]]:
+    """Return where tables stand of which the log counts as waiting what was loaded long ago.
+
+    The log is told of each load, as a hint that is not synced. Where its database lost a server
+    since, the hint may be lost, and nothing is due of such a table that would give it again.
+
+    Args:
+        backlogs: all that waits.
+        sources: those that load into this destination.
+        history: of the loads of this destination.
+        now: microseconds since 1970.
+    """
+    untold = []
+    for backlog in backlogs:
+        key = backlog.source_id, backlog.table_name
+        offset = history.offsets.get(key, -1)
+        if offset < backlog.last or backlog.source_id not in sources:
+            continue
+        if not 0 <= now - history.ended.get(key, -UNTOLD_US) < UNTOLD_US:  # a clock may go back
+            untold.append((key, offset))
+    return untold
 
 
 def group_by_destination(

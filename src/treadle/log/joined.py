@@ -8,7 +8,7 @@ one log nothing of this is used: its own appender and reader are.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Final, Generic, Protocol, TypeVar
 
 from treadle.errors import InternalError, RetriableError
@@ -34,6 +34,9 @@ from treadle.log.quota import LogSpace
 
 FOLLOW_SECONDS: Final = 5.0
 """How often a process looks for logs that were added."""
+
+MISSING_SECONDS: Final = 1.0
+"""How often a worker tries to open a log that was not available: its senders wait for that."""
 
 Part = TypeVar("Part", bound=LogAppender | LogReader)
 Part_co = TypeVar("Part_co", bound=LogAppender | LogReader, covariant=True)
@@ -86,6 +89,8 @@ class JoinedLogs(Generic[Part]):
         self._parts: Mapping[int, Part] = dict(parts)
         self._numbers = numbers
         self._follow = follow
+        self.is_complete = follow is None
+        """Whether no log is known to be missing here; so not before the first look for that."""
         self._log_ids = {number: part.log_id for number, part in parts.items()}
         if follow is not None:
             self._note_log_ids(follow.list_logs())
@@ -157,10 +162,14 @@ class JoinedLogs(Generic[Part]):
             return
         logs = self._follow.list_logs()
         self._note_log_ids(logs)
+        missing = False
         for one in logs:
             if one.number not in self._parts and self._is_wanted(one):
-                with suppress(RetriableError):
+                try:
                     self._add_part(one.number, self._follow)
+                except RetriableError:
+                    missing = True
+        self.is_complete = not missing
 
     def _note_log_ids(self, logs: Sequence[LogInfo]) -> None:
         """Note the ids of logs that are not open; the store does not know that of a new file."""

@@ -4,14 +4,14 @@ import logging
 import threading
 
 from treadle.errors import TreadleError
-from treadle.log.joined import FOLLOW_SECONDS, JoinedAppender
+from treadle.log.joined import FOLLOW_SECONDS, MISSING_SECONDS, JoinedAppender
 from treadle.log.protocol import LogAppender
 
 logger = logging.getLogger("treadle.server")
 
 
 def start_following(appender: LogAppender) -> threading.Event:
-    """Open logs that are missing every few seconds, in a thread; return what ends it when set.
+    """Open logs that are missing, in a thread; return what ends it when set.
 
     There is no thread where no log can be added while the server runs.
     """
@@ -24,9 +24,9 @@ def start_following(appender: LogAppender) -> threading.Event:
 
 
 def follow_logs(appender: JoinedAppender, stop: threading.Event) -> None:
-    """Open logs that are missing every few seconds, until `stop` is set."""
+    """Open logs that are missing, until `stop` is set: each second while one is known to be."""
     said = ""
-    while not stop.wait(FOLLOW_SECONDS):
+    while not stop.wait(FOLLOW_SECONDS if appender.is_complete else MISSING_SECONDS):
         try:
             appender.open_missing()
             said = ""

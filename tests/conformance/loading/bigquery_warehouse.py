@@ -9,8 +9,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery import DatasetReference, QueryJobConfig
 from tests.conformance.loading.warehouse import plain
-from tests.servers.bigquery_hand import BigqueryHand
 
+from treadle.destinations.conformance.bigquery_statements import spell_for_bigquery
 from treadle.destinations.conformance.loading.warehouse import FoundTable
 
 KINDS = {
@@ -60,9 +60,9 @@ class Bigquery:
 
     def run(self, statement: str) -> None:
         with self._client() as client:
-            hand = BigqueryHand(lambda one: self._ask(client, one), self._dataset.dataset_id)
             for one in statement.split("; "):
-                hand.run(one)
+                for spelled in spell_for_bigquery(one, self._dataset.dataset_id):
+                    self._ask(client, spelled)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with self._client() as client:

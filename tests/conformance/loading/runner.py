@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 import uvicorn
-from tests.conformance.loading.warehouse import DuckDB, Postgres, Warehouse
+from tests.conformance.loading.looking import open_warehouse
+from tests.conformance.loading.warehouse import Warehouse
 
 from treadle.config import Config
 from treadle.destinations.conformance.loading.compare import (
@@ -106,27 +107,8 @@ class Rig:
 
     def warehouse(self, schema: str) -> Warehouse:
         """The schema, looked at with the engine's own driver."""
-        if self.config.destination is None:
-            return DuckDB(str(self.config.warehouse_path), schema)
-        if self.config.destination.startswith("duckdb:///"):
-            return DuckDB(self.config.destination.removeprefix("duckdb:///"), schema)
-        if self.config.destination.startswith(("mysql://", "mariadb://")):
-            from tests.conformance.loading.mysql_warehouse import Mysql
-
-            return Mysql(self.config.destination, schema)
-        if self.config.destination.startswith("clickhouse://"):
-            from tests.conformance.loading.clickhouse_warehouse import Clickhouse
-
-            return Clickhouse(self.config.destination, schema)
-        if self.config.destination.startswith("bigquery://"):
-            from tests.conformance.loading.bigquery_warehouse import Bigquery
-
-            return Bigquery(self.config.destination, schema)
-        if self.config.destination.startswith("iceberg+"):
-            from tests.conformance.loading.iceberg_warehouse import Iceberg
-
-            return Iceberg(self.config.destination, schema)
-        return Postgres(self.config.destination, schema)
+        url = self.config.destination or f"duckdb://{self.config.warehouse_path}"
+        return open_warehouse(url, schema)
 
     def source(self, name: str) -> tuple[int, str, str]:
         """A new source: its id, schema name and token."""

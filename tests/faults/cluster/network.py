@@ -9,6 +9,8 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
@@ -65,7 +67,8 @@ class NamespaceNetwork:
         self._bridge = f"tr{os.getpid() % 65_536:04x}"
         self._prefix = ""
         self._nodes: dict[str, NetworkNode] = {}
-        self._cuts: set[tuple[str, str]] = set()
+        self._cuts: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         if os.geteuid() != 0:
@@ -117,20 +120,28 @@ class NamespaceNetwork:
 
     def cut(self, sender: str, receiver: str) -> None:
         """Lose what one node sends to another from now on."""
-        self._cuts.add((sender, receiver))
         to = self._nodes[receiver].address
         lost = ("lladdr", LOST_ADDRESS, "nud", "permanent", "dev", "eth0")
-        self._ip("-n", self._nodes[sender].namespace, "neighbour", "replace", to, *lost)
+        with self._lock:
+            self._cuts[sender, receiver] += 1
+            self._ip("-n", self._nodes[sender].namespace, "neighbour", "replace", to, *lost)
 
     def heal(self, sender: str, receiver: str) -> None:
-        """Let pass what one node sends to another."""
-        self._cuts.discard((sender, receiver))
+        """Let pass what one node sends to another, once all faults are healed that lose it.
+
+        What a node sends to all others and what another one is sent by all have a pair in common.
+        """
         to = self._nodes[receiver].address
-        self._ip("-n", self._nodes[sender].namespace, "neighbour", "del", to, "dev", "eth0")
+        with self._lock:
+            self._cuts[sender, receiver] -= 1
+            if self._cuts[sender, receiver] > 0:
+                return
+            del self._cuts[sender, receiver]
+            self._ip("-n", self._nodes[sender].namespace, "neighbour", "del", to, "dev", "eth0")
 
     def heal_all(self) -> None:
         """Let everything pass."""
-        for sender, receiver in list(self._cuts):
+        for sender, receiver in list(self._cuts.elements()):
             self.heal(sender, receiver)
 
     def close(self) -> None:

@@ -389,14 +389,23 @@ class ClusterRig(ClusterInstallation):
         headers = {"Authorization": f"Bearer {self.records.token}"}
         states: dict[str, list[str]] = {}
         connection = http.client.HTTPConnection(gate.host, gate.port, timeout=70)
+        deadline = time.monotonic() + SETTLE_SECONDS_MAX
         for receipt in chosen:
-            try:
-                connection.request("GET", f"/v1/receipts/{receipt}", headers=headers)
-                answer = connection.getresponse()
-                said = answer.read()
-            except (OSError, http.client.HTTPException) as error:
-                states[receipt] = [f"not answered by {gate.name}: {error!r}"]
-                connection.close()
+            while True:
+                try:
+                    connection.request("GET", f"/v1/receipts/{receipt}", headers=headers)
+                    answer = connection.getresponse()
+                    said = answer.read()
+                except (OSError, http.client.HTTPException) as error:
+                    states[receipt] = [f"not answered by {gate.name}: {error!r}"]
+                    connection.close()
+                    break
+                # A gate that was healed a moment ago may not have its log back, and says when to
+                # come again.
+                if answer.status != 503 or time.monotonic() > deadline:
+                    break
+                time.sleep(0.5)
+            if receipt in states:
                 continue
             if answer.status != 200:
                 states[receipt] = [f"answered {answer.status} by {gate.name}: {said[:100]!r}"]

@@ -64,6 +64,9 @@ def test_a_cut_loses_what_one_node_sends_until_it_is_healed(network: NamespaceNe
         assert hear() == "hello"
         network.cut("here", "there")
         assert hear() == ""
+        network.cut("here", "there")  # two faults have this pair in common
+        network.heal("here", "there")
+        assert hear() == ""
         network.heal("here", "there")
         assert hear() == "hello"
         network.cut("there", "here")

@@ -56,6 +56,7 @@ def test_a_destination_is_made_shown_changed_and_deleted(
         "stitch_client_id": 1,
         "sources": ["web"],
         "trouble": None,
+        "proof": None,
         "query_url": None,
     }
     second = treadle(

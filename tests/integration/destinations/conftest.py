@@ -1,8 +1,8 @@
 """The conformance suite over every back-end: `destination` is a fresh, empty one of each kind.
 
-Each commit to Iceberg writes several files, and each load into ClickHouse takes its engine a tenth
-of a second of processor time, so of each module of the suite some tests take them with each change,
-and a release all.
+Each commit to Iceberg writes several files, each load into ClickHouse takes its engine a tenth of a
+second of processor time, and MariaDB makes two files for a table. So of each module of the suite
+some tests take them with each change, and a release all.
 """
 
 from pathlib import Path
@@ -11,81 +11,18 @@ import pytest
 from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.fixtures import loads, session
-from treadle.destinations.conformance.traits import ODD_NAMES, DestinationTraits
+from treadle.destinations.conformance.known_traits import TRAITS
+from treadle.destinations.conformance.spelled import spell_statements
+from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
-from treadle.tables.profiles import make_bigquery_name
 
 __all__ = ["loads", "session"]
 
 HERE = Path(__file__).parent
 
-DUCKDB = DestinationTraits(timestamp_microseconds="epoch_us({column})")
-POSTGRES = DestinationTraits(
-    timestamp_microseconds=(
-        "('x' || encode(timestamptz_send({column}), 'hex'))::bit(64)::bigint"
-        " + 946684800000000::numeric"
-    ),
-    row_too_big="row is too big for PostgreSQL",
-    key_too_big="row is too big for PostgreSQL",
-)
-MYSQL = DestinationTraits(
-    timestamp_microseconds="TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column})",
-    duplicate_text="Duplicate entry",
-    row_too_big="ERROR: too many columns",
-    key_too_big="ERROR 1265: Data truncated for column 'k' at row 1",
-    nonfinite_doubles=False,
-    timestamps_beyond=False,
-    timestamp_type="DATETIME(6)",
-    text_type="VARCHAR(20)",
-    index_text="{column}(20)",
-    names_refused=frozenset({"emoji 🧵"}),
-)
-CLICKHOUSE = DestinationTraits(
-    timestamp_microseconds="toUnixTimestamp64Micro({column})",
-    timestamps_beyond=False,
-    timestamp_type="DateTime64(6, 'UTC')",
-    schema_word="DATABASE",
-    table_options=" ENGINE = MergeTree ORDER BY tuple()",
-    nullable="Nullable({type})",
-    update="ALTER TABLE {table} UPDATE {changes} WHERE true",
-    index_options=" TYPE minmax",
-    has_constraints=False,
-    required=frozenset({"_sdc_sequence", "_treadle_gone", "id"}),
-    columns_besides=("_treadle_gone",),
-    is_nullable=("0", "1"),
-    views_follow=False,
-    enforces_unique=False,
-)
-ICEBERG = DestinationTraits(
-    timestamp_microseconds="epoch_us({column})",
-    timestamps_beyond=False,
-    default_text=None,
-    enforces_unique=False,
-)
-BIGQUERY = DestinationTraits(
-    timestamp_microseconds="UNIX_MICROS({column})",
-    timestamps_beyond=False,
-    timestamp_type="TIMESTAMP",
-    text_type="STRING",
-    required=frozenset(),
-    default_text=None,
-    enforces_unique=False,
-    names_refused=frozenset(
-        {"Odd Schema", *(name for name in ODD_NAMES if make_bigquery_name(name) != name)}
-    ),
-)
-TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
+TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3, "mariadb": 3}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""
-
-TRAITS = {
-    "bigquery_v2": BIGQUERY,
-    "clickhouse": CLICKHOUSE,
-    "duckdb": DUCKDB,
-    "iceberg": ICEBERG,
-    "mysql_destination": MYSQL,
-    "postgres": POSTGRES,
-}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -133,11 +70,8 @@ def make(url: str) -> Destination:
         from tests.servers.iceberg import HandDestination
 
         return HandDestination(url)
-    if url.startswith("bigquery://"):
-        from tests.servers.bigquery import HandDestination as BigqueryHandDestination
-
-        return BigqueryHandDestination(url)
-    return make_destination(url)
+    made = make_destination(url)
+    return spell_statements(made, TRAITS[made.kind].spell)
 
 
 @pytest.fixture

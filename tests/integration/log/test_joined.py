@@ -25,6 +25,7 @@ from treadle.log.joined import (
 from treadle.log.protocol import (
     FIRST_LOG,
     IdempotencyKey,
+    LogAppender,
     LogDirectory,
     LogEntry,
     NewEntry,
@@ -191,8 +192,11 @@ def test_a_log_that_is_added_is_opened_while_others_are_used(folder: Folder) -> 
                 found = [await appender.append([entry(2)])]
                 with pytest.raises(RetriableError, match="log 1 is not open in this process"):
                     await appender.append([entry(3)])
+                appender.open_missing()
+                assert appender.is_complete
                 folder.logs.append(added)
                 appender.open_missing()
+                assert appender.is_complete
                 assert appender.log_ids == [one.log_id for one in folder.logs]
                 found.append(await appender.append([entry(3)]))
             finally:
@@ -203,6 +207,38 @@ def test_a_log_that_is_added_is_opened_while_others_are_used(folder: Folder) -> 
         return found
 
     assert asyncio.run(run()) == [1, 1]
+
+
+def test_a_log_that_is_away_is_known_to_be_missing_until_it_is_opened(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [_, added], folder.logs[1:] = folder.logs, []
+    folder.is_shared = True
+
+    async def run() -> int:
+        appender = open_appender(folder, folder)
+        assert isinstance(appender, JoinedAppender)
+        assert appender._follow is not None
+        assert not appender.is_complete  # nobody has looked
+        folder.logs.append(added)
+
+        def fail(number: int) -> LogAppender:
+            raise RetriableError("away")
+
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(
+                    type(appender._follow), "open_part", lambda self, number: fail(number)
+                )
+                appender.open_missing()
+            assert not appender.is_complete
+            appender.open_missing()
+            assert appender.is_complete
+            return await appender.append([entry(3)])
+        finally:
+            await appender.aclose()
+
+    assert asyncio.run(run()) == 1
 
 
 def test_nothing_of_a_closed_log_is_kept(folder: Folder) -> None:

@@ -43,7 +43,7 @@ from treadle.log.protocol import (
     TrimPoint,
 )
 from treadle.log.quota import LogQuota
-from treadle.log.slots import compute_slot
+from treadle.log.slots import SLOTS, compute_slot
 
 AT = 1_700_000_000_000_000
 
@@ -705,6 +705,44 @@ def test_a_reader_counts_the_tables_of_its_slots(kind: PostgresKind) -> None:
         reader.share_tables(slots, {(1, "t0"): 1, (1, "t1"): 14, (1, "t11"): 3})
         found = {one.table_name: one.entries for one in reader.list_backlogs()}
         assert found == dict.fromkeys(mine - {"t0", "t1"}, 2) | {"t0": 1}
+
+
+def test_who_takes_tables_over_writes_the_marks_of_a_lost_loader(kind: PostgresKind) -> None:
+    """It knows from the store how far they are loaded; other readers have only the log."""
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table=table) for table in ("all", "half", "none", "all")])
+        await appender.append([entry(table="half")])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    loaded = {(1, "all"): 4, (1, "half"): 2, (1, "older copy"): 9}
+    with closing(kind.open_reader()) as successor:
+        successor.share_tables(frozenset(range(SLOTS)), loaded)
+        for _ in range(2):
+            waiting = {one.table_name: one.entries for one in successor.list_backlogs()}
+            assert waiting == {"half": 1, "none": 1}
+        with closing(kind.open_reader()) as other:
+            assert {one.table_name: one.entries for one in other.list_backlogs()} == waiting
+
+
+def test_what_is_loaded_beyond_the_end_of_a_log_is_not_marked(kind: PostgresKind) -> None:
+    """The log is an older copy then: its next entries get those positions."""
+
+    async def fill(count: int) -> None:
+        appender = kind.open_appender()
+        for _ in range(count):
+            await appender.append([entry(table="t")])
+        await appender.aclose()
+
+    asyncio.run(fill(2))
+    with closing(kind.open_reader()) as successor:
+        successor.share_tables(frozenset(range(SLOTS)), {(1, "t"): 7})
+        for _ in range(2):
+            assert successor.list_backlogs() == []
+    with closing(kind.open_reader()) as other:
+        assert [one.entries for one in other.list_backlogs()] == [2]
 
 
 # Damage

@@ -34,7 +34,7 @@ from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.loader import destination_loader
 from treadle.loader.commands import POLL_SECONDS, CommandQueue
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
-from treadle.loader.schedule import FlushPolicy, TableKey
+from treadle.loader.schedule import UNTOLD_US, FlushPolicy, TableKey
 from treadle.loader.share import name_unit
 from treadle.log.protocol import LogReader, ReadLimits
 from treadle.log.slots import compute_slot
@@ -54,6 +54,7 @@ class Bench:
     units: MemoryUnits = field(default_factory=MemoryUnits)
     positions: list[tuple[TableKey, int]] = field(default_factory=list)
     capabilities: Capabilities = Capabilities(multi_table_transaction=False)  # noqa: RUF009 - frozen
+    now: int = NOW
 
     def __post_init__(self) -> None:
         self.destination = MemoryDestination(self.session, self.capabilities)
@@ -65,7 +66,7 @@ class Bench:
                 store=as_store(self.store),
                 flush_policy=FlushPolicy(age_us=0),
                 read_limits=ReadLimits(records=1),
-                clock=lambda: NOW,
+                clock=lambda: self.now,
                 new_id=lambda: "load",
                 report_position=lambda key, position: self.positions.append((key, position)),
                 share=share(self.units),
@@ -381,3 +382,19 @@ def test_a_file_is_not_opened_to_be_tried(bench: Bench, tmp_path: Path) -> None:
         bench.loader.join(60)
     [(_, _, why), *_] = [call for call in bench.store.calls if call[0] == "trouble"]
     assert why.endswith("its folder is missing; make it first")
+
+
+def test_a_log_that_lost_where_a_table_stands_is_told_again(bench: Bench) -> None:
+    """The hint is not synced, so a database that lost a server may have lost it."""
+    bench.loader.set_backlog([A])
+    bench.loader.start()
+    try:
+        wait_until(lambda: bench.positions == [((1, "a"), 1)])
+        bench.positions.clear()
+        bench.now += UNTOLD_US
+        bench.loader.set_backlog([A, C])
+        wait_until(lambda: ((1, "a"), 1) in bench.positions)
+        assert bench.loads() == [("a", 1), ("c", 4)]
+    finally:
+        bench.loader.stop()
+        bench.loader.join(60)

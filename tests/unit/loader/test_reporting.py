@@ -6,7 +6,8 @@ from tests.unit.loader.doubles import MemoryStore, as_store
 
 from treadle.errors import OperatorError, RetriableError, TableStoppedError
 from treadle.loader.reporting import SILENCE_US_MAX, LoadReporting, PendingReport
-from treadle.loader.schedule import TableKey
+from treadle.loader.schedule import LoadHistory, RetrySchedule, TableKey
+from treadle.log.protocol import TableBacklog
 
 NOW = 1_800_000_000_000_000
 Positions = list[tuple[TableKey, int]]
@@ -48,6 +49,24 @@ def test_a_report_that_the_store_does_not_take_is_kept_and_the_log_not_told() ->
     assert (reporting.pending_tables, positions) == ((), [((1, "t"), 5)])
     reporting.flush()
     assert len(store.calls) == 1
+
+
+def test_the_log_is_told_again_of_what_it_lost_once_the_store_knows_it() -> None:
+    reporting, store, positions = make()
+    history = LoadHistory({(1, "t"): 5}, {}, RetrySchedule())
+    waiting = [TableBacklog(1, "t", last=5, entries=1, records=1, size=1, oldest=0)]
+    store.fails = RetriableError("locked")
+    with pytest.raises(RetriableError):
+        reporting.record([pending()])
+    reporting.retell(waiting, {1}, history, NOW)
+    assert positions == []
+    reporting.flush()
+    positions.clear()
+    for _ in range(2):  # the same list says nothing new
+        reporting.retell(waiting, {1}, history, NOW)
+    assert positions == [((1, "t"), 5)]
+    reporting.retell(list(waiting), {1}, history, NOW)
+    assert positions == [((1, "t"), 5)] * 2
 
 
 def test_a_thread_that_ends_says_what_it_could_not_record(

@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 from treadle.destinations.capabilities import Capabilities
 from treadle.loader.schedule import (
     RECORDED_US_MAX,
+    UNTOLD_US,
     FlushPolicy,
     LoadHistory,
     RetryBackoff,
     RetrySchedule,
     RoundProgress,
     exclude_claimed,
+    find_untold,
     group_by_destination,
     select_backlogs,
     select_due,
@@ -272,6 +274,25 @@ def test_only_what_loads_here_and_is_not_loaded_is_selected() -> None:
     history = LoadHistory({(1, "done"): 1}, {}, RetrySchedule())
     found = select_due([here, done, elsewhere], {1}, history, FlushPolicy(), 10 * SECOND)
     assert found == [here]
+
+
+def test_what_the_log_does_not_know_for_long_it_is_told_again() -> None:
+    now = 100 * SECOND
+    waiting = [replace(backlog(table), last=9) for table in ("told", "late", "back", "new", "more")]
+    waiting += [replace(backlog("late", source=2), last=9)]
+    history = LoadHistory(
+        {(1, "told"): 9, (1, "late"): 12, (1, "back"): 9, (1, "more"): 8, (2, "late"): 9},
+        {
+            (1, "told"): now - UNTOLD_US + 1,
+            (1, "late"): now - UNTOLD_US,
+            (1, "back"): now + 1,
+        },
+        RetrySchedule(),
+    )
+    found = find_untold(waiting, {1}, history, now)
+    assert found == [((1, "late"), 12), ((1, "back"), 9)]
+    found = find_untold(waiting, {2}, history, now)  # which nothing was loaded of since the start
+    assert found == [((2, "late"), 9)]
 
 
 def test_a_round_goes_on_with_the_rest_of_what_it_took_and_leaves_what_is_skipped() -> None:

@@ -26,6 +26,7 @@ from treadle.console.page_request import (
 from treadle.console.pages.lookups import require_destination
 from treadle.control.check_routes import CheckOperations
 from treadle.control.destination_operations import DestinationOperations
+from treadle.destinations.service_proof import describe_proof
 from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
 from treadle.store.loads import RECENT_LOADS_MAX
@@ -257,6 +258,7 @@ def _render_new(
             "command": f"treadle destination create --url-file url.txt{services.data_flag}",
             "types": sorted(cards),
             "type": type_ if card is not None else "",
+            "unproven": describe_proof(type_),
             "fields": fields,
             "name": request.get_text("name"),
             "description": request.get_text("description"),
@@ -312,6 +314,7 @@ def _render(
             "section": "destinations",
             "command": f"treadle destination check {row.id}{services.data_flag}",
             "row": row,
+            "unproven": describe_proof(row.type),
             "state": view.describe_destination(row),
             "setter": view.describe_setter(row),
             "place": row.identity,

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 from treadle.destinations.asking import AnswerColumn, RoleRights, StatementFaultError, ValueForm
-from treadle.destinations.bigquery.connection import RETRY, BigqueryConnection
+from treadle.destinations.bigquery.connection import BigqueryConnection
 from treadle.destinations.bigquery.errors import find_reason, service_message, translate
 from treadle.destinations.bigquery.session import BigquerySession, BigqueryTransactions
 from treadle.destinations.layout import PRIVATE_SCHEMA
@@ -61,8 +61,7 @@ class BigqueryAsking(SqlAsking):
     def list_readable_schemas(self) -> frozenset[str]:
         """Return the datasets of the project that the account sees."""
         try:
-            found = self._connection.driver.list_datasets(retry=RETRY)
-            return frozenset(str(each.dataset_id) for each in found) - {PRIVATE_SCHEMA}
+            return frozenset(self._connection.list_schemas()) - {PRIVATE_SCHEMA}
         except self.faults as error:
             raise translate(error) from error
 

@@ -342,6 +342,11 @@ class BigqueryConnection(SqlConnection):
             return False
         return True
 
+    def list_schemas(self) -> list[str]:
+        """Return the names of the datasets of the project."""
+        found = self.driver.list_datasets(retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+        return [str(each.dataset_id) for each in found]
+
     def _find_table(self, schema: str, name: str) -> bigquery.Table | None:
         try:
             place = self._refer(schema, name)

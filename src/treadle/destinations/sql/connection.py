@@ -19,6 +19,8 @@ from treadle.tables.model import PhysicalRelation, RelationRows
 STREAMED_ROWS: Final = 2_000
 """Rows of a query that come together, where it is streamed."""
 
+LIST_SCHEMAS: Final = Quoted("SELECT schema_name FROM information_schema.schemata")
+
 Field = tuple[Quoted, ColumnType, TypedColumn]
 """Column of a staged table: name, type, values."""
 
@@ -120,6 +122,10 @@ class SqlConnection(ABC):
     def holds_schema(self, schema: str) -> bool:
         """Return whether there is such a schema."""
         return bool(self.rows(self.dialect.find_schema, schema))
+
+    def list_schemas(self) -> list[str]:
+        """Return the names of all schemas of the database."""
+        return [str(name) for (name,) in self.rows(LIST_SCHEMAS)]
 
     def list_relations(self, schema: str) -> set[str]:
         """Return the names of the tables, views and sequences of a schema."""

@@ -302,6 +302,15 @@ class SqlSession:
             for statement in statements
         ]
 
+    def list_schemas(self) -> list[str]:
+        """Return the names of all schemas of the database."""
+        with self._transactions.translated() as connection:
+            return connection.list_schemas()
+
+    def quote(self, *parts: str) -> str:
+        """Return a name, qualified by those before it, as statements for `query` spell it."""
+        return self._transactions.connection.dialect.quote(*parts)
+
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's; see `Inspection.query`."""
         try:

@@ -56,6 +56,9 @@ class SharedBacklog:
         self._monotonic = monotonic
         self._slots = ALL_SLOTS
         self._known: Mapping[tuple[int, str], int] = {}
+        self.late_marks: dict[tuple[int, str], int] = {}
+        """Table -> loaded position that the log does not have: a loader was lost before it wrote
+        it. Whoever takes a table over writes it, or other readers count its entries for ever."""
         self.reset()
 
     def reset(self) -> None:
@@ -75,6 +78,7 @@ class SharedBacklog:
         """Count only the tables of some slots; see `protocol.LogReader.share_tables`."""
         self._slots = slots
         self._known = dict(loaded)
+        self.late_marks = {}
         self.reset()
 
     def refresh(self, marks: Mapping[tuple[int, str], int]) -> list[TableBacklog]:
@@ -121,7 +125,7 @@ class SharedBacklog:
         log = self._connection.log
         [(end,)] = self._connection.execute(statements.READ_LAST, log)
         changed = self._apply_marks()
-        self._add_tables()
+        self._add_tables(int(end))
         if end > self._counted_position:
             seen = self._monotonic() if self._has_looked else 0
             for table_id, segment in self._sum_new(int(end), careful=careful):
@@ -139,8 +143,13 @@ class SharedBacklog:
                     changed |= self._move_mark(ids[key], position)
         return changed
 
-    def _add_tables(self) -> None:
-        """Add the tables that are new, of this reader's slots."""
+    def _add_tables(self, end: int) -> None:
+        """Add the tables that are new, of this reader's slots.
+
+        Args:
+            end: the greatest position given: what is known to be loaded beyond it is not of this
+                copy of the log.
+        """
         rows = self._connection.execute(
             statements.NEW_TABLES, self._connection.log, self._last_table_id
         )
@@ -148,8 +157,10 @@ class SharedBacklog:
             self._last_table_id = int(table_id)
             if slot in self._slots:
                 key = (int(source_id), decode_name(name))
-                position = max(int(loaded), self._known.get(key, 0))
-                self._tables[int(table_id)] = _SharedTable(*key, position)
+                known = self._known.get(key, 0)
+                if int(loaded) < known <= end:
+                    self.late_marks[key] = known
+                self._tables[int(table_id)] = _SharedTable(*key, max(int(loaded), known))
 
     def _sum_new(self, end: int, *, careful: bool) -> Iterator[tuple[int, BacklogSegment]]:
         """Sum up what was appended since the last look and is not loaded, by table and in order.

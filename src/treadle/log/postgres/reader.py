@@ -121,7 +121,11 @@ class PostgresReader:
         def look() -> list[TableBacklog]:
             if self._marks and self._clock() - self._marked_at >= self._mark_seconds:
                 self._write_marks()
-            return self._backlog.refresh(self._marks)
+            found = self._backlog.refresh(self._marks)
+            for key, position in self._backlog.late_marks.items():
+                self._marks.setdefault(key, position)
+            self._backlog.late_marks.clear()
+            return found
 
         return self._connection.run(look)
 

@@ -13,7 +13,8 @@ from typing import Final
 from treadle.clock import read_clock, read_system_clock
 from treadle.config import Config, OperatorWarning
 from treadle.data_lock import find_server, is_lock_taken
-from treadle.destinations.registry import ROLE_TYPES, find_type, make_destination
+from treadle.destinations.known_kinds import ROLE_TYPES
+from treadle.destinations.registry import find_type, make_destination
 from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import TreadleError
