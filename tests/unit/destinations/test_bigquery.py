@@ -11,11 +11,12 @@ import pytest
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud.bigquery import SchemaField
+from tests.unit.tables.executor import Executor, batch
 
 from treadle.destinations.asking import ValueForm
 from treadle.destinations.bigquery.asking import find_form as find_value_form
 from treadle.destinations.bigquery.asking import spell_answer
-from treadle.destinations.bigquery.connection import ParsedRows
+from treadle.destinations.bigquery.connection import BigqueryConnection, ParsedRows
 from treadle.destinations.bigquery.dialect import (
     BigqueryDialect,
     SchemaRequest,
@@ -39,6 +40,7 @@ from treadle.destinations.bigquery.script import (
     name_load_jobs,
 )
 from treadle.destinations.bigquery_form import TOKEN_URI, BigqueryForm, BigqueryUrl, read_key
+from treadle.destinations.conformance.bigquery_statements import spell_for_bigquery
 from treadle.destinations.conformance.builders import ORDERS, TableLoads, rows, table, upsert
 from treadle.destinations.form import PropertiesRefusedError, merge_properties
 from treadle.destinations.form_registry import find_form, list_forms
@@ -58,7 +60,8 @@ from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, LoadPlan, OffsetCommit
 from treadle.tables.names import is_reserved_column
-from treadle.tables.profiles import BIGQUERY, make_bigquery_name
+from treadle.tables.profile import DestinationProfile
+from treadle.tables.profiles import BIGQUERY, BIGQUERY_APPENDING, make_bigquery_name
 
 DIALECT = BigqueryDialect()
 FORM = BigqueryForm()
@@ -524,3 +527,89 @@ def test_what_is_missing_and_what_is_refused() -> None:
     busy = _fail(exceptions.BadRequest, "invalidQuery", "Transaction is aborted: concurrent update")
     assert not is_refused_change(busy)
     assert not is_refused_change(_fail(exceptions.Forbidden, "rateLimitExceeded"))
+
+
+# --- jobs that go on ------------------------------------------------------------------------------
+
+
+class RunningJob:
+    """A job of another process, which no emulator has."""
+
+    def __init__(self, job_id: str, error: Exception | None = None) -> None:
+        self.job_id = job_id
+        self.waits = 0
+        self._error = error
+
+    def result(self, **_: object) -> None:
+        self.waits += 1
+        if self._error is not None:
+            raise self._error
+
+
+class JobList:
+    """A client, as far as jobs are listed."""
+
+    def __init__(self, *jobs: RunningJob) -> None:
+        self.jobs = jobs
+
+    def list_jobs(self, *, state_filter: str, **_: object) -> list[RunningJob]:
+        return list(self.jobs) if state_filter == "running" else []
+
+
+def _connect(*jobs: RunningJob) -> BigqueryConnection:
+    client: Any = JobList(*jobs)
+    return BigqueryConnection(client, DIALECT)
+
+
+def test_jobs_of_a_log_that_still_run_are_waited_for() -> None:
+    prefix = name_load_jobs("log")
+    its, other = RunningJob(f"{prefix}x_1_ab_1"), RunningJob(f"{name_load_jobs('other')}x_1_ab_1")
+    failed = RunningJob(f"{prefix}y_1_ab_1", _fail(exceptions.BadRequest, "invalidQuery"))
+    _connect(its, other, failed).await_jobs(prefix)
+    assert (its.waits, failed.waits, other.waits) == (1, 1, 0)
+
+
+def test_a_job_that_does_not_end_leaves_it_open_what_is_committed() -> None:
+    prefix = name_load_jobs("log")
+    with pytest.raises(DestinationUnavailableError, match="has not ended yet"):
+        _connect(RunningJob(f"{prefix}x", TimeoutError("late"))).await_jobs(prefix)
+
+
+# --- the loading mode, and the suite's words ------------------------------------------------------
+
+
+@pytest.mark.parametrize(("profile", "rows_"), [(BIGQUERY, 1), (BIGQUERY_APPENDING, 2)])
+def test_a_destination_that_appends_keeps_every_record(
+    profile: DestinationProfile, rows_: int
+) -> None:
+    executor = Executor(profile)
+    for sequence in (1, 2):
+        executor.run([batch([(sequence, {"id": 1})], table="t", keys=["id"])])
+    assert len(executor.live["t"].rows) == rows_
+
+
+@pytest.mark.parametrize(
+    ("statement", "spelled"),
+    [
+        ('SELECT \'"x"\' AS "p%"', ["SELECT '\"x\"' AS `p%`"]),
+        ("CREATE INDEX i ON web.t (a)", []),
+        ("DELETE FROM web.t", ["DELETE FROM web.t WHERE TRUE"]),
+        (
+            "CREATE TABLE web.t (id BIGINT PRIMARY KEY, a TEXT)",
+            [
+                "CREATE TABLE web.t (id BIGINT, a STRING)",
+                "INSERT INTO web._sdc_primary_keys (table_name, column_name) VALUES ('t', 'id')",
+            ],
+        ),
+        (
+            "ALTER TABLE web.t ADD COLUMN n VARCHAR(20) DEFAULT 'none'",
+            ["ALTER TABLE web.t ADD COLUMN n STRING", "UPDATE web.t SET n = 'none' WHERE TRUE"],
+        ),
+        (
+            "SELECT a FROM information_schema.tables WHERE table_schema = 'web'",
+            ["SELECT a FROM web.INFORMATION_SCHEMA.TABLES WHERE table_schema = 'web'"],
+        ),
+    ],
+)
+def test_the_suite_speaks_as_bigquery_does(statement: str, spelled: list[str]) -> None:
+    assert spell_for_bigquery(statement) == spelled
