@@ -135,6 +135,7 @@ class BigqueryServer:
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self._python), "-P", str(HERE / "bigquery_door.py"), str(self.port)],
+                stdin=subprocess.PIPE,  # it ends when we do
                 stdout=log,
                 stderr=log,
                 cwd=self._root,
@@ -158,4 +159,6 @@ class BigqueryServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(STOP_SECONDS_MAX)
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
         shutil.rmtree(self._root, ignore_errors=True)

@@ -16,8 +16,10 @@ The door changes nothing that the emulator does with rows. It
 """
 
 import json
+import os
 import re
 import sys
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -243,10 +245,17 @@ async def reply(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
     await send({"type": "http.response.body", "body": body})
 
 
+def end_with_parent() -> None:
+    """End when whoever started this has ended, however."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 def main() -> None:
     from bqemulator import server
     from bqemulator.config import Settings
 
+    threading.Thread(target=end_with_parent, daemon=True).start()
     create_app = server.create_app
     server.create_app = lambda context: StrictDoor(create_app(context), context)
     server.run_forever(
