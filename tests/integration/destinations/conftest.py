@@ -24,12 +24,21 @@ HERE = Path(__file__).parent
 TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3, "mariadb": 3}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""
 
+GAPS = {
+    "test_a_widened_column_holds_what_a_later_value_would_be[bigquery-bigint-decimal-values1]": (
+        "the NUMERIC of the emulator's CAST has 3 digits after the point"
+    )
+}
+"""Tests that an emulator fails and not the service, as its page says."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to a release what repeats on some kinds, before `-m` chooses."""
     seen: dict[tuple[Path, str], list[str]] = {}
     for item in items:
+        if item.name in GAPS:
+            item.add_marker(pytest.mark.xfail(reason=GAPS[item.name]))
         chosen = getattr(item, "callspec", None)
         kind = chosen.params.get("url") if chosen else None
         if item.path.parent != HERE or kind not in TAKEN_EVERY:

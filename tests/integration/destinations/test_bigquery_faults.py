@@ -11,7 +11,7 @@ import pytest
 from google.api_core import exceptions
 from tests.integration.destinations.deaths import carry_on, die
 
-from treadle.destinations.bigquery import connection as connection_module
+from treadle.destinations.bigquery.connection import REQUEST, RETRY
 from treadle.destinations.conformance.builders import (
     BIGINT,
     LOG,
@@ -85,7 +85,7 @@ def test_a_load_that_nobody_answers_is_known_by_its_offset(
 ) -> None:
     plan = loads.plan(table(ORDERS), upsert([(1, 2, "y")]))
     with monkeypatch.context() as patch:
-        patch.setattr(connection_module, "RETRY", connection_module.RETRY.with_timeout(0.5))
+        patch.setitem(REQUEST, "retry", RETRY.with_timeout(0.5))
         patch.setattr(
             type(loads.session._transactions.connection.driver),  # type: ignore[attr-defined]
             "get_job",
@@ -107,7 +107,7 @@ def _fail(*_: object, **__: object) -> None:
 def test_rows_that_do_not_arrive_leave_the_destination_unavailable(
     bigquery_server: "BigqueryServer", loads: TableLoads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "RETRY", connection_module.RETRY.with_timeout(0.5))
+    monkeypatch.setitem(REQUEST, "retry", RETRY.with_timeout(0.5))
     bigquery_server.lose(100, prefix="treadle_load_")
     with pytest.raises(DestinationUnavailableError):
         loads.load(table(ORDERS), upsert([(1, 2, "y")]))

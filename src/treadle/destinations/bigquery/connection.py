@@ -52,11 +52,17 @@ from treadle.tables.model import PhysicalRelation, RelationRows
 REQUEST_SECONDS_MAX: Final = 60.0
 """Of one request."""
 
+JOB_SECONDS_MAX: Final = 900
+"""A job that takes longer is taken for hung, and BigQuery ends it."""
+
 RETRY: Final = bigquery.DEFAULT_RETRY.with_timeout(120.0)
 """Of requests that may be repeated, as all here: they read, or carry the id of their job."""
 
-JOB_SECONDS_MAX: Final = 900
-"""A job that takes longer is taken for hung, and BigQuery ends it."""
+REQUEST: Final[dict[str, Any]] = {"retry": RETRY, "timeout": REQUEST_SECONDS_MAX}
+"""How each request is made."""
+
+WAIT: Final[dict[str, Any]] = {"retry": RETRY, "timeout": JOB_SECONDS_MAX + REQUEST_SECONDS_MAX}
+"""How the end of a job is waited for."""
 
 STAGE_HOURS_MAX: Final = 24
 """After that BigQuery drops the rows of a load that nobody dropped."""
@@ -148,18 +154,14 @@ class BigqueryConnection(SqlConnection):
                 text,
                 job_config=config,
                 job_id=job_id,
-                retry=RETRY,
-                timeout=REQUEST_SECONDS_MAX,
+                **REQUEST,
                 job_retry=None,
             )
 
         job = self._settle(job_id, begin)
         if config.dry_run:
             return job, ()
-        seconds = JOB_SECONDS_MAX + REQUEST_SECONDS_MAX
-        return job, job.result(
-            page_size=STREAMED_ROWS, retry=RETRY, timeout=seconds, job_retry=None
-        )
+        return job, job.result(page_size=STREAMED_ROWS, job_retry=None, **WAIT)
 
     def _settle(self, job_id: str, begin: Callable[[], Any]) -> Any:
         """Begin a job, or find the one that an earlier request began."""
@@ -167,7 +169,7 @@ class BigqueryConnection(SqlConnection):
             return begin()
         except self.errors as error:  # 409 where an earlier request had arrived
             try:
-                return self.driver.get_job(job_id, retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+                return self.driver.get_job(job_id, **REQUEST)
             except exceptions.NotFound:
                 raise error from None
 
@@ -180,12 +182,13 @@ class BigqueryConnection(SqlConnection):
         self._check_open()
         for state in ("pending", "running"):
             for job in self.driver.list_jobs(
-                state_filter=state, retry=RETRY, timeout=REQUEST_SECONDS_MAX
+                state_filter=state,
+                **REQUEST,
             ):
                 if not str(job.job_id).startswith(prefix):
                     continue
                 try:
-                    job.result(retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+                    job.result(**REQUEST)
                 except self.errors as error:
                     if is_uncertain(error):
                         raise DestinationUnavailableError(
@@ -323,12 +326,12 @@ class BigqueryConnection(SqlConnection):
         place = self._refer(request.schema, request.relation)
         if request.creates:
             table = bigquery.Table(place, schema=fields)
-            self.driver.create_table(table, retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+            self.driver.create_table(table, **REQUEST)
             return
-        table = self.driver.get_table(place, retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+        table = self.driver.get_table(place, **REQUEST)
         table.schema = [*table.schema, *fields]
         # With the tag of what was read: who else changed the table meanwhile is not overruled.
-        self.driver.update_table(table, ["schema"], retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+        self.driver.update_table(table, ["schema"], **REQUEST)
 
     def _refer(self, schema: str, relation: str) -> bigquery.TableReference:
         return bigquery.DatasetReference(self.driver.project, schema).table(relation)
@@ -337,20 +340,20 @@ class BigqueryConnection(SqlConnection):
         """Return whether there is such a dataset."""
         dataset = bigquery.DatasetReference(self.driver.project, schema)
         try:
-            self.driver.get_dataset(dataset, retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+            self.driver.get_dataset(dataset, **REQUEST)
         except exceptions.NotFound:
             return False
         return True
 
     def list_schemas(self) -> list[str]:
         """Return the names of the datasets of the project."""
-        found = self.driver.list_datasets(retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+        found = self.driver.list_datasets(**REQUEST)
         return [str(each.dataset_id) for each in found]
 
     def _find_table(self, schema: str, name: str) -> bigquery.Table | None:
         try:
             place = self._refer(schema, name)
-            return self.driver.get_table(place, retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+            return self.driver.get_table(place, **REQUEST)
         except exceptions.NotFound:
             return None
 
@@ -362,7 +365,7 @@ class BigqueryConnection(SqlConnection):
         """Return the names of the tables and views of a dataset."""
         dataset = bigquery.DatasetReference(self.driver.project, schema)
         try:
-            found = self.driver.list_tables(dataset, retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+            found = self.driver.list_tables(dataset, **REQUEST)
             return {str(table.table_id) for table in found}
         except exceptions.NotFound:
             return set()
@@ -420,7 +423,7 @@ class BigqueryConnection(SqlConnection):
         schema = [SchemaField(str(n), text.get(t, FIELD_TYPES[t])) for n, t, _ in fields]
         table = bigquery.Table(self._refer(PRIVATE_SCHEMA, name), schema=schema)
         table.expires = datetime.now(UTC) + timedelta(hours=STAGE_HOURS_MAX)
-        self.driver.create_table(table, exists_ok=True, retry=RETRY, timeout=REQUEST_SECONDS_MAX)
+        self.driver.create_table(table, exists_ok=True, **REQUEST)
         file = encode_rows([(str(n), t, values) for n, t, values in fields])
         config = LoadJobConfig(
             source_format="PARQUET",
@@ -441,7 +444,7 @@ class BigqueryConnection(SqlConnection):
             )
 
         job = self._settle(job_id, begin)
-        job.result(retry=RETRY, timeout=JOB_SECONDS_MAX + 60)
+        job.result(**WAIT)
         return self.dialect.quote(PRIVATE_SCHEMA, name)
 
     def release(self) -> None:
@@ -455,8 +458,7 @@ class BigqueryConnection(SqlConnection):
         self.driver.delete_table(
             self._refer(schema, name),
             not_found_ok=True,
-            retry=RETRY,
-            timeout=REQUEST_SECONDS_MAX,
+            **REQUEST,
         )
 
     def insert(self, target: Quoted, rows: RelationRows) -> int:
