@@ -30,7 +30,7 @@ CHDB_WHEELS := $(VENV)/chdb-wheels
 CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: clickhouse-needs clickhouse-wheels sqlglot-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: bigquery-needs clickhouse-needs clickhouse-wheels sqlglot-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -61,7 +61,7 @@ store-test: $(VENV)/test.stamp ## The acceptance tests once more, with every sto
 log-test: $(VENV)/test.stamp ## The acceptance tests and the cases of the Import API once more, with every store and log on PostgreSQL; before a release
 	LOG_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance tests/conformance/import $(ARGS)
 
-release-test: $(VENV)/test.stamp sqlglot-needs $(VENV)/browser.stamp $(VENV)/fuzz.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
+release-test: $(VENV)/test.stamp sqlglot-needs $(VENV)/browser.stamp $(VENV)/fuzz.stamp bigquery-needs ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
 	SERVERS=started $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
 	$(MAKE) $(TOGETHER) fuzz FUZZ_RUNS=100000
 
@@ -115,6 +115,10 @@ clickhouse-wheels: $(VENV)/test.stamp ## Fetch what clickhouse-needs installs, b
 sqlglot-needs: $(VENV)/test.stamp ## The parser that reads what is asked of Redshift in its tests; without it nothing reads it
 	$(BIN)/python $(LOCKED) requirements/sqlglot.txt
 
+bigquery-needs: $(VENV)/build.stamp ## What the tests of BigQuery need: its emulator, in an environment of its own; part of release-test
+	test -x $(VENV)-bigquery/bin/python || $(PYTHON) -m venv $(VENV)-bigquery
+	$(VENV)-bigquery/bin/python $(LOCKED) requirements/bqemulator.txt
+
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 
 $(FUZZES): fuzz-%: $(VENV)/fuzz.stamp
@@ -145,7 +149,7 @@ sbom: ## Write sbom.json: all that a server is made of, in CycloneDX
 
 clean: ## Remove what make made; treadle-data stays
 	rm -rf clients/typescript/node_modules clients/typescript/build clients/typescript/dist
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom sbom.json build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bigquery $(VENV)-lock $(VENV)-sbom sbom.json build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("treadle needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 $(MAKECMDGOALS)") if sys.version_info < (3, 11) else None'

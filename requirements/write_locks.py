@@ -33,15 +33,17 @@ class LockFile:
         extras: of the project, beside what it always needs.
         base: the file that it begins with; None for none.
         alone: the extra by itself, for a tool in an environment of its own.
+        apart: its versions need not be those of the others, either.
     """
 
     name: str
     extras: tuple[str, ...]
     base: str | None = None
     alone: bool = False
+    apart: bool = False
 
 
-DRIVERS: Final = ("clickhouse", "files", "iceberg", "mysql", "postgres", "redshift")
+DRIVERS: Final = ("bigquery", "clickhouse", "files", "iceberg", "mysql", "postgres", "redshift")
 """The extras of destinations."""
 
 LOCKS: Final = (
@@ -51,6 +53,7 @@ LOCKS: Final = (
     LockFile("chdb", (*DRIVERS, "test", "chdb"), "test"),
     LockFile("lint", (*DRIVERS, "test", "lint"), "test"),
     LockFile("fuzz", (*DRIVERS, "fuzz"), "run"),
+    LockFile("bqemulator", ("bqemulator",), alone=True, apart=True),
     LockFile("sbom", ("sbom",), alone=True),
     LockFile("sqlglot", ("sqlglot",), alone=True),
     LockFile("lock", ("lock",), alone=True),
@@ -68,18 +71,26 @@ def main() -> int:
     extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
     always: list[str] = project["project"]["dependencies"]
     building = [*project["build-system"]["requires"], *INSTALLERS]
-    everything = [*building, *always, *(one for extra in extras.values() for one in extra)]
+    apart = {name for lock in LOCKS if lock.apart for name in lock.extras}
+    shared = [one for name, extra in extras.items() if name not in apart for one in extra]
+    everything = [*building, *always, *shared]
     with tempfile.TemporaryDirectory() as scratch:
         versions = Path(scratch) / "versions.txt"
         if arguments.keep:
-            versions.write_text("\n".join(read_versions()))
+            versions.write_text("\n".join(read_versions(apart=False)))
         compile_lock(arguments.uv, everything, output=versions)
         blocks = {"build": compile_lock(arguments.uv, building, versions)}
         write_lock("build", None, blocks["build"])
         for lock in LOCKS:
             wanted = [one for extra in lock.extras for one in extras[extra]]
             wanted += [] if lock.alone else always
-            found = compile_lock(arguments.uv, wanted, versions)
+            its = versions
+            if lock.apart:
+                its = Path(scratch) / f"{lock.name}.txt"
+                if arguments.keep:
+                    its.write_text("\n".join(read_versions(apart=True)))
+                compile_lock(arguments.uv, wanted, output=its)
+            found = compile_lock(arguments.uv, wanted, its)
             base = lock.base
             blocks[lock.name] = found
             while base is not None:
@@ -89,11 +100,13 @@ def main() -> int:
     return 0
 
 
-def read_versions() -> list[str]:
-    """Return what the files hold now, without hashes."""
+def read_versions(*, apart: bool) -> list[str]:
+    """Return what the files hold now, without hashes: those that are apart, or the others."""
+    names = {lock.name for lock in LOCKS if lock.apart}
     return [
         line.removesuffix("\\")
         for path in sorted(HERE.glob("*.txt"))
+        if (path.stem in names) is apart
         for line in path.read_text().splitlines()
         if line[0] not in "#- "
     ]

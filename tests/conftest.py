@@ -29,6 +29,7 @@ from tests.servers.postgres import SPEED_OVER_SAFETY, PostgresServer, system_bin
 from tests.servers.treadle import TreadleServer
 
 if TYPE_CHECKING:
+    from tests.servers.bigquery import BigqueryServer
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.iceberg import SeaweedServer
     from tests.servers.mariadb import MariaServer
@@ -286,6 +287,24 @@ def clickhouse_url(clickhouse_server: "ClickhouseServer") -> Iterator[str]:
     """The URL of an empty server."""
     yield clickhouse_server.url()
     clickhouse_server.empty()
+
+
+@pytest.fixture(scope="session")
+def bigquery_server() -> "Iterator[BigqueryServer]":
+    """The emulator of BigQuery behind a strict door, shared by the session."""
+    with _needing("the client of BigQuery"):
+        from tests.servers.bigquery import BigqueryServer
+
+        server = BigqueryServer()
+    with server:
+        yield server
+
+
+@pytest.fixture
+def bigquery_url(bigquery_server: "BigqueryServer") -> Iterator[str]:
+    """The URL of an empty emulator."""
+    yield bigquery_server.url()
+    bigquery_server.empty()
 
 
 @pytest.fixture

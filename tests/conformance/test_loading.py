@@ -22,6 +22,7 @@ from treadle.destinations.conformance.loading import literals
 from treadle.destinations.conformance.loading.compare import applies_to
 
 if TYPE_CHECKING:
+    from tests.servers.bigquery import BigqueryServer
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.mariadb import MariaServer
     from tests.servers.redshift_gate import RedshiftGate
@@ -91,6 +92,16 @@ def redshift_rig(
 
 
 @pytest.fixture(scope="module")
+def bigquery_rig(
+    tmp_path_factory: pytest.TempPathFactory, bigquery_server: "BigqueryServer"
+) -> Iterator[Rig]:
+    data = tmp_path_factory.mktemp("bigquery") / "data"
+    with Rig(data, bigquery_server.url()).running() as rig:
+        yield rig
+    bigquery_server.empty()
+
+
+@pytest.fixture(scope="module")
 def iceberg_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("iceberg")
     with Rig(folder / "data", f"iceberg+sql://{folder / 'lake.db'}").running() as rig:
@@ -149,6 +160,12 @@ def test_on_iceberg(iceberg_rig: Rig, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", for_destination("files", every=40))
 def test_on_files(files_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(files_rig, case)
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("case", for_destination("bigquery"))
+def test_on_bigquery(bigquery_rig: Rig, case: dict[str, Any]) -> None:
+    assert not run(bigquery_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("pg", every=10))

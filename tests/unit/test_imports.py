@@ -84,7 +84,16 @@ BELOW: dict[str, set[str]] = {
 
 TOP = {"server", "cli", "__main__"}
 BACK_ENDS = {
-    "destinations": {"clickhouse", "duckdb", "files", "iceberg", "mysql", "postgres", "redshift"},
+    "destinations": {
+        "bigquery",
+        "clickhouse",
+        "duckdb",
+        "files",
+        "iceberg",
+        "mysql",
+        "postgres",
+        "redshift",
+    },
     "log": {"sqlite", "postgres"},
 }
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
@@ -95,6 +104,7 @@ INSIDE: dict[str, set[str]] = {
     "destinations": {"destinations.duckdb"},  # its registry
     "destinations.sql": {"destinations"},
     "destinations.duckdb": {"destinations", "destinations.sql"},
+    "destinations.bigquery": {"destinations", "destinations.sql"},
     "destinations.clickhouse": {"destinations", "destinations.sql"},
     "destinations.files": {"destinations", "destinations.sql"},
     "destinations.iceberg": {"destinations", "destinations.sql"},

@@ -335,7 +335,7 @@ class Config(CheckedSettings):
         None,
         NumberKind(0, 86_400, whole=False, unit="seconds"),
         "load a table once its oldest waiting record is this old; busy tables sooner",
-        shown="1, and 60 for Iceberg and files, where each load leaves files of its own",
+        shown="1, and 60 for BigQuery, Iceberg and files, where each load has its price",
     )
     load_rows: int = define_setting(
         100_000,

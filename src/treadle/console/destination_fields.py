@@ -52,6 +52,16 @@ LABELS: Final = {
     "s3_region": ("Region", ""),
     "s3_access_key_id": ("Access key", "Empty where something else gives credentials."),
     "s3_secret_access_key": ("Secret of the access key", ""),
+    "cloud_storage_location": ("Location", "Of the datasets, such as EU or europe-west3."),
+    "loading_mode": (
+        "Loading mode",
+        "UPSERT replaces the row of a key, APPEND_ONLY adds a row for each record. It stays.",
+    ),
+    "service_account_credentials": (
+        "Key of the service account",
+        "The text of its JSON file.",
+    ),
+    "project_id": ("Project", "That of the key, if nothing is here."),
 }
 """Name of a property -> its label and a hint."""
 
@@ -267,6 +277,10 @@ ADVICE: Final[Mapping[tuple[str, str], str]] = {
     ("redshift", "rights"): "Let the user create schemas: GRANT CREATE ON DATABASE ... TO ...; "
     "where a schema is there already, it has to belong to that user; and the role has to be one "
     "that the cluster may take, and that may read in the bucket.",
+    ("bigquery_v2", "log in"): "Look at the key: is it one of this project, and is its service "
+    "account there still? Does a firewall let the server of treadle through to googleapis.com?",
+    ("bigquery_v2", "rights"): "Give the service account the role BigQuery User on the project; "
+    "on datasets that others made, BigQuery Data Editor.",
     ("iceberg", "connect"): "Look at the URL of the catalogue, at user and password, and at the "
     "warehouse. A file of a catalogue needs a folder that is there and writable.",
     ("iceberg", "rights"): "Let treadle make namespaces and tables in the catalogue, and read and "

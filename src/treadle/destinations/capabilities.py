@@ -24,7 +24,8 @@ class Capabilities:
             it, its successor waits until the destination ends them by itself.
         load_age_seconds: age of the oldest waiting record at which a table is loaded, where no
             setting says so; None for that of all others. It is longer where each load leaves
-            files of its own behind.
+            files of its own behind, or is paid for.
+        load_price: what each load does there for that reason, and what comes of many of them.
     """
 
     transactional_ddl: bool = True
@@ -35,3 +36,4 @@ class Capabilities:
     atomic_offsets: bool = True
     evictable: bool = False
     load_age_seconds: float | None = None
+    load_price: tuple[str, str] = ("", "")

@@ -5,6 +5,7 @@ A.2.2). Everything here is a function of values: nothing is opened or looked up.
 """
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ HOST: Final[Mapping[str, Any]] = {
         {"type": "string", "format": "hostname"},
     ]
 }
+
+_JSON_TYPES: Final = {"boolean": bool, "object": dict}
 
 TEXT_CHARACTERS_MAX: Final = 65_536
 """Most characters of a property: a file of certificates is the longest."""
@@ -175,7 +178,7 @@ def _to_text(asked: FormProperty, value: object) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = str(value)
+    text = json.dumps(value) if isinstance(value, Mapping) else str(value)
     if (asked.is_required and not text) or "\0" in text or len(text) > TEXT_CHARACTERS_MAX:
         return None
     if asked.json_schema == DIGITS and not 1 <= int(text[:6]) <= 65_535:
@@ -187,8 +190,8 @@ def fits_schema(value: object, schema: Mapping[str, Any]) -> bool:
     """Return whether a value fits a schema of anyOf, type, format and a pattern of all of it."""
     if "anyOf" in schema:
         return any(fits_schema(value, each) for each in schema["anyOf"])
-    if schema.get("type") == "boolean":
-        return isinstance(value, bool)
+    if schema.get("type") in _JSON_TYPES:
+        return isinstance(value, _JSON_TYPES[schema["type"]])
     if not isinstance(value, str):
         return False
     pattern = schema.get("pattern")

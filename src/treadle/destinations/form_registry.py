@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from treadle.destinations.bigquery_form import BigqueryForm
 from treadle.destinations.clickhouse_form import ClickhouseForm
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.files_form import FilesForm
@@ -15,6 +16,7 @@ from treadle.destinations.redshift_form import RedshiftForm
 from treadle.destinations.registry import list_types
 
 FORMS: Final[Mapping[str, Callable[[Path], DestinationForm]]] = {
+    "bigquery_v2": lambda folder: BigqueryForm(),
     "clickhouse": lambda folder: ClickhouseForm(),
     "duckdb": DuckDBForm,
     "iceberg": IcebergForm,

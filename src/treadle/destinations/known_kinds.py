@@ -74,6 +74,15 @@ class KnownKind:
 
 KNOWN_KINDS: Final = (
     KnownKind(
+        "bigquery_v2",
+        "BigQuery",
+        ("bigquery",),
+        "treadle.destinations.bigquery:BigqueryDestination",
+        driver="google.cloud.bigquery",
+        library="client google-cloud-bigquery",
+        extra="bigquery",
+    ),
+    KnownKind(
         "clickhouse",
         "ClickHouse",
         ("clickhouse",),

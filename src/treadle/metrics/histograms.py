@@ -72,12 +72,22 @@ REQUEST_SECONDS: Final = HistogramForm(
 
 LOAD_SECONDS: Final = HistogramForm(
     "load",
-    ("clickhouse", "duckdb", "files", "iceberg", "mysql", "postgres", "redshift", "other"),
+    (
+        "bigquery",
+        "clickhouse",
+        "duckdb",
+        "files",
+        "iceberg",
+        "mysql",
+        "postgres",
+        "redshift",
+        "other",
+    ),
     (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0),
 )
 """Of a load that was committed, by the type of its destination (`label_destination`)."""
 
-_LABELS: Final = {"mysql_destination": "mysql", "s3": "files"}
+_LABELS: Final = {"bigquery_v2": "bigquery", "mysql_destination": "mysql", "s3": "files"}
 """Types of destinations whose label is not their own word, which is that of the wire."""
 
 

@@ -70,6 +70,7 @@ def is_reserved_column(name: str, profile: DestinationProfile) -> bool:
         or lowered.startswith(_RESERVED_COLUMN_PREFIX)
         or lowered == META_COLUMN
         or profile.fold(name) in profile.columns_reserved
+        or profile.fold(name).startswith(profile.prefixes_reserved)
     )
 
 

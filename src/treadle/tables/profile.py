@@ -44,6 +44,7 @@ class DestinationProfile:
             in UTC and rounded.
         columns_reserved: folded names of columns that the database refuses or keeps for itself: a
             record with such a field is rejected (loading.md 6.5).
+        prefixes_reserved: beginnings of such names.
         schemas_system: schemas of the database itself, lower case; one that ends with `*` stands
             for all that begin so. No source is loaded into one.
         schemas_reserved: schemas that the database makes for its users, or that it would mistake
@@ -58,6 +59,7 @@ class DestinationProfile:
             "append" from then on, or "stop" the table (loading.md 5.2).
         append_only: rows are only added: none is replaced or removed, whatever the options say
             (loading.md 2.1).
+        appends: records are appended to every table, whatever its options say (loading.md 2.1).
     """
 
     display_name: str
@@ -74,6 +76,7 @@ class DestinationProfile:
     timestamp_max_us: int
     dropped_key: Literal["append", "stop"]
     columns_reserved: frozenset[str] = frozenset()
+    prefixes_reserved: tuple[str, ...] = ()
     schemas_system: tuple[str, ...] = ()
     schemas_reserved: tuple[str, ...] = ()
     split_suffixes: Mapping[ColumnType, str] = field(
@@ -82,6 +85,7 @@ class DestinationProfile:
     nonfinite_doubles: bool = True
     text_bytes_max: int | None = None
     append_only: bool = False
+    appends: bool = False
 
     def decimal_fits(self, value: Decimal) -> bool:
         """Return whether a column holds the digits that a finite decimal has before the point."""

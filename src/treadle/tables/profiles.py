@@ -192,3 +192,41 @@ FILES = replace(
     table_bytes_max=200,
     append_only=True,
 )
+
+_LEADING_DIGITS = re.compile(r"^[0-9]+")
+
+
+def make_bigquery_name(name: str) -> str:
+    """Write part of a name in lower case, with `_` for other characters and for leading digits."""
+    return _LEADING_DIGITS.sub("_", _PLAIN_REPLACED.sub("_", name.lower()))
+
+
+BIGQUERY = DestinationProfile(
+    display_name="BigQuery",
+    canonical=make_bigquery_name,
+    fold=str.lower,
+    column_bytes_max=128,  # it takes 300 by now
+    table_bytes_max=1024,
+    columns_max=10_000,
+    split="keep",
+    reserved_suffixes=("__bo", "__fl", "__it", "__js", "__nu", "__st", "__ti"),
+    decimal_integer_digits_max=29,
+    decimal_scale_max=9,
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
+    dropped_key="stop",
+    prefixes_reserved=(
+        *("__root__", "_change_", "_colidentifier", "_file_", "_partition", "_row_timestamp"),
+        "_table_",
+    ),
+    schemas_system=("information_schema",),
+    split_suffixes={
+        **SPLIT_SUFFIXES,
+        ColumnType.BIGINT: "it",
+        ColumnType.DECIMAL: "nu",
+        ColumnType.DOUBLE: "fl",
+    },
+)
+
+BIGQUERY_APPENDING = replace(BIGQUERY, appends=True)
+"""Of destinations whose loading mode is APPEND_ONLY."""

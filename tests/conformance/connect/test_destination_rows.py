@@ -231,6 +231,36 @@ FILES_CARD = {
 }
 
 
+BIGQUERY_CARD = {
+    "type": "bigquery_v2",
+    "current_step": 1,
+    "current_step_type": "form",
+    "steps": [
+        {
+            "type": "form",
+            "properties": [
+                descriptor(
+                    "cloud_storage_location",
+                    {"type": "string", "pattern": r"^[A-Za-z0-9-]+$"},
+                    False,
+                ),
+                descriptor(
+                    "loading_mode", {"type": "string", "pattern": "^(UPSERT|APPEND_ONLY)$"}, False
+                ),
+                descriptor(
+                    "service_account_credentials",
+                    {"anyOf": [{"type": "object"}, {"type": "string"}]},
+                    False,
+                    is_credential=True,
+                ),
+                descriptor("project_id", STRING, False, is_required=False),
+            ],
+        },
+        {"type": "fully_configured", "properties": []},
+    ],
+}
+
+
 def details(type_: str, *, is_proven: bool = True) -> dict[str, Any]:
     return {
         "pricing_tier": "standard",
@@ -257,9 +287,11 @@ def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     iceberg = ICEBERG_CARD | {"details": details("iceberg")}
     files = FILES_CARD | {"details": details("s3")}
     redshift = redshift_card() | {"details": details("redshift", is_proven=False)}
-    shown = [text(card) for card in (iceberg, mysql, expected, redshift, files)]
-    cards = ",".join([text(clickhouse), DUCKDB_CARD, *shown])
+    bigquery = BIGQUERY_CARD | {"details": details("bigquery_v2", is_proven=False)}
+    first, then = (bigquery, clickhouse), (iceberg, mysql, expected, redshift, files)
+    cards = ",".join([*map(text, first), DUCKDB_CARD, *map(text, then)])
     assert api.get("/v4/destination-types").text == f"[{cards}]"
+    assert api.get("/v4/destination-types/bigquery_v2").text == text(bigquery)
     assert api.get("/v4/destination-types/iceberg").text == text(iceberg)
     assert api.get("/v4/destination-types/s3").text == text(files)
     assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)

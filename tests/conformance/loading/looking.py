@@ -20,6 +20,10 @@ def open_warehouse(url: str, schema: str) -> Warehouse:
         from tests.conformance.loading.redshift_warehouse import Redshift
 
         return Redshift(url, schema)
+    if scheme == "bigquery":
+        from tests.conformance.loading.bigquery_warehouse import Bigquery
+
+        return Bigquery(url, schema)
     if scheme.startswith("iceberg+"):
         from tests.conformance.loading.iceberg_warehouse import Iceberg
 

@@ -166,7 +166,7 @@ def test_a_change_of_the_file_changes_that_alone(
         (
             'type = "postgres"',
             'type = "oracle"',
-            "one of clickhouse, duckdb, iceberg, mysql_destination, postgres, redshift, s3",
+            "bigquery_v2, clickhouse, duckdb, iceberg, mysql_destination, postgres, redshift",
         ),
         ('database = "lake"\n', "", "missing, unknown or not valid: database"),
         ("tables = 500", 'tables = "many"', "the quota tables is to be a whole number"),

@@ -15,6 +15,7 @@ from tests.kinds import some_at_release
 from treadle.destinations.conformance.append_only import LEFT_OUT
 from treadle.destinations.conformance.fixtures import loads, session
 from treadle.destinations.conformance.known_traits import TRAITS
+from treadle.destinations.conformance.spelled import spell_statements
 from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
@@ -41,6 +42,13 @@ GATED_REDSHIFT = replace(
 REDSHIFT_DAILY = "test_upsert.py"
 """The module that takes some tests of Redshift with each change."""
 
+GAPS = {
+    "test_a_widened_column_holds_what_a_later_value_would_be[bigquery-bigint-decimal-values1]": (
+        "the NUMERIC of the emulator's CAST has 3 digits after the point"
+    )
+}
+"""Tests that an emulator fails and not the service, as its page says."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,6 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if not is_left_out(item)]
     seen: dict[tuple[Path, str], list[str]] = {}
     for item in items:
+        if item.name in GAPS:
+            item.add_marker(pytest.mark.xfail(reason=GAPS[item.name]))
         chosen = getattr(item, "callspec", None)
         kind = chosen.params.get("url") if chosen else None
         if item.path.parent != HERE or kind not in TAKEN_EVERY:
@@ -81,6 +91,7 @@ def is_left_out(item: pytest.Item) -> bool:
         "mariadb",
         "clickhouse",
         "redshift",
+        *some_at_release("bigquery"),
     ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -98,7 +109,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         return f"files://{tmp_path / 'files'}"
     if request.param == "iceberg":
         return f"iceberg+sql://{tmp_path / 'lake.db'}"
-    if request.param in ("clickhouse", "mariadb", "redshift"):
+    if request.param in ("bigquery", "clickhouse", "mariadb", "redshift"):
         return str(request.getfixturevalue(f"{request.param}_url"))
     return str(request.getfixturevalue(f"{request.param}_database"))
 
@@ -109,7 +120,8 @@ def make(url: str) -> Destination:
         from tests.servers.iceberg import HandDestination
 
         return HandDestination(url)
-    return make_destination(url)
+    made = make_destination(url)
+    return spell_statements(made, TRAITS[made.kind].spell)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A rehearsed load in real databases: each phase in order, and the one that fails is named."""
 
+import contextlib
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehe
 from treadle.tables.schema_owner import SchemaOwner
 
 if TYPE_CHECKING:
+    from tests.servers.bigquery import BigqueryServer
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.mariadb import MariaServer
 
@@ -150,6 +152,24 @@ def test_clickhouse_is_connected_to_phase_by_phase(
     assert (phases(away), away.may_pass) == ([("connect", True)], True)
     clear = rehearse(f"{clickhouse_url}?secure=1")
     assert phases(clear) == [("connect", False), ("TLS", True)]
+
+
+@pytest.mark.release
+def test_bigquery_is_logged_in_to(
+    bigquery_server: "BigqueryServer", bigquery_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from treadle.destinations.bigquery import destination
+
+    found = rehearse(bigquery_url, "web", "app")
+    assert (found.fault, found.schemas) == (None, ("web", "app"))
+    assert phases(found) == [("log in", False), ("rights", False), ("load", False)]
+    with contextlib.closing(bigquery_server.connect()) as client:
+        assert [each.dataset_id for each in client.list_datasets()] == ["_treadle"]
+        kept = {each.table_id for each in client.list_tables("_treadle")}
+    assert kept == {"catalogue", "intents", "positions", "schemas"}
+    monkeypatch.setattr(destination, "_RETRY", destination._RETRY.with_timeout(0.5))
+    away = rehearse(f"bigquery://treadle-test/?endpoint=http://127.0.0.1:{free_port()}")
+    assert (phases(away), away.may_pass) == ([("log in", True)], True)
 
 
 def test_a_file_is_opened_and_nothing_else_is_connected_to(tmp_path: Path) -> None:

@@ -222,5 +222,14 @@ def test_a_driver_without_a_form_has_its_url() -> None:
 
 def test_the_installed_types_are_in_order() -> None:
     assert [form.type for form in list_forms(FOLDER)] == [
-        *("clickhouse", "duckdb", "iceberg", "mysql_destination", "postgres", "redshift", "s3")
+        *(
+            "bigquery_v2",
+            "clickhouse",
+            "duckdb",
+            "iceberg",
+            "mysql_destination",
+            "postgres",
+            "redshift",
+            "s3",
+        )
     ]

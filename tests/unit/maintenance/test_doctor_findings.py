@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from treadle.config import Config, OperatorWarning
+from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.destinations.upkeep import CrowdedTable
 from treadle.maintenance.doctor import findings
@@ -543,14 +544,16 @@ def test_each_part_of_the_tables_should_have_a_loader(
     assert level != "bad" or (found and "3 of the 64 parts" in found.found)
 
 
-def test_loads_that_leave_files_are_not_to_be_hasty() -> None:
-    assert findings.judge_load_age("lake", None, 60.0) is None
-    assert findings.judge_load_age("lake", 1.0, None) is None
-    assert findings.judge_load_age("lake", 20.0, 60.0) is None
-    found = findings.judge_load_age("lake", 1.0, 60.0)
+def test_loads_that_have_a_price_are_not_to_be_hasty() -> None:
+    lake = Capabilities(load_age_seconds=60.0, load_price=("makes files", "They are many"))
+    assert findings.judge_load_age("lake", None, lake) is None
+    assert findings.judge_load_age("lake", 1.0, Capabilities()) is None
+    assert findings.judge_load_age("lake", 20.0, lake) is None
+    found = findings.judge_load_age("lake", 1.0, lake)
     assert found is not None
     assert found.level == "odd"
-    assert "load_age_seconds is 1" in found.found
+    assert found.found == "load_age_seconds is 1, and each load into lake makes files."
+    assert found.meaning == "They are many; 60 is usual here."
 
 
 def test_crowded_tables_are_told() -> None:

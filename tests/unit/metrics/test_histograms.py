@@ -43,6 +43,7 @@ def test_a_bound_belongs_to_its_bucket_and_the_last_has_all() -> None:
 @pytest.mark.parametrize(
     ("type_", "label"),
     [
+        ("bigquery_v2", "bigquery"),
         ("clickhouse", "clickhouse"),
         ("duckdb", "duckdb"),
         ("iceberg", "iceberg"),

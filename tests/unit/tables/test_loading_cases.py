@@ -22,7 +22,16 @@ from treadle.tables.column_type import ColumnType
 from treadle.tables.model import TableOptions
 from treadle.tables.prepare import timestamp_text
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import CLICKHOUSE, DUCKDB, FILES, ICEBERG, MYSQL, POSTGRES, REDSHIFT
+from treadle.tables.profiles import (
+    BIGQUERY,
+    CLICKHOUSE,
+    DUCKDB,
+    FILES,
+    ICEBERG,
+    MYSQL,
+    POSTGRES,
+    REDSHIFT,
+)
 
 PROFILES: Mapping[str, DestinationProfile] = {
     "pg": POSTGRES,
@@ -32,6 +41,7 @@ PROFILES: Mapping[str, DestinationProfile] = {
     "iceberg": ICEBERG,
     "redshift": REDSHIFT,
     "files": FILES,
+    "bigquery": BIGQUERY,
 }
 CASES: list[dict[str, Any]] = [
     case

@@ -183,10 +183,6 @@ class ClickhouseDialect(SteppedDialect):
             " ENGINE = ReplacingMergeTree({version}) ORDER BY ({key})", version=version, key=key
         )
 
-    def name_of(self, schema: str, relation: str) -> str:
-        """Return the name of a relation, or of its draft where it has one now."""
-        return self._drafts.get((schema, relation), relation)
-
     def rename_relations(self, renames: Iterable[tuple[str, str, str]]) -> Quoted:
         """Return the statement that gives relations other names."""
         return compose(

@@ -6,9 +6,8 @@ looks whether the offset is there. If so, the entry of the catalogue and the exc
 made up for; if not, the rows of that load count as not there (`LoadAttempt`).
 """
 
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -30,7 +29,6 @@ from treadle.destinations.layout import (
     moves_offset,
 )
 from treadle.destinations.protocol import (
-    DestinationUnavailableError,
     LoadResult,
     PlanOutdatedError,
     RowRefusedError,
@@ -38,19 +36,14 @@ from treadle.destinations.protocol import (
 from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.load_intent import LoadAttempt, LoadIntent, LoadProof
+from treadle.destinations.sql.process_locks import LocalTransactions
 from treadle.destinations.sql.schema_changes import run_change
 from treadle.destinations.sql.stepped_changes import generate_undoing
-from treadle.destinations.sql.stepped_session import (
-    SteppedSession,
-    SteppedTransactions,
-    name_entry,
-)
+from treadle.destinations.sql.stepped_session import SteppedSession, name_entry
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.tables import table_codec
 from treadle.tables.model import LoadPlan, Relation, RelationRows
 from treadle.tables.schema_owner import SchemaOwner
-
-LOCK_SECONDS_MAX: Final = 15
 
 FIND_FORGOTTEN: Final = Quoted(
     "SELECT name FROM system.tables WHERE database = $1 AND name LIKE $2"
@@ -61,39 +54,11 @@ FIND_FORGOTTEN: Final = Quoted(
 ATTEMPTS_MAX: Final = 1000
 """Loads of a table that are remembered because they were not committed."""
 
-_LOCKS: Final[dict[tuple[str, str], threading.Lock]] = {}
-"""(identity, name of a lock) -> lock."""
 
-
-class ClickhouseTransactions(SteppedTransactions):
-    """Locks of this process: that no other one loads the same table is for the loader's fence.
-
-    Args:
-        connection: to the database.
-        identity: of the destination.
-        read_only: what is left of an earlier load stays so.
-    """
+class ClickhouseTransactions(LocalTransactions):
+    """There are none; the locks are those of this process."""
 
     connection: ClickhouseConnection
-
-    def __init__(
-        self, connection: ClickhouseConnection, identity: str, *, read_only: bool = False
-    ) -> None:
-        super().__init__(connection, read_only=read_only)
-        self._identity = identity
-
-    @contextmanager
-    def hold(self, names: Iterable[str]) -> Iterator[None]:
-        """Have locks that no other session of this process has; see `SteppedTransactions`."""
-        with ExitStack() as held:
-            for name in sorted(set(names)):
-                lock = _LOCKS.setdefault((self._identity, name), threading.Lock())
-                if not lock.acquire(timeout=LOCK_SECONDS_MAX):
-                    raise DestinationUnavailableError(
-                        "another load of the same table is still running"
-                    )
-                held.callback(lock.release)
-            yield
 
 
 class ClickhouseSession(SteppedSession):

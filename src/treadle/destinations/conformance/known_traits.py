@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from treadle.destinations.conformance.traits import DestinationTraits
+from treadle.destinations.conformance.bigquery_statements import spell_for_bigquery
+from treadle.destinations.conformance.traits import ODD_NAMES, DestinationTraits
+from treadle.tables.profiles import make_bigquery_name
 
 DUCKDB = DestinationTraits(timestamp_microseconds="epoch_us({column})")
 POSTGRES = DestinationTraits(
@@ -50,6 +52,20 @@ ICEBERG = DestinationTraits(
     default_text=None,
     enforces_unique=False,
 )
+BIGQUERY = DestinationTraits(
+    timestamp_microseconds="UNIX_MICROS({column})",
+    timestamps_beyond=False,
+    timestamp_type="TIMESTAMP",
+    text_type="STRING",
+    required=frozenset(),
+    default_text=None,
+    enforces_unique=False,
+    names_refused=frozenset(
+        {"Odd Schema", *(name for name in ODD_NAMES if make_bigquery_name(name) != name)}
+    ),
+    spell=spell_for_bigquery,
+    version="SELECT ''",
+)
 
 REDSHIFT = DestinationTraits(
     timestamp_microseconds=(
@@ -75,6 +91,7 @@ FILES = DestinationTraits(
 )
 
 TRAITS: Final[Mapping[str, DestinationTraits]] = {
+    "bigquery_v2": BIGQUERY,
     "clickhouse": CLICKHOUSE,
     "duckdb": DUCKDB,
     "iceberg": ICEBERG,

@@ -13,8 +13,9 @@ import pytest
 
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.conformance.known_traits import TRAITS
+from treadle.destinations.conformance.spelled import spell_statements
 from treadle.destinations.conformance.traits import DestinationTraits
-from treadle.destinations.protocol import Destination, Session
+from treadle.destinations.protocol import Destination
 from treadle.destinations.service_proof import ServiceProof
 from treadle.destinations.sql.session import SqlSession
 from treadle.errors import OperatorError
@@ -36,8 +37,6 @@ MODULES: Final = (
 FIXTURES: Final = "treadle.destinations.conformance.fixtures"
 WITHOUT_ROWS: Final = frozenset({"planning"})
 """Modules that read no rows by SQL."""
-
-LIST_SCHEMAS: Final = "SELECT schema_name FROM information_schema.schemata"
 
 
 def choose_modules(capabilities: Capabilities) -> list[str]:
@@ -84,13 +83,13 @@ class SuitePlugin:
     @pytest.fixture
     def destination(self) -> Iterator[Destination]:
         """The database, empty before each test."""
-        yield self.make()
+        yield spell_statements(self.make(), self.traits_of_kind.spell)
         self.erase()
 
     @pytest.fixture
     def same_destination(self) -> Destination:
         """The same database, as another process has it."""
-        return self.make()
+        return spell_statements(self.make(), self.traits_of_kind.spell)
 
     @pytest.fixture
     def traits(self) -> DestinationTraits:
@@ -119,14 +118,9 @@ class SuitePlugin:
         """Remove the schemas that a test made."""
         with self.make().open() as session:
             assert isinstance(session, SqlSession)
-            for name in list_schemas(session):
+            for name in session.list_schemas():
                 if name not in self.known:
                     session.query(self.traits_of_kind.erase.format(schema=session.quote(name)))
-
-
-def list_schemas(session: Session) -> list[str]:
-    """Return the names of all schemas of a database."""
-    return [str(name) for (name,) in session.query(LIST_SCHEMAS).rows]
 
 
 def not_by_url(kind: str) -> OperatorError:
@@ -154,7 +148,7 @@ def run_suite(make: Callable[[], Destination], words: Sequence[str] = ()) -> Sui
     with destination.open() as session:
         if not isinstance(session, SqlSession):
             raise not_by_url(destination.kind)
-        known = list_schemas(session)
+        known = session.list_schemas()
     if obstacles := find_obstacles(known, destination.profile.fold):
         raise OperatorError(
             f"The database is not empty: it has the schemas {', '.join(sorted(obstacles))}. The "

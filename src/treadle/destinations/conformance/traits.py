@@ -1,5 +1,6 @@
 """What the suite has to know of one kind of database, as data."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,6 +58,8 @@ class DestinationTraits:
         is_nullable: what the information schema says of a column that takes no NULL, and of others.
         default_text: what a new row has in a column of the user's with the default 'none'.
         enforces_unique: whether a unique index of the user's refuses a row.
+        spell: returns what is run in place of a statement of the suite's (`spelled`); None for
+            itself.
         erase: a statement that removes `{schema}` and all that is in it.
         version: a statement that gives the version of the database.
         names_refused: those of `ODD_NAMES` that the profile replaces, because the database
@@ -86,6 +89,7 @@ class DestinationTraits:
     is_nullable: tuple[str, str] = ("NO", "YES")
     default_text: str | None = "none"
     enforces_unique: bool = True
+    spell: Callable[[str], Sequence[str]] | None = None
     erase: str = "DROP SCHEMA {schema} CASCADE"
     version: str = "SELECT version()"
     names_refused: frozenset[str] = frozenset()

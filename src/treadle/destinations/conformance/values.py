@@ -53,7 +53,11 @@ def test_any_name_is_only_a_name(
 
 
 @pytest.mark.parametrize("schema", ["Odd Schema", 'quo"te', "data", "select", "main"])
-def test_any_schema_is_only_a_name(session: Session, schema: str) -> None:
+def test_any_schema_is_only_a_name(
+    session: Session, schema: str, traits: DestinationTraits
+) -> None:
+    if schema in traits.names_refused:
+        pytest.skip("no source has such a schema, and the database refuses it")
     session.adopt(schema, UNOWNED)  # some databases have one of these names already
     session.prepare(schema)
     made = relation("orders", {"id": BIGINT, "a": TEXT})

@@ -58,6 +58,10 @@ class FilesDestination:
         transactional_ddl=False,
         multi_table_transaction=False,
         load_age_seconds=60.0,
+        load_price=(
+            "makes a file for each table and subtable that it has rows of",
+            "Tables have many small files, which nothing puts together",
+        ),
     )
 
     def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:

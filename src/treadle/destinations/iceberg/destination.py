@@ -65,6 +65,10 @@ class IcebergDestination:
         transactional_ddl=False,
         multi_table_transaction=False,
         load_age_seconds=60.0,
+        load_price=(
+            "makes files and a snapshot",
+            "Tables have many small files between two compactions",
+        ),
     )
 
     def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:

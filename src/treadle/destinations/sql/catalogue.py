@@ -95,7 +95,9 @@ def prepare_schema(
         knows_owners: the table of owners is there, and need not be looked for.
     """
     yield from prepare_own(connection, knows_owners=knows_owners)
-    yield from _make_missing(connection, schema, (REJECTIONS,))
+    yield from _make_missing(
+        connection, schema, (*connection.dialect.schema_tables.values(), REJECTIONS)
+    )
 
 
 def prepare_own(connection: SqlConnection, *, knows_owners: bool = False) -> Iterator[Quoted]:
@@ -110,19 +112,24 @@ def _make_missing(
     connection: SqlConnection, place: str, relations: Sequence[Relation]
 ) -> Iterator[Quoted]:
     missing = [each for each in relations if not connection.holds_table(place, each.name)]
-    if not missing:
-        return
+    if missing:
+        yield from _make_missing_schema(connection, place)
+    for relation in missing:
+        yield create_relation(connection.dialect, place, relation, if_missing=True)
+
+
+def _make_missing_schema(connection: SqlConnection, place: str) -> Iterator[Quoted]:
     if not holds_schema(connection, place):
-        # A schema of that name that somebody else makes meanwhile is not taken for the source.
-        absent = Quoted("IF NOT EXISTS " if place == PRIVATE_SCHEMA else "")
+        # A schema of that name that somebody else makes meanwhile is not taken for the source,
+        # unless it may be another loader that makes it.
+        is_shared = place == PRIVATE_SCHEMA or not connection.dialect.locks_all
+        absent = Quoted("IF NOT EXISTS " if is_shared else "")
         yield compose(
             "CREATE {word} {absent}{schema}",
             word=connection.dialect.schema_word,
             absent=absent,
             schema=connection.dialect.schema(place),
         )
-    for relation in missing:
-        yield create_relation(connection.dialect, place, relation, if_missing=True)
 
 
 def make_schema(connection: SqlConnection, schema: str, owner: SchemaOwner) -> None:
@@ -151,7 +158,7 @@ def make_schema_in_steps(
         connection: to the database.
         schema: of the source.
         owner: of it.
-        rejections: make the table of rejected records, too.
+        rejections: make the tables that each schema has, too.
 
     Raises:
         TableStoppedError: the schema is there and not the owner's.
@@ -163,8 +170,8 @@ def make_schema_in_steps(
     if status.owner is None or owner.succeeds(status.owner):
         record_owner(connection, schema, owner, known=status.owner is not None)
     try:
-        missing = list(_make_missing(connection, schema, (REJECTIONS,)))
-        for statement in missing if rejections else missing[:-1]:  # the last one makes the table
+        making = prepare_schema if rejections else _make_missing_schema
+        for statement in list(making(connection, schema)):
             connection.run(statement)
     except connection.errors:
         if status.owner is None and not status.exists:  # somebody else may have made one meanwhile
@@ -206,10 +213,9 @@ def read_status(connection: SqlConnection, schema: str) -> SchemaStatus:
     known = connection.rows(
         _fill(connection, "SELECT 1 FROM {entries} WHERE schema_name = $1 LIMIT 1"), schema
     )
-    if not known:
-        there = connection.rows(connection.dialect.list_relations, schema)
-        if [name for (name,) in there] != [REJECTED]:
-            return SchemaStatus(exists)
+    ours = {REJECTED, *connection.dialect.schema_tables}
+    if not known and not {REJECTED} <= connection.list_relations(schema) <= ours:
+        return SchemaStatus(exists)
     loaded = connection.rows(_fill(connection, "SELECT DISTINCT source_id FROM {offsets}"))
     return SchemaStatus(exists, None, frozenset(int(source) for (source,) in loaded))
 
@@ -328,7 +334,7 @@ def read_relation_names(connection: SqlConnection, schema: str) -> frozenset[str
 
 def holds_schema(connection: SqlConnection, schema: str) -> bool:
     """Return whether there is such a schema."""
-    return bool(connection.rows(connection.dialect.find_schema, schema))
+    return connection.holds_schema(schema)
 
 
 def table_key(dialect: SqlDialect, table: str) -> str:

@@ -1,20 +1,20 @@
 """One connection to a SQL database, as sessions and writers use it."""
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Final
 
-from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
+from treadle.destinations.layout import partition_columns
 from treadle.destinations.protocol import QueryResult, QueryStream
-from treadle.destinations.sql.dialect import SqlDialect
-from treadle.destinations.sql.text import Quoted, compose, number_values
+from treadle.destinations.sql.relation_lookup import RelationLookup
+from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, insert_or_update
 from treadle.errors import TreadleError
 from treadle.tables.arrow_column import TypedColumn
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import PhysicalRelation, RelationRows
+from treadle.tables.model import RelationRows
 
 STREAMED_ROWS: Final = 2_000
 """Rows of a query that come together, where it is streamed."""
@@ -23,7 +23,7 @@ Field = tuple[Quoted, ColumnType, TypedColumn]
 """Column of a staged table: name, type, values."""
 
 
-class SqlConnection(ABC):
+class SqlConnection(RelationLookup):
     """Runs statements, in autocommit mode outside of `begin` and its end.
 
     Attributes:
@@ -32,17 +32,12 @@ class SqlConnection(ABC):
         errors: what the driver raises when a statement or a value is refused.
     """
 
-    dialect: SqlDialect
     driver: Any
     errors: ClassVar[tuple[type[Exception], ...]]
 
     @abstractmethod
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
-
-    @abstractmethod
-    def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
-        """Execute a statement and fetch all rows."""
 
     @abstractmethod
     def query(self, statement: str) -> QueryResult:
@@ -124,29 +119,6 @@ class SqlConnection(ABC):
     def upsert(self, upsert: StagedUpsert) -> int:
         """Insert staged rows, or replace rows of their key; returns how many were written."""
         return self.run(insert_or_update(self.dialect, upsert))
-
-    def holds_table(self, schema: str, name: str) -> bool:
-        """Return whether there is such a table; also inside a transaction."""
-        return bool(self.rows(self.dialect.find_table, schema, name))
-
-    def describe(self, schema: str, names: Sequence[str]) -> dict[str, PhysicalRelation]:
-        """Return those of some relations that exist; outside of a transaction."""
-        columns: dict[str, dict[str, ColumnType | None]] = {}
-        keys: dict[str, set[str]] = {}
-        marks = number_values(2, len(names))
-        statement = compose(self.dialect.list_columns, names=marks)
-        for relation, column, type_name, in_key in self.rows(statement, schema, *names):
-            columns.setdefault(relation, {})
-            keys.setdefault(relation, set())
-            if column is not None:
-                columns[relation][column] = self.dialect.logical_types.get(type_name)
-                if in_key:
-                    keys[relation].add(column)
-        return {name: PhysicalRelation(columns[name], frozenset(keys[name])) for name in columns}
-
-    def holds_own_table(self, name: str) -> bool:
-        """Return whether treadle's schema has such a table; also inside a transaction."""
-        return self.holds_table(PRIVATE_SCHEMA, name)
 
     @abstractmethod
     def translate(self, error: Exception) -> TreadleError:

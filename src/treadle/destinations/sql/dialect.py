@@ -37,6 +37,9 @@ class SqlDialect(ABC):
             a load is made in steps (`SteppedDialect`).
         column_absent: what stands before a column that is added if it is not there.
         cast_as_text: a value `{value}` as text, whose type is `{type}`.
+        comparable: a value `{value}` of a column that is none of a key, as it is compared with
+            another one.
+        schema_tables: name -> table that each schema of a source has beside `_sdc_rejected`.
         joins_fully: whether it knows FULL JOIN and FILTER.
         excepts_all: whether EXCEPT ALL counts how often a row is there.
         replaces_rows: an INSERT takes the place of the row that has its key, and there is no
@@ -45,6 +48,7 @@ class SqlDialect(ABC):
         update_matching: sets columns of the rows of `{target}`, as `t`, by `{assignments}`, for
             which a row of `{stage}`, as `s`, meets `{condition}`. For those without ON CONFLICT.
         qualifies_assigned: whether the columns in `{assignments}` stand behind the alias.
+        locks_all: whether locks keep other processes from making a schema, too.
         begin: purpose of a transaction -> the statement that begins it. "lookup" writes temporary
             tables only, also in a session for reading; "snapshot" sees one state throughout.
         rights_to_prepare: advice to the operator what to grant where a schema `{schema}` or
@@ -89,10 +93,13 @@ class SqlDialect(ABC):
     transactional_ddl: ClassVar[bool] = True
     column_absent: ClassVar[Quoted] = Quoted("IF NOT EXISTS ")
     cast_as_text: ClassVar[LiteralString] = "CAST({value} AS {type})"
+    comparable: ClassVar[LiteralString] = "{value}"
+    schema_tables: ClassVar[Mapping[str, Relation]] = {}
     joins_fully: ClassVar[bool] = True
     excepts_all: ClassVar[bool] = True
     replaces_rows: ClassVar[bool] = False
     schema_word: ClassVar[Quoted] = Quoted("SCHEMA")
+    locks_all: ClassVar[bool] = True
     update_matching: ClassVar[LiteralString] = (
         "UPDATE {target} t, {stage} s SET {assignments} WHERE {condition}"
     )

@@ -20,8 +20,8 @@ from treadle.tables.model import Relation, Table
 
 
 def list_relations(connection: SqlConnection, schema: str) -> set[str]:
-    """Return the tables, views and sequences in a schema."""
-    return {str(name) for (name,) in connection.rows(connection.dialect.list_relations, schema)}
+    """Return the tables, views and sequences in a schema; not those that each schema has."""
+    return connection.list_relations(schema) - connection.dialect.schema_tables.keys()
 
 
 def is_unused_rejections(connection: SqlConnection, schema: str) -> bool:
@@ -193,7 +193,7 @@ def _value(dialect: SqlDialect, alias: str, column: str | None, pair: RelationPa
     value = dialect.quote(alias, column)
     if column in pair.texts:
         return compose(dialect.cast_as_text, value=value, type=dialect.types[ColumnType.TEXT])
-    return value
+    return compose(dialect.comparable, value=value)
 
 
 def remove_table(
@@ -217,7 +217,10 @@ def remove_table(
     left = list_relations(connection, schema)
     rejected = dialect.place(schema, REJECTED)
     if left == {REJECTED}:
-        connection.run(compose("DROP TABLE {table}", table=rejected))
+        for name in (*dialect.schema_tables, REJECTED):
+            connection.run(
+                compose("DROP TABLE IF EXISTS {table}", table=dialect.place(schema, name))
+            )
         connection.run(
             compose("DROP {word} {schema}", word=dialect.schema_word, schema=dialect.schema(schema))
         )

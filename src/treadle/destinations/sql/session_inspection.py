@@ -94,6 +94,11 @@ class SqlInspection:
             for statement in statements
         ]
 
+    def list_schemas(self) -> list[str]:
+        """Return the names of all schemas of the database."""
+        with self._transactions.translated() as connection:
+            return connection.list_schemas()
+
     def quote(self, *parts: str) -> str:
         """Return a name, qualified by those before it, as statements for `query` spell it."""
         return self._transactions.connection.dialect.quote(*parts)

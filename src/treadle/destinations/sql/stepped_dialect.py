@@ -49,7 +49,11 @@ class SteppedDialect(SqlDialect):
 
     def place(self, schema: str, relation: str) -> Quoted:
         """Return a relation's full name; of one that has a draft now, the name of the draft."""
-        return super().place(schema, self._drafts.get((schema, relation), relation))
+        return super().place(schema, self.name_of(schema, relation))
+
+    def name_of(self, schema: str, relation: str) -> str:
+        """Return the name of a relation, or of its draft where it has one now."""
+        return self._drafts.get((schema, relation), relation)
 
     @contextmanager
     def drafting(self, drafts: Mapping[RelationPlace, str]) -> Iterator[None]:

@@ -202,6 +202,47 @@ def insert_absent(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     return insert(dialect, replace(upsert, condition=join_conditions(absent, upsert.condition)))
 
 
+def merge(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
+    """Return the MERGE that inserts, or updates where a row has the key."""
+    key = upsert.rows.relation.key
+    if not key:  # the user may have dropped it
+        return insert(dialect, upsert)
+    given, missing = partition_columns(upsert.rows)
+    stage = upsert.stage.name
+    staged = compose(
+        "(SELECT s.* FROM {stage} s {where})", stage=stage, where=where(upsert.condition)
+    )
+    sequence = upsert.stage.columns.get("_sdc_sequence", NOTHING)
+    wins = upsert.winning(compose("s.{sequence}", sequence=sequence))
+    assignments = {
+        column.name: upsert.stage.value(column.name) for column in given if column.name not in key
+    } | {column.name: Quoted("NULL") for column in missing}
+    return compose(
+        "MERGE INTO {target} t USING {staged} s ON {same_key}"
+        " WHEN MATCHED {wins} THEN UPDATE SET {assignments}"
+        " WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})",
+        target=upsert.target,
+        staged=staged if upsert.condition else stage,
+        same_key=_match_key(dialect, upsert),
+        wins=compose("AND ({wins})", wins=wins) if wins else NOTHING,
+        assignments=join(
+            ", ",
+            (
+                compose("{name} = {value}", name=dialect.quote(name), value=value)
+                for name, value in assignments.items()
+            ),
+        ),
+        columns=dialect.quote_all(column.name for column in (*given, *missing)),
+        values=join(
+            ", ",
+            [
+                *(upsert.stage.value(column.name) for column in given),
+                *(Quoted("NULL") for _ in missing),
+            ],
+        ),
+    )
+
+
 def _match_key(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     key = upsert.rows.relation.key
     return upsert.stage.match(dialect, "t", [(name, name) for name in key])

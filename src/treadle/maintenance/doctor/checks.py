@@ -318,7 +318,7 @@ def _check_destination(
     hasty = findings.judge_load_age(
         destination.identity,
         examination.config.load_age_seconds,
-        destination.capabilities.load_age_seconds,
+        destination.capabilities,
     )
     if hasty is not None:
         yield hasty

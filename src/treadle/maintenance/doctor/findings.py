@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from treadle.config import Config, OperatorWarning, is_loopback
 from treadle.counting import count_noun, count_subject
+from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.destinations.upkeep import CrowdedTable
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
@@ -1038,21 +1039,23 @@ def judge_destination(found: RehearsalResult) -> Finding:
     )
 
 
-def judge_load_age(name: str, given: float | None, wanted: float | None) -> Finding | None:
-    """Judge how often tables are loaded where each load leaves files behind; None for well.
+def judge_load_age(name: str, given: float | None, capabilities: Capabilities) -> Finding | None:
+    """Judge how often tables are loaded where each load has its price; None for well.
 
     Args:
         name: of the destination.
         given: seconds of the setting; None where nobody set it.
-        wanted: seconds after which tables of this destination are loaded if nobody says so.
+        capabilities: of the destination.
     """
+    wanted = capabilities.load_age_seconds
+    does, meaning = capabilities.load_price
     if given is None or wanted is None or given >= wanted / HASTY_PART:
         return None
     return Finding(
         "destination",
         "odd",
-        f"load_age_seconds is {given:g}, and each load into {name} makes files and a snapshot.",
-        f"Tables have many small files between two compactions; {wanted:g} is usual here.",
+        f"load_age_seconds is {given:g}, and each load into {name} {does}.",
+        f"{meaning}; {wanted:g} is usual here.",
         "Raise --load-age-seconds, or leave it out.",
     )
 

@@ -164,7 +164,11 @@ class _LoadPlanner:
 
     def __post_init__(self) -> None:
         self._namer = Namer(self.profile, self.options)
-        self._appending = self.options.loading_behavior == "append" or self.profile.append_only
+        self._appending = (
+            self.options.loading_behavior == "append"
+            or self.profile.appends
+            or self.profile.append_only
+        )
         self._superseded = dict(self.prepared.superseded)
         before = self.state.table.batched_at if self.state.table is not None else 0
         self._batched_at = max(self.now, before + 1)

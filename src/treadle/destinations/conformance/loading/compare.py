@@ -10,7 +10,12 @@ from treadle.destinations.conformance.loading.warehouse import FoundTable, Wareh
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
-LIKE: Mapping[str, str] = {"files": "duckdb", "iceberg": "duckdb", "redshift": "pg"}
+LIKE: Mapping[str, str] = {
+    "bigquery": "duckdb",
+    "files": "duckdb",
+    "iceberg": "duckdb",
+    "redshift": "pg",
+}
 """A destination -> the one whose statements and expectations it takes where it has none of its own:
 it has the same names and types, or nearly so."""
 
