@@ -28,7 +28,7 @@ FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: clickhouse-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: clickhouse-needs snowflake-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -60,6 +60,7 @@ log-test: $(VENV)/test.stamp ## The acceptance tests and the cases of the Import
 	LOG_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance tests/conformance/import $(ARGS)
 
 release-test: $(VENV)/test.stamp $(VENV)/browser.stamp $(VENV)/fuzz.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
+	$(MAKE) snowflake-needs
 	SERVERS=started $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
 	$(MAKE) $(TOGETHER) fuzz FUZZ_RUNS=100000
 
@@ -104,6 +105,12 @@ client-types: $(VENV)/test.stamp ## Write the types of the TypeScript client out
 
 clickhouse-needs: $(VENV)/test.stamp ## What the tests of ClickHouse need, 700 MB; without it they are skipped
 	$(BIN)/python $(LOCKED) requirements/chdb.txt
+
+snowflake-needs: $(VENV)/test.stamp ## What the tests of Snowflake need: its driver, and an emulator in an environment of its own, 700 MB
+	$(BIN)/python $(LOCKED) requirements/snowflake.txt
+	$(BIN)/python -m venv $(VENV)/fakesnow
+	$(VENV)/fakesnow/bin/python $(LOCKED) requirements/build.txt
+	$(VENV)/fakesnow/bin/python $(LOCKED) requirements/fakesnow.txt
 
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 

@@ -51,6 +51,8 @@ LOCKS: Final = (
     LockFile("chdb", (*DRIVERS, "test", "chdb"), "test"),
     LockFile("lint", (*DRIVERS, "test", "lint"), "test"),
     LockFile("fuzz", (*DRIVERS, "fuzz"), "run"),
+    LockFile("snowflake", (*DRIVERS, "test", "snowflake"), "test"),
+    LockFile("fakesnow", ("fakesnow", "snowflake"), alone=True),
     LockFile("sbom", ("sbom",), alone=True),
     LockFile("lock", ("lock",), alone=True),
     LockFile("node", ("node",), alone=True),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.iceberg import SeaweedServer
     from tests.servers.mariadb import MariaServer
+    from tests.servers.snowflake import SnowflakeServer
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
 # without changes says what the run before said: new examples are what `--hypothesis-profile search`
@@ -285,6 +286,23 @@ def clickhouse_url(clickhouse_server: "ClickhouseServer") -> Iterator[str]:
     """The URL of an empty server."""
     yield clickhouse_server.url()
     clickhouse_server.empty()
+
+
+@pytest.fixture(scope="session")
+def snowflake_server() -> "Iterator[SnowflakeServer]":
+    """The emulator of Snowflake, shared by the session: tests do not stop it."""
+    with _needing("the driver of Snowflake"):
+        from tests.servers.snowflake import SnowflakeServer
+
+        server = SnowflakeServer()
+    with server:
+        yield server
+
+
+@pytest.fixture
+def snowflake_url(snowflake_server: "SnowflakeServer") -> str:
+    """The URL of an empty database."""
+    return snowflake_server.lend_database()
 
 
 @pytest.fixture

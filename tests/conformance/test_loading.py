@@ -23,6 +23,7 @@ from treadle.destinations.conformance.loading.compare import applies_to
 if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.mariadb import MariaServer
+    from tests.servers.snowflake import SnowflakeServer
 
 LOADING = Path(literals.__file__).parent
 CASES = [*cases(LOADING / "cases.json"), *cases(LOADING / "more.json")]
@@ -73,6 +74,15 @@ def clickhouse_rig(
 
 
 @pytest.fixture(scope="module")
+def snowflake_rig(
+    tmp_path_factory: pytest.TempPathFactory, snowflake_server: "SnowflakeServer"
+) -> Iterator[Rig]:
+    data = tmp_path_factory.mktemp("snowflake") / "data"
+    with Rig(data, snowflake_server.lend_database()).running() as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
 def iceberg_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("iceberg")
     with Rig(folder / "data", f"iceberg+sql://{folder / 'lake.db'}").running() as rig:
@@ -107,6 +117,12 @@ def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", for_destination("clickhouse", every=25))
 def test_on_clickhouse(clickhouse_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(clickhouse_rig, case)
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("case", for_destination("snowflake"))
+def test_on_snowflake(snowflake_rig: Rig, case: dict[str, Any]) -> None:
+    assert not run(snowflake_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("iceberg", every=40))

@@ -84,7 +84,7 @@ BELOW: dict[str, set[str]] = {
 
 TOP = {"server", "cli", "__main__"}
 BACK_ENDS = {
-    "destinations": {"clickhouse", "duckdb", "iceberg", "mysql", "postgres"},
+    "destinations": {"clickhouse", "duckdb", "iceberg", "mysql", "postgres", "snowflake"},
     "log": {"sqlite", "postgres"},
 }
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
@@ -99,6 +99,7 @@ INSIDE: dict[str, set[str]] = {
     "destinations.iceberg": {"destinations", "destinations.sql"},
     "destinations.mysql": {"destinations", "destinations.sql"},
     "destinations.postgres": {"destinations", "destinations.sql"},
+    "destinations.snowflake": {"destinations", "destinations.sql"},
     "destinations.conformance": {"destinations"},
     "ingest": {"ingest.fastpath"},
     "ingest.fastpath": {"ingest"},

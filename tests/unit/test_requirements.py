@@ -28,6 +28,8 @@ NEEDED = {
     "chdb": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["chdb"]],
     "lint": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["lint"]],
     "fuzz": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["fuzz"]],
+    "snowflake": [*ALWAYS, *EXTRAS["test"], *EXTRAS["snowflake"]],
+    "fakesnow": [*EXTRAS["fakesnow"], *EXTRAS["snowflake"]],
     "sbom": EXTRAS["sbom"],
     "lock": EXTRAS["lock"],
     "node": EXTRAS["node"],

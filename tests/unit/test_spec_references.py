@@ -119,6 +119,7 @@ def titles() -> dict[str, str]:
         "duckdb": " (DuckDB only)",
         "pg mysql": " (PostgreSQL and MySQL only)",
         "clickhouse pg mysql": " (ClickHouse, PostgreSQL and MySQL only)",
+        "snowflake": " (Snowflake only)",
     }
     return {
         case["id"]: case["title"] + only[" ".join(_list_only(case))]

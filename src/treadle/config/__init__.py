@@ -460,7 +460,7 @@ class Config(CheckedSettings):
         None,
         UrlKind(
             "a URL such as postgresql://reader@db.example.com/warehouse",
-            ("postgresql", "postgres", "mysql", "mariadb", "clickhouse"),
+            ("postgresql", "postgres", "mysql", "mariadb", "clickhouse", "snowflake"),
         ),
         "URL of the database of the setting destination with a role that only reads, for "
         "statements of account tokens; without it, they run with the role that loads",

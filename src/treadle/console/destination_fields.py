@@ -11,7 +11,10 @@ FieldKind = Literal["text", "digits", "flag", "secret", "lines"]
 
 LABELS: Final = {
     "host": ("Host", "A name or an address."),
-    "port": ("Port", "5432 for PostgreSQL, 3306 for MySQL and 8123 for ClickHouse in most places."),
+    "port": (
+        "Port",
+        "5432 for PostgreSQL, 3306 for MySQL, 8123 for ClickHouse, 443 for Snowflake mostly.",
+    ),
     "username": ("User", "The role that loads. It needs the right to create schemas."),
     "password": ("Password", ""),
     "database": ("Database", ""),
@@ -30,7 +33,11 @@ LABELS: Final = {
         "sql for a file of this server, or rest for a server of its own.",
     ),
     "uri": ("URL of the REST catalogue", "Such as https://catalog.example.com/v1-prefix."),
-    "warehouse": ("Warehouse", "As the REST catalogue calls it, such as s3://lake/."),
+    "warehouse": (
+        "Warehouse",
+        "Of Snowflake, or as the REST catalogue of Iceberg calls it, such as s3://lake/.",
+    ),
+    "role": ("Role", "Of Snowflake; empty for the user's own."),
     "s3_endpoint": (
         "URL of the object store",
         "Empty for Amazon S3, or where the catalogue says it.",
@@ -240,6 +247,17 @@ ADVICE: Final[Mapping[tuple[str, str], str]] = {
     "in from here.",
     ("clickhouse", "rights"): "Let the user make databases: GRANT ALL ON *.* TO ...; or GRANT ALL "
     "on the database _treadle and on the one of each source.",
+    ("snowflake", "name"): "Look at the host: is it that of the account, such as "
+    "organisation-account.snowflakecomputing.com?",
+    (
+        "snowflake",
+        "connect",
+    ): "Does a firewall let the server of treadle through to the host of the account, port 443?",
+    ("snowflake", "log in"): "Look at user, password and role; and a network policy of the account "
+    "has to let the server of treadle in. Many accounts take no password of a service: the "
+    "operator can give a key.",
+    ("snowflake", "rights"): "Let the role make schemas: GRANT CREATE SCHEMA ON DATABASE ... TO "
+    "ROLE ...; and give it USAGE on the database and on the warehouse.",
     ("iceberg", "connect"): "Look at the URL of the catalogue, at user and password, and at the "
     "warehouse. A file of a catalogue needs a folder that is there and writable.",
     ("iceberg", "rights"): "Let treadle make namespaces and tables in the catalogue, and read and "

@@ -15,6 +15,8 @@ from treadle.destinations.clickhouse_form import ClickhouseUrl
 from treadle.destinations.mysql_form import MysqlUrl
 from treadle.destinations.postgres_form import PostgresUrl
 from treadle.destinations.registry import ROLE_TYPES, find_type
+from treadle.destinations.snowflake_form import PORT as SNOWFLAKE_PORT
+from treadle.destinations.snowflake_form import SnowflakeUrl
 from treadle.http.address_policy import AddressPolicy
 from treadle.questions import refusals
 from treadle.questions.client import PlannedQuestion
@@ -193,10 +195,13 @@ class QueryOperations:
 
 
 def name_login(url: str) -> tuple[str, str, str]:
-    """Return user, host and port of a URL of PostgreSQL, MySQL or ClickHouse."""
+    """Return user, host and port of a URL of PostgreSQL, MySQL, ClickHouse or Snowflake."""
     if url.startswith("clickhouse://"):
         found = ClickhouseUrl.parse(url)
         return found.user or "", found.host.lower(), found.port or str(found.default_port)
+    if url.startswith("snowflake://"):
+        service = SnowflakeUrl.parse(url)
+        return service.user or "", service.full_host, service.port or str(SNOWFLAKE_PORT)
     if url.startswith(("mysql://", "mariadb://")):
         server = MysqlUrl.parse(url)
         return server.user or "", server.host.lower(), server.port or "3306"

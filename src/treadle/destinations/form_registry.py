@@ -9,6 +9,7 @@ from treadle.destinations.iceberg_form import IcebergForm
 from treadle.destinations.mysql_form import MysqlForm
 from treadle.destinations.postgres_form import PostgresForm
 from treadle.destinations.registry import list_types
+from treadle.destinations.snowflake_form import SnowflakeForm
 
 
 def list_forms(folder: Path) -> list[DestinationForm]:
@@ -32,6 +33,8 @@ def _make_form(type_: str, folder: Path) -> DestinationForm:
         return ClickhouseForm()
     if type_ == "mysql_destination":
         return MysqlForm()
+    if type_ == "snowflake":
+        return SnowflakeForm()
     if type_ == "iceberg":
         return IcebergForm(folder)
     return DuckDBForm(folder) if type_ == "duckdb" else UrlForm(type_)

@@ -22,14 +22,16 @@ POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
 MYSQL_SCHEMES: Final = ("mysql", "mariadb")
 CLICKHOUSE_SCHEMES: Final = ("clickhouse",)
 ICEBERG_SCHEMES: Final = (SQL_SCHEME, REST_SCHEME)
+SNOWFLAKE_SCHEMES: Final = ("snowflake",)
 SERVER_SCHEMES: Final = (
     *POSTGRES_SCHEMES,
     *MYSQL_SCHEMES,
     *CLICKHOUSE_SCHEMES,
     *ICEBERG_SCHEMES,
+    *SNOWFLAKE_SCHEMES,
 )
 
-ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres")
+ROLE_TYPES: Final = ("clickhouse", "mysql_destination", "postgres", "snowflake")
 """Types of destinations that know roles, whose sessions see each other."""
 
 
@@ -40,10 +42,18 @@ def list_types() -> list[str]:
         "iceberg": "pyiceberg",
         "mysql_destination": "pymysql",
         "postgres": "psycopg",
+        "snowflake": "snowflake.connector",
     }
-    missing = {type_ for type_, driver in drivers.items() if find_spec(driver) is None}
+    missing = {type_ for type_, driver in drivers.items() if not _is_installed(driver)}
     named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
     return sorted(({"duckdb", *drivers} | named) - missing - {"postgresql"})
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
 
 
 def make_destination(url: str, check_address: Callable[[str], None] | None = None) -> Destination:
@@ -53,7 +63,9 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
             `postgresql://user:password@host:5432/database`, `mysql://user:password@host:3306/`,
             `clickhouse://user:password@host:8123/`, `iceberg+sql:///absolute/path.db`,
-            `iceberg+rest://id:secret@host:port/path`, or the scheme of an installed back-end.
+            `iceberg+rest://id:secret@host:port/path`,
+            `snowflake://user:password@account/database?warehouse=NAME`, or the scheme of an
+            installed back-end.
         check_address: raises for a resolved address that is not to be connected to; None to connect
             to any. For the URLs that clients of the Connect API made. A back-end of another
             distribution is not told of it.
@@ -81,6 +93,8 @@ def make_destination(url: str, check_address: Callable[[str], None] | None = Non
         return _clickhouse(url, check_address)
     if scheme in ICEBERG_SCHEMES:
         return _iceberg(url, check_address)
+    if scheme in SNOWFLAKE_SCHEMES:
+        return _snowflake(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         make: Callable[[str], Destination] = installed[scheme].load()
@@ -186,4 +200,18 @@ def _iceberg(url: str, check_address: Callable[[str], None] | None) -> Destinati
             'pip install "treadle[iceberg]"'
         ) from error
     destination: Destination = module.IcebergDestination(url, check_address)
+    return destination
+
+
+def _snowflake(url: str, check_address: Callable[[str], None] | None) -> Destination:
+    try:
+        module = importlib.import_module("treadle.destinations.snowflake.destination")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "snowflake":
+            raise
+        raise OperatorError(
+            "Snowflake destinations need the driver snowflake-connector-python, which is not "
+            'installed; run pip install "treadle[snowflake]"'
+        ) from error
+    destination: Destination = module.SnowflakeDestination(url, check_address)
     return destination

@@ -15,12 +15,16 @@ from typing import Final
 
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import CLICKHOUSE, DUCKDB, MYSQL, POSTGRES
+from treadle.tables.profiles import CLICKHOUSE, DUCKDB, MYSQL, POSTGRES, SNOWFLAKE
 
 KNOWN_PROFILES: Final = (POSTGRES, DUCKDB)
 """The profiles whose names are refused for every destination."""
 
-PROFILES_BY_PLACE: Final = {"clickhouse://": CLICKHOUSE, "mysql://": MYSQL}
+PROFILES_BY_PLACE: Final = {
+    "clickhouse://": CLICKHOUSE,
+    "mysql://": MYSQL,
+    "snowflake://": SNOWFLAKE,
+}
 """Beginning of an identity -> the profile whose names are refused only there. Sources that are
 called `mysql` or `sys` are common: they copy those."""
 

@@ -72,7 +72,7 @@ REQUEST_SECONDS: Final = HistogramForm(
 
 LOAD_SECONDS: Final = HistogramForm(
     "load",
-    ("clickhouse", "duckdb", "iceberg", "mysql", "postgres", "other"),
+    ("clickhouse", "duckdb", "iceberg", "mysql", "postgres", "snowflake", "other"),
     (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0),
 )
 """Of a load that was committed, by the type of its destination (`label_destination`)."""

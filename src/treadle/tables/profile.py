@@ -51,6 +51,8 @@ class DestinationProfile:
         split_suffixes: logical type -> ending of a split column of it, behind two underscores.
         nonfinite_doubles: whether a double column takes infinity and "not a number"; a record with
             one is rejected otherwise.
+        nested: what objects and arrays become, where the option `nested` does not say it: columns
+            and subtables, or one JSON column (loading.md 7.1).
         dropped_key: what a load does when the user dropped or changed the key constraint:
             "append" from then on, or "stop" the table (loading.md 5.2).
     """
@@ -75,6 +77,7 @@ class DestinationProfile:
         default_factory=lambda: SPLIT_SUFFIXES, hash=False
     )
     nonfinite_doubles: bool = True
+    nested: Literal["flatten", "json"] = "flatten"
 
     def decimal_fits(self, value: Decimal) -> bool:
         """Return whether a column holds the digits that a finite decimal has before the point."""

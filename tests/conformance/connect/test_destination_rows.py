@@ -5,6 +5,7 @@ D01 to D09: types. D10 to D29: answers. D30 to D59: refusals. All with both eras
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,26 @@ SERVER_STEPS = {
 }
 MYSQL_CARD = {"type": "mysql_destination", **SERVER_STEPS}
 CLICKHOUSE_CARD = {"type": "clickhouse", **SERVER_STEPS}
+SNOWFLAKE_CARD = {
+    "type": "snowflake",
+    "current_step": 1,
+    "current_step_type": "form",
+    "steps": [
+        {
+            "type": "form",
+            "properties": [
+                descriptor("host", HOST, False),
+                descriptor("port", DIGITS, False),
+                descriptor("username", STRING, False, is_credential=True),
+                descriptor("password", STRING, False, is_credential=True),
+                descriptor("database", STRING, False),
+                descriptor("warehouse", STRING, False),
+                descriptor("role", STRING, False, is_required=False),
+            ],
+        },
+        {"type": "fully_configured", "properties": []},
+    ],
+}
 
 
 WEB = {"type": "string", "pattern": r"^https?://[^\s/@?#]+[^\s@?#]*$"}
@@ -188,7 +209,10 @@ def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     mysql = MYSQL_CARD | {"details": details("mysql_destination")}
     clickhouse = CLICKHOUSE_CARD | {"details": details("clickhouse")}
     iceberg = ICEBERG_CARD | {"details": details("iceberg")}
-    cards = ",".join([text(clickhouse), DUCKDB_CARD, text(iceberg), text(mysql), text(expected)])
+    shown = [text(clickhouse), DUCKDB_CARD, text(iceberg), text(mysql), text(expected)]
+    if find_spec("snowflake") is not None:  # where a release is tested
+        shown.append(text(SNOWFLAKE_CARD | {"details": details("snowflake")}))
+    cards = ",".join(shown)
     assert api.get("/v4/destination-types").text == f"[{cards}]"
     assert api.get("/v4/destination-types/iceberg").text == text(iceberg)
     assert api.get("/v4/destination-types/mysql_destination").text == text(mysql)

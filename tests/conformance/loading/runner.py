@@ -19,6 +19,7 @@ from tests.conformance.loading.warehouse import DuckDB, Postgres, Warehouse
 
 from treadle.config import Config
 from treadle.destinations.conformance.loading.compare import (
+    DEFAULTS,
     choose_own,
     differences,
     expected_for,
@@ -118,6 +119,10 @@ class Rig:
             from tests.conformance.loading.clickhouse_warehouse import Clickhouse
 
             return Clickhouse(self.config.destination, schema)
+        if self.config.destination.startswith("snowflake://"):
+            from tests.conformance.loading.snowflake_warehouse import Snowflake
+
+            return Snowflake(self.config.destination, schema)
         if self.config.destination.startswith("iceberg+"):
             from tests.conformance.loading.iceberg_warehouse import Iceberg
 
@@ -163,11 +168,10 @@ def _let_go(rig: Rig, source_id: int, warehouse: Warehouse) -> None:
 
 
 def _run(rig: Rig, case: Mapping[str, Any], source_id: int, schema: str, token: str) -> list[str]:
-    if case.get("options"):
-        rig.store.sources.update_source(
-            rig.client_id, source_id, settings={"options": case["options"]}
-        )
     warehouse = rig.warehouse(schema)
+    options = {**DEFAULTS.get(warehouse.name, {}), **case.get("options", {})}
+    if options:
+        rig.store.sources.update_source(rig.client_id, source_id, settings={"options": options})
     expected = expected_for(case, warehouse.name)
     said: list[str] = []
     statuses: list[int] = []

@@ -11,9 +11,10 @@ import pytest
 from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.fixtures import loads, session
-from treadle.destinations.conformance.traits import DestinationTraits
+from treadle.destinations.conformance.traits import ODD_NAMES, DestinationTraits
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
+from treadle.tables.profiles import SNOWFLAKE as SNOWFLAKE_PROFILE
 
 __all__ = ["loads", "session"]
 
@@ -62,6 +63,17 @@ ICEBERG = DestinationTraits(
     default_text=None,
     enforces_unique=False,
 )
+SNOWFLAKE = DestinationTraits(
+    timestamp_microseconds="DATE_PART(EPOCH_MICROSECOND, {column})",
+    timestamps_beyond=False,
+    timestamp_type="TIMESTAMP_TZ(9)",
+    has_indexes=False,
+    enforces_unique=False,
+    schemas_refused=frozenset({'quo"te', "main"}),  # of the emulator alone
+    names_refused=frozenset(
+        name for name in ODD_NAMES if SNOWFLAKE_PROFILE.canonical(name) != name
+    ),
+)
 TAKEN_EVERY = {"clickhouse": 5, "iceberg": 3}
 """Kind -> each so manyth test of a module takes it with each change, with its first case."""
 
@@ -71,6 +83,7 @@ TRAITS = {
     "iceberg": ICEBERG,
     "mysql_destination": MYSQL,
     "postgres": POSTGRES,
+    "snowflake": SNOWFLAKE,
 }
 
 
@@ -99,6 +112,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         *some_at_release("system_postgres"),
         "mariadb",
         "clickhouse",
+        *some_at_release("snowflake"),
     ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
@@ -107,7 +121,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"duckdb://{tmp_path / 'data.duckdb'}"
     if request.param == "iceberg":
         return f"iceberg+sql://{tmp_path / 'lake.db'}"
-    if request.param in ("clickhouse", "mariadb"):
+    if request.param in ("clickhouse", "mariadb", "snowflake"):
         return str(request.getfixturevalue(f"{request.param}_url"))
     return str(request.getfixturevalue(f"{request.param}_database"))
 

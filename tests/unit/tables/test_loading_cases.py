@@ -12,6 +12,7 @@ from tests.unit.tables.executor import Executor, batch
 
 from treadle.destinations.conformance.loading import literals
 from treadle.destinations.conformance.loading.compare import (
+    DEFAULTS,
     applies_to,
     choose_own,
     expected_for,
@@ -22,7 +23,7 @@ from treadle.tables.column_type import ColumnType
 from treadle.tables.model import TableOptions
 from treadle.tables.prepare import timestamp_text
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import CLICKHOUSE, DUCKDB, ICEBERG, MYSQL, POSTGRES
+from treadle.tables.profiles import CLICKHOUSE, DUCKDB, ICEBERG, MYSQL, POSTGRES, SNOWFLAKE
 
 PROFILES: Mapping[str, DestinationProfile] = {
     "pg": POSTGRES,
@@ -30,6 +31,7 @@ PROFILES: Mapping[str, DestinationProfile] = {
     "mysql": MYSQL,
     "clickhouse": CLICKHOUSE,
     "iceberg": ICEBERG,
+    "snowflake": SNOWFLAKE,
 }
 CASES: list[dict[str, Any]] = literals.loads(
     Path(literals.__file__).with_name("cases.json").read_text(encoding="utf-8")
@@ -138,7 +140,7 @@ def _comparable(value: object, type_: str) -> object:
 @pytest.mark.parametrize(("case", "name"), list(_parameters()))
 def test_case(case: dict[str, Any], name: str) -> None:
     executor = Executor(PROFILES[name])
-    options = TableOptions(**case.get("options", {}))
+    options = TableOptions(**{**DEFAULTS.get(name, {}), **case.get("options", {})})
     stopped: dict[str, str] = {}
     reports: list[Any] = []
     for number, step in enumerate(case["loads"]):

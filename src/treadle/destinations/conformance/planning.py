@@ -49,8 +49,8 @@ class CountingSession:
 
 def tables(session: Session) -> list[str]:
     found = session.query(
-        "SELECT table_name FROM information_schema.tables"
-        " WHERE table_schema = 'web' AND table_type = 'BASE TABLE'"
+        "SELECT lower(table_name) FROM information_schema.tables"
+        " WHERE lower(table_schema) = 'web' AND table_type = 'BASE TABLE'"
     )
     return sorted(name for (name,) in found.rows)
 

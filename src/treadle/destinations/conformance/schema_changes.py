@@ -106,8 +106,9 @@ def test_a_key_column_is_not_null_and_others_are(
 ) -> None:
     loads.create(ORDERS)
     assert loads.read(
-        "SELECT column_name, is_nullable FROM information_schema.columns"
-        " WHERE table_schema = 'web' AND table_name = 'orders' ORDER BY ordinal_position"
+        "SELECT lower(column_name), is_nullable FROM information_schema.columns"
+        " WHERE lower(table_schema) = 'web' AND lower(table_name) = 'orders'"
+        " ORDER BY ordinal_position"
     ) == [
         (name, traits.is_nullable[name not in traits.required])
         for name in (*(each.name for each in ORDERS.columns), *traits.columns_besides)
@@ -211,7 +212,8 @@ def test_changes_work_below_a_view_and_beside_an_index(
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     loads.read("CREATE VIEW web.seen AS SELECT id, a FROM web.orders")
     text = traits.index_text.format(column="a")
-    loads.read(f"CREATE INDEX by_a ON web.orders ({text}){traits.index_options}")
+    if traits.has_indexes:
+        loads.read(f"CREATE INDEX by_a ON web.orders ({text}){traits.index_options}")
     wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": BIGINT})
     for sequence in (2, 3):
         loads.load(
@@ -288,8 +290,8 @@ def test_activation_replaces_the_contents_in_one_load(loads: TableLoads) -> None
     assert dict(result.rows) == {"orders": 2, "orders__items": 1}
     assert loads.read("SELECT id FROM web.seen ORDER BY id") == [(3,), (5,)]
     assert loads.read(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = '_treadle'"
-        " AND table_name LIKE 'stage%'"
+        "SELECT table_name FROM information_schema.tables"
+        " WHERE lower(table_schema) = '_treadle' AND lower(table_name) LIKE 'stage%'"
     ) == []  # fmt: skip
 
 
@@ -304,7 +306,8 @@ def test_a_new_version_changes_the_key(
 ) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     loads.read(f"ALTER TABLE web.orders ADD COLUMN note {traits.text_type} DEFAULT 'none'")
-    loads.read(f"CREATE INDEX by_note ON web.orders (note){traits.index_options}")
+    if traits.has_indexes:
+        loads.read(f"CREATE INDEX by_note ON web.orders (note){traits.index_options}")
     rekeyed = relation("orders", {"id": BIGINT, "a": TEXT}, key=("a",))
     loads.load(
         table(rekeyed),
@@ -338,7 +341,8 @@ def test_the_rows_stay_when_the_key_goes(
 ) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x"), (2, 1, "y")]), changes=[CreateRelation(ORDERS)])
     loads.read(f"ALTER TABLE web.orders ADD COLUMN note {traits.text_type} DEFAULT 'none'")
-    loads.read(f"CREATE INDEX by_note ON web.orders (note){traits.index_options}")
+    if traits.has_indexes:
+        loads.read(f"CREATE INDEX by_note ON web.orders (note){traits.index_options}")
     loads.read("CREATE VIEW web.seen AS SELECT id, a, note FROM web.orders")
     unkeyed = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT}, key=())
     added = rows(

@@ -47,6 +47,7 @@ class DestinationTraits:
         table_options: what follows the columns of a table that a test makes and that has no key.
         nullable: a type, `{type}`, of a column that takes NULL.
         update: a statement that sets columns, `{changes}`, of all rows of `{table}`.
+        has_indexes: whether a user makes indexes.
         index_options: what follows the columns of an index.
         has_constraints: whether a column of the user's can have to be given.
         required: columns of a table with the key `id` that take no NULL.
@@ -55,6 +56,7 @@ class DestinationTraits:
         is_nullable: what the information schema says of a column that takes no NULL, and of others.
         default_text: what a new row has in a column of the user's with the default 'none'.
         enforces_unique: whether a unique index of the user's refuses a row.
+        schemas_refused: schemas that the database under test has for itself, or cannot have.
         names_refused: those of `ODD_NAMES` that the profile replaces, because the database
             refuses them.
     """
@@ -72,6 +74,7 @@ class DestinationTraits:
     table_options: str = ""
     nullable: str = "{type}"
     update: str = "UPDATE {table} SET {changes}"
+    has_indexes: bool = True
     index_options: str = ""
     has_constraints: bool = True
     required: frozenset[str] = frozenset({"id"})
@@ -80,4 +83,5 @@ class DestinationTraits:
     is_nullable: tuple[str, str] = ("NO", "YES")
     default_text: str | None = "none"
     enforces_unique: bool = True
+    schemas_refused: frozenset[str] = frozenset()
     names_refused: frozenset[str] = frozenset()

@@ -9,9 +9,12 @@ from treadle.destinations.conformance.loading.warehouse import FoundTable, Wareh
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
-LIKE: Mapping[str, str] = {"iceberg": "duckdb"}
+LIKE: Mapping[str, str] = {"iceberg": "duckdb", "snowflake": "duckdb"}
 """A destination -> the one whose statements and expectations it takes where it has none of its own:
-it has the same names and types."""
+it has the same names and types, or nearly so."""
+
+DEFAULTS: Mapping[str, Mapping[str, str]] = {"snowflake": {"nested": "flatten"}}
+"""A destination -> options of cases that set none: most of them are about columns and subtables."""
 
 
 def choose_own(named: Mapping[str, Any], destination: str) -> Any:
