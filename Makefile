@@ -30,7 +30,7 @@ CHDB_WHEELS := $(VENV)/chdb-wheels
 CHECKED := browser lint fuzz
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: bigquery-needs clickhouse-needs clickhouse-wheels sqlglot-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: bigquery-needs clickhouse-needs clickhouse-wheels sqlglot-needs snowflake-needs run wheel test $(UNIT_PARTS) $(QUICK_PARTS) check-needs browser-test pictures store-test log-test release-test wheel-test dbt-test clients-test quick lint types docs client-needs client-types fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -61,7 +61,7 @@ store-test: $(VENV)/test.stamp ## The acceptance tests once more, with every sto
 log-test: $(VENV)/test.stamp ## The acceptance tests and the cases of the Import API once more, with every store and log on PostgreSQL; before a release
 	LOG_TESTS=postgres $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' tests/acceptance tests/conformance/import $(ARGS)
 
-release-test: $(VENV)/test.stamp sqlglot-needs $(VENV)/browser.stamp $(VENV)/fuzz.stamp bigquery-needs ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
+release-test: $(VENV)/test.stamp sqlglot-needs $(VENV)/browser.stamp $(VENV)/fuzz.stamp bigquery-needs snowflake-needs ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
 	SERVERS=started $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
 	$(MAKE) $(TOGETHER) fuzz FUZZ_RUNS=100000
 
@@ -118,6 +118,12 @@ sqlglot-needs: $(VENV)/test.stamp ## The parser that reads what is asked of Reds
 bigquery-needs: $(VENV)/build.stamp ## What the tests of BigQuery need: its emulator, in an environment of its own; part of release-test
 	test -x $(VENV)-bigquery/bin/python || $(PYTHON) -m venv $(VENV)-bigquery
 	$(VENV)-bigquery/bin/python $(LOCKED) requirements/bqemulator.txt
+
+snowflake-needs: $(VENV)/test.stamp ## What the tests of Snowflake need: its driver, and an emulator in an environment of its own, 700 MB
+	$(BIN)/python $(LOCKED) requirements/snowflake.txt
+	$(BIN)/python -m venv $(VENV)/fakesnow
+	$(VENV)/fakesnow/bin/python $(LOCKED) requirements/build.txt
+	$(VENV)/fakesnow/bin/python $(LOCKED) requirements/fakesnow.txt
 
 fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
 

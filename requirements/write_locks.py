@@ -54,6 +54,8 @@ LOCKS: Final = (
     LockFile("lint", (*DRIVERS, "test", "lint"), "test"),
     LockFile("fuzz", (*DRIVERS, "fuzz"), "run"),
     LockFile("bqemulator", ("bqemulator",), alone=True, apart=True),
+    LockFile("snowflake", (*DRIVERS, "test", "snowflake"), "test"),
+    LockFile("fakesnow", ("fakesnow", "snowflake"), alone=True),
     LockFile("sbom", ("sbom",), alone=True),
     LockFile("sqlglot", ("sqlglot",), alone=True),
     LockFile("lock", ("lock",), alone=True),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.servers.iceberg import SeaweedServer
     from tests.servers.mariadb import MariaServer
     from tests.servers.redshift_gate import RedshiftGate
+    from tests.servers.snowflake import SnowflakeServer
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
 # without changes says what the run before said: new examples are what `--hypothesis-profile search`
@@ -305,6 +306,23 @@ def bigquery_url(bigquery_server: "BigqueryServer") -> Iterator[str]:
     """The URL of an empty emulator."""
     yield bigquery_server.url()
     bigquery_server.empty()
+
+
+@pytest.fixture(scope="session")
+def snowflake_server() -> "Iterator[SnowflakeServer]":
+    """The emulator of Snowflake, shared by the session: tests do not stop it."""
+    with _needing("the driver of Snowflake"):
+        from tests.servers.snowflake import SnowflakeServer
+
+        server = SnowflakeServer()
+    with server:
+        yield server
+
+
+@pytest.fixture
+def snowflake_url(snowflake_server: "SnowflakeServer") -> str:
+    """The URL of an empty database."""
+    return snowflake_server.lend_database()
 
 
 @pytest.fixture

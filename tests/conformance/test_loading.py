@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickhouseServer
     from tests.servers.mariadb import MariaServer
     from tests.servers.redshift_gate import RedshiftGate
+    from tests.servers.snowflake import SnowflakeServer
 
 LOADING = Path(literals.__file__).parent
 LONG_NAMES = {"L60", "M38"}
@@ -102,6 +103,15 @@ def bigquery_rig(
 
 
 @pytest.fixture(scope="module")
+def snowflake_rig(
+    tmp_path_factory: pytest.TempPathFactory, snowflake_server: "SnowflakeServer"
+) -> Iterator[Rig]:
+    data = tmp_path_factory.mktemp("snowflake") / "data"
+    with Rig(data, snowflake_server.lend_database()).running() as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
 def iceberg_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("iceberg")
     with Rig(folder / "data", f"iceberg+sql://{folder / 'lake.db'}").running() as rig:
@@ -150,6 +160,12 @@ def test_on_redshift(redshift_rig: Rig, case: dict[str, Any]) -> None:
     if case["id"] in LONG_NAMES:
         pytest.skip("the PostgreSQL behind the gate cuts names of more than 63 bytes")
     assert not run(redshift_rig, case)
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("case", for_destination("snowflake"))
+def test_on_snowflake(snowflake_rig: Rig, case: dict[str, Any]) -> None:
+    assert not run(snowflake_rig, case)
 
 
 @pytest.mark.parametrize("case", for_destination("iceberg", every=40))

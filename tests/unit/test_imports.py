@@ -93,6 +93,7 @@ BACK_ENDS = {
         "mysql",
         "postgres",
         "redshift",
+        "snowflake",
     },
     "log": {"sqlite", "postgres"},
 }
@@ -112,6 +113,7 @@ INSIDE: dict[str, set[str]] = {
     "destinations.libpq": {"destinations", "destinations.sql"},
     "destinations.postgres": {"destinations", "destinations.libpq", "destinations.sql"},
     "destinations.redshift": {"destinations", "destinations.libpq", "destinations.sql"},
+    "destinations.snowflake": {"destinations", "destinations.sql"},
     "destinations.conformance": {"destinations", "destinations.sql"},
     "ingest": {"ingest.fastpath"},
     "ingest.fastpath": {"ingest"},

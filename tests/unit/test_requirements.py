@@ -35,6 +35,8 @@ NEEDED = {
     "lint": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["lint"]],
     "fuzz": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["fuzz"]],
     "bqemulator": EXTRAS["bqemulator"],
+    "snowflake": [*ALWAYS, *EXTRAS["test"], *EXTRAS["snowflake"]],
+    "fakesnow": [*EXTRAS["fakesnow"], *EXTRAS["snowflake"]],
     "sbom": EXTRAS["sbom"],
     "sqlglot": EXTRAS["sqlglot"],
     "lock": EXTRAS["lock"],

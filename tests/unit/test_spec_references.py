@@ -121,6 +121,7 @@ def titles() -> dict[str, str]:
         "pg mysql redshift": " (PostgreSQL, MySQL and Redshift only)",
         "clickhouse pg mysql redshift": " (ClickHouse, PostgreSQL, MySQL and Redshift only)",
         "files": " (files only)",
+        "snowflake": " (Snowflake only)",
     }
     return {
         case["id"]: case["title"] + only[" ".join(_list_only(case))]

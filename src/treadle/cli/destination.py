@@ -112,8 +112,8 @@ def _update_arguments(parser: argparse.ArgumentParser) -> None:
     role.add_argument(
         "--role-url-file",
         metavar="FILE",
-        help="file that holds the URL of PostgreSQL, MySQL, ClickHouse or Redshift with the role "
-        "that runs the statements of the account; - is standard input",
+        help="file that holds the URL of PostgreSQL, MySQL, ClickHouse, Redshift or Snowflake with "
+        "the role that runs the statements of the account; - is standard input",
     )
     role.add_argument(
         "--no-role-url", action="store_true", help="take that role away from the destination"

@@ -15,7 +15,7 @@ SELECT table_schema AS "schema", table_name AS "table",
 FROM information_schema.tables
 WHERE table_schema NOT IN (
   'information_schema', 'pg_catalog', '_treadle', 'mysql', 'performance_schema', 'sys',
-  'INFORMATION_SCHEMA', 'system'
+  'INFORMATION_SCHEMA', 'system', '_TREADLE'
 )
 ORDER BY table_schema, table_name
 """

@@ -335,7 +335,7 @@ class Config(CheckedSettings):
         None,
         NumberKind(0, 86_400, whole=False, unit="seconds"),
         "load a table once its oldest waiting record is this old; busy tables sooner",
-        shown="1, and 60 for BigQuery, Iceberg and files, where each load has its price",
+        shown="1, and 60 for BigQuery, Snowflake, Iceberg and files, where each load has its price",
     )
     load_rows: int = define_setting(
         100_000,
@@ -460,7 +460,7 @@ class Config(CheckedSettings):
         None,
         UrlKind(
             "a URL such as postgresql://reader@db.example.com/warehouse",
-            ("postgresql", "postgres", "mysql", "mariadb", "clickhouse", "redshift"),
+            ("postgresql", "postgres", "mysql", "mariadb", "clickhouse", "redshift", "snowflake"),
         ),
         "URL of the database of the setting destination with a role that only reads, for "
         "statements of account tokens; without it, they run with the role that loads",

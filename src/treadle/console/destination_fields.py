@@ -13,7 +13,7 @@ LABELS: Final = {
     "host": ("Host", "A name or an address."),
     "port": (
         "Port",
-        "5432 for PostgreSQL, 3306 for MySQL, 8123 for ClickHouse, 5439 for Redshift as a rule.",
+        "As a rule 5432 for PostgreSQL, 3306 for MySQL, 8123 for ClickHouse, 5439 for Redshift.",
     ),
     "username": ("User", "The role that loads. It needs the right to create schemas."),
     "password": ("Password", ""),
@@ -33,7 +33,11 @@ LABELS: Final = {
         "sql for a file of this server, or rest for a server of its own.",
     ),
     "uri": ("URL of the REST catalogue", "Such as https://catalog.example.com/v1-prefix."),
-    "warehouse": ("Warehouse", "As the REST catalogue calls it, such as s3://lake/."),
+    "warehouse": (
+        "Warehouse",
+        "Of Snowflake, or as the REST catalogue of Iceberg calls it, such as s3://lake/.",
+    ),
+    "role": ("Role", "Of Snowflake; empty for the user's own."),
     "s3_bucket": ("Bucket", "Parquet files are only added to it. Empty for a folder."),
     "output_file_format": ("Format of the files", "parquet."),
     "s3_prefix": ("Prefix", "What the keys of all objects begin with; may be empty."),
@@ -281,6 +285,17 @@ ADVICE: Final[Mapping[tuple[str, str], str]] = {
     "account there still? Does a firewall let the server of treadle through to googleapis.com?",
     ("bigquery_v2", "rights"): "Give the service account the role BigQuery User on the project; "
     "on datasets that others made, BigQuery Data Editor.",
+    ("snowflake", "name"): "Look at the host: is it that of the account, such as "
+    "organisation-account.snowflakecomputing.com?",
+    (
+        "snowflake",
+        "connect",
+    ): "Does a firewall let the server of treadle through to the host of the account, port 443?",
+    ("snowflake", "log in"): "Look at user, password and role; and a network policy of the account "
+    "has to let the server of treadle in. Many accounts take no password of a service: the "
+    "operator can give a key.",
+    ("snowflake", "rights"): "Let the role make schemas: GRANT CREATE SCHEMA ON DATABASE ... TO "
+    "ROLE ...; and give it USAGE on the database and on the warehouse.",
     ("iceberg", "connect"): "Look at the URL of the catalogue, at user and password, and at the "
     "warehouse. A file of a catalogue needs a folder that is there and writable.",
     ("iceberg", "rights"): "Let treadle make namespaces and tables in the catalogue, and read and "

@@ -17,6 +17,8 @@ from treadle.destinations.mysql_form import MysqlUrl
 from treadle.destinations.postgres_form import PostgresUrl
 from treadle.destinations.redshift_form import RedshiftUrl
 from treadle.destinations.registry import find_type
+from treadle.destinations.snowflake_form import PORT as SNOWFLAKE_PORT
+from treadle.destinations.snowflake_form import SnowflakeUrl
 from treadle.http.address_policy import AddressPolicy
 from treadle.questions import refusals
 from treadle.questions.client import PlannedQuestion
@@ -195,10 +197,13 @@ class QueryOperations:
 
 
 def name_login(url: str) -> tuple[str, str, str]:
-    """Return user, host and port of a URL of PostgreSQL, MySQL, ClickHouse or Redshift."""
+    """Return user, host and port of the URL of a server that knows roles."""
     if url.startswith("clickhouse://"):
         found = ClickhouseUrl.parse(url)
         return found.user or "", found.host.lower(), found.port or str(found.default_port)
+    if url.startswith("snowflake://"):
+        service = SnowflakeUrl.parse(url)
+        return service.user or "", service.full_host, service.port or str(SNOWFLAKE_PORT)
     if url.startswith(("mysql://", "mariadb://")):
         server = MysqlUrl.parse(url)
         return server.user or "", server.host.lower(), server.port or "3306"

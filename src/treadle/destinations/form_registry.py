@@ -14,6 +14,7 @@ from treadle.destinations.mysql_form import MysqlForm
 from treadle.destinations.postgres_form import PostgresForm
 from treadle.destinations.redshift_form import RedshiftForm
 from treadle.destinations.registry import list_types
+from treadle.destinations.snowflake_form import SnowflakeForm
 
 FORMS: Final[Mapping[str, Callable[[Path], DestinationForm]]] = {
     "bigquery_v2": lambda folder: BigqueryForm(),
@@ -24,6 +25,7 @@ FORMS: Final[Mapping[str, Callable[[Path], DestinationForm]]] = {
     "postgres": lambda folder: PostgresForm(),
     "redshift": lambda folder: RedshiftForm(),
     "s3": FilesForm,
+    "snowflake": lambda folder: SnowflakeForm(),
 }
 """Type -> makes its form with the folder for files. Other back-ends have a URL alone."""
 

@@ -140,6 +140,16 @@ KNOWN_KINDS: Final = (
         library="library obstore",
         extra="files",
     ),
+    KnownKind(
+        "snowflake",
+        "Snowflake",
+        ("snowflake",),
+        "treadle.destinations.snowflake.destination:SnowflakeDestination",
+        driver="snowflake.connector",
+        library="driver snowflake-connector-python",
+        extra="snowflake",
+        has_roles=True,
+    ),
 )
 """Those with a driver of their own; DuckDB is always there."""
 

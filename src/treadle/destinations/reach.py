@@ -39,8 +39,8 @@ NOT_ALONE = (
     "This database is not this account's alone, and it cannot be told to show only what is this "
     "account's. So no statement is run in it. The rows of each table can be looked at without one. "
     "The operator of the server can give the account a database of its own, or in PostgreSQL, "
-    "MySQL, ClickHouse and Redshift a role for its questions (`treadle destination update "
-    "DESTINATION --role-url-file FILE`)."
+    "MySQL, ClickHouse, Redshift and Snowflake a role for its questions (`treadle destination "
+    "update DESTINATION --role-url-file FILE`)."
 )
 
 ROLE_READS_TOO_MUCH = (

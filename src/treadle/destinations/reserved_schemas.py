@@ -4,7 +4,7 @@ The API, the command line and a rebuild ask `is_reserved_schema` before a name i
 may get another destination later, so a name that PostgreSQL or DuckDB reserves is refused for all
 of them. Refused only where the destination is known are the name of the file of a DuckDB
 destination, which is harmless elsewhere, since every statement of treadle names file and schema,
-and what MySQL, ClickHouse, Redshift or BigQuery keeps for itself.
+and what MySQL, ClickHouse, Redshift, BigQuery or Snowflake keeps for itself.
 
 A session asks `is_system_schema` before it writes: of its own destination, and at every load.
 """
@@ -15,7 +15,15 @@ from typing import Final
 
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.tables.profile import DestinationProfile
-from treadle.tables.profiles import BIGQUERY, CLICKHOUSE, DUCKDB, MYSQL, POSTGRES, REDSHIFT
+from treadle.tables.profiles import (
+    BIGQUERY,
+    CLICKHOUSE,
+    DUCKDB,
+    MYSQL,
+    POSTGRES,
+    REDSHIFT,
+    SNOWFLAKE,
+)
 
 KNOWN_PROFILES: Final = (POSTGRES, DUCKDB)
 """The profiles whose names are refused for every destination."""
@@ -25,6 +33,7 @@ PROFILES_BY_PLACE: Final = {
     "clickhouse://": CLICKHOUSE,
     "mysql://": MYSQL,
     "redshift://": REDSHIFT,
+    "snowflake://": SNOWFLAKE,
 }
 """Beginning of an identity -> the profile whose names are refused only there. Sources that are
 called `mysql` or `sys` are common: they copy those."""

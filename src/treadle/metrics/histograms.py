@@ -81,6 +81,7 @@ LOAD_SECONDS: Final = HistogramForm(
         "mysql",
         "postgres",
         "redshift",
+        "snowflake",
         "other",
     ),
     (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0),

@@ -432,7 +432,7 @@ class TableOptions:
 
     split_mode: Literal["profile", "keep", "widen"] = "profile"
     on_bad_value: Literal["reject_record", "null_field"] = "reject_record"
-    nested: Literal["flatten", "json"] = "flatten"
+    nested: Literal["profile", "flatten", "json"] = "profile"
     max_nesting: int | None = None
     contract_tables: Literal["evolve", "freeze", "discard_row", "discard_value"] = "evolve"
     contract_columns: Literal["evolve", "freeze", "discard_row", "discard_value"] = "evolve"

@@ -55,6 +55,8 @@ class DestinationProfile:
         text_bytes_max: longest text of a column in bytes of UTF-8, None for no limit. A longer one
             is cut, and counted as rounded; a record with a longer key, or with an object or array
             whose JSON is longer, is rejected.
+        nested: what objects and arrays become, where the option `nested` does not say it: columns
+            and subtables, or one JSON column (loading.md 7.1).
         dropped_key: what a load does when the user dropped or changed the key constraint:
             "append" from then on, or "stop" the table (loading.md 5.2).
         append_only: rows are only added: none is replaced or removed, whatever the options say
@@ -86,6 +88,7 @@ class DestinationProfile:
     text_bytes_max: int | None = None
     append_only: bool = False
     appends: bool = False
+    nested: Literal["flatten", "json"] = "flatten"
 
     def decimal_fits(self, value: Decimal) -> bool:
         """Return whether a column holds the digits that a finite decimal has before the point."""

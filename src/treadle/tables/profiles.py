@@ -164,6 +164,46 @@ CLICKHOUSE = DestinationProfile(
     schemas_system=("information_schema", "system"),
 )
 
+_SNOWFLAKE_BEGIN = re.compile(r"^[\W\d_]+")
+
+
+def make_snowflake_name(name: str) -> str:
+    """Write part of a name with `_` for spaces and nothing before its first letter.
+
+    All but letters, digits and `_` is removed (loading.md 6.1). Names that begin with `_sdc` or
+    `_rjm` keep that, since Stitch and Singer mean something by them. The database has the name in
+    upper case, and this is the same name in lower case.
+    """
+    kept = "".join(c for c in name.replace(" ", "_") if c == "_" or _is_kept(c))
+    # There are letters whose upper case is that of another one.
+    kept = kept.upper().lower()
+    return kept if kept.startswith(("__sdc", "_rjm", "_sdc")) else _SNOWFLAKE_BEGIN.sub("", kept)
+
+
+SNOWFLAKE = DestinationProfile(
+    display_name="Snowflake",
+    canonical=make_snowflake_name,
+    fold=str.lower,
+    column_bytes_max=251,  # 255 less the room for a split suffix
+    table_bytes_max=255,
+    columns_max=None,
+    split="keep",
+    reserved_suffixes=("__bo", "__de", "__fl", "__it", "__st", "__ti", "__va"),
+    decimal_integer_digits_max=32,
+    decimal_scale_max=6,
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
+    dropped_key="stop",
+    schemas_system=("information_schema",),
+    split_suffixes={
+        **SPLIT_SUFFIXES,
+        ColumnType.BIGINT: "it",
+        ColumnType.DOUBLE: "fl",
+        ColumnType.JSON: "va",
+    },
+    nested="json",
+)
+
 # The format tells `A` from `a`, and most of those who read it do not. Names and types are else
 # those of DuckDB, which answers questions about the tables.
 ICEBERG = replace(DUCKDB, display_name="Iceberg", column_bytes_max=200, table_bytes_max=200)

@@ -5,6 +5,7 @@ D01 to D09: types. D10 to D29: answers. D30 to D59: refusals. All with both eras
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,26 @@ SERVER_STEPS = {
 }
 MYSQL_CARD = {"type": "mysql_destination", **SERVER_STEPS}
 CLICKHOUSE_CARD = {"type": "clickhouse", **SERVER_STEPS}
+SNOWFLAKE_CARD = {
+    "type": "snowflake",
+    "current_step": 1,
+    "current_step_type": "form",
+    "steps": [
+        {
+            "type": "form",
+            "properties": [
+                descriptor("host", HOST, False),
+                descriptor("port", DIGITS, False),
+                descriptor("username", STRING, False, is_credential=True),
+                descriptor("password", STRING, False, is_credential=True),
+                descriptor("database", STRING, False),
+                descriptor("warehouse", STRING, False),
+                descriptor("role", STRING, False, is_required=False),
+            ],
+        },
+        {"type": "fully_configured", "properties": []},
+    ],
+}
 
 
 FOLDER = {
@@ -288,7 +309,9 @@ def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     files = FILES_CARD | {"details": details("s3")}
     redshift = redshift_card() | {"details": details("redshift", is_proven=False)}
     bigquery = BIGQUERY_CARD | {"details": details("bigquery_v2", is_proven=False)}
-    first, then = (bigquery, clickhouse), (iceberg, mysql, expected, redshift, files)
+    first, then = (bigquery, clickhouse), [iceberg, mysql, expected, redshift, files]
+    if find_spec("snowflake") is not None:  # where a release is tested
+        then.append(SNOWFLAKE_CARD | {"details": details("snowflake", is_proven=False)})
     cards = ",".join([*map(text, first), DUCKDB_CARD, *map(text, then)])
     assert api.get("/v4/destination-types").text == f"[{cards}]"
     assert api.get("/v4/destination-types/bigquery_v2").text == text(bigquery)

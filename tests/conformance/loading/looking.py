@@ -28,6 +28,10 @@ def open_warehouse(url: str, schema: str) -> Warehouse:
         from tests.conformance.loading.iceberg_warehouse import Iceberg
 
         return Iceberg(url, schema)
+    if scheme == "snowflake":
+        from tests.conformance.loading.snowflake_warehouse import Snowflake
+
+        return Snowflake(url, schema)
     if scheme == "files":
         from tests.conformance.loading.files_warehouse import Files
 

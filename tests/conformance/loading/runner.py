@@ -20,6 +20,7 @@ from tests.conformance.loading.warehouse import Warehouse
 
 from treadle.config import Config
 from treadle.destinations.conformance.loading.compare import (
+    DEFAULTS,
     choose_own,
     differences,
     expected_for,
@@ -149,11 +150,10 @@ def _let_go(rig: Rig, source_id: int, warehouse: Warehouse) -> None:
 
 
 def _run(rig: Rig, case: Mapping[str, Any], source_id: int, schema: str, token: str) -> list[str]:
-    if case.get("options"):
-        rig.store.sources.update_source(
-            rig.client_id, source_id, settings={"options": case["options"]}
-        )
     warehouse = rig.warehouse(schema)
+    options = {**DEFAULTS.get(warehouse.name, {}), **case.get("options", {})}
+    if options:
+        rig.store.sources.update_source(rig.client_id, source_id, settings={"options": options})
     expected = expected_for(case, warehouse.name)
     said: list[str] = []
     statuses: list[int] = []

@@ -249,7 +249,7 @@ def test_options_are_shown_and_set_and_say_which_tables_they_touch(
     tried = api.put(f"{path}?dry_run=true", {"options": {"nested": "json"}})
     assert read(tried)["nested"] == ("json", "source")
     assert tried.body["touched_tables"] == {"count": 3, "tables": [ODD, "orders", "stopped"]}
-    assert read(api.get(path))["nested"] == ("flatten", "default")
+    assert read(api.get(path))["nested"] == ("profile", "default")
     own = api.put(f"{path}?table=orders", {"options": {"nested": "flatten", "max_nesting": 3}})
     assert (own.body["table"], own.body["touched_tables"]["tables"]) == ("orders", ["orders"])
     done = api.put(path, {"options": {"nested": "json"}})

@@ -39,6 +39,12 @@ GATED_REDSHIFT = replace(
 )
 """A row is as long as the PostgreSQL behind the gate takes it: Redshift has no such pages."""
 
+EMULATED_SNOWFLAKE = replace(TRAITS["snowflake"], schemas_refused=frozenset({'quo"te', "main"}))
+"""The engine of the emulator cannot have such schemas, and the service can."""
+
+OWN_TRAITS = {"redshift": GATED_REDSHIFT, "snowflake": EMULATED_SNOWFLAKE}
+"""Kind -> its traits where its tests have another database than its users."""
+
 REDSHIFT_DAILY = "test_upsert.py"
 """The module that takes some tests of Redshift with each change."""
 
@@ -92,6 +98,7 @@ def is_left_out(item: pytest.Item) -> bool:
         "clickhouse",
         "redshift",
         *some_at_release("bigquery"),
+        *some_at_release("snowflake"),
     ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -109,7 +116,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         return f"files://{tmp_path / 'files'}"
     if request.param == "iceberg":
         return f"iceberg+sql://{tmp_path / 'lake.db'}"
-    if request.param in ("bigquery", "clickhouse", "mariadb", "redshift"):
+    if request.param in ("bigquery", "clickhouse", "mariadb", "redshift", "snowflake"):
         return str(request.getfixturevalue(f"{request.param}_url"))
     return str(request.getfixturevalue(f"{request.param}_database"))
 
@@ -136,4 +143,4 @@ def same_destination(url: str) -> Destination:
 
 @pytest.fixture
 def traits(destination: Destination) -> DestinationTraits:
-    return {**TRAITS, "redshift": GATED_REDSHIFT}[destination.kind]
+    return {**TRAITS, **OWN_TRAITS}[destination.kind]

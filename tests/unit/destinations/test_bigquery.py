@@ -16,7 +16,7 @@ from tests.unit.tables.executor import Executor, batch
 from treadle.destinations.asking import ValueForm
 from treadle.destinations.bigquery.asking import find_form as find_value_form
 from treadle.destinations.bigquery.asking import spell_answer
-from treadle.destinations.bigquery.connection import BigqueryConnection, ParsedRows
+from treadle.destinations.bigquery.connection import PARSED_JSON, BigqueryConnection
 from treadle.destinations.bigquery.dialect import (
     BigqueryDialect,
     SchemaRequest,
@@ -53,8 +53,8 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.registry import find_type, is_exclusive, make_destination
 from treadle.destinations.reserved_schemas import is_reserved_schema
-from treadle.destinations.sql.text import NOTHING, Quoted
-from treadle.destinations.sql.upsert import StagedUpsert, merge
+from treadle.destinations.sql.text import NOTHING, Quoted, compose
+from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, merge
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
@@ -279,9 +279,10 @@ def test_a_request_reads_as_the_statement_that_does_the_same() -> None:
     assert request.columns == tuple(columns)
 
 
-def _stage(parsed: frozenset[str] = frozenset()) -> ParsedRows:
+def _stage(parsed: frozenset[str] = frozenset()) -> StagedRows:
     columns = {"id": Quoted("c0"), "_sdc_sequence": Quoted("c1"), "a": Quoted("c2")}
-    return ParsedRows(Quoted("`_treadle`.`s`"), columns, True, parsed)
+    forms = {name: compose(PARSED_JSON, value=Quoted(f"s.{columns[name]}")) for name in parsed}
+    return StagedRows(Quoted("`_treadle`.`s`"), columns, True, forms)
 
 
 def _merge(condition: Quoted = NOTHING, parsed: frozenset[str] = frozenset()) -> str:
@@ -608,6 +609,10 @@ def test_a_destination_that_appends_keeps_every_record(
         (
             "SELECT a FROM information_schema.tables WHERE table_schema = 'web'",
             ["SELECT a FROM web.INFORMATION_SCHEMA.TABLES WHERE table_schema = 'web'"],
+        ),
+        (
+            "SELECT a FROM information_schema.columns WHERE lower(table_schema) = 'web'",
+            ["SELECT a FROM web.INFORMATION_SCHEMA.COLUMNS WHERE lower(table_schema) = 'web'"],
         ),
     ],
 )

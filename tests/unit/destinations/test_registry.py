@@ -50,7 +50,7 @@ def test_the_identity_does_not_depend_on_the_credentials() -> None:
             "zzz://h/d",
             (
                 "known are bigquery, clickhouse, duckdb, files, files+s3, iceberg+rest, "
-                "iceberg+sql, mariadb, mysql, postgres, postgresql, redshift"
+                "iceberg+sql, mariadb, mysql, postgres, postgresql, redshift, snowflake"
             ),
         ),
         ("/var/lib/data.duckdb", "has no ://"),

@@ -12,6 +12,7 @@ from tests.unit.tables.executor import Executor, batch
 
 from treadle.destinations.conformance.loading import literals
 from treadle.destinations.conformance.loading.compare import (
+    DEFAULTS,
     applies_to,
     choose_own,
     expected_for,
@@ -31,6 +32,7 @@ from treadle.tables.profiles import (
     MYSQL,
     POSTGRES,
     REDSHIFT,
+    SNOWFLAKE,
 )
 
 PROFILES: Mapping[str, DestinationProfile] = {
@@ -42,6 +44,7 @@ PROFILES: Mapping[str, DestinationProfile] = {
     "redshift": REDSHIFT,
     "files": FILES,
     "bigquery": BIGQUERY,
+    "snowflake": SNOWFLAKE,
 }
 CASES: list[dict[str, Any]] = [
     case
@@ -155,7 +158,7 @@ def _comparable(value: object, type_: str) -> object:
 @pytest.mark.parametrize(("case", "name"), list(_parameters()))
 def test_case(case: dict[str, Any], name: str) -> None:
     executor = Executor(PROFILES[name])
-    options = TableOptions(**case.get("options", {}))
+    options = TableOptions(**{**DEFAULTS.get(name, {}), **case.get("options", {})})
     stopped: dict[str, str] = {}
     reports: list[Any] = []
     for number, step in enumerate(case["loads"]):

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
@@ -29,7 +29,7 @@ from treadle.destinations.bigquery.jobs import (
 from treadle.destinations.bigquery.project_tables import BigqueryTables
 from treadle.destinations.bigquery.row_format import encode_rows
 from treadle.destinations.bigquery.script import fill_values, make_script
-from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
 from treadle.destinations.protocol import (
     CommitUnknownError,
     QueryResult,
@@ -43,29 +43,14 @@ from treadle.errors import OperatorError, TreadleError
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import RelationRows
 
+PARSED_JSON: Final = "PARSE_JSON({value}, wide_number_mode => 'round')"
+"""Makes a value of JSON of a staged text: a load job makes none of a text in Parquet."""
+
 STAGE_HOURS_MAX: Final = 24
 """After that BigQuery drops the rows of a load that nobody dropped."""
 
 DEFINITIONS: Final = ("ALTER ", "CREATE ", "DROP ")
 """Beginnings of statements that no transaction takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedRows(StagedRows):
-    """Staged rows, of which some texts are JSON: a load job makes none of a text in Parquet.
-
-    Attributes:
-        parsed: names of such columns of the relation.
-    """
-
-    parsed: frozenset[str] = frozenset()
-
-    def value(self, column: str) -> Quoted:
-        """Return the staged value for a column of the relation."""
-        value = StagedRows.value(self, column)
-        if column not in self.parsed:
-            return value
-        return compose("PARSE_JSON({value}, wide_number_mode => 'round')", value=value)
 
 
 class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
@@ -221,8 +206,12 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
     def stage(self, rows: RelationRows, title: str) -> StagedRows:
         """Send rows to a table of their own, until `release`."""
         staged = super().stage(rows, title)
-        of_json = (each.name for each in rows.relation.columns if each.type is ColumnType.JSON)
-        return ParsedRows(staged.name, staged.columns, staged.entries, frozenset(of_json))
+        forms = {
+            each.name: compose(PARSED_JSON, value=staged.value(each.name))
+            for each in partition_columns(rows)[0]
+            if each.type is ColumnType.JSON
+        }
+        return replace(staged, forms=forms)
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Send values to a new table by a load job."""

@@ -168,9 +168,9 @@ class BigqueryDialect(SteppedDialect):
         """Return nothing: `_sdc_primary_keys` has the key."""
         return NOTHING
 
-    def rename_relations(self, renames: Sequence[tuple[str, str, str]]) -> Quoted:
-        """Return the statements that give relations other names, one by one."""
-        return join(
+    def rename_relations(self, renames: Sequence[tuple[str, str, str]]) -> Iterator[Quoted]:
+        """Give one script of the statements by which relations get other names."""
+        yield join(
             "; ",
             (
                 compose(

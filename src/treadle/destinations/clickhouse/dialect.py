@@ -6,7 +6,7 @@ a deleted row and the memory of its deletion. Who reads has to say FINAL, or to 
 treadle does.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import ClassVar, Final, LiteralString
 
 from treadle.destinations.layout import SEQUENCE, order_key
@@ -183,9 +183,9 @@ class ClickhouseDialect(SteppedDialect):
             " ENGINE = ReplacingMergeTree({version}) ORDER BY ({key})", version=version, key=key
         )
 
-    def rename_relations(self, renames: Iterable[tuple[str, str, str]]) -> Quoted:
-        """Return the statement that gives relations other names."""
-        return compose(
+    def rename_relations(self, renames: Sequence[tuple[str, str, str]]) -> Iterator[Quoted]:
+        """Give the one statement by which relations get other names."""
+        yield compose(
             "RENAME TABLE {renames}",
             renames=join(
                 ", ",

@@ -18,7 +18,7 @@ _KEY: Final = re.compile(r"(?P<name>\w+) (?P<type>\w+) PRIMARY KEY")
 _CREATE: Final = re.compile(r"CREATE TABLE (?P<table>\S+) *\(.*", re.DOTALL)
 _TEXT: Final = re.compile(r"\b(?:TEXT|VARCHAR)\b(?:\(\d+\))?", re.IGNORECASE)
 _VIEW: Final = re.compile(r"\binformation_schema\.(columns|tables)\b", re.IGNORECASE)
-_ASKED: Final = re.compile(r"table_schema = '(\w+)'")
+_ASKED: Final = re.compile(r"table_schema\)? = '(\w+)'")
 
 
 def spell_for_bigquery(statement: str, schema: str = "web") -> list[str]:

@@ -66,5 +66,5 @@ def test_a_table_is_dropped_with_all_that_is_kept_of_it(
     loads.session.query("DROP TABLE web.mine")
     for _ in range(2):  # also when there is nothing
         loads.session.remove("web", "orders", loads.log_id)
-    schemas = loads.session.query("SELECT schema_name FROM information_schema.schemata").rows
+    schemas = loads.session.query("SELECT lower(schema_name) FROM information_schema.schemata").rows
     assert ("web",) not in schemas

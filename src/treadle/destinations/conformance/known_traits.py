@@ -5,7 +5,7 @@ from typing import Final
 
 from treadle.destinations.conformance.bigquery_statements import spell_for_bigquery
 from treadle.destinations.conformance.traits import ODD_NAMES, DestinationTraits
-from treadle.tables.profiles import make_bigquery_name
+from treadle.tables.profiles import make_bigquery_name, make_snowflake_name
 
 DUCKDB = DestinationTraits(timestamp_microseconds="epoch_us({column})")
 POSTGRES = DestinationTraits(
@@ -90,6 +90,16 @@ FILES = DestinationTraits(
     timestamps_beyond=False,
 )
 
+SNOWFLAKE = DestinationTraits(
+    timestamp_microseconds="DATE_PART(EPOCH_MICROSECOND, {column})",
+    timestamps_beyond=False,
+    timestamp_type="TIMESTAMP_TZ(9)",
+    has_indexes=False,
+    enforces_unique=False,
+    names_refused=frozenset(name for name in ODD_NAMES if make_snowflake_name(name) != name),
+    version="SELECT CURRENT_VERSION()",
+)
+
 TRAITS: Final[Mapping[str, DestinationTraits]] = {
     "bigquery_v2": BIGQUERY,
     "clickhouse": CLICKHOUSE,
@@ -99,5 +109,6 @@ TRAITS: Final[Mapping[str, DestinationTraits]] = {
     "postgres": POSTGRES,
     "redshift": REDSHIFT,
     "s3": FILES,
+    "snowflake": SNOWFLAKE,
 }
 """Kind of destination -> its traits."""

@@ -49,8 +49,8 @@ class CountingSession:
 
 def tables(session: Session) -> list[str]:
     found = session.query(
-        "SELECT table_name FROM information_schema.tables"
-        " WHERE table_schema = 'web' AND table_type = 'BASE TABLE'"
+        "SELECT lower(table_name) FROM information_schema.tables"
+        " WHERE lower(table_schema) = 'web' AND table_type = 'BASE TABLE'"
     )
     # That of the keys is in each schema of some destinations (loading.md 8.2).
     return sorted(name for (name,) in found.rows if name != "_sdc_primary_keys")

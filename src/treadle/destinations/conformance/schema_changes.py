@@ -110,8 +110,9 @@ def test_a_key_column_is_not_null_and_others_are(
 ) -> None:
     loads.create(ORDERS)
     assert loads.read(
-        "SELECT column_name, is_nullable FROM information_schema.columns"
-        " WHERE table_schema = 'web' AND table_name = 'orders' ORDER BY ordinal_position"
+        "SELECT lower(column_name), is_nullable FROM information_schema.columns"
+        " WHERE lower(table_schema) = 'web' AND lower(table_name) = 'orders'"
+        " ORDER BY ordinal_position"
     ) == [
         (name, traits.is_nullable[name not in traits.required])
         for name in (*(each.name for each in ORDERS.columns), *traits.columns_besides)
@@ -293,8 +294,8 @@ def test_activation_replaces_the_contents_in_one_load(loads: TableLoads) -> None
     assert dict(result.rows) == {"orders": 2, "orders__items": 1}
     assert loads.read("SELECT id FROM web.seen ORDER BY id") == [(3,), (5,)]
     assert loads.read(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = '_treadle'"
-        " AND table_name LIKE 'stage%'"
+        "SELECT table_name FROM information_schema.tables"
+        " WHERE lower(table_schema) = '_treadle' AND lower(table_name) LIKE 'stage%'"
     ) == []  # fmt: skip
 
 

@@ -62,6 +62,7 @@ class DestinationTraits:
             itself.
         erase: a statement that removes `{schema}` and all that is in it.
         version: a statement that gives the version of the database.
+        schemas_refused: schemas that the database under test has for itself, or cannot have.
         names_refused: those of `ODD_NAMES` that the profile replaces, because the database
             refuses them.
     """
@@ -92,4 +93,5 @@ class DestinationTraits:
     spell: Callable[[str], Sequence[str]] | None = None
     erase: str = "DROP SCHEMA {schema} CASCADE"
     version: str = "SELECT version()"
+    schemas_refused: frozenset[str] = frozenset()
     names_refused: frozenset[str] = frozenset()

@@ -177,9 +177,9 @@ class MysqlDialect(SteppedDialect):
         template: LiteralString = "{name} {type}" if column.nullable else "{name} {type} NOT NULL"
         return compose(template, name=self.quote(column.name), type=type_)
 
-    def rename_relations(self, renames: Sequence[tuple[str, str, str]]) -> Quoted:
-        """Return the statement that gives relations other names, all at once."""
-        return compose(
+    def rename_relations(self, renames: Sequence[tuple[str, str, str]]) -> Iterator[Quoted]:
+        """Give the one statement by which relations get other names, all at once."""
+        yield compose(
             "RENAME TABLE {renames}",
             renames=join(
                 ", ",

@@ -308,7 +308,7 @@ def generate_ending(
             renames.append((each.schema, each.relation, each.old))
         renames.append((each.schema, each.draft, each.relation))
     if renames:
-        yield dialect.rename_relations(renames)
+        yield from dialect.rename_relations(renames)
     for each in intent.replacements:
         yield compose("DROP TABLE IF EXISTS {table}", table=dialect.place(each.schema, each.old))
     for name in intent.drops:

@@ -65,8 +65,8 @@ class SteppedDialect(SqlDialect):
             self._drafts = {}
 
     @abstractmethod
-    def rename_relations(self, renames: Sequence[tuple[str, str, str]]) -> Quoted:
-        """Return the statement that gives relations other names, all at once.
+    def rename_relations(self, renames: Sequence[tuple[str, str, str]]) -> Iterator[Quoted]:
+        """Give the statements by which relations get other names, and no reader misses one.
 
         Args:
             renames: schema, name and new name, in order; a name that an earlier one leaves may be

@@ -1,7 +1,7 @@
 """Staged rows, and statements that insert them or replace rows of their key (loading.md 2)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import LiteralString
 
 from treadle.destinations.layout import partition_columns
@@ -18,15 +18,17 @@ class StagedRows:
         name: the table.
         columns: relation's column -> the table's.
         entries: it has the column `entry`, which tells the log entry that a row came from.
+        forms: relation's column -> the expression of its value, where it is staged as another type.
     """
 
     name: Quoted
     columns: Mapping[str, Quoted]
     entries: bool
+    forms: Mapping[str, Quoted] = field(default_factory=dict)
 
     def value(self, column: str) -> Quoted:
         """Return the staged value for a column of the relation."""
-        return compose("s.{column}", column=self.columns[column])
+        return self.forms.get(column) or compose("s.{column}", column=self.columns[column])
 
     def match(self, dialect: SqlDialect, alias: str, pairs: Iterable[tuple[str, str]]) -> Quoted:
         """Return the condition that, for each (column, other), `alias` has the value in other."""
@@ -219,12 +221,12 @@ def merge(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     } | {column.name: Quoted("NULL") for column in missing}
     return compose(
         "MERGE INTO {target} t USING {staged} s ON {same_key}"
-        " WHEN MATCHED {wins} THEN UPDATE SET {assignments}"
+        " WHEN MATCHED{wins} THEN UPDATE SET {assignments}"
         " WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})",
         target=upsert.target,
         staged=staged if upsert.condition else stage,
         same_key=_match_key(dialect, upsert),
-        wins=compose("AND ({wins})", wins=wins) if wins else NOTHING,
+        wins=compose(" AND ({wins})", wins=wins) if wins else NOTHING,
         assignments=join(
             ", ",
             (

@@ -115,6 +115,9 @@ class Flattener:
         self._context = context
         self._namer = context.namer
         self._options = context.options
+        nested = context.options.nested
+        kept = context.namer.profile.nested if nested == "profile" else nested
+        self._keeps_nested = kept == "json"
         self.profile: DestinationProfile = context.namer.profile
         self.nul_characters: str = context.options.nul_characters
         self.decimals: str = context.options.decimals
@@ -332,7 +335,7 @@ class Flattener:
         if kind is dict or kind is list:
             if key:
                 self._reject_rows(frame, name, column, make_key_reason(name.full))
-            elif self._options.nested == "json":
+            elif self._keeps_nested:
                 self._store_as_json(frame, name, column, ColumnType.JSON)
             elif self._options.max_nesting is not None and depth >= self._options.max_nesting:
                 self._store_as_json(frame, name, column, ColumnType.TEXT)

@@ -15,9 +15,13 @@ LIKE: Mapping[str, str] = {
     "files": "duckdb",
     "iceberg": "duckdb",
     "redshift": "pg",
+    "snowflake": "duckdb",
 }
 """A destination -> the one whose statements and expectations it takes where it has none of its own:
 it has the same names and types, or nearly so."""
+
+DEFAULTS: Mapping[str, Mapping[str, str]] = {"snowflake": {"nested": "flatten"}}
+"""A destination -> options of cases that set none: most of them are about columns and subtables."""
 
 
 def choose_own(named: Mapping[str, Any], destination: str) -> Any:

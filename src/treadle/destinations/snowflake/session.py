@@ -1,0 +1,245 @@
+"""A session on Snowflake, whose locks are leases in a table.
+
+A lease keeps others from changing the schema of a table, and lasts for a while only. What makes a
+load safe is the turn: a transaction that writes rows first takes the one lock that there is, on the
+row of `turns`, and then looks whether its leases are its own still. Who takes an expired lease over
+takes a turn before it goes on. So a loader that was away for too long has either committed by then,
+or finds that its lease is another's.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, LiteralString
+
+from treadle.destinations.layout import PRIVATE_SCHEMA, digest_name
+from treadle.destinations.load_counter import LoadCounter
+from treadle.destinations.protocol import DestinationUnavailableError, LoadResult
+from treadle.destinations.snowflake.connection import SnowflakeConnection, name_transaction
+from treadle.destinations.snowflake.dialect import SnowflakeStatements
+from treadle.destinations.snowflake.errors import LOCKED, error_number
+from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.stepped_changes import SteppedStatements
+from treadle.destinations.sql.stepped_dialect import RelationPlace
+from treadle.destinations.sql.stepped_session import SteppedSession, SteppedTransactions
+from treadle.destinations.sql.text import Quoted, compose
+from treadle.tables.model import LoadPlan, RelationRows
+
+LEASE_SECONDS: Final = 900
+"""After which a lease is another's for the taking; no statement takes longer."""
+
+WAIT_SECONDS_MAX: Final = 15
+
+NOW: Final = Quoted("DATE_PART(EPOCH_MICROSECOND, CURRENT_TIMESTAMP())")
+
+PREPARATIONS: Final[tuple[LiteralString, ...]] = (
+    "CREATE SCHEMA IF NOT EXISTS {own}",
+    "CREATE TABLE IF NOT EXISTS {leases} (lease VARCHAR, holder VARCHAR, ends_at NUMBER(38,0))",
+    "CREATE TABLE IF NOT EXISTS {turns} (turn NUMBER(38,0))",
+    "INSERT INTO {turns} SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM {turns})",
+)
+"""What has to be there before the first lease."""
+
+FIND_LEASE: Final = "SELECT holder, ends_at < {now} FROM {leases} WHERE lease = $1"
+TAKE_LEASE: Final = (
+    "MERGE INTO {leases} t USING (SELECT $1 AS lease, $2 AS holder) s ON t.lease = s.lease"
+    " WHEN MATCHED AND (t.ends_at < {now} OR t.holder = s.holder)"
+    " THEN UPDATE SET holder = s.holder, ends_at = {now} + $3"
+    " WHEN NOT MATCHED THEN INSERT (lease, holder, ends_at)"
+    " VALUES (s.lease, s.holder, {now} + $3)"
+)
+LEAVE_LEASE: Final = "DELETE FROM {leases} WHERE lease = $1 AND holder = $2"
+LIST_HOLDERS: Final = "SELECT holder FROM {leases} WHERE ends_at >= {now}"
+TAKE_TURN: Final = "UPDATE {turns} SET turn = turn + 1"
+
+
+class SnowflakeTransactions(SteppedTransactions):
+    """Transactions on rows, one at a time, and leases that last beyond them.
+
+    Args:
+        connection: to the service.
+        holder: as which it has leases; no other session has it.
+        read_only: what is left of an earlier load stays so.
+    """
+
+    connection: SnowflakeConnection
+
+    def __init__(
+        self, connection: SnowflakeConnection, holder: str, *, read_only: bool = False
+    ) -> None:
+        super().__init__(connection, read_only=read_only)
+        self._holder = holder
+        self._held: list[str] = []
+
+    @contextmanager
+    def hold(self, names: Iterable[str]) -> Iterator[None]:
+        """Have leases that no other session has; see `SteppedTransactions.hold`."""
+        taken: list[str] = []
+        try:
+            for name in sorted(set(names)):  # in one order, so that nobody waits in a circle
+                self._wait_for(name)
+                taken.append(name)
+                self._held.append(name)
+            yield
+        finally:
+            for name in taken:
+                self._held.remove(name)
+                with suppress(*self.connection.errors):  # they end by themselves
+                    self.connection.run(self._fill(LEAVE_LEASE), name, self._holder)
+
+    @contextmanager
+    def transaction(self, purpose: str = "load") -> Iterator[SqlConnection]:
+        """Begin a transaction, in turn if it writes; see `SqlTransactions.transaction`."""
+        with super().transaction(purpose) as connection:
+            if purpose == "load":
+                self._take_turn()
+                for name in self._held:
+                    found = connection.rows(self._fill(FIND_LEASE), name)
+                    if found != [(self._holder, False)]:
+                        raise DestinationUnavailableError(
+                            "another process took this load for lost and has its table now"
+                        )
+            yield connection
+
+    def _wait_for(self, name: str) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        with self.translated() as connection:
+            while not self._take_lease(name):
+                if time.monotonic() > deadline:
+                    raise DestinationUnavailableError(
+                        "another load of the same table is still running"
+                    )
+                time.sleep(0.5)
+            assert connection is self.connection  # noqa: S101 - it is asked all the while
+
+    def _take_lease(self, name: str) -> bool:
+        connection = self.connection
+        try:
+            before = connection.rows(self._fill(FIND_LEASE), name)
+        except connection.errors as error:
+            if not connection.is_missing(error):
+                raise
+            for statement in PREPARATIONS:
+                connection.run(self._fill(statement))
+            before = []
+        others = [is_expired for holder, is_expired in before if holder != self._holder]
+        if not all(others):
+            return False
+        connection.run(self._fill(TAKE_LEASE), name, self._holder, LEASE_SECONDS * 1_000_000)
+        after = connection.rows(self._fill(FIND_LEASE), name)
+        # Nobody keeps two sessions from making the row at once: then each sees both, or one does.
+        if {holder for holder, _ in after} != {self._holder}:
+            connection.run(self._fill(LEAVE_LEASE), name, self._holder)
+            return False
+        if others:
+            self._take_turn()
+        return True
+
+    def _take_turn(self) -> None:
+        """Wait until no other transaction is open that writes; until this one ends, none is.
+
+        Raises:
+            DestinationUnavailableError: one is open for too long.
+        """
+        connection = self.connection
+        try:
+            taken = connection.run(self._fill(TAKE_TURN))
+        except connection.errors as error:
+            if error_number(error) == LOCKED:
+                self._end_lost()
+            raise
+        if not taken:
+            raise DestinationUnavailableError(
+                f"the table turns of the schema {PRIVATE_SCHEMA} is empty; insert one row with 0"
+            )
+
+    def _end_lost(self) -> None:
+        """End transactions whose holder has no lease: the service keeps them open for hours."""
+        connection = self.connection
+        with suppress(*connection.errors):
+            live = connection.rows(self._fill(LIST_HOLDERS))
+            holders = {name_transaction(holder) for (holder,) in live}
+            # Its id, and the name that it was begun by.
+            open_ = [(row[0], str(row[3])) for row in connection.rows(Quoted("SHOW TRANSACTIONS"))]
+            for number, name in open_:
+                if name.upper().startswith("TREADLE_") and name.upper() not in holders:
+                    connection.rows(Quoted(f"SELECT SYSTEM$ABORT_TRANSACTION({int(number):d})"))
+
+    def _fill(self, template: LiteralString) -> Quoted:
+        dialect = self.dialect
+        return compose(
+            template,
+            now=NOW,
+            own=dialect.schema(PRIVATE_SCHEMA),
+            leases=dialect.own("leases"),
+            turns=dialect.own("turns"),
+        )
+
+
+def name_folder(plan: LoadPlan) -> str:
+    """Return the folder of the files of a load: the same one when it is tried again."""
+    mark = plan.offset
+    table = digest_name(f"{mark.log_id}/{mark.source_id}/{mark.table_name}")
+    return f"{table}/{max(mark.position, 0):d}"
+
+
+def list_rows(plan: LoadPlan) -> Iterator[RelationRows]:
+    """Give the rows that a plan writes, as its writer asks for them."""
+    for write in plan.writes:
+        yield write.root
+        yield from write.children
+        if write.deletes is not None:
+            deletes = write.deletes
+            yield RelationRows(write.root.relation, deletes.columns, deletes.entries)
+
+
+class SnowflakeSession(SteppedSession):
+    """One connection; see `Session`.
+
+    Rows are staged before the transaction that writes them, since CREATE TABLE ends one.
+    """
+
+    schema_statements = SnowflakeStatements
+    _transactions: SnowflakeTransactions
+
+    def _change_structure(self, plan: LoadPlan) -> SteppedStatements:
+        statements = super()._change_structure(plan)
+        self._stage_rows(plan)
+        return statements
+
+    def _stage_rows(self, plan: LoadPlan) -> None:
+        with self._transactions.translated() as connection:
+            assert isinstance(connection, SnowflakeConnection)  # noqa: S101 - for the type
+            connection.folder = name_folder(plan)
+            for rows in list_rows(plan):
+                connection.stage_ahead(rows)
+
+    def _shadow(self, plan: LoadPlan, made: list[RelationPlace]) -> SteppedStatements:
+        statements = super()._shadow(plan, made)
+        self._stage_rows(plan)
+        return statements
+
+    def _rehearse(self, plan: LoadPlan) -> LoadResult:
+        """Carry a plan out and undo it, or stage its rows where that would change a schema.
+
+        A stage takes the types and lengths of values, and there is nothing else by which the
+        service refuses a record.
+        """
+        transactions = self._transactions
+        with transactions.translated() as connection:
+            changes = self.schema_statements(connection, plan).changes_structure()
+        if not changes:
+            return super()._rehearse(plan)
+        with transactions.loading([plan], rehearse=True), self._imagining(plan):
+            try:
+                self._follow(plan)
+                with transactions.translated() as connection:
+                    self.schema_statements(connection, plan).check()
+                self._stage_rows(plan)
+                counter = LoadCounter(plan)
+                for write in counter.writes():
+                    for rows in (write.root, *write.children):
+                        counter.count(rows.relation, len(rows))
+                return counter.result
+            finally:
+                transactions.connection.release()
