@@ -108,5 +108,10 @@ def test_make_installs_nothing_without_a_hash_but_the_project() -> None:
             assert "--require-hashes" in line or line.endswith(
                 (" --editable .", "$(PIP_INSTALL) .")
             )
+        if "pip download" in line:
+            assert line.startswith("PIP_DOWNLOAD := ")
+        if "$(PIP_DOWNLOAD)" in line:
+            assert "--require-hashes" in line
         if "$(LOCKED)" in line:
-            assert re.search(r"requirements/(\w+|\$\*)\.txt$", line), line
+            fetched = r" \$\(if .*,--no-index --find-links .*\)"
+            assert re.search(rf"requirements/(\w+|\$\*)\.txt({fetched})?$", line), line
