@@ -193,10 +193,10 @@ ICEBERG_CARD = {
 }
 
 
-def details(type_: str) -> dict[str, Any]:
+def details(type_: str, *, is_proven: bool = True) -> dict[str, Any]:
     return {
         "pricing_tier": "standard",
-        "pipeline_state": "released",
+        "pipeline_state": "released" if is_proven else "beta",
         "protocol": type_,
         "access": True,
     }
@@ -217,7 +217,7 @@ def test_d01_a_card_for_each_installed_driver(api: Api) -> None:
     mysql = MYSQL_CARD | {"details": details("mysql_destination")}
     clickhouse = CLICKHOUSE_CARD | {"details": details("clickhouse")}
     iceberg = ICEBERG_CARD | {"details": details("iceberg")}
-    redshift = redshift_card() | {"details": details("redshift")}
+    redshift = redshift_card() | {"details": details("redshift", is_proven=False)}
     cards = ",".join(
         [text(clickhouse), DUCKDB_CARD, *map(text, (iceberg, mysql, expected, redshift))]
     )
