@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
 # without changes says what the run before said: new examples are what `--hypothesis-profile search`
-# is for. `make quick` takes a tenth of the examples (tests.examples).
+# is for. `make test` takes four tenths of the examples, `make quick` one (tests.examples).
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("rules", settings.get_profile("search"), derandomize=True)
+settings.register_profile("change", settings.get_profile("rules"), max_examples=40)
 settings.register_profile("quick", settings.get_profile("rules"), max_examples=10)
 settings.load_profile("rules")
 

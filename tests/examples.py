@@ -4,5 +4,5 @@ from hypothesis import settings
 
 
 def examples(count: int) -> int:
-    """That many, and a tenth of them in a quick run (`make quick`)."""
+    """That many before a release, four tenths with a change, and one in `make quick`."""
     return count * settings().max_examples // 100

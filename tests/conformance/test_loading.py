@@ -145,7 +145,7 @@ def test_on_postgres(postgres_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(postgres_rig, case)
 
 
-@pytest.mark.parametrize("case", for_destination("mysql", every=4))
+@pytest.mark.parametrize("case", for_destination("mysql", every=8))
 def test_on_mariadb(mariadb_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(mariadb_rig, case)
 

@@ -164,6 +164,8 @@ class LoaderSupervisor:
     _last_request: int = 0
     _sources_count: int = 0
     _is_waiting: bool = False
+    _has_asked: bool = False
+    """Destinations were asked about moves, and were not told yet that all are settled."""
     _is_busy: bool = True
     _moves: MoveSettlement = field(init=False)
     shares: LogShares = field(init=False)
@@ -316,8 +318,11 @@ class LoaderSupervisor:
 
         That is once the log has the positions that the destinations told, so before `_mark_loaded`.
         """
-        if not self._moves.open_moves:
+        if not self._moves.open_moves and not self._has_asked:
             return []
+        # Once more when all are settled: a destination that a source left would go on to tell where
+        # it stood there, whenever it is asked anew.
+        self._has_asked = bool(self._moves.open_moves)
         answered = {
             destination_id: loader.answered_moves
             for destination_id, (_, loader) in self._loaders.items()

@@ -199,7 +199,8 @@ def test_a_running_loader_moves_a_source_between_loads(yard: Yard) -> None:
     places = [yard.url, *(yard.place(name) for name in ("b", "c", "d"))]
     ids = [yard.add(url) for url in places[1:]]
     number = 0
-    with yard.running(yard.loader()):
+    loader = yard.loader()
+    with yard.running(loader):
         for destination_id in ids:
             for _ in range(3):
                 yard.accept_events(number)
@@ -217,6 +218,8 @@ def test_a_running_loader_moves_a_source_between_loads(yard: Yard) -> None:
         yard.accept_events(number)
         number += 1
         eventually(lambda: number - 1 in yard.events(places[-1]))
+        # Nobody is asked any more about a source that has left.
+        eventually(lambda: not any(one._asked for _, one in loader._loaders.values()))
     assert find_all() == [entry for entry in range(number) for _ in range(5)]
 
 

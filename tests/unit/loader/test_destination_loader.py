@@ -384,6 +384,24 @@ def test_a_file_is_not_opened_to_be_tried(bench: Bench, tmp_path: Path) -> None:
     assert why.endswith("its folder is missing; make it first")
 
 
+def test_a_former_destination_tells_nothing_of_a_source_whose_move_is_settled(
+    bench: Bench,
+) -> None:
+    """Where it stands is said by the new one; the log would go back to what was loaded here."""
+    bench.session.offsets = {(3, "t"): CommittedOffset(9, "", LoadResult({}, {}))}
+    moves = frozenset({(3, 5)})
+    bench.loader.ask_offsets(moves)
+    bench.loader.load_once(())
+    assert bench.positions == [((3, "t"), 9)]
+    assert bench.loader.answered_moves == moves
+    for asked, told in ((moves, [((3, "t"), 9)]), (frozenset[tuple[int, int]](), [])):
+        bench.positions.clear()
+        bench.loader.ask_offsets(asked)
+        bench.units.fences = {unit: its + 1 for unit, its in bench.units.fences.items()}
+        bench.loader.load_once([A])  # units came, so the destination is asked anew
+        assert [one for one in bench.positions if one[0][0] == 3] == told
+
+
 def test_a_log_that_lost_where_a_table_stands_is_told_again(bench: Bench) -> None:
     """The hint is not synced, so a database that lost a server may have lost it."""
     bench.loader.set_backlog([A])
@@ -394,7 +412,7 @@ def test_a_log_that_lost_where_a_table_stands_is_told_again(bench: Bench) -> Non
         bench.now += UNTOLD_US
         bench.loader.set_backlog([A, C])
         wait_until(lambda: ((1, "a"), 1) in bench.positions)
-        assert bench.loads() == [("a", 1), ("c", 4)]
+        wait_until(lambda: bench.loads() == [("a", 1), ("c", 4)])
     finally:
         bench.loader.stop()
         bench.loader.join(60)
