@@ -1,4 +1,31 @@
-"""How a database on PostgreSQL is named to people: its servers and itself, without secrets."""
+"""How URLs of libpq are read, and how their database is named to people, without secrets."""
+
+from typing import Any
+
+from treadle.errors import OperatorError
+
+
+def read_libpq_url(url: str, expected: str) -> dict[str, Any]:
+    """Return the parameters of a URL, as libpq reads it.
+
+    Args:
+        url: of a database.
+        expected: the text of the error; it does not repeat the URL, which may have a password.
+
+    Raises:
+        OperatorError: libpq cannot read it.
+    """
+    import psycopg  # an extra: who names a database without it has no URL of libpq
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        given: dict[str, Any] = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # The driver's own message may repeat the part that holds the password.
+        raise OperatorError(expected) from None
+    if "@" in str(given.get("host", "")):  # a password with an @ that is not encoded
+        raise OperatorError(expected)
+    return given
 
 
 def name_postgres_place(host: str, port: str, database: str | None) -> str:

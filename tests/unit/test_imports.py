@@ -28,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "counting": set(),
     "errors": set(),
     "file_rights": set(),
-    "postgres_place": set(),
+    "postgres_place": {"errors"},
     "smtp_url": set(),
     "spreadsheet": set(),
     "step_check": set(),

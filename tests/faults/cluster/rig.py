@@ -394,30 +394,27 @@ class ClusterRig(ClusterInstallation):
         chosen = random.Random(self._number).sample(receipts, min(len(receipts), RECEIPTS_MAX))
         gate = self.gates.list_gates()[self._number % len(self.gates.list_gates())]
         headers = {"Authorization": f"Bearer {self.records.token}"}
-        states: dict[str, list[str]] = {}
         connection = http.client.HTTPConnection(gate.host, gate.port, timeout=70)
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
-        for receipt in chosen:
+
+        def ask(receipt: str) -> str:
+            # A gate that was healed a moment ago may not have its log back, and says when to come
+            # again.
             while True:
                 try:
                     connection.request("GET", f"/v1/receipts/{receipt}", headers=headers)
                     answer = connection.getresponse()
                     said = answer.read()
                 except (OSError, http.client.HTTPException) as error:
-                    states[receipt] = [f"not answered by {gate.name}: {error!r}"]
                     connection.close()
-                    break
-                # A gate that was healed a moment ago may not have its log back, and says when to
-                # come again.
+                    return f"not answered by {gate.name}: {error!r}"
+                if answer.status == 200:
+                    return str(json.loads(said)["status"])
                 if answer.status != 503 or time.monotonic() > deadline:
-                    break
+                    return f"answered {answer.status} by {gate.name}: {said[:100]!r}"
                 time.sleep(0.5)
-            if receipt in states:
-                continue
-            if answer.status != 200:
-                states[receipt] = [f"answered {answer.status} by {gate.name}: {said[:100]!r}"]
-            else:
-                states[receipt] = [str(json.loads(said)["status"])]
+
+        states = {receipt: [ask(receipt)] for receipt in chosen}
         connection.close()
         return states
 

@@ -35,17 +35,13 @@ MODULES: Final = (
 """Of this package, with tests in them."""
 
 FIXTURES: Final = "treadle.destinations.conformance.fixtures"
-WITHOUT_ROWS: Final = frozenset({"planning"})
-"""Modules that read no rows by SQL."""
 
 
 def choose_modules(capabilities: Capabilities) -> list[str]:
-    """Return the modules of the suite that apply to a destination."""
+    """Return the modules of the suite that apply to a destination that is asked by SQL."""
     left_out = set() if capabilities.row_compare else {"comparison"}
     if not capabilities.evictable:
         left_out.add("sessions")
-    if not capabilities.sql_query:
-        left_out |= set(MODULES) - WITHOUT_ROWS
     return [module for module in MODULES if module not in left_out]
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from treadle.destinations.libpq.errors import POSTGRES, translate, translate_login
 from treadle.destinations.libpq.place import pin_addresses, place_certificate
@@ -20,7 +20,7 @@ from treadle.destinations.libpq.transport import judge_transport
 from treadle.destinations.protocol import Session
 from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
 from treadle.destinations.transport import TransportRisk
-from treadle.errors import OperatorError
+from treadle.postgres_place import read_libpq_url
 
 CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "treadle",
@@ -60,18 +60,12 @@ class LibpqDestination(ABC):
 
     def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:
         self._check_address = check_address
-        # The driver's own message may repeat the part that holds the password.
-        malformed = OperatorError(
+        given = read_libpq_url(
+            url,
             f"the destination's URL is not a {self.server} URL; expected "
             f"{self.scheme}://user:password@host:{self.port}/database with special characters "
-            "percent-encoded"
+            "percent-encoded",
         )
-        try:
-            given = conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
-            raise malformed from None
-        if "@" in str(given.get("host", "")):  # a password with an @ that is not encoded
-            raise malformed
         self._parameters: dict[str, Any] = {**CONNECT_DEFAULTS, **given}
         self._session_name = str(self._parameters["application_name"])
 

@@ -24,7 +24,7 @@ from treadle.log.postgres.entry_rows import (
     EncodedUuids,
 )
 from treadle.log.postgres.outcome import is_damage, needs_operator
-from treadle.postgres_place import name_postgres_place
+from treadle.postgres_place import name_postgres_place, read_libpq_url
 
 CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
     "connect_timeout": "2",
@@ -109,17 +109,11 @@ def make_parameters(url: str, member: str) -> str:
     Raises:
         OperatorError: it is no such URL.
     """
-    # The driver's own message may repeat the part that holds the password.
-    malformed = OperatorError(
+    given = read_libpq_url(
+        url,
         "the log's URL is not a PostgreSQL URL; expected "
-        "postgresql://user:password@host1,host2/database with special characters percent-encoded"
+        "postgresql://user:password@host1,host2/database with special characters percent-encoded",
     )
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise malformed from None
-    if "@" in str(given.get("host", "")):  # a password with an @ that is not encoded
-        raise malformed
     given = {"application_name": f"treadle {member}", **CONNECT_DEFAULTS, **given}
     return make_conninfo("", **{name: str(value) for name, value in given.items()})
 
