@@ -1,5 +1,6 @@
 """Names of objects, URLs, forms and errors of files, as values."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,25 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     store.put("pending/3", b"1")
     store.show("pending/3", "web/t/3")
     assert store.list_keys("web") == ["web/t/3"]
+
+
+def test_a_folder_may_be_removed_before_a_file_gets_its_name_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removals = 2
+
+    def link_later(source: Path, target: Path) -> None:
+        nonlocal removals
+        if removals:
+            removals -= 1
+            target.parent.rmdir()
+        link(source, target)
+
+    link = os.link
+    monkeypatch.setattr("os.link", link_later)
+    FolderStore(tmp_path).put_new("probes/one", b"1")
+    assert FolderStore(tmp_path).get("probes/one") == b"1"
+    assert removals == 0
 
 
 def test_empty_folders_go_with_their_last_file(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ before the call returns. A file gets a name by a link, which fails where the nam
 import errno
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
@@ -22,8 +22,10 @@ from treadle.files import make_folder, sync_folder
 UNNAMED: Final = f"{PRIVATE_SCHEMA}/unnamed"
 """Where files are written that get their names when they are whole."""
 
-WRITES_MAX: Final = 5
-"""Attempts to write a file whose folder is removed."""
+ATTEMPTS_MAX: Final = 5
+"""How often a file is written or named in a folder that is removed meanwhile."""
+
+Result = TypeVar("Result")
 
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV)
 
@@ -117,14 +119,16 @@ class FolderStore:
         self._remove_empty(self._root / UNNAMED)
 
     def _write(self, path: Path, data: bytes | memoryview) -> None:
-        """Write a file, in a folder that another session may remove while it is empty."""
-        for _ in range(WRITES_MAX):
-            self._require_folder(path.parent)
+        self._act_within(path.parent, lambda: _write(path, data))
+
+    def _act_within(self, folder: Path, act: Callable[[], Result]) -> Result:
+        """Act in a folder, which another session may remove while it is empty."""
+        for _ in range(ATTEMPTS_MAX):
             with suppress(FileNotFoundError):
-                _write(path, data)
-                return
+                self._require_folder(folder)
+                return act()
             self._made.clear()
-        raise FileNotFoundError(errno.ENOENT, "the folder was removed again and again", str(path))
+        raise FileNotFoundError(errno.ENOENT, "the folder was removed again and again", str(folder))
 
     def _remove_empty(self, folder: Path) -> None:
         """Remove a folder and those above that are empty, up to the root."""
@@ -146,20 +150,24 @@ class FolderStore:
 
     def _link(self, source: Path, target: Path) -> bool:
         """Give a file one more name; returns False where the name is taken."""
-        self._require_folder(target.parent)
-        try:
-            os.link(source, target)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno in _NO_LINKS:
-                raise OperatorError(
-                    f"the file system of {self._root} makes no hard links, by which a file gets "
-                    "its name only if no other has it; name a folder of another one"
-                ) from error
-            raise
-        sync_folder(target.parent)
-        return True
+        return self._act_within(target.parent, lambda: _link(source, target))
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Give a file one more name in a folder; returns False where the name is taken."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise OperatorError(
+                f"the file system of {target.parent} makes no hard links, by which a file gets "
+                "its name only if no other has it; name a folder of another one"
+            ) from error
+        raise
+    sync_folder(target.parent)
+    return True
 
 
 def _write(path: Path, data: bytes | memoryview) -> None:
