@@ -167,7 +167,11 @@ def import_treadle() -> None:
     for found in pkgutil.walk_packages(treadle.__path__, "treadle."):
         parts = found.name.split(".")
         if not {"conformance", "migrations", "__main__"} & {*parts}:
-            importlib.import_module(found.name)
+            try:
+                importlib.import_module(found.name)
+            except ModuleNotFoundError as missing:  # the driver of an extra that is not installed
+                if str(missing.name).startswith("treadle"):
+                    raise
     for name in ("alembic.command", "duckdb", "psycopg", "pyarrow.compute", "uvloop"):
         importlib.import_module(name)
     importlib.import_module("sqlalchemy.dialects.postgresql")

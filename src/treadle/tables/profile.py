@@ -61,7 +61,8 @@ class DestinationProfile:
             "append" from then on, or "stop" the table (loading.md 5.2).
         append_only: rows are only added: none is replaced or removed, whatever the options say
             (loading.md 2.1).
-        appends: records are appended to every table, whatever its options say (loading.md 2.1).
+        upserts: a record with a key may replace the row of its key; without, records are appended
+            to every table, whatever its options say (loading.md 2.1).
     """
 
     display_name: str
@@ -87,7 +88,7 @@ class DestinationProfile:
     nonfinite_doubles: bool = True
     text_bytes_max: int | None = None
     append_only: bool = False
-    appends: bool = False
+    upserts: bool = True
     nested: Literal["flatten", "json"] = "flatten"
 
     def decimal_fits(self, value: Decimal) -> bool:

@@ -268,5 +268,5 @@ BIGQUERY = DestinationProfile(
     },
 )
 
-BIGQUERY_APPENDING = replace(BIGQUERY, appends=True)
+BIGQUERY_APPENDING = replace(BIGQUERY, upserts=False)
 """Of destinations whose loading mode is APPEND_ONLY."""

@@ -121,9 +121,9 @@ def test_credentials_that_are_no_key_are_the_operators(text: str) -> None:
 
 
 def test_the_loading_mode_is_one_of_the_profile() -> None:
-    assert not make_destination("bigquery://shop-123456/").profile.appends
+    assert make_destination("bigquery://shop-123456/").profile.upserts
     appending = make_destination("bigquery://shop-123456/?loading_mode=APPEND_ONLY")
-    assert appending.profile.appends
+    assert not appending.profile.upserts
     assert appending.profile.display_name == "BigQuery"
 
 

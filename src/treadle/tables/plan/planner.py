@@ -166,7 +166,7 @@ class _LoadPlanner:
         self._namer = Namer(self.profile, self.options)
         self._appending = (
             self.options.loading_behavior == "append"
-            or self.profile.appends
+            or not self.profile.upserts
             or self.profile.append_only
         )
         self._superseded = dict(self.prepared.superseded)
