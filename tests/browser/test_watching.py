@@ -162,8 +162,9 @@ def test_j10_a_destination_that_is_away_is_told_and_its_end_too(
             pushed = time.monotonic()
             wait_for_badge(seen, "1")
             logger.info("the badge took %.1f s", time.monotonic() - pushed)
-            state = seen.page.locator("[data-number=destination]")
-            assert "cannot be reached" in state.inner_text()
+            # The cards come a moment after the badge, by an answer of their own.
+            state = seen.page.locator("[data-number=destination]", has_text="cannot be reached")
+            state.wait_for(timeout=PATIENCE_MS)
             assert client.push(token, [{"id": 2}], table="orders").status_code == 201
             wait_for_card(seen, "waiting", "2")
             # A function, since the page's policy refuses to evaluate a text after the first look.
