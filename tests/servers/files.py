@@ -37,6 +37,7 @@ class MemoryStore:
     loses: int = -1
     delays: int = -1
     watch: Callable[[], None] | None = None
+    place: str = "bucket/raw"
     late: list[Callable[[], None]] = field(default_factory=list)
 
     def _change(self, change: Callable[[], None]) -> None:

@@ -126,15 +126,26 @@ def moves_offset(mark: OffsetCommit) -> bool:
     return not (mark.replaces_rows and mark.previous_position == mark.position)
 
 
-def encode_result(rows: Mapping[str, int], superseded: Mapping[int, int]) -> str:
+class _KeptResult(msgspec.Struct, array_like=True):
+    """See `LoadResult`."""
+
+    rows: dict[str, int]
+    superseded: dict[int, int]
+    objects: dict[str, list[str]] | None = None
+
+
+def encode_result(result: LoadResult) -> str:
     """Return the result of a load as a text to keep beside its position."""
-    return msgspec.json.encode([rows, superseded]).decode()
+    parts: list[object] = [result.rows, result.superseded]
+    if result.objects is not None:
+        parts.append(result.objects)
+    return msgspec.json.encode(parts).decode()
 
 
 def decode_result(text: str) -> LoadResult:
     """Return the result that `encode_result` was given."""
-    rows, superseded = msgspec.json.decode(text, type=tuple[dict[str, int], dict[int, int]])
-    return LoadResult(rows, superseded)
+    kept = msgspec.json.decode(text, type=_KeptResult)
+    return LoadResult(kept.rows, kept.superseded, kept.objects)
 
 
 def find_empty_relations(plan: LoadPlan) -> set[tuple[bool, str]]:

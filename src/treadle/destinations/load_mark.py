@@ -38,5 +38,5 @@ def make_mark(mark: OffsetCommit, result: LoadResult) -> LoadMark:
         mark.position,
         mark.fence,
         mark.report,
-        encode_result(result.rows, result.superseded),
+        encode_result(result),
     )

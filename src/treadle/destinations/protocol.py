@@ -104,10 +104,13 @@ class LoadResult:
         rows: relation name -> rows inserted or updated (live relations; staged rows under the
             live relation's name).
         superseded: entry index -> root rows that lost against a row already in the table.
+        objects: relation name -> the objects that the rows are in, each with the bucket or folder
+            in front; None where rows are in no objects that a reader sees.
     """
 
     rows: Mapping[str, int]
     superseded: Mapping[int, int]
+    objects: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

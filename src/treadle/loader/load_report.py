@@ -19,7 +19,8 @@ from treadle.loader.chunk import EntryChunk
 from treadle.loader.schema_changes import describe_schema_changes
 from treadle.log.protocol import LogEntry
 from treadle.store.model import EntryOutcome, KeptColumns, LoadReport, RecordRejection
-from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn
+from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn, Table
+from treadle.tables.names import is_level, pair_source_keys
 from treadle.tables.prepare.key_mismatch import describe_conflict
 from treadle.tables.rejection_reason import RejectionCode
 from treadle.tracking.field_notes import TEXT_MAX, encode_notes
@@ -203,6 +204,9 @@ def complete_report(
         for position in sorted(superseded.keys() | planned.rejected.keys())
     ]
     discarded = sum(superseded.values())
+    details = planned.details
+    if result.objects is not None:
+        details = {**details, "objects": result.objects}
     received = planned.received
     rejected = sum(len(reasons) for reasons in planned.rejected.values())
     load = LoadReport(
@@ -218,7 +222,7 @@ def complete_report(
         rows_discarded=discarded,
         rows_rejected=rejected,
         tables=dict(result.rows),
-        details=planned.details,
+        details=details,
         error=None,
         columns=planned.columns,
         waited_max_us=None if received is None else max(0, finished_at - received[0]),
@@ -277,9 +281,22 @@ def _describe_plan(plan: LoadPlan, positions: Sequence[int]) -> dict[str, Any]:
         "nul_characters_removed": plan.nul_removed,
         **({"schema_changes": changes} if changes else {}),
         **({"mode": "append" if after.append or after.keyless else "upsert"} if after else {}),
+        **({"primary_keys": _list_keys(after)} if after and after.append else {}),
         "table_version": after.version if after else 0,
         "new_version": plan.new_version,
         "batched_at": plan.batched_at,
         "extracted_max": plan.extracted_max,
         "bookmarks": [list(bookmark) for bookmark in plan.bookmarks],
     }
+
+
+def _list_keys(table: Table) -> dict[str, list[str]]:
+    """Return the columns of the key of each relation, which a subtable repeats."""
+    root, *subtables = table.relations
+    names = [key.name for key in table.keys]
+    keys = {root.name: names}
+    for relation in subtables:
+        columns = [column.name for column in relation.columns]
+        repeated = [repeat for _, repeat in pair_source_keys(names, columns)]
+        keys[relation.name] = repeated + [name for name in columns if is_level(name)]
+    return keys

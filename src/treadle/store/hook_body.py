@@ -37,14 +37,22 @@ def build_hook_body(load: LoadReport, integration_name: str) -> dict[str, Any]:
         for key, least, greatest in details.get("bookmarks", ())
     ]
 
+    objects = details.get("objects")  # of a destination that writes some
+    keys = details.get("primary_keys", {})
+
     def table(
         names: list[str], rejected: int, marks: list[dict[str, str]] | None
     ) -> dict[str, Any]:
+        written = {}
+        if objects is not None:
+            written["s3_objects"] = objects.get(names[1], [])
+            written["primary_keys"] = keys.get(names[1], [])
         return {
             "source_table_name": names[0],
             "destination_table_name": names[1],
             "num_rows": load.tables.get(names[1], 0),
             "num_rows_rejected": rejected,
+            **written,
             "bookmark_metadata": marks,
             "max_time_extracted": extracted,
         }

@@ -79,6 +79,11 @@ def level_column(number: int) -> str:
     return f"_sdc_level_{number}_id"
 
 
+def is_level(name: str) -> bool:
+    """Return whether a column has the index in the array at a nesting level."""
+    return _LEVEL_NAME.fullmatch(name) is not None
+
+
 def pair_source_keys(keys: Sequence[str], columns: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Return pairs of a root's key column and the subtable's column that repeats it.
 

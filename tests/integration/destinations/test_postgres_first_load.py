@@ -9,7 +9,7 @@ import pytest
 from treadle.destinations.conformance.builders import LOG, TableLoads
 from treadle.destinations.conformance.first_load import first
 from treadle.destinations.layout import digest_name, encode_result
-from treadle.destinations.protocol import CommittedOffset, PlanOutdatedError
+from treadle.destinations.protocol import CommittedOffset, LoadResult, PlanOutdatedError
 from treadle.destinations.registry import make_destination
 
 
@@ -59,7 +59,7 @@ def test_of_two_loaders_that_begin_a_table_at_once_one_does(
         connection.execute("CREATE TABLE web.orders (id bigint, a text, _sdc_sequence bigint)")
         connection.execute(
             "INSERT INTO _treadle.positions VALUES (%s, 7, %s, 'orders', 0, 1, '', %s)",
-            [LOG, digest_name("orders"), encode_result({"orders": 0}, {})],
+            [LOG, digest_name("orders"), encode_result(LoadResult({"orders": 0}, {}))],
         )
         second = first(TableLoads(session, fence=2))
         doing = pool.submit(session.load, second)

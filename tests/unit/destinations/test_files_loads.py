@@ -134,6 +134,18 @@ def test_an_answer_that_is_lost_loses_and_doubles_nothing(when: str, call: int) 
     assert ids(store) == [1, 2, 3, 4]
 
 
+def test_a_load_names_the_objects_that_readers_see() -> None:
+    store = MemoryStore()
+    loads = TableLoads(opened(store))
+    result = loads.run(first(loads))
+    assert result.objects is not None
+    named = {key.removeprefix("bucket/raw/") for keys in result.objects.values() for key in keys}
+    assert {*result.objects} == {"orders", "orders__items"}
+    assert named == {key for key in store.objects if key.endswith(".parquet")}
+    # Whoever takes the table over after a death tells the same.
+    assert opened(store).committed(LOG)[7, "orders"].result == result
+
+
 def test_no_reader_sees_half_of_a_load() -> None:
     store = MemoryStore()
     loads = loaded(store)

@@ -156,10 +156,17 @@ def test_staged_rows_are_reported_under_the_live_names() -> None:
 @given(
     st.dictionaries(st.text(), st.integers(0, 2**62)),
     st.dictionaries(st.integers(0, 2**40), st.integers(0, 2**40)),
+    st.none() | st.dictionaries(st.text(), st.lists(st.text())),
 )
-def test_a_result_reads_back(rows: dict[str, int], superseded: dict[int, int]) -> None:
-    text = layout.encode_result(rows, superseded)
-    assert layout.decode_result(text) == LoadResult(rows, superseded)
+def test_a_result_reads_back(
+    rows: dict[str, int], superseded: dict[int, int], objects: dict[str, list[str]] | None
+) -> None:
+    result = LoadResult(rows, superseded, objects)
+    assert layout.decode_result(layout.encode_result(result)) == result
+
+
+def test_a_result_without_objects_is_kept_as_earlier_releases_kept_it() -> None:
+    assert layout.encode_result(LoadResult({"t": 1}, {0: 2})) == '[{"t":1},{"0":2}]'
 
 
 def test_columns_given_and_missing() -> None:

@@ -15,7 +15,15 @@ from treadle.loader.load_report import (
 )
 from treadle.log.protocol import DamagedEntry, LogEntry
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import KeyConflict, LoadPlan, OffsetCommit, Rejection
+from treadle.tables.model import (
+    Column,
+    KeyConflict,
+    LoadPlan,
+    OffsetCommit,
+    Rejection,
+    Relation,
+    Table,
+)
 from treadle.tables.rejection_reason import RejectionCode
 
 KEY = (7, "orders")
@@ -138,6 +146,35 @@ def test_a_report_says_how_long_records_waited() -> None:
     # The clock of who accepted them is ahead.
     early, _ = complete_report(noted, LoadResult({}, {}), 60, list)
     assert (early.waited_max_us, early.waited_p50_us) == (40, 0)
+
+
+def test_a_report_names_the_objects_that_a_load_wrote_and_the_key() -> None:
+    columns = [Column(name, name, ColumnType.BIGINT) for name in ("id", "_sdc_sequence")]
+    repeated = [
+        Column(name, name, ColumnType.BIGINT)
+        for name in ("_sdc_source_key_id", "_sdc_level_0_id", "price")
+    ]
+    table = Table(
+        schema="s",
+        name="orders",
+        keys=(columns[0],),
+        keyless=False,
+        append=True,
+        version=0,
+        relations=(
+            Relation((), "orders", tuple(columns), (), "orders"),
+            Relation(("items",), "orders__items", tuple(repeated), (), "items"),
+        ),
+    )
+    noted = plan_report(CHUNK, plan(table_after=table), "load", started_at=1)
+    result = LoadResult({"orders": 1}, {}, {"orders": ["bucket/s/orders/0_1.parquet"]})
+    details = complete_report(noted, result, 8, list)[0].details
+    assert details["objects"] == result.objects
+    assert details["primary_keys"] == {
+        "orders": ["id"],
+        "orders__items": ["_sdc_source_key_id", "_sdc_level_0_id"],
+    }
+    assert "objects" not in complete_report(noted, LoadResult({}, {}), 8, list)[0].details
 
 
 def test_a_report_of_an_earlier_release_is_read() -> None:

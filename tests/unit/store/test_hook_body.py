@@ -58,6 +58,22 @@ def test_the_body_of_a_hook() -> None:
     }
 
 
+def test_objects_and_keys_are_told_where_rows_are_in_objects() -> None:
+    """Case connect-api.md 2.13: S3 destinations only, else left out."""
+    found = load()
+    found.details["objects"] = {"myorders": ["bucket/raw/shop/myorders/0_1.parquet"]}
+    found.details["primary_keys"] = {
+        "myorders": ["id"],
+        "myorders__items": ["_sdc_source_key_id", "_sdc_level_0_id"],
+    }
+    root, items = build_hook_body(found, "shop")["tables"]
+    assert [*root][3:6] == ["num_rows_rejected", "s3_objects", "primary_keys"]
+    assert root["s3_objects"] == ["bucket/raw/shop/myorders/0_1.parquet"]
+    assert root["primary_keys"] == ["id"]
+    assert items["s3_objects"] == []
+    assert items["primary_keys"] == ["_sdc_source_key_id", "_sdc_level_0_id"]
+
+
 def test_all_rejected_means_no_bookmarks() -> None:
     [table] = build_hook_body(load(rows_rejected=111, tables={}), "shop")["tables"]
     assert (table["num_rows"], table["bookmark_metadata"]) == (0, None)

@@ -237,9 +237,7 @@ class ClickhouseSession(SteppedSession):
         connection = self._transactions.connection
         try:
             if moves_offset(plan.offset):
-                catalogue.keep_offset(
-                    connection, plan.offset, encode_result(result.rows, result.superseded)
-                )
+                catalogue.keep_offset(connection, plan.offset, encode_result(result))
             elif plan.table_after is not None:
                 catalogue.keep_entry(connection, plan.schema, plan.table_after, plan.revision)
         except connection.errors as error:

@@ -18,7 +18,6 @@ from treadle.destinations.protocol import (
     Destination,
     DestinationUnavailableError,
     FencedError,
-    LoadResult,
     PlanOutdatedError,
     Session,
 )
@@ -41,10 +40,10 @@ def test_a_load_leaves_its_mark_and_report(session: Session, loads: TableLoads) 
     )
     result = loads.run(plan)
     assert session.committed(LOG) == {
-        (7, "orders"): CommittedOffset(0, '{"received": 1}\0', LoadResult({"orders": 1}, {}))
+        (7, "orders"): CommittedOffset(0, '{"received": 1}\0', result)
     }
     assert session.committed("another log") == {}
-    assert dict(result.rows) == {"orders": 1}
+    assert (dict(result.rows), dict(result.superseded)) == ({"orders": 1}, {})
 
 
 def test_the_report_tells_what_was_superseded(session: Session, loads: TableLoads) -> None:

@@ -55,6 +55,9 @@ class BucketStore:
             of those is sent.
         seconds: for a connection, and for a request.
         is_encrypted: the store is spoken to by HTTPS.
+
+    Attributes:
+        place: bucket and prefix.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class BucketStore:
     ) -> None:
         connecting, request = seconds
         settings: Any = dict(config)
-        self._place = f"the bucket {bucket!r}"
+        self.place = f"{bucket}/{prefix}".rstrip("/")
+        self._name = f"the bucket {bucket!r}"
         with self._translated():
             self._store = S3Store(
                 bucket,
@@ -164,7 +168,7 @@ class BucketStore:
         try:
             yield
         except (exceptions.BaseError, OSError, ValueError) as error:
-            raise translate(error, self._place) from error
+            raise translate(error, self._name) from error
 
 
 def translate(error: Exception, place: str) -> TreadleError:

@@ -35,9 +35,13 @@ class FolderStore:
 
     Args:
         root: that keys are below; absolute.
+
+    Attributes:
+        place: the root.
     """
 
     def __init__(self, root: Path) -> None:
+        self.place = str(root)
         self._root = root
         self._made: set[Path] = set()
 

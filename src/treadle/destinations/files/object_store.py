@@ -15,7 +15,13 @@ class ObjectExistsError(TreadleError):
 
 
 class ObjectStore(Protocol):
-    """A place for objects."""
+    """A place for objects.
+
+    Attributes:
+        place: what stands before a key and a slash: a folder, or a bucket with a prefix.
+    """
+
+    place: str
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Write an object that nobody else writes."""

@@ -5,7 +5,7 @@ follows from the newest record, so whoever finds a file that is not shown yet ma
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -145,6 +145,7 @@ class FilesLoad:
         self._attempt = attempt
         self._files: list[ShownFile] = []
         self._relations: list[str] = []
+        self._objects: dict[str, list[str]] = {}
 
     def check(self) -> None:
         """Check that the plan follows what is there.
@@ -230,7 +231,7 @@ class FilesLoad:
             table = pa.concat_tables(parts, promote_options="default")
             self._add_file(name, encode_parquet(table), rehearses, PARQUET, find_version(table))
             self._relations.append(name)
-        return counter.result
+        return replace(counter.result, objects=self._objects)
 
     def _order(self, tables: dict[str, list["pa.Table"]]) -> list[tuple[str, list["pa.Table"]]]:
         roots = {write.root.relation.name for write in self._plan.writes}
@@ -262,6 +263,8 @@ class FilesLoad:
         if not rehearses:
             # Noted first: an attempt that is given up removes what may be there.
             self._files.append(file)
+            if ending == PARQUET:
+                self._objects.setdefault(relation, []).append(f"{self._store.place}/{file.shown}")
             self._store.put(file.pending, data)
             failpoint.reach("destination.part")
 

@@ -217,7 +217,7 @@ class SqlSession(SqlInspection):
             catalogue.reject(connection, plan.schema, plan.rejections, plan.rejected_at)
         failpoint.reach("destination.after-rows")
         result = counter.result
-        catalogue.finish(connection, plan, encode_result(result.rows, result.superseded))
+        catalogue.finish(connection, plan, encode_result(result))
         return result
 
     def make_counter(self, plan: LoadPlan) -> LoadCounter:
