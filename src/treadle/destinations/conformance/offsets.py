@@ -71,6 +71,11 @@ def test_a_table_that_options_call_otherwise_goes_on_after_its_mark(
         session.load(overtaken)
     assert loads.orders() == [(1, "x", 1)]
     assert loads.read("SELECT id FROM web.orders_2") == [(2,)]
+    # And back again.
+    loads.position = 1
+    loads.load(table(ORDERS), upsert([(3, 1, "z")]))
+    assert session.committed(LOG)[7, "orders"].position == 2
+    assert loads.orders() == [(1, "x", 1), (3, "z", 1)]
 
 
 def test_a_plan_is_carried_out_once(session: Session, loads: TableLoads) -> None:

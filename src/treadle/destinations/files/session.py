@@ -310,22 +310,23 @@ class FilesSession(FilesInspection):
         former options cannot load any more.
         """
         found = None if record is None else record.get_mark(offset)
-        if found is not None or offset.previous_position < 0:
+        if (-1 if found is None else found.position) >= offset.previous_position:
             return found
-        others = [each for each in self._stored.read_all() if each.get_mark(offset) is not None]
-        marks = {each.name: mark for each in others if (mark := each.get_mark(offset)) is not None}
-        found = max(marks.values(), key=attrgetter("position"), default=None)
+        held = [each for each in self._stored.read_all() if each.get_mark(offset) is not None]
         if not rehearses:
-            for other in others:
-                self._note_fence(other, marks[other.name], offset.fence)
-        return found
+            for other in held:
+                if record is None or other.attempt != record.attempt:
+                    self._note_fence(other, offset)
+        marks = (each.get_mark(offset) for each in held)
+        return max(filter(None, marks), key=attrgetter("position"), default=None)
 
-    def _note_fence(self, record: TableRecord, mark: LoadMark, fence: int) -> None:
-        if mark.fence >= fence:
+    def _note_fence(self, record: TableRecord, offset: OffsetCommit) -> None:
+        mark = record.get_mark(offset)
+        if mark is None or mark.fence >= offset.fence:
             return
         self._sight.settle(record.schema, FILES.fold(record.name), record)
         digest = digest_mark(mark.log_id, mark.source_id, mark.table_name)
-        marks = {**record.marks, digest: msgspec.structs.replace(mark, fence=fence)}
+        marks = {**record.marks, digest: msgspec.structs.replace(mark, fence=offset.fence)}
         followed = msgspec.structs.replace(record.follow(uuid.uuid4().hex), marks=marks)
         self._tables.append(name_table_records(record.schema, FILES.fold(record.name)), followed)
 

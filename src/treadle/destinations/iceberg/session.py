@@ -252,12 +252,13 @@ class IcebergSession(IcebergInspection):
         former options cannot load any more.
         """
         found = head.record.get_mark(offset)
-        if found is not None or offset.previous_position < 0:
+        if (-1 if found is None else found.position) >= offset.previous_position:
             return found
         heads = [each for each in read_heads(self._catalogue) if each.record.get_mark(offset)]
         if not rehearses:
             for other in heads:
-                note_fence(other, offset)
+                if other.name != head.name:
+                    note_fence(other, offset)
         marks = (each.record.get_mark(offset) for each in heads)
         return max(filter(None, marks), key=attrgetter("position"), default=None)
 
