@@ -29,7 +29,7 @@ from treadle.log.postgres.installation import (
     look_at_server,
     make_log,
 )
-from treadle.log.postgres.reader import PostgresReader
+from treadle.log.postgres.reader import MARK_SECONDS, PostgresReader
 from treadle.log.postgres.statements import POSITION_JUMP
 from treadle.log.protocol import (
     AppendResult,
@@ -725,6 +725,29 @@ def test_who_takes_tables_over_writes_the_marks_of_a_lost_loader(kind: PostgresK
             assert waiting == {"half": 1, "none": 1}
         with closing(kind.open_reader()) as other:
             assert {one.table_name: one.entries for one in other.list_backlogs()} == waiting
+
+
+def test_a_mark_that_was_set_back_is_known_to_who_set_it_back(kind: PostgresKind) -> None:
+    """A former destination tells what it had, between what the new one told and the next write."""
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table="t")] * 9)
+        await appender.aclose()
+
+    asyncio.run(fill())
+    now = 0.0
+    with closing(PostgresReader(kind.url, kind.number, clock=lambda: now)) as reader:
+        reader.mark_loaded(1, "t", 5)
+        now += MARK_SECONDS
+        assert [one.loaded for one in reader.list_backlogs()] == [5]
+        reader.mark_loaded(1, "t", 9)
+        assert reader.list_backlogs() == []
+        reader.mark_loaded(1, "t", 5)
+        now += MARK_SECONDS
+        assert [one.loaded for one in reader.list_backlogs()] == [5]
+        with closing(kind.open_reader()) as other:
+            assert [one.loaded for one in other.list_backlogs()] == [5]
 
 
 def test_what_is_loaded_beyond_the_end_of_a_log_is_not_marked(kind: PostgresKind) -> None:

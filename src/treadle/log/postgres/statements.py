@@ -359,10 +359,12 @@ def make_read_anchor(log: int, segment: int) -> str:
 NEXT_MARK: Final = """
     SELECT coalesce(max(marked), 0) + 1 FROM treadle_log.tables WHERE log = $1::smallint
     """
+# Rows that are so already are written, too: a reader knows of a mark by its number alone, and one
+# that told other positions meanwhile would go by those.
 MARK: Final = """
     UPDATE treadle_log.tables AS t SET loaded = k.loaded, marked = $1::bigint
     FROM unnest($2::int4[], $3::int8[]) AS k (id, loaded)
-    WHERE t.id = k.id AND t.loaded <> k.loaded
+    WHERE t.id = k.id
     """
 TRIM: Final = """
     UPDATE treadle_log.tables AS t
