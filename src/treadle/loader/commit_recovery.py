@@ -56,6 +56,8 @@ class CommitRecovery:
     clock: Callable[[], int]
     offsets: dict[TableKey, int] | None = None
     """The offset the destination has committed for each table; None: ask it."""
+    starts: dict[TableKey, int] = field(default_factory=dict)
+    """How far tables without an offset here were loaded elsewhere, as the store knew it then."""
     foreign: Mapping[TableKey, str] = field(default_factory=dict)
     """The tables whose log is not the one that was loaded, and why nothing of them is loaded."""
     uncertain: Mapping[TableKey, UncertainCommit] = field(default_factory=dict)
@@ -146,6 +148,8 @@ class CommitRecovery:
             if was_committed or key[0] in sources:
                 self.reporting.report_position(key, held.position)
         self.uncertain = {}
+        # A position of 0 says that nothing was loaded yet.
+        self.starts = {key: last for key, last in recorded.items() if last and key not in found}
         self.offsets = {key: held.position for key, held in found.items()}
 
     def _compare_anchor(self, key: TableKey, held: CommittedOffset, reader: LogReader) -> None:

@@ -238,7 +238,7 @@ class LoadPipeline:
                 return
             if backlog.size > self.group_limits.step_bytes:
                 yield None
-            step = self._read_chunk(backlog, progress, load_round.history.offsets)
+            step = self._read_chunk(backlog, progress, load_round.history)
             if step is not None:
                 has_more = step.chunk.last < backlog.last
                 if has_more:
@@ -307,7 +307,7 @@ class LoadPipeline:
         self,
         backlog: TableBacklog,
         progress: dict[TableKey, RoundProgress],
-        offsets: Mapping[TableKey, int],
+        history: LoadHistory,
     ) -> PreparedStep | None:
         """Return the next chunk of a table, prepared; None when it is skipped or loads elsewhere.
 
@@ -317,10 +317,13 @@ class LoadPipeline:
         if key in progress:
             begin = after = progress[key].last
         else:
-            after = offsets.get(key, -1)
-            # A destination that has committed no offset starts where the log says that the table
-            # stands: switching the destination moves nothing (loading.md 5.5).
-            begin = after if key in offsets else backlog.loaded
+            after = history.offsets.get(key, -1)
+            # A destination that has committed no offset starts where the table stands: switching
+            # the destination moves nothing (loading.md 5.5). What the log says of that is a hint,
+            # which a loader that stood still may have set back, so the store is believed, too.
+            begin = after
+            if key not in history.offsets:
+                begin = max(backlog.loaded, history.find_last(key))
         if begin >= backlog.last:
             return None
         self._receive()

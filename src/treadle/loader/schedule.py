@@ -245,15 +245,23 @@ class LoadHistory:
         offsets: committed by the destination; a table without one is not in it.
         ended: when the last load of a table ended, microseconds since 1970.
         retries: when tables that failed may be tried again.
+        starts: how far tables without an offset were loaded, into another destination.
     """
 
     offsets: Mapping[TableKey, int]
     ended: Mapping[TableKey, int]
     retries: RetrySchedule
+    starts: Mapping[TableKey, int] = field(default_factory=dict)
 
     def copy(self) -> "LoadHistory":
         """Return the same as it is now, for another thread."""
-        return LoadHistory(dict(self.offsets), dict(self.ended), self.retries.copy())
+        return LoadHistory(
+            dict(self.offsets), dict(self.ended), self.retries.copy(), dict(self.starts)
+        )
+
+    def find_last(self, key: TableKey) -> int:
+        """Return how far a table is loaded, here or before it came here; -1 where nothing is."""
+        return self.offsets.get(key, self.starts.get(key, -1))
 
     def is_current(self, backlog: TableBacklog, now: int) -> bool:
         """Return whether a backlog has something to load, and counts nothing that is loaded.
@@ -261,7 +269,7 @@ class LoadHistory:
         Until the log is told of a load, it counts what that took as waiting, with its age.
         """
         key = backlog.source_id, backlog.table_name
-        offset = self.offsets.get(key, -1)
+        offset = self.find_last(key)
         if offset >= backlog.last:
             return False
         counts_loaded = offset > backlog.loaded
@@ -334,7 +342,7 @@ def find_untold(
     untold = []
     for backlog in backlogs:
         key = backlog.source_id, backlog.table_name
-        offset = history.offsets.get(key, -1)
+        offset = history.find_last(key)
         if offset < backlog.last or backlog.source_id not in sources:
             continue
         if not 0 <= now - history.ended.get(key, -UNTOLD_US) < UNTOLD_US:  # a clock may go back

@@ -62,7 +62,8 @@ class StepLoader:
     @property
     def history(self) -> LoadHistory:
         """Return the earlier loads of the tables; it changes with the next load."""
-        return LoadHistory(self.recovery.offsets or {}, self._ended, self._retries)
+        recovery = self.recovery
+        return LoadHistory(recovery.offsets or {}, self._ended, self._retries, recovery.starts)
 
     def forget_failures(self, keys: Iterable[TableKey]) -> None:
         """Let tables be tried again at once."""

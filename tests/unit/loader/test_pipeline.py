@@ -58,9 +58,13 @@ def make(commands: CommandQueue[PipelineCommand]) -> Iterator[Make]:
 
 
 def load_round(
-    *backlogs: TableBacklog, offsets: dict[TableKey, int] | None = None, until: int | None = None
+    *backlogs: TableBacklog,
+    offsets: dict[TableKey, int] | None = None,
+    starts: dict[TableKey, int] | None = None,
+    until: int | None = None,
 ) -> LoadRound:
-    return LoadRound(backlogs, LoadHistory(offsets or {}, {}, RetrySchedule()), until)
+    history = LoadHistory(offsets or {}, {}, RetrySchedule(), starts or {})
+    return LoadRound(backlogs, history, until)
 
 
 def take_all(pipeline: LoadPipeline) -> list[PreparedStep]:
@@ -100,6 +104,12 @@ def test_a_table_goes_on_after_what_is_committed_and_else_after_what_the_log_say
     pipeline.begin_round(load_round(backlog(*entries, loaded=2)))
     [step] = take_all(pipeline)
     assert (step.chunk.after, step.chunk.first, step.chunk.last) == (-1, 3, 5)
+    # A loader that stood still has set back what the log says.
+    pipeline.begin_round(load_round(backlog(*entries, loaded=2), starts={(1, "t"): 4}))
+    [step] = take_all(pipeline)
+    assert (step.chunk.after, step.chunk.first, step.chunk.last) == (-1, 5, 5)
+    pipeline.begin_round(load_round(backlog(*entries, loaded=2), starts={(1, "t"): 5}))
+    assert take_all(pipeline) == []
 
 
 def test_no_more_than_one_step_is_read_ahead(make: Make) -> None:

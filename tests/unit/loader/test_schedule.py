@@ -295,6 +295,18 @@ def test_what_the_log_does_not_know_for_long_it_is_told_again() -> None:
     assert found == [((2, "late"), 9)]
 
 
+def test_where_another_destination_loaded_a_table_to_is_told_and_not_due() -> None:
+    now = 100 * SECOND
+    waiting = [replace(backlog(table), last=9) for table in ("moved", "more", "new")]
+    history = LoadHistory({}, {}, RetrySchedule(), {(1, "moved"): 9, (1, "more"): 8})
+    assert find_untold(waiting, {1}, history, now) == [((1, "moved"), 9)]
+    assert [one.table_name for one in select_due(waiting, {1}, history, FlushPolicy(), now)] == [
+        "more",
+        "new",
+    ]
+    assert history.copy().find_last((1, "more")) == 8
+
+
 def test_a_round_goes_on_with_the_rest_of_what_it_took_and_leaves_what_is_skipped() -> None:
     trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
     taken = RoundProgress()
