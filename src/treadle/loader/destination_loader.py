@@ -638,17 +638,17 @@ class DestinationLoader:
         One that was stopped in the middle of a load keeps its locks, and one on a machine that
         vanished keeps them until the server notices. What it has under way is undone with them.
         """
-        for member_id in self.share.list_lost():
+        for member in self.share.list_lost():
             if parts.destination.capabilities.evictable:
                 failpoint.reach("share.before-evict")
-                count = session.evict(member_id)
+                count = session.evict(member.id)
                 if count:
                     logger.warning(
                         "ended %s of a lost loader at %s",
                         count_noun(count, "session", "sessions"),
                         self.identity,
                     )
-            self.share.note_ended(member_id)
+            self.share.note_ended(member)
 
 
 def name_source(sources: Mapping[int, Source], source_id: int) -> str:

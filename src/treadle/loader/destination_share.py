@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from treadle.loader.schedule import TableKey
-from treadle.loader.share import is_exclusive_unit, name_exclusive_unit
+from treadle.loader.share import LostMember, is_exclusive_unit, name_exclusive_unit
 from treadle.loader.unit_names import UnitNames
 
 
@@ -20,7 +20,7 @@ class UnitSource(Protocol):
         """Unit -> its fence; another object after a change."""
 
     @property
-    def lost(self) -> tuple[str, ...]:
+    def lost(self) -> tuple[LostMember, ...]:
         """The members whose sessions are to be ended."""
 
     @property
@@ -57,7 +57,7 @@ class DestinationShare:
         self._names = names
         self._open: Mapping[str, int] = {}
         self._judged: tuple[Mapping[str, int], bool] = ({}, False)
-        self._ended: set[str] = set()
+        self._ended: set[LostMember] = set()
 
     @property
     def member_id(self) -> str:
@@ -96,13 +96,13 @@ class DestinationShare:
         self._open = self._select(fences)
         self._judged = fences, False
 
-    def list_lost(self) -> list[str]:
+    def list_lost(self) -> list[LostMember]:
         """Return the members whose sessions are to be ended before the destination is asked."""
         return [one for one in self._holder.lost if one not in self._ended]
 
-    def note_ended(self, member_id: str) -> None:
-        """Note that a member has no sessions any more."""
-        self._ended.add(member_id)
+    def note_ended(self, member: LostMember) -> None:
+        """Note that a member has no sessions any more of the time before it was lost."""
+        self._ended.add(member)
 
     def name_unit_of(self, key: TableKey) -> str:
         """Return the unit of a table in this destination."""

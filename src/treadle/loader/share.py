@@ -13,7 +13,7 @@ Everything here is a decision on values.
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from treadle.log.slots import SLOTS
 from treadle.store.membership import MEMBER_LASTS_US, ClusterMember, HeldUnit
@@ -27,6 +27,17 @@ GAP_US_MAX: Final = 2_500_000
 
 MoveName = tuple[int, int]
 """(source id, time of the move), as `commands.MoveKey`."""
+
+
+class LostMember(NamedTuple):
+    """A member that had units and did not give them up, and the fence with which they were taken.
+
+    A member that stood still and goes on keeps its id. So it can be lost again, which is another
+    fence.
+    """
+
+    id: str
+    fence: int
 
 
 def name_unit(log: int, slot: int) -> str:

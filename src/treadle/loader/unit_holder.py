@@ -16,7 +16,14 @@ from treadle import failpoint
 from treadle.clock import read_monotonic
 from treadle.counting import count_noun
 from treadle.errors import RetriableError, TreadleError
-from treadle.loader.share import BeatRecord, LoaderNotes, MoveName, SharePlan, plan_share
+from treadle.loader.share import (
+    BeatRecord,
+    LoaderNotes,
+    LostMember,
+    MoveName,
+    SharePlan,
+    plan_share,
+)
 from treadle.store.membership import (
     FOREVER_US,
     MEMBER_BEAT_SECONDS,
@@ -77,6 +84,10 @@ class UnitHolder:
         self._seen: tuple[object, ...] | None = None
         self._overtaken: dict[str, int] = {}
         """Unit -> the greatest fence that a destination was seen to hold of it."""
+        self._asked: Mapping[str, str] = {}
+        """Unit -> its former holder, of a take that the store has not answered."""
+        self._is_ending = False
+        """Whether nothing more is taken; what this process has it keeps until it has finished."""
         self._pause_seconds = MEMBER_BEAT_SECONDS
         self._is_silent = False
         """Whether the store has not answered the last beat."""
@@ -87,7 +98,7 @@ class UnitHolder:
         """Unit -> its fence, of the units that this process has; another object after a change."""
         self.leaving: frozenset[str] = frozenset()
         """Units that another loader should have, of those of `fences`: nothing of them begins."""
-        self.lost: tuple[str, ...] = ()
+        self.lost: tuple[LostMember, ...] = ()
         """The members whose units this one took and who did not give them up, the last ones."""
 
     # --- for any thread ---------------------------------------------------------------------------
@@ -182,6 +193,10 @@ class UnitHolder:
             self.leaving = leaving - given
         logger.debug("gave up %s", count_noun(len(given), "unit", "units"))
 
+    def finish(self) -> None:
+        """Take nothing more. Beats go on, so that nobody takes what is still being loaded."""
+        self._is_ending = True
+
     def stop(self) -> None:
         """End the thread; what is left is lost to others in a few seconds, unless `leave` comes."""
         self._stop.set()
@@ -225,6 +240,9 @@ class UnitHolder:
                 self._stop.set()
                 self._on_refused()
                 return
+            if not self.is_current:
+                # It was away: what others have taken is not its own any more, before it begins.
+                self._compare(self._store.units.list_units())
             self._record = self._record.add_beat(begun, self._monotonic())
             # So that a loader that is about to be lost is followed the moment it is.
             self._pause_seconds = min(MEMBER_BEAT_SECONDS, answer.next_us / 1e6 + AFTER_SECONDS)
@@ -276,8 +294,8 @@ class UnitHolder:
         )
         again = self._overtaken.keys() & self.fences.keys()
         self.leaving = plan.leave
-        if plan.take or again:
-            self._take(plan, again)
+        if (plan.take or again) and not self._is_ending:
+            self._take(plan, again, units)
         self._overtaken.clear()
         self._seen = seen
 
@@ -290,27 +308,42 @@ class UnitHolder:
                 "other loaders have taken %s of this one, which they did not hear from in time",
                 count_noun(len(gone), "unit", "units"),
             )
+        # Taken with a take that was not answered: its holders may have left them, or be lost.
+        for unit in (held.keys() - self.fences.keys()) & self._asked.keys():
+            self._add_lost([LostMember(self._asked[unit], held[unit])])
         if held != self.fences:
             self.fences = held
 
-    def _take(self, plan: SharePlan, again: Collection[str]) -> None:
-        notes = replace(self._notes, settled=frozenset())
+    def _take(self, plan: SharePlan, again: Collection[str], units: Iterable[HeldUnit]) -> None:
+        """Take units; all that follows from it has to hold also if the answer does not come."""
+        before = self._notes
+        self._notes = replace(before, settled=frozenset())
+        self._asked = {
+            one.unit: one.holder
+            for one in units
+            if one.unit in plan.take and one.holder not in (None, self._member.id)
+        }
         above = max((self._overtaken[unit] for unit in again), default=0)
         taken = self._store.units.take_units(
-            self._member.id, plan.take.union(again), _encode_notes(notes), above
+            self._member.id, plan.take.union(again), _encode_notes(self._notes), above
         )
+        self._asked = {}
         if not taken.units:
+            self._notes = before
             return
         failpoint.reach("share.taken")
-        self._notes = notes
-        if new := [one for one in sorted(taken.lost) if one not in self.lost]:
+        if taken.lost:
             logger.warning(
                 "took over %s of a loader that was lost",
                 count_noun(len(taken.units), "unit", "units"),
             )
             # Before the fences: who sees them has to see whose sessions are to be ended.
-            self.lost = (*self.lost, *new)[-LOST_KEPT:]
+            self._add_lost(LostMember(one, taken.fence) for one in sorted(taken.lost))
         self.fences = {**self.fences, **dict.fromkeys(taken.units, taken.fence)}
+
+    def _add_lost(self, members: Iterable[LostMember]) -> None:
+        new = [one for one in members if one not in self.lost]
+        self.lost = (*self.lost, *new)[-LOST_KEPT:]
 
     def _drop(self, units: Collection[str]) -> None:
         self.fences = {unit: its for unit, its in self.fences.items() if unit not in units}

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from treadle.errors import RetriableError
-from treadle.loader.share import name_unit
+from treadle.loader.share import decode_notes, name_unit
 from treadle.loader.unit_holder import UnitHolder
-from treadle.store.membership import MEMBER_LASTS_US, ClusterMember
+from treadle.store.membership import MEMBER_LASTS_US, ClusterMember, HeldUnit
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
@@ -84,7 +85,7 @@ def test_a_loader_that_is_lost_is_followed_and_finds_out_when_it_wakes(
     assert not two.fences.keys() & one.fences.keys()
     cluster.beat("one", seconds=2)
     assert len(one.fences) == 64
-    assert one.lost == ("id of two",)
+    assert [member.id for member in one.lost] == ["id of two"]
     assert all(one.fences[unit] > fence for unit in before["two"])
     assert not two.is_current
     assert two.get_fence(next(iter(before["two"]))) is None
@@ -92,6 +93,73 @@ def test_a_loader_that_is_lost_is_followed_and_finds_out_when_it_wakes(
     assert two.fences == {}
     assert "other loaders have taken" in caplog.text
     assert cluster.settle("one", "two") == before
+
+
+def test_a_loader_that_is_lost_again_is_lost_with_another_fence(cluster: Cluster) -> None:
+    one, two = cluster.join("one"), cluster.join("two")
+    for _ in range(2):
+        cluster.settle("one", "two")
+        cluster.beat("one", seconds=7)
+        cluster.beat("two")
+    assert [member.id for member in one.lost] == ["id of two"] * 2
+    assert len(set(one.lost)) == 2
+    assert two.lost == ()
+
+
+def test_a_take_that_was_not_answered_has_its_consequences(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = cluster.join("one")
+    cluster.join("two")
+    before = cluster.settle("one", "two")
+    one.note_settled(one.fences, [(1, 2)])
+    take = cluster.store.units.take_units
+
+    def take_unanswered(*args: Any) -> None:
+        take(*args)
+        raise RetriableError("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.store.units, "take_units", take_unanswered)
+        with pytest.raises(RetriableError):
+            cluster.beat("one", seconds=7)
+    assert set(one.fences) == before["one"]
+    cluster.beat("one")
+    assert len(one.fences) == 64
+    assert {member.id for member in one.lost} == {"id of two"}
+    [notes] = [each.member.notes for each in cluster.store.members.list_members() if each.is_live]
+    assert decode_notes(notes).settled == frozenset()
+
+
+def test_a_loader_that_wakes_asks_what_it_lost_before_it_begins_anything(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.join("one")
+    two = cluster.join("two")
+    cluster.settle("one", "two")
+    cluster.beat("one", seconds=7)
+    units = cluster.store.units.list_units
+    seen: list[bool] = []
+
+    def list_units() -> list[HeldUnit]:
+        seen.append(two.is_current)
+        return units()
+
+    monkeypatch.setattr(cluster.store.units, "list_units", list_units)
+    two.beat()
+    assert seen[0] is False
+    assert two.is_current
+    assert two.fences == {}
+
+
+def test_a_loader_that_finishes_keeps_what_it_has_and_takes_nothing(cluster: Cluster) -> None:
+    one, two = cluster.join("one"), cluster.join("two")
+    before = cluster.settle("one", "two")
+    one.finish()
+    cluster.beat("one", seconds=7)
+    assert set(one.fences) == before["one"]
+    cluster.beat("one", "two", seconds=7)
+    assert two.lost == ()
 
 
 def test_after_the_store_was_away_nobody_takes_from_the_others(cluster: Cluster) -> None:
@@ -131,7 +199,7 @@ def test_a_restarted_loader_takes_what_it_had_at_once(cluster: Cluster) -> None:
     again.want([0], [])
     again.beat()
     assert set(again.fences) == before["two"]
-    assert again.lost == ("id of two",)
+    assert [member.id for member in again.lost] == ["id of two"]
     with pytest.raises(RetriableError, match="another process is loader of two"):
         cluster.beat("two")
     assert cluster.loaders["two"].fences == {}

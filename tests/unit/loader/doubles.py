@@ -12,7 +12,7 @@ from treadle.destinations.protocol import CommittedOffset, Destination, LoadResu
 from treadle.destinations.registry import make_destination
 from treadle.loader.destination_share import DestinationShare
 from treadle.loader.schedule import TableKey
-from treadle.loader.share import list_log_units
+from treadle.loader.share import LostMember, list_log_units
 from treadle.loader.unit_names import UnitNames
 from treadle.log.protocol import DamagedEntry, LogEntry, TableBacklog
 from treadle.records.message_batch import MessageBatch, encode_batch
@@ -153,7 +153,7 @@ class MemoryUnits:
     fences: Mapping[str, int] = field(
         default_factory=lambda: dict.fromkeys([*list_log_units(0), "exclusive:9"], 7)
     )
-    lost: tuple[str, ...] = ()
+    lost: tuple[LostMember, ...] = ()
     member_id: str = "me"
     is_current: bool = True
     leaving: frozenset[str] = frozenset()

@@ -35,7 +35,7 @@ from treadle.loader import destination_loader
 from treadle.loader.commands import POLL_SECONDS, CommandQueue
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.schedule import UNTOLD_US, FlushPolicy, TableKey
-from treadle.loader.share import name_unit
+from treadle.loader.share import LostMember, name_unit
 from treadle.log.protocol import LogReader, ReadLimits
 from treadle.log.slots import compute_slot
 from treadle.tables.model import LoadPlan
@@ -176,13 +176,13 @@ def test_sessions_of_a_lost_loader_are_ended_once_before_the_destination_is_aske
     bench: Bench,
 ) -> None:
     bench.destination.capabilities = Capabilities(multi_table_transaction=False, evictable=True)
-    bench.units.lost = ("gone",)
+    bench.units.lost = (LostMember("gone", 3),)
     bench.units.fences = dict(bench.units.fences)
     bench.loader.load_once([A])
-    bench.units.lost = ("gone", "another")
+    bench.units.lost = (*bench.units.lost, LostMember("another", 4), LostMember("gone", 5))
     bench.units.fences = {**bench.units.fences, "log:1:1": 9}
     bench.loader.load_once([C])
-    assert bench.session.evicted == ["gone", "another"]
+    assert bench.session.evicted == ["gone", "another", "gone"]
     assert bench.destination.member == "me"
 
 
