@@ -155,6 +155,8 @@ class LoaderSupervisor:
     _retiring: list[DestinationLoader] = field(default_factory=list)
     """Loaders that were asked to end and did not yet. Nobody waits for a destination that hangs."""
     _loaded: "queue.SimpleQueue[tuple[TableKey, int]]" = field(default_factory=queue.SimpleQueue)
+    _unmarked: dict[TableKey, int] = field(default_factory=dict)
+    """How far tables are loaded of which the log was not told, as it could not be reached."""
     _destination_of: dict[int, int] = field(default_factory=dict)
     _revision: int | None = None
     _trimmed_at: int = 0
@@ -205,10 +207,15 @@ class LoaderSupervisor:
                 self._poll(reader)
                 self._rest(reader, stop)
         finally:
-            self.units.stop()
+            # Beats go on until the loads are done: nobody takes them for those of a lost loader.
+            self.units.finish()
             is_done = self.close()
-            self._mark_loaded(reader)
-            reader.close()
+            try:
+                self._mark_loaded(reader)
+                reader.close()
+            except RetriableError as error:
+                logger.warning("the log was not told how far tables are loaded: %s", error)
+            self.units.stop()
             if is_done:
                 self.units.leave()
 
@@ -543,7 +550,7 @@ class LoaderSupervisor:
         Raises:
             RetriableError: the only log did not take it.
         """
-        loaded: dict[TableKey, int] = {}
+        loaded = self._unmarked  # what came later takes the place of what was not told
         while True:
             try:
                 key, position = self._loaded.get_nowait()
@@ -557,12 +564,10 @@ class LoaderSupervisor:
                 reader.mark_loaded(*key, position)
             except RetriableError:
                 if is_only:
-                    for rest in loaded.items():
-                        self._loaded.put(rest)
                     raise
-                self._loaded.put((key, position))
                 untold.add(key[0])
-            del loaded[key]
+            else:
+                del loaded[key]
         return untold
 
     def _trim(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
