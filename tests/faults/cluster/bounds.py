@@ -28,6 +28,10 @@ LOAD_SECONDS_MAX: Final = 10.0
 REVOKE_SECONDS_MAX: Final = 1.0
 """After the answer to a revocation no push is begun that is taken."""
 
+REACHING_SECONDS: Final = 5.0
+"""After a way is open again that was cut, a gate reaches the store within so long: what it had sent
+is given up, and another connection is made (`store.postgres.SESSION_DEFAULTS`)."""
+
 TAKING_SECONDS: Final = 6.0
 """After an outage of the store nobody takes units from others for so long (cluster.md 9.1)."""
 
@@ -56,12 +60,20 @@ def list_impaired(step: FaultStep, topology: ClusterTopology) -> tuple[str, ...]
             keeps = step.detail.split()[0] not in ("store", *_find_shared(topology))
             return (LOADING, step.target) if keeps else (step.target,)
         case "cut-gate":
+            ways = (step.target, name_way(step.target))
             # Where one process has all roles, it goes on loading, or holds what it cannot load.
-            return (step.target, LOADING) if step.target in topology.loaders else (step.target,)
+            return (*ways, LOADING) if step.target in topology.loaders else ways
+        case "cut-member":
+            return (step.target, name_way(step.target))
     group, found, part = step.target.partition("-")
     if found and group in topology.databases:
         return (group,) if part == "primary" else ()
     return (step.target,)
+
+
+def name_way(member: str) -> str:
+    """Return the name of a member's way to the others, which is cut though the member lives."""
+    return f"way of {member}"
 
 
 def _find_shared(topology: ClusterTopology) -> tuple[str, ...]:
@@ -114,7 +126,11 @@ class ImpairedTimes:
 
     def when_revocations_are_late(self, gate: str) -> list[TimeWindow]:
         """Return when a gate could not know what was revoked."""
-        return unite_windows([*self.get(gate), *self.list_away("store")])
+        cut = [
+            TimeWindow(window.begin, window.end + REACHING_SECONDS)
+            for window in self.get(name_way(gate))
+        ]
+        return unite_windows([*self.get(gate), *cut, *self.list_away("store")])
 
 
 def measure_silences(

@@ -11,6 +11,7 @@ from tests.faults.cluster.bounds import (
     find_stalls,
     list_impaired,
     measure_silences,
+    name_way,
 )
 from tests.faults.cluster.schedule import ClusterTopology, FaultStep
 from tests.faults.cluster.windows import (
@@ -81,7 +82,8 @@ def test_what_a_fault_takes_away() -> None:
     assert impaired("fail-over", "log-primary") == ("log",)
     assert impaired("stop-server", "store-primary") == ("store",)
     assert impaired("kill-standby", "log-standby") == ()
-    assert impaired("cut-gate", "gate-2", "log both") == ("gate-2",)
+    assert impaired("cut-gate", "gate-2", "log both") == ("gate-2", name_way("gate-2"))
+    assert impaired("cut-member", "gate-2", "all to") == ("gate-2", name_way("gate-2"))
     # A loader that is cut from the store loses its units; one that is cut from the log keeps them.
     assert impaired("cut-loader", "loader-1", "store to") == ("loader-1",)
     assert impaired("cut-loader", "loader-1", "log to") == (LOADING, "loader-1")
@@ -183,3 +185,9 @@ def test_a_gate_that_could_not_know_of_a_revocation_is_excused() -> None:
     times = ImpairedTimes(TOPOLOGY)
     times.add("gate-1", window(9.0, 12.0))
     assert len(find_late_revocations(push, times)) == 1
+    # Its way was cut, and it has not reached the store again.
+    late = [RevokedPush("gate-2", 13.0, 14.2, 201)]
+    times.add("gate-2", window(9.0, 12.0))
+    assert len(find_late_revocations(late, times)) == 1
+    times.add(name_way("gate-2"), window(9.0, 12.0))
+    assert find_late_revocations(late, times) == []
