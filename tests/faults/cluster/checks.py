@@ -44,6 +44,20 @@ def merge_places(places: Sequence[Sequence[Row]], *, keyed: bool) -> tuple[list[
     return [*merged.values(), *extra], found
 
 
+def find_crossed_rows(table: str, places: Sequence[Sequence[Row]]) -> list[str]:
+    """Say which rows of a table without a key are in several destinations.
+
+    It holds for a source that was moved once: each record is in one of its places.
+    """
+    counts = Counter((row.request, row.id) for rows in map(set, places) for row in rows)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    return [
+        f"moved: {table} has {len(twice)} rows in both destinations, the first is id {row} of "
+        f"request {request}"
+        for request, row in twice[:1]
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class TableAccount:
     """What became of the records of a table.

@@ -8,6 +8,7 @@ from tests.faults.cluster.checks import (
     FenceSample,
     TableAccount,
     find_crossed_loads,
+    find_crossed_rows,
     find_double_keys,
     find_lower_fences,
     find_missing_positions,
@@ -38,6 +39,14 @@ def test_rows_that_are_twice_in_one_place_are_found() -> None:
     )
     # The witness finds these.
     assert merge_places([[ROW, ROW], [ROW]], keyed=False) == ([ROW, ROW], [])
+
+
+def test_a_row_that_a_move_left_in_both_places_is_found() -> None:
+    other = replace(ROW, request=2)
+    assert find_crossed_rows("events", [[ROW, ROW], [other]]) == []
+    assert find_crossed_rows("events", [[ROW, other], [other]]) == [
+        "moved: events has 1 rows in both destinations, the first is id 7 of request 2"
+    ]
 
 
 SOUND = TableAccount(
