@@ -56,6 +56,8 @@ class SnowflakeConnection(SqlConnection):
 
     Attributes:
         folder: of the stage of the user, for the next files.
+        is_given_up: nothing is sent any more but the end of the session, which undoes what is
+            open. A schema change would commit it.
     """
 
     driver: Driver
@@ -69,6 +71,8 @@ class SnowflakeConnection(SqlConnection):
         self.dialect: SnowflakeDialect = SnowflakeDialect()
         self.driver = driver
         self.folder = holder
+        self.is_given_up = False
+        self._is_open = False
         self._name = name_transaction(holder)
         self._read_only = read_only
         self._files = 0
@@ -78,7 +82,22 @@ class SnowflakeConnection(SqlConnection):
 
     def begin(self, purpose: str = "load") -> None:
         """Begin a transaction by the name of this connection, so that others can end it."""
+        self._is_open = True
         self.run(Quoted(f"BEGIN TRANSACTION NAME {self._name}"))
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        super().commit()
+        self._is_open = False
+
+    def rollback(self) -> None:
+        """Undo the transaction; when that fails, the connection is given up."""
+        try:
+            super().rollback()
+        except BaseException:
+            self.is_given_up = True
+            raise
+        self._is_open = False
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
@@ -94,6 +113,8 @@ class SnowflakeConnection(SqlConnection):
     def _execute(
         self, statement: Quoted, values: Sequence[object] = (), **options: Any
     ) -> Iterator[SnowflakeCursor]:
+        if self.is_given_up:
+            raise OperationalError("a transaction could not be undone; the session is to be closed")
         text, given = fill_places(statement, values)
         with self.driver.cursor() as cursor:
             try:
@@ -247,8 +268,15 @@ class SnowflakeConnection(SqlConnection):
         return place
 
     def release(self) -> None:
-        """Drop what was staged: ROLLBACK does not."""
+        """Drop what was staged: ROLLBACK does not.
+
+        DROP would commit a transaction that nobody ended. So the connection is given up then.
+        """
         self._ahead.clear()
+        if self._is_open:
+            self.is_given_up = True
+        if self.is_given_up:
+            return
         with suppress(Error):
             while self._staged:
                 self.run(compose(self.dialect.drop_temporary, table=self._staged.pop()))
