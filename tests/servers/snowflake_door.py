@@ -143,7 +143,7 @@ def run(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
         gone = split_place(self, found["column"])[1]
         copy_table(self, found["table"], found["table"], with_rows=True, without=gone)
         command = "SELECT 'done' AS status"
-    elif text.startswith("BEGIN TRANSACTION NAME "):
+    elif text.startswith("BEGIN TRANSACTION"):
         command = "BEGIN TRANSACTION"
         OPEN.add(self._conn)
     elif TURN.fullmatch(text):

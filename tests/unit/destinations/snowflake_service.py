@@ -85,7 +85,7 @@ class SnowflakeService:
 
     def connect(self, holder: str) -> SnowflakeConnection:
         """Return a connection of its own."""
-        return SnowflakeConnection(cast("Driver", SnowflakeDriver(self)), holder)
+        return SnowflakeConnection(cast("Driver", SnowflakeDriver(self)), "Shop", holder)
 
     def open(self, holder: str) -> SnowflakeTransactions:
         """Return a session of a holder."""

@@ -335,6 +335,7 @@ class ServiceError(Exception):
         (390114, DestinationUnavailableError),
         (604, DestinationUnavailableError),
         (606, DestinationUnavailableError),
+        (615, DestinationUnavailableError),
         (625, DestinationUnavailableError),
         (90073, DestinationUnavailableError),
         (250003, DestinationUnavailableError),

@@ -1,5 +1,6 @@
 """The session on Snowflake over a service that is none: what is sent, and when no more is."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,9 @@ from treadle.destinations.sql.text import Quoted
 
 pytest.importorskip("snowflake.connector", reason="the driver of Snowflake is not installed")
 
-from tests.unit.destinations.snowflake_service import UNANSWERED, SnowflakeService
+from tests.unit.destinations.snowflake_service import LOCKED, UNANSWERED, SnowflakeService
+
+from treadle.destinations.snowflake.connection import name_transaction
 
 if TYPE_CHECKING:
     from treadle.destinations.snowflake.session import SnowflakeTransactions
@@ -20,11 +23,12 @@ INSERT = Quoted("INSERT INTO orders VALUES (1)")
 
 
 @pytest.fixture
-def service() -> SnowflakeService:
+def service() -> Iterator[SnowflakeService]:
     made = SnowflakeService()
-    made.prepare()
-    made.tables.execute("CREATE TABLE orders (id BIGINT)")
-    return made
+    with made.tables:
+        made.prepare()
+        made.tables.execute("CREATE TABLE orders (id BIGINT)")
+        yield made
 
 
 def fail_load(transactions: "SnowflakeTransactions") -> None:
@@ -73,3 +77,34 @@ def test_a_transaction_that_nobody_ended_is_not_committed_by_a_drop(
     connection.release()
     assert service.count_sent("DROP") == 0
     assert connection.is_given_up
+
+
+# --- transactions of others -----------------------------------------------------------------------
+
+
+def test_only_lost_transactions_of_the_same_database_are_ended(service: SnowflakeService) -> None:
+    with service.open("other").hold(["b"]):
+        names = [
+            name_transaction("SHOP", "lost"),
+            name_transaction("shop", "other"),
+            name_transaction("elsewhere", "lost"),
+            "TREADLE_LOST",
+            "theirs",
+        ]
+        service.answers["SHOW TRANSACTIONS"] = [
+            (1_700_000_000_000_000_000 + number, "LOADER", 5, name, None, "running")
+            for number, name in enumerate(names)
+        ]
+        service.answers["SELECT SYSTEM$ABORT_TRANSACTION"] = [("aborted",)]
+        service.faults['UPDATE "_TREADLE"."TURNS"'] = LOCKED
+        transactions = service.open("one")
+        with pytest.raises(DestinationUnavailableError), transactions.transaction():
+            pass
+    aborted = [text for text in service.sent if text.startswith("SELECT SYSTEM$")]
+    assert aborted == ["SELECT SYSTEM$ABORT_TRANSACTION(1700000000000000000)"]
+
+
+def test_a_transaction_that_reads_has_no_name(service: SnowflakeService) -> None:
+    with service.open("one").transaction("lookup") as connection:
+        connection.rollback()
+    assert service.sent == ["BEGIN TRANSACTION", "ROLLBACK"]

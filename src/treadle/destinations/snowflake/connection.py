@@ -12,7 +12,7 @@ from snowflake.connector import SnowflakeConnection as Driver
 from snowflake.connector.cursor import SnowflakeCursor
 from snowflake.connector.errors import Error, OperationalError
 
-from treadle.destinations.layout import partition_columns
+from treadle.destinations.layout import digest_name, partition_columns
 from treadle.destinations.protocol import CommitUnknownError, QueryResult, QueryStream
 from treadle.destinations.snowflake.dialect import SnowflakeDialect
 from treadle.destinations.snowflake.errors import (
@@ -50,11 +50,13 @@ class SnowflakeConnection(SqlConnection):
 
     Args:
         driver: in autocommit mode, with `?` for values; each statement is sent once.
+        database: its name.
         holder: as which it has leases; no other session has it.
         read_only: statements of the operator's that write are not sent; the service knows no
             session that only reads.
 
     Attributes:
+        database: its name.
         folder: of the stage of the user, for the next files.
         is_given_up: nothing is sent any more but the end of the session, which undoes what is
             open. A schema change would commit it.
@@ -67,13 +69,16 @@ class SnowflakeConnection(SqlConnection):
     message = staticmethod(server_message)
     translate = staticmethod(translate)
 
-    def __init__(self, driver: Driver, holder: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self, driver: Driver, database: str, holder: str, *, read_only: bool = False
+    ) -> None:
         self.dialect: SnowflakeDialect = SnowflakeDialect()
         self.driver = driver
         self.folder = holder
         self.is_given_up = False
         self._is_open = False
-        self._name = name_transaction(holder)
+        self.database = database
+        self._name = name_transaction(database, holder)
         self._read_only = read_only
         self._files = 0
         self._staged: list[Quoted] = []
@@ -81,9 +86,11 @@ class SnowflakeConnection(SqlConnection):
         self._running: str | None = None
 
     def begin(self, purpose: str = "load") -> None:
-        """Begin a transaction by the name of this connection, so that others can end it."""
+        """Begin a transaction; one that loads by the name of this connection."""
         self._is_open = True
-        self.run(Quoted(f"BEGIN TRANSACTION NAME {self._name}"))
+        # Others end one that loads and is lost. One that reads keeps nobody waiting.
+        name = f" NAME {self._name}" if purpose == "load" else ""
+        self.run(Quoted(f"BEGIN TRANSACTION{name}"))
 
     def commit(self) -> None:
         """Commit the transaction."""
@@ -312,9 +319,12 @@ class SnowflakeConnection(SqlConnection):
         return self.run(merge(self.dialect, upsert))
 
 
-def name_transaction(holder: str) -> str:
-    """Return the name of the transactions of a holder: an identifier in upper case."""
-    return f"TREADLE_{holder.upper()}"
+def name_transaction(database: str, holder: str) -> str:
+    """Return the name of the transactions of a holder: an identifier in upper case.
+
+    The service lists those of a user in all databases of the account. So the database is in it.
+    """
+    return f"TREADLE_{digest_name(database.lower())[:16]}_{holder}".upper()
 
 
 def only_reads(statement: str) -> bool:

@@ -112,7 +112,7 @@ class SnowflakeDestination:
         """Connect; see `Destination.open`."""
         holder = uuid.uuid4().hex
         driver = self._log_in(PhaseTimer())
-        connection = SnowflakeConnection(driver, holder, read_only=read_only)
+        connection = SnowflakeConnection(driver, self._parts.path, holder, read_only=read_only)
         return SnowflakeSession(SnowflakeTransactions(connection, holder, read_only=read_only))
 
     def preview(self) -> Session:
@@ -121,7 +121,8 @@ class SnowflakeDestination:
 
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
-        connection = SnowflakeConnection(self._log_in(PhaseTimer()), uuid.uuid4().hex)
+        driver = self._log_in(PhaseTimer())
+        connection = SnowflakeConnection(driver, self._parts.path, uuid.uuid4().hex)
         return open_asking(SnowflakeAsking(connection, seconds))
 
     def probe(self, timer: PhaseTimer) -> None:

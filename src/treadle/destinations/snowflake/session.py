@@ -10,7 +10,7 @@ or finds that its lease is another's.
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 from treadle.destinations.layout import PRIVATE_SCHEMA, digest_name
 from treadle.destinations.load_counter import LoadCounter
@@ -157,13 +157,11 @@ class SnowflakeTransactions(SteppedTransactions):
         """End transactions whose holder has no lease: the service keeps them open for hours."""
         connection = self.connection
         with suppress(*connection.errors):
-            live = connection.rows(self._fill(LIST_HOLDERS))
-            holders = {name_transaction(holder) for (holder,) in live}
+            live = {holder for (holder,) in connection.rows(self._fill(LIST_HOLDERS))}
             # Its id, and the name that it was begun by.
             open_ = [(row[0], str(row[3])) for row in connection.rows(Quoted("SHOW TRANSACTIONS"))]
-            for number, name in open_:
-                if name.upper().startswith("TREADLE_") and name.upper() not in holders:
-                    connection.rows(Quoted(f"SELECT SYSTEM$ABORT_TRANSACTION({int(number):d})"))
+            for number in find_lost(connection.database, live, open_):
+                connection.rows(Quoted(f"SELECT SYSTEM$ABORT_TRANSACTION({int(number):d})"))
 
     def _fill(self, template: LiteralString) -> Quoted:
         dialect = self.dialect
@@ -174,6 +172,22 @@ class SnowflakeTransactions(SteppedTransactions):
             leases=dialect.own("leases"),
             turns=dialect.own("turns"),
         )
+
+
+def find_lost(
+    database: str, live: Iterable[str], transactions: Iterable[tuple[Any, str]]
+) -> list[Any]:
+    """Return the ids of transactions on a database whose holder has no lease.
+
+    Args:
+        database: its name.
+        live: the holders of leases.
+        transactions: id and name of those of the user, on any database.
+    """
+    prefix = name_transaction(database, "")
+    holders = {name_transaction(database, holder) for holder in live}
+    named = ((number, name.upper()) for number, name in transactions)
+    return [number for number, name in named if name.startswith(prefix) and name not in holders]
 
 
 def name_folder(plan: LoadPlan) -> str:
