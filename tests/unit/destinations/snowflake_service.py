@@ -39,7 +39,9 @@ class SnowflakeService:
         self.tables = duckdb.connect()
         self.clock = 1_000_000_000
         self.sent: list[str] = []
-        self.answers: dict[str, list[tuple[Any, ...]]] = {}
+        self.answers: dict[str, list[tuple[Any, ...]]] = {
+            "SELECT CURRENT_TRANSACTION()": [("1700000000000000001",)]
+        }
         self.faults: dict[str, Exception] = {}
         self.hooks: dict[str, Callable[[], None]] = {}
 

@@ -1,11 +1,14 @@
 """The session on Snowflake over a service that is none: what is sent, and when no more is."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.destinations.conformance.builders import ORDERS, TableLoads, table
+from treadle.destinations.layout import digest_name
+from treadle.destinations.protocol import CommitUnknownError, DestinationUnavailableError
 from treadle.destinations.sql.text import Quoted
 
 pytest.importorskip("snowflake.connector", reason="the driver of Snowflake is not installed")
@@ -108,3 +111,97 @@ def test_a_transaction_that_reads_has_no_name(service: SnowflakeService) -> None
     with service.open("one").transaction("lookup") as connection:
         connection.rollback()
     assert service.sent == ["BEGIN TRANSACTION", "ROLLBACK"]
+
+
+def test_a_load_commits_the_transaction_that_has_the_turn(service: SnowflakeService) -> None:
+    transactions = service.open("one")
+    with transactions.transaction() as connection:
+        connection.run(INSERT)
+    transactions.commit()
+    assert [text for text in service.sent if "TURNS" not in text] == [
+        "ALTER SESSION SET AUTOCOMMIT = FALSE",
+        f"BEGIN TRANSACTION NAME {name_transaction('shop', 'one')}",
+        "SELECT CURRENT_TRANSACTION()",
+        INSERT,
+        "SELECT CURRENT_TRANSACTION()",
+        "COMMIT",
+        "ALTER SESSION SET AUTOCOMMIT = TRUE",
+    ]
+
+
+@pytest.mark.parametrize("other", [None, "1700000000000000002"])
+def test_a_transaction_that_was_ended_from_outside_is_not_committed(
+    service: SnowflakeService, other: str | None
+) -> None:
+    transactions = service.open("one")
+    with transactions.transaction() as connection:
+        service.answers["SELECT CURRENT_TRANSACTION()"] = [(other,)]
+        connection.run(INSERT)
+    with pytest.raises(DestinationUnavailableError, match="ended from outside"):
+        transactions.commit()
+    assert service.count_sent("COMMIT") == 0
+    assert service.sent[-2:] == ["ROLLBACK", "ALTER SESSION SET AUTOCOMMIT = TRUE"]
+
+
+def test_a_schema_change_may_end_a_transaction(service: SnowflakeService) -> None:
+    with service.open("one").transaction() as connection:
+        connection.run(Quoted("DROP TABLE IF EXISTS gone"))
+        service.answers["SELECT CURRENT_TRANSACTION()"] = [("1700000000000000002",)]
+        connection.run(INSERT)
+        connection.commit()
+    assert service.count_sent("COMMIT") == 1
+
+
+def test_a_session_that_stays_without_autocommit_is_given_up(service: SnowflakeService) -> None:
+    service.faults["ALTER SESSION SET AUTOCOMMIT = TRUE"] = UNANSWERED
+    transactions = service.open("one")
+    with transactions.hold(["a"]):
+        with transactions.transaction():
+            pass
+        transactions.commit()  # it is committed all the same
+    assert transactions.connection.is_given_up
+    assert service.leases() == [("a", "one")]
+
+
+@pytest.mark.parametrize(
+    ("position", "fault"), [(0, "just before COMMIT"), (1, ""), (None, "just before COMMIT")]
+)
+def test_a_commit_that_did_nothing_is_found(
+    service: SnowflakeService, position: int | None, fault: str
+) -> None:
+    place = '"_TREADLE"."POSITIONS"'
+    service.tables.execute(
+        f"CREATE TABLE {place} (log_id TEXT, source_id INT, table_key TEXT, position INT,"
+        " fence INT)"
+    )
+    plan = TableLoads(cast("Any", None)).plan(table(ORDERS))
+    plan.offset = replace(plan.offset, position=1)
+    mark = plan.offset
+    if position is not None:
+        service.tables.execute(
+            f"INSERT INTO {place} VALUES (?, ?, ?, ?, 0)",
+            [mark.log_id, mark.source_id, digest_name(mark.table_name), position],
+        )
+    transactions = service.open("one")
+    with transactions.loading([plan], rehearse=False):
+        with transactions.transaction():
+            pass
+        if fault:
+            with pytest.raises(CommitUnknownError, match=fault):
+                transactions.commit()
+        else:
+            transactions.commit()
+
+
+def test_an_offset_that_nobody_tells_after_commit_is_asked_for_again(
+    service: SnowflakeService,
+) -> None:
+    transactions = service.open("one")
+    plan = TableLoads(cast("Any", None)).plan(table(ORDERS))
+    service.faults["SELECT position"] = UNANSWERED
+    with transactions.loading([plan], rehearse=False):
+        with transactions.transaction():
+            pass
+        with pytest.raises(CommitUnknownError, match="did not say"):
+            transactions.commit()
+    assert service.count_sent("COMMIT") == 1

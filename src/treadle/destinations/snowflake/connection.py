@@ -16,6 +16,7 @@ from treadle.destinations.layout import digest_name, partition_columns
 from treadle.destinations.protocol import CommitUnknownError, QueryResult, QueryStream
 from treadle.destinations.snowflake.dialect import SnowflakeDialect
 from treadle.destinations.snowflake.errors import (
+    ABORTED,
     is_missing,
     is_refused_change,
     is_unanswered,
@@ -37,6 +38,11 @@ READING: Final = frozenset(
     {"SELECT", "WITH", "VALUES", "SHOW", "DESC", "DESCRIBE", "EXPLAIN", "LIST", "LS"}
 )
 """The first words of statements that write nothing."""
+
+SCHEMA_CHANGES: Final = ("ALTER TABLE ", "CREATE ", "DROP ")
+"""How statements of treadle's begin that commit an open transaction."""
+
+ENDED: Final = "the transaction was ended from outside"
 
 _FIRST: Final = re.compile(r"(?:\s|\(|(?:--|//)[^\n]*\n|/\*(?:.|\n)*?\*/)*(\w*)")
 """The first word of a statement, behind comments."""
@@ -77,6 +83,8 @@ class SnowflakeConnection(SqlConnection):
         self.folder = holder
         self.is_given_up = False
         self._is_open = False
+        self._is_manual = False
+        self._transaction: str | None = None
         self.database = database
         self._name = name_transaction(database, holder)
         self._read_only = read_only
@@ -86,16 +94,45 @@ class SnowflakeConnection(SqlConnection):
         self._running: str | None = None
 
     def begin(self, purpose: str = "load") -> None:
-        """Begin a transaction; one that loads by the name of this connection."""
+        """Begin a transaction; one that loads by the name of this connection.
+
+        When one that loads is ended from outside, the statements after it would be committed one by
+        one. So there is no autocommit meanwhile: the next of them begins another transaction, which
+        `commit` tells from the first.
+        """
         self._is_open = True
-        # Others end one that loads and is lost. One that reads keeps nobody waiting.
-        name = f" NAME {self._name}" if purpose == "load" else ""
-        self.run(Quoted(f"BEGIN TRANSACTION{name}"))
+        if purpose != "load":
+            self.run(Quoted("BEGIN TRANSACTION"))
+            return
+        self._is_manual = True
+        self.run(Quoted("ALTER SESSION SET AUTOCOMMIT = FALSE"))
+        # Others end one that is lost, by its name. One that reads keeps nobody waiting.
+        self.run(Quoted(f"BEGIN TRANSACTION NAME {self._name}"))
+
+    def keep_transaction(self) -> None:
+        """Note which transaction is open: `commit` takes no other.
+
+        Raises:
+            Error: none is.
+        """
+        self._transaction = self._find_transaction()
+        if self._transaction is None:
+            raise OperationalError(ENDED, errno=ABORTED)
+
+    def _find_transaction(self) -> str | None:
+        [(found,)] = self.rows(Quoted("SELECT CURRENT_TRANSACTION()"))
+        return None if found is None else str(found)
 
     def commit(self) -> None:
-        """Commit the transaction."""
+        """Commit the transaction.
+
+        Raises:
+            Error: it is not the one that was noted, which was ended from outside.
+        """
+        if self._transaction is not None and self._find_transaction() != self._transaction:
+            raise OperationalError(ENDED, errno=ABORTED)
         super().commit()
-        self._is_open = False
+        self._leave_transaction()
 
     def rollback(self) -> None:
         """Undo the transaction; when that fails, the connection is given up."""
@@ -104,10 +141,22 @@ class SnowflakeConnection(SqlConnection):
         except BaseException:
             self.is_given_up = True
             raise
+        self._leave_transaction()
+
+    def _leave_transaction(self) -> None:
         self._is_open = False
+        self._transaction = None
+        if self._is_manual:
+            self._is_manual = False
+            try:
+                self.run(Quoted("ALTER SESSION SET AUTOCOMMIT = TRUE"))
+            except self.errors:  # nothing that is sent from now on would be committed
+                self.is_given_up = True
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
+        if statement.startswith(SCHEMA_CHANGES):
+            self._transaction = None  # it commits what is open
         with self._execute(statement, values) as cursor:
             return int(cursor.rowcount or 0)
 

@@ -8,13 +8,17 @@ or finds that its lease is another's.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, LiteralString
 
-from treadle.destinations.layout import PRIVATE_SCHEMA, digest_name
+from treadle.destinations.layout import PRIVATE_SCHEMA, digest_name, moves_offset
 from treadle.destinations.load_counter import LoadCounter
-from treadle.destinations.protocol import DestinationUnavailableError, LoadResult
+from treadle.destinations.protocol import (
+    CommitUnknownError,
+    DestinationUnavailableError,
+    LoadResult,
+)
 from treadle.destinations.snowflake.connection import SnowflakeConnection, name_transaction
 from treadle.destinations.snowflake.dialect import SnowflakeStatements
 from treadle.destinations.snowflake.errors import LOCKED, error_number
@@ -23,7 +27,7 @@ from treadle.destinations.sql.stepped_changes import SteppedStatements
 from treadle.destinations.sql.stepped_dialect import RelationPlace
 from treadle.destinations.sql.stepped_session import SteppedSession, SteppedTransactions
 from treadle.destinations.sql.text import Quoted, compose
-from treadle.tables.model import LoadPlan, RelationRows
+from treadle.tables.model import LoadPlan, OffsetCommit, RelationRows
 
 LEASE_SECONDS: Final = 900
 """After which a lease is another's for the taking; no statement takes longer."""
@@ -70,6 +74,34 @@ class SnowflakeTransactions(SteppedTransactions):
         super().__init__(connection, read_only=read_only)
         self._holder = holder
         self._held: list[str] = []
+        self._marks: list[OffsetCommit] = []
+
+    @contextmanager
+    def loading(self, plans: Sequence[LoadPlan], *, rehearse: bool) -> Iterator[None]:
+        """Keep other sessions from loading the same tables."""
+        with super().loading(plans, rehearse=rehearse):
+            self._marks = [plan.offset for plan in plans if moves_offset(plan.offset)]
+            yield
+
+    def commit(self) -> None:
+        """Commit the loads of a transaction, and see that they are.
+
+        When a transaction is ended from outside, COMMIT after it does nothing and is no error.
+
+        Raises:
+            CommitUnknownError: the connection broke meanwhile, or the offset is not there.
+        """
+        super().commit()
+        connection, dialect = self.connection, self.dialect
+        for mark in self._marks[:1]:  # those of a transaction are there together
+            asked = compose(dialect.claim_offset, **dialect.own_tables)
+            key = (mark.log_id, mark.source_id, digest_name(mark.table_name))
+            try:
+                found = connection.rows(asked, *key)
+            except connection.errors as error:
+                raise CommitUnknownError("Snowflake did not say what it committed") from error
+            if not found or found[0][0] < mark.position:
+                raise CommitUnknownError("Snowflake ended the transaction just before COMMIT")
 
     @contextmanager
     def hold(self, names: Iterable[str]) -> Iterator[None]:
@@ -93,6 +125,7 @@ class SnowflakeTransactions(SteppedTransactions):
         with super().transaction(purpose) as connection:
             if purpose == "load":
                 self._take_turn()
+                self.connection.keep_transaction()
                 for name in self._held:
                     found = connection.rows(self._fill(FIND_LEASE), name)
                     if found != [(self._holder, False)]:
