@@ -16,6 +16,7 @@ from treadle.destinations.snowflake.session import NOW, PREPARATIONS, SnowflakeT
 NOTED = (
     *("ALTER ", "BEGIN ", "COMMIT", "COPY ", "CREATE OR REPLACE ", "PUT ", "REMOVE ", "ROLLBACK"),
     "SHOW PRIMARY KEYS",
+    'DROP TABLE "_TREADLE"."DRAFT_',
     'UPDATE "_TREADLE"."DRAFT_',
 )
 """Beginnings of statements that are noted and not run."""
@@ -37,7 +38,7 @@ class SnowflakeService:
 
     def __init__(self) -> None:
         self.tables = duckdb.connect()
-        self.clock = 1_000_000_000
+        self.clock = 1_700_000_000_000_000
         self.sent: list[str] = []
         self.answers: dict[str, list[tuple[Any, ...]]] = {
             "SELECT CURRENT_TRANSACTION()": [("1700000000000000001",)]
@@ -123,7 +124,8 @@ class SnowflakeCursor:
 
     def execute(self, text: str, values: Sequence[object] | None, **options: Any) -> None:
         self._rows = self._service.execute(text, values or ())
-        self.rowcount = int(self._rows[0][0]) if text.startswith(("UPDATE", "DELETE")) else 0
+        wrote = text.startswith(("UPDATE", "DELETE")) and self._rows
+        self.rowcount = int(self._rows[0][0]) if wrote else 0
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         return self._rows

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -9,13 +10,18 @@ import pytest
 from treadle.destinations.conformance.builders import ORDERS, TableLoads, table
 from treadle.destinations.layout import digest_name
 from treadle.destinations.protocol import CommitUnknownError, DestinationUnavailableError
+from treadle.destinations.sql.catalogue import keep_intent, read_intent
+from treadle.destinations.sql.load_intent import LoadIntent
 from treadle.destinations.sql.text import Quoted
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Column, LoadPlan, WidenColumn
 
 pytest.importorskip("snowflake.connector", reason="the driver of Snowflake is not installed")
 
 from tests.unit.destinations.snowflake_service import LOCKED, UNANSWERED, SnowflakeService
 
 from treadle.destinations.snowflake.connection import name_transaction
+from treadle.destinations.snowflake.session import SnowflakeSession
 
 if TYPE_CHECKING:
     from treadle.destinations.snowflake.session import SnowflakeTransactions
@@ -205,3 +211,89 @@ def test_an_offset_that_nobody_tells_after_commit_is_asked_for_again(
         with pytest.raises(CommitUnknownError, match="did not say"):
             transactions.commit()
     assert service.count_sent("COMMIT") == 1
+
+
+# --- schema changes of one that was overtaken -----------------------------------------------------
+
+
+def make_orders(service: SnowflakeService) -> None:
+    """Make the table of ORDERS, and treadle's own tables of which a schema change reads."""
+    tables = service.tables
+    tables.execute('CREATE SCHEMA "WEB"')
+    tables.execute('CREATE TABLE "WEB"."ORDERS" ("ID" BIGINT, "A" BIGINT)')
+    tables.execute(
+        'CREATE TABLE "_TREADLE"."INTENTS" (schema_name TEXT, table_key TEXT, document TEXT)'
+    )
+
+
+def widen() -> LoadPlan:
+    change = WidenColumn("orders", Column("a", "a", ColumnType.TEXT), ColumnType.BIGINT)
+    return TableLoads(cast("Any", None)).plan(table(ORDERS), changes=[change])
+
+
+def overtake(service: SnowflakeService) -> None:
+    """Have another holder take every lease."""
+    service.tables.execute("""UPDATE "_TREADLE"."LEASES" SET holder = 'another'""")
+
+
+def test_a_loader_that_was_overtaken_replaces_no_table(service: SnowflakeService) -> None:
+    make_orders(service)
+    service.hooks['UPDATE "_TREADLE"."DRAFT_'] = lambda: overtake(service)
+    transactions, plan = service.open("one"), widen()
+    session = SnowflakeSession(transactions)
+    with (
+        pytest.raises(DestinationUnavailableError, match="took this load for lost"),
+        transactions.loading([plan], rehearse=False),
+    ):
+        session._change_structure(plan)
+    assert service.count_sent('CREATE OR REPLACE TABLE "_TREADLE"."DRAFT_') == 1
+    assert service.count_sent('CREATE OR REPLACE TABLE "WEB"."ORDERS"') == 0
+    assert service.count_sent("ALTER TABLE") == 1
+
+
+def test_a_lease_is_renewed_before_each_schema_change(service: SnowflakeService) -> None:
+    make_orders(service)
+
+    def wait() -> None:
+        service.clock += 800_000_000
+
+    for begin in ('UPDATE "_TREADLE"."DRAFT_', 'CREATE OR REPLACE TABLE "WEB"."ORDERS"'):
+        service.hooks[begin] = wait
+    transactions, plan = service.open("one"), widen()
+    with transactions.loading([plan], rehearse=False):
+        SnowflakeSession(transactions)._change_structure(plan)
+    assert service.count_sent("DROP TABLE") == 1
+
+
+def test_a_lease_that_ended_is_not_renewed(service: SnowflakeService) -> None:
+    transactions = service.open("one")
+    with transactions.hold(["a", "b"]):
+        with transactions.guarded():
+            pass
+        service.clock += 900_000_000
+        with (
+            pytest.raises(DestinationUnavailableError, match="took this load for lost"),
+            transactions.guarded(),
+        ):
+            pass
+    with transactions.guarded():  # nothing is held
+        pass
+
+
+def test_a_loader_that_was_overtaken_leaves_the_end_of_its_load_to_the_other(
+    service: SnowflakeService,
+) -> None:
+    make_orders(service)
+    service.tables.execute('CREATE TABLE "_TREADLE"."STAGE" (id BIGINT)')
+    session = SnowflakeSession(service.open("one"))
+    transactions = session._transactions
+    intent = LoadIntent("", (), ("stage",))
+    keep_intent(transactions.connection, "web", "orders", intent)
+    with transactions.hold(["a"]):
+        overtake(service)
+        with pytest.raises(DestinationUnavailableError, match="took this load for lost"):
+            session._end(transactions.connection, "web", "orders", intent)
+        # Its rows are committed, so it is no failure.
+        session._end_load(widen(), cast("Any", SimpleNamespace(ending=intent)))
+    assert read_intent(transactions.connection, "web", "orders") == intent
+    assert service.tables.execute('SELECT count(*) FROM "_TREADLE"."STAGE"').fetchall() == [(0,)]
