@@ -75,14 +75,14 @@ class SnowflakeService:
             'SELECT lease, holder FROM "_TREADLE"."LEASES" ORDER BY ALL'
         ).fetchall()
 
-    def prepare(self) -> None:
+    def prepare(self, statements: Sequence[str] = PREPARATIONS) -> None:
         """Make what has to be there before the first lease."""
         places = {
             "own": '"_TREADLE"',
             "leases": '"_TREADLE"."LEASES"',
             "turns": '"_TREADLE"."TURNS"',
         }
-        for statement in PREPARATIONS:
+        for statement in statements:
             self.execute(statement.format(**places), ())
         self.sent.clear()
 

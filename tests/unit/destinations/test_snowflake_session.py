@@ -21,7 +21,7 @@ pytest.importorskip("snowflake.connector", reason="the driver of Snowflake is no
 from tests.unit.destinations.snowflake_service import LOCKED, UNANSWERED, SnowflakeService
 
 from treadle.destinations.snowflake.connection import name_transaction
-from treadle.destinations.snowflake.session import SnowflakeSession
+from treadle.destinations.snowflake.session import PREPARATIONS, SnowflakeSession
 
 if TYPE_CHECKING:
     from treadle.destinations.snowflake.session import SnowflakeTransactions
@@ -297,3 +297,17 @@ def test_a_loader_that_was_overtaken_leaves_the_end_of_its_load_to_the_other(
         session._end_load(widen(), cast("Any", SimpleNamespace(ending=intent)))
     assert read_intent(transactions.connection, "web", "orders") == intent
     assert service.tables.execute('SELECT count(*) FROM "_TREADLE"."STAGE"').fetchall() == [(0,)]
+
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("done", range(len(PREPARATIONS)))
+def test_a_kill_amid_the_preparations_keeps_nobody_out(done: int) -> None:
+    service = SnowflakeService()
+    with service.tables:
+        service.prepare(PREPARATIONS[:done])
+        transactions = service.open("one")
+        with transactions.hold(["a"]), transactions.transaction() as connection:
+            connection.rollback()
+        assert service.leases() == []

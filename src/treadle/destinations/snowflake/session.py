@@ -38,11 +38,14 @@ NOW: Final = Quoted("DATE_PART(EPOCH_MICROSECOND, CURRENT_TIMESTAMP())")
 
 PREPARATIONS: Final[tuple[LiteralString, ...]] = (
     "CREATE SCHEMA IF NOT EXISTS {own}",
-    "CREATE TABLE IF NOT EXISTS {leases} (lease VARCHAR, holder VARCHAR, ends_at NUMBER(38,0))",
     "CREATE TABLE IF NOT EXISTS {turns} (turn NUMBER(38,0))",
     "INSERT INTO {turns} SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM {turns})",
+    "CREATE TABLE IF NOT EXISTS {leases} (lease VARCHAR, holder VARCHAR, ends_at NUMBER(38,0))",
 )
-"""What has to be there before the first lease."""
+"""What has to be there before the first lease.
+
+The table of leases comes last: where it is there, all of them are.
+"""
 
 FIND_LEASE: Final = "SELECT holder, ends_at < {now} FROM {leases} WHERE lease = $1"
 TAKE_LEASE: Final = (
