@@ -10,6 +10,7 @@ import pytest
 from treadle.destinations.conformance.builders import ORDERS, TableLoads, table
 from treadle.destinations.layout import digest_name
 from treadle.destinations.protocol import CommitUnknownError, DestinationUnavailableError
+from treadle.destinations.rehearsal_result import PhaseTimer
 from treadle.destinations.sql.catalogue import keep_intent, read_intent
 from treadle.destinations.sql.load_intent import LoadIntent
 from treadle.destinations.sql.text import Quoted
@@ -21,13 +22,16 @@ pytest.importorskip("snowflake.connector", reason="the driver of Snowflake is no
 from tests.unit.destinations.snowflake_service import LOCKED, UNANSWERED, SnowflakeService
 
 from treadle.destinations.snowflake.connection import name_transaction
+from treadle.destinations.snowflake.destination import SnowflakeDestination
 from treadle.destinations.snowflake.session import PREPARATIONS, SnowflakeSession
 
 if TYPE_CHECKING:
-    from treadle.destinations.snowflake.session import SnowflakeTransactions
+    from treadle.destinations.snowflake.destination import SnowflakeDestination
+from treadle.destinations.snowflake.session import SnowflakeTransactions
 
 pytestmark = pytest.mark.release
 
+URL = "snowflake://u:p@localhost/shop?protocol=http"
 INSERT = Quoted("INSERT INTO orders VALUES (1)")
 
 
@@ -311,3 +315,26 @@ def test_a_kill_amid_the_preparations_keeps_nobody_out(done: int) -> None:
         with transactions.hold(["a"]), transactions.transaction() as connection:
             connection.rollback()
         assert service.leases() == []
+
+
+# --- what a session is opened with ----------------------------------------------------------------
+
+
+def test_what_an_account_sets_otherwise_is_set_for_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def log_in(**options: Any) -> Any:
+        given.update(options)
+        return SimpleNamespace(rest=SimpleNamespace(fetch=None), close=lambda: None)
+
+    module = "treadle.destinations.snowflake.destination"
+    monkeypatch.setattr(f"{module}.Driver", log_in)
+    monkeypatch.setattr(f"{module}.connect_server", lambda *_: SimpleNamespace(close=lambda: None))
+    SnowflakeDestination(URL).probe(PhaseTimer())
+    parameters = given["session_parameters"]
+    assert parameters["MULTI_STATEMENT_COUNT"] == 1
+    assert parameters["TIMESTAMP_INPUT_FORMAT"] == "AUTO"
+    assert parameters["TIMEZONE"] == "UTC"
+    assert given["autocommit"] is True

@@ -44,6 +44,8 @@ SESSION_PARAMETERS: Final = {
     "TIMEZONE": "UTC",
     "LOCK_TIMEOUT": 15,  # half a day by default; the load is repeated
     "STATEMENT_TIMEOUT_IN_SECONDS": LEASE_SECONDS,
+    "MULTI_STATEMENT_COUNT": 1,  # an account may let one text be several statements
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",  # in which the literals of times are read
     "ABORT_DETACHED_QUERY": True,  # a statement ends with the process that asked for it
     "QUERY_TAG": "treadle",
     "ERROR_ON_NONDETERMINISTIC_MERGE": True,
