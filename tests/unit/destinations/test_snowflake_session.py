@@ -338,3 +338,14 @@ def test_what_an_account_sets_otherwise_is_set_for_the_session(
     assert parameters["TIMESTAMP_INPUT_FORMAT"] == "AUTO"
     assert parameters["TIMEZONE"] == "UTC"
     assert given["autocommit"] is True
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_no_text_of_a_file_is_taken_for_null(service: SnowflakeService) -> None:
+    service.answers["COPY "] = [("1.parquet", "LOADED", 2, 2)]
+    texts = [(Quoted("c0"), ColumnType.TEXT, ["\\N", None])]
+    service.connect("one").send("treadle_1_1", texts)
+    [copied] = [text for text in service.sent if text.startswith("COPY ")]
+    assert " FILE_FORMAT = (TYPE = PARQUET NULL_IF = ()) " in copied

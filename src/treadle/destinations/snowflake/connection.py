@@ -309,7 +309,9 @@ class SnowflakeConnection(SqlConnection):
         )
         answer = self.rows(
             compose(
-                "COPY INTO {place} FROM {folder}/{file} FILE_FORMAT = (TYPE = PARQUET)"
+                # By default the text \N is NULL, in Parquet too.
+                "COPY INTO {place} FROM {folder}/{file}"
+                " FILE_FORMAT = (TYPE = PARQUET NULL_IF = ())"
                 " MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE FORCE = TRUE PURGE = TRUE",
                 place=place,
                 folder=folder,
