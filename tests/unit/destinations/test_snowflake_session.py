@@ -1,6 +1,7 @@
 """The session on Snowflake over a service that is none: what is sent, and when no more is."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -9,16 +10,22 @@ import pytest
 
 from treadle.destinations.conformance.builders import ORDERS, TableLoads, table
 from treadle.destinations.layout import digest_name
-from treadle.destinations.protocol import CommitUnknownError, DestinationUnavailableError
+from treadle.destinations.protocol import (
+    CommitUnknownError,
+    DestinationUnavailableError,
+    TableHeldError,
+)
 from treadle.destinations.rehearsal_result import PhaseTimer
 from treadle.destinations.sql.catalogue import keep_intent, read_intent
 from treadle.destinations.sql.load_intent import LoadIntent
+from treadle.destinations.sql.stepped_session import PREPARING
 from treadle.destinations.sql.text import Quoted
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, LoadPlan, WidenColumn
 
 pytest.importorskip("snowflake.connector", reason="the driver of Snowflake is not installed")
 
+from snowflake.connector.errors import OperationalError, ProgrammingError
 from tests.unit.destinations.snowflake_service import LOCKED, UNANSWERED, SnowflakeService
 
 from treadle.destinations.snowflake.connection import name_transaction
@@ -32,6 +39,7 @@ from treadle.destinations.snowflake.session import SnowflakeTransactions
 pytestmark = pytest.mark.release
 
 URL = "snowflake://u:p@localhost/shop?protocol=http"
+TURN = 'UPDATE "_TREADLE"."TURNS"'
 INSERT = Quoted("INSERT INTO orders VALUES (1)")
 
 
@@ -109,7 +117,7 @@ def test_only_lost_transactions_of_the_same_database_are_ended(service: Snowflak
             for number, name in enumerate(names)
         ]
         service.answers["SELECT SYSTEM$ABORT_TRANSACTION"] = [("aborted",)]
-        service.faults['UPDATE "_TREADLE"."TURNS"'] = LOCKED
+        service.faults[TURN] = LOCKED
         transactions = service.open("one")
         with pytest.raises(DestinationUnavailableError), transactions.transaction():
             pass
@@ -315,6 +323,112 @@ def test_a_kill_amid_the_preparations_keeps_nobody_out(done: int) -> None:
         with transactions.hold(["a"]), transactions.transaction() as connection:
             connection.rollback()
         assert service.leases() == []
+
+
+def hold_for(transactions: "SnowflakeTransactions", name: str) -> None:
+    with transactions.hold([name]):
+        pass
+
+
+def leave_without_answer(service: SnowflakeService, holder: str, name: str = "a") -> None:
+    """Close a session whose connection broke while it had a lease."""
+    transactions = service.open(holder)
+    with suppress(DestinationUnavailableError), transactions.hold([name]):
+        service.faults = {"DELETE": UNANSWERED}
+    service.faults.clear()
+    transactions.close()
+    assert service.leases() == [(name, holder)]
+
+
+def test_a_lease_that_was_taken_in_vain_is_given_back(service: SnowflakeService) -> None:
+    with service.open("gone").hold(["a"]):
+        service.clock += 900_000_001
+        service.faults[TURN] = LOCKED
+        with pytest.raises(DestinationUnavailableError, match="cannot take the load now"):
+            hold_for(service.open("one"), "a")
+        assert service.leases() == [("a", "")]
+        # The turn was not taken, so it is to be taken still, before anything else.
+        service.faults.clear()
+        service.sent.clear()
+        hold_for(service.open("two"), "a")
+        assert service.count_sent(TURN) == 1
+        assert service.leases() == []
+
+
+def test_a_lease_that_cannot_be_read_again_is_left(service: SnowflakeService) -> None:
+    def fail() -> None:
+        service.faults["SELECT holder, ends_at"] = UNANSWERED
+
+    service.hooks["MERGE"] = fail
+    with pytest.raises(DestinationUnavailableError):
+        hold_for(service.open("one"), "a")
+    assert service.leases() == []
+    assert service.count_sent(TURN) == 0
+
+
+def test_a_session_of_the_same_process_that_is_closed_is_not_waited_for(
+    service: SnowflakeService,
+) -> None:
+    leave_without_answer(service, "first of this process")
+    service.sent.clear()
+    hold_for(service.open("two"), "a")
+    assert service.leases() == []
+    assert service.count_sent(TURN) == 1  # what the first one has open is waited for
+
+
+def test_what_a_closed_session_has_open_is_ended(service: SnowflakeService) -> None:
+    leave_without_answer(service, "left")
+    lost = name_transaction("shop", "left")
+    service.answers["SHOW TRANSACTIONS"] = [(17, "LOADER", 5, lost, None, "running")]
+    service.answers["SELECT SYSTEM$ABORT_TRANSACTION"] = [("aborted",)]
+    service.faults[TURN] = LOCKED
+    with (
+        pytest.raises(DestinationUnavailableError),
+        service.open("two").transaction(),
+    ):
+        pass
+    assert "SELECT SYSTEM$ABORT_TRANSACTION(17)" in service.sent
+
+
+@pytest.mark.parametrize("reason", ["open", "schema change", "schemas"])
+def test_a_lease_that_may_be_in_use_is_waited_for(
+    service: SnowflakeService, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("treadle.destinations.snowflake.session.WAIT_SECONDS_MAX", -1)
+    name = PREPARING if reason == "schemas" else "a"
+    transactions = service.open(f"in use: {reason}")
+    with ExitStack() as stack:
+        if reason == "open":
+            stack.enter_context(transactions.hold([name]))
+        elif reason == "schemas":
+            leave_without_answer(service, "left behind", name)
+        else:
+            service.faults = {"DROP": UNANSWERED, "DELETE": UNANSWERED}
+            change_schema(transactions)
+            service.faults.clear()
+            transactions.close()
+        with pytest.raises(TableHeldError, match="is still running"):
+            hold_for(service.open("two"), name)
+        service.clock += 900_000_001
+        hold_for(service.open("two"), name)
+
+
+def change_schema(transactions: "SnowflakeTransactions") -> None:
+    """Fail with a schema change."""
+    with suppress(ProgrammingError, OperationalError), transactions.hold(["a"]):  # noqa: SIM117
+        with transactions.guarded():
+            transactions.connection.run(Quoted("DROP TABLE a_table"))
+
+
+def test_a_refused_schema_change_keeps_nobody_waiting(service: SnowflakeService) -> None:
+    transactions = service.open("refused")
+    service.faults = {"DROP": LOCKED, "DELETE": UNANSWERED}
+    change_schema(transactions)
+    assert service.leases() == [("a", "refused")]
+    service.faults.clear()
+    transactions.close()
+    hold_for(service.open("two"), "a")
+    assert service.leases() == []
 
 
 # --- what a session is opened with ----------------------------------------------------------------

@@ -18,15 +18,21 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
     LoadResult,
+    TableHeldError,
 )
 from treadle.destinations.snowflake.connection import SnowflakeConnection, name_transaction
 from treadle.destinations.snowflake.dialect import SnowflakeStatements
-from treadle.destinations.snowflake.errors import LOCKED, error_number
+from treadle.destinations.snowflake.errors import LOCKED, error_number, is_unanswered
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.stepped_changes import SteppedStatements
 from treadle.destinations.sql.stepped_dialect import RelationPlace
-from treadle.destinations.sql.stepped_session import SteppedSession, SteppedTransactions
+from treadle.destinations.sql.stepped_session import (
+    PREPARING,
+    SteppedSession,
+    SteppedTransactions,
+)
 from treadle.destinations.sql.text import Quoted, compose, number_values
+from treadle.errors import TreadleError
 from treadle.tables.model import LoadPlan, OffsetCommit, RelationRows
 
 LEASE_SECONDS: Final = 900
@@ -49,8 +55,9 @@ The table of leases comes last: where it is there, all of them are.
 
 FIND_LEASE: Final = "SELECT holder, ends_at < {now} FROM {leases} WHERE lease = $1"
 TAKE_LEASE: Final = (
-    "MERGE INTO {leases} t USING (SELECT $1 AS lease, $2 AS holder) s ON t.lease = s.lease"
-    " WHEN MATCHED AND (t.ends_at < {now} OR t.holder = s.holder)"
+    "MERGE INTO {leases} t USING (SELECT $1 AS lease, $2 AS holder, $4 AS former) s"
+    " ON t.lease = s.lease"
+    " WHEN MATCHED AND (t.ends_at < {now} OR t.holder IN (s.holder, s.former))"
     " THEN UPDATE SET holder = s.holder, ends_at = {now} + $3"
     " WHEN NOT MATCHED THEN INSERT (lease, holder, ends_at)"
     " VALUES (s.lease, s.holder, {now} + $3)"
@@ -60,8 +67,16 @@ RENEW_LEASES: Final = (
     " WHERE holder = $2 AND ends_at > {now} AND lease IN ({names})"
 )
 LEAVE_LEASE: Final = "DELETE FROM {leases} WHERE lease = $1 AND holder = $2"
+GIVE_BACK_LEASE: Final = (
+    "UPDATE {leases} SET holder = '', ends_at = 0 WHERE lease = $1 AND holder = $2"
+)
+"""Whoever has it next takes a turn first, as the holder did not."""
 LIST_HOLDERS: Final = "SELECT holder FROM {leases} WHERE ends_at >= {now}"
 TAKE_TURN: Final = "UPDATE {turns} SET turn = turn + 1"
+
+LEFT_HOLDERS: Final[set[str]] = set()
+"""Holders of this process whose sessions are closed and could not leave their leases. They are few:
+as many as connections broke amid a load."""
 
 OVERTAKEN: Final = "another process took this load for lost and has its table now"
 
@@ -84,6 +99,19 @@ class SnowflakeTransactions(SteppedTransactions):
         self._holder = holder
         self._held: list[str] = []
         self._marks: list[OffsetCommit] = []
+        self._is_left = False
+        """A lease of this session may be there still when it is closed."""
+        self._is_settled = True
+        """The service answered each statement of a schema change."""
+
+    def close(self) -> None:
+        """Close the connection; see `_may_take` for leases that it could not leave.
+
+        A schema change that was not answered may come late, so its lease is waited for.
+        """
+        super().close()
+        if self._is_left and self._is_settled:
+            LEFT_HOLDERS.add(self._holder)
 
     @contextmanager
     def loading(self, plans: Sequence[LoadPlan], *, rehearse: bool) -> Iterator[None]:
@@ -125,8 +153,7 @@ class SnowflakeTransactions(SteppedTransactions):
         finally:
             for name in taken:
                 self._held.remove(name)
-                with suppress(*self.connection.errors):  # they end by themselves
-                    self.connection.run(self._fill(LEAVE_LEASE), name, self._holder)
+                self._leave_lease(name, LEAVE_LEASE)
 
     @contextmanager
     def transaction(self, purpose: str = "load") -> Iterator[SqlConnection]:
@@ -156,16 +183,20 @@ class SnowflakeTransactions(SteppedTransactions):
                 found = connection.run(renewing, LEASE_SECONDS * 1_000_000, self._holder, *held)
             if found != len(held):
                 raise DestinationUnavailableError(OVERTAKEN)
-        yield
+        try:
+            yield
+        except BaseException as error:
+            is_driven = isinstance(error, Exception) and not isinstance(error, TreadleError)
+            if not isinstance(error, Exception) or (is_driven and is_unanswered(error)):
+                self._is_settled = False
+            raise
 
     def _wait_for(self, name: str) -> None:
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         with self.translated() as connection:
             while not self._take_lease(name):
                 if time.monotonic() > deadline:
-                    raise DestinationUnavailableError(
-                        "another load of the same table is still running"
-                    )
+                    raise TableHeldError("another load of the same table is still running")
                 time.sleep(0.5)
             assert connection is self.connection  # noqa: S101 - it is asked all the while
 
@@ -179,18 +210,39 @@ class SnowflakeTransactions(SteppedTransactions):
             for statement in PREPARATIONS:
                 connection.run(self._fill(statement))
             before = []
-        others = [is_expired for holder, is_expired in before if holder != self._holder]
-        if not all(others):
+        others = [(holder, is_over) for holder, is_over in before if holder != self._holder]
+        if not all(self._may_take(name, *other) for other in others):
             return False
-        connection.run(self._fill(TAKE_LEASE), name, self._holder, LEASE_SECONDS * 1_000_000)
-        after = connection.rows(self._fill(FIND_LEASE), name)
-        # Nobody keeps two sessions from making the row at once: then each sees both, or one does.
-        if {holder for holder, _ in after} != {self._holder}:
-            connection.run(self._fill(LEAVE_LEASE), name, self._holder)
-            return False
-        if others:
-            self._take_turn()
+        former = others[0][0] if others else self._holder
+        try:
+            ends_in = LEASE_SECONDS * 1_000_000
+            connection.run(self._fill(TAKE_LEASE), name, self._holder, ends_in, former)
+            after = connection.rows(self._fill(FIND_LEASE), name)
+            # Nobody keeps two sessions from making the row at once: each sees both, or one does.
+            if {holder for holder, _ in after} != {self._holder}:
+                connection.run(self._fill(LEAVE_LEASE), name, self._holder)
+                return False
+            if others:
+                self._take_turn()
+        except BaseException:
+            self._is_left = True
+            self._leave_lease(name, GIVE_BACK_LEASE if others else LEAVE_LEASE)
+            raise
         return True
+
+    def _may_take(self, name: str, holder: str, is_over: bool) -> bool:
+        """Return whether a lease of another holder can be taken.
+
+        One of this very process, whose session is closed, is not waited for: what it has open is
+        waited for in turn. Not so a lease under which schemas are made, which knows no turn.
+        """
+        return is_over or (name != PREPARING and holder in LEFT_HOLDERS)
+
+    def _leave_lease(self, name: str, statement: LiteralString) -> None:
+        try:
+            self.connection.run(self._fill(statement), name, self._holder)
+        except self.connection.errors:  # it ends by itself
+            self._is_left = True
 
     def _take_turn(self) -> None:
         """Wait until no other transaction is open that writes; until this one ends, none is.
@@ -215,6 +267,7 @@ class SnowflakeTransactions(SteppedTransactions):
         connection = self.connection
         with suppress(*connection.errors):
             live = {holder for (holder,) in connection.rows(self._fill(LIST_HOLDERS))}
+            live -= LEFT_HOLDERS
             # Its id, and the name that it was begun by.
             open_ = [(row[0], str(row[3])) for row in connection.rows(Quoted("SHOW TRANSACTIONS"))]
             for number in find_lost(connection.database, live, open_):
