@@ -13,7 +13,7 @@ nothing of treadle. What it changes, and no more:
 - A temporary table is found by the name of its schema and its own.
 - `CREATE TABLE ... LIKE` and `CLONE` keep the key and NOT NULL. A key is dropped and added, and a
   column dropped that stands before one of the key, by making the table anew.
-- The stage of the user, `@~`, is there.
+- The stage of the user, `@~`, is there, and a folder of it can be emptied.
 - `TO_TIMESTAMP_TZ(n, 6)` is exact; fakesnow's goes by way of a double.
 - NULL in a column of timestamps is sent as NULL, not as 1970.
 - Errors of DuckDB that fakesnow answers with HTTP 500 get the numbers of Snowflake.
@@ -23,6 +23,7 @@ nothing of treadle. What it changes, and no more:
 import itertools
 import json
 import re
+import shutil
 import sys
 import threading
 import time
@@ -65,6 +66,7 @@ TEMPORARY = re.compile(r'"_TREADLE"\."(TREADLE_\w+)"')
 INSTANT = re.compile(r"TO_TIMESTAMP_TZ\(((?:s\.|column)\w+), 6\)")
 SINCE_1970 = r"MAKE_TIMESTAMPTZ(\1)"
 TURN = re.compile(r'UPDATE "_TREADLE"\."TURNS" .*')
+REMOVE = re.compile(r"REMOVE @~/(?P<folder>\S+)/")
 LOCK_SECONDS_MAX = 15
 SCHEMA_CHANGES = (exp.Alter, exp.Comment, exp.Create, exp.Drop)
 
@@ -152,6 +154,10 @@ def run(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     elif text.startswith("BEGIN TRANSACTION"):
         command = "BEGIN TRANSACTION"
         OPEN[self._conn] = next(NUMBERS)
+    elif found := REMOVE.fullmatch(text):
+        home = stage.internal_dir(f"{self._conn.database}.~.~").rstrip("/")
+        shutil.rmtree(f"{home}/{found['folder']}", ignore_errors=True)
+        command = "SELECT 'done' AS status"
     elif text.startswith("ALTER SESSION SET AUTOCOMMIT = "):
         (MANUAL.add if text.endswith("FALSE") else MANUAL.discard)(self._conn)
         command = "SELECT 'done' AS status"

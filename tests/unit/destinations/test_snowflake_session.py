@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
-from treadle.destinations.conformance.builders import ORDERS, TableLoads, table
+from treadle.destinations.conformance.builders import ORDERS, TableLoads, table, upsert
 from treadle.destinations.layout import digest_name
 from treadle.destinations.protocol import (
     CommitUnknownError,
@@ -18,7 +18,7 @@ from treadle.destinations.protocol import (
 from treadle.destinations.rehearsal_result import PhaseTimer
 from treadle.destinations.sql.catalogue import keep_intent, read_intent
 from treadle.destinations.sql.load_intent import LoadIntent
-from treadle.destinations.sql.stepped_session import PREPARING
+from treadle.destinations.sql.stepped_session import PREPARING, name_lock
 from treadle.destinations.sql.text import Quoted
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, LoadPlan, WidenColumn
@@ -30,11 +30,13 @@ from tests.unit.destinations.snowflake_service import LOCKED, UNANSWERED, Snowfl
 
 from treadle.destinations.snowflake.connection import name_transaction
 from treadle.destinations.snowflake.destination import SnowflakeDestination
-from treadle.destinations.snowflake.session import PREPARATIONS, SnowflakeSession
-
-if TYPE_CHECKING:
-    from treadle.destinations.snowflake.destination import SnowflakeDestination
-from treadle.destinations.snowflake.session import SnowflakeTransactions
+from treadle.destinations.snowflake.dialect import SnowflakeDialect
+from treadle.destinations.snowflake.session import (
+    PREPARATIONS,
+    SnowflakeSession,
+    SnowflakeTransactions,
+    name_folder,
+)
 
 pytestmark = pytest.mark.release
 
@@ -52,7 +54,7 @@ def service() -> Iterator[SnowflakeService]:
         yield made
 
 
-def fail_load(transactions: "SnowflakeTransactions") -> None:
+def fail_load(transactions: SnowflakeTransactions) -> None:
     """Load with a lease, and drop what was staged."""
     connection = transactions.connection
     connection._staged.append(Quoted('"_TREADLE"."STAGED"'))
@@ -325,7 +327,7 @@ def test_a_kill_amid_the_preparations_keeps_nobody_out(done: int) -> None:
         assert service.leases() == []
 
 
-def hold_for(transactions: "SnowflakeTransactions", name: str) -> None:
+def hold_for(transactions: SnowflakeTransactions, name: str) -> None:
     with transactions.hold([name]):
         pass
 
@@ -413,7 +415,7 @@ def test_a_lease_that_may_be_in_use_is_waited_for(
         hold_for(service.open("two"), name)
 
 
-def change_schema(transactions: "SnowflakeTransactions") -> None:
+def change_schema(transactions: SnowflakeTransactions) -> None:
     """Fail with a schema change."""
     with suppress(ProgrammingError, OperationalError), transactions.hold(["a"]):  # noqa: SIM117
         with transactions.guarded():
@@ -463,3 +465,38 @@ def test_no_text_of_a_file_is_taken_for_null(service: SnowflakeService) -> None:
     service.connect("one").send("treadle_1_1", texts)
     [copied] = [text for text in service.sent if text.startswith("COPY ")]
     assert " FILE_FORMAT = (TYPE = PARQUET NULL_IF = ()) " in copied
+
+
+def test_the_files_of_a_load_are_in_a_folder_of_its_lease_and_its_holder(
+    service: SnowflakeService,
+) -> None:
+    service.answers["COPY "] = [("1.parquet", "LOADED", 1, 1)]
+    transactions = service.open("0abc")
+    plan = TableLoads(cast("Any", None)).plan(table(ORDERS), upsert([(1, 1, "x")]))
+    lease = name_lock(transactions.dialect, "web", "orders")
+    folder = name_folder("shop", lease)
+    SnowflakeSession(transactions)._stage_rows(plan)
+    assert service.sent[0] == f"REMOVE @~/treadle/{folder}/"
+    assert f" @~/treadle/{folder}/0abc AUTO_COMPRESS" in service.sent[1]
+    assert service.count_sent("REMOVE") == 1
+    # What is looked up afterwards is under no lease, and goes elsewhere.
+    key = [(Quoted("c0"), ColumnType.BIGINT, [1])]
+    transactions.connection.send("treadle_wanted", key)
+    assert service.sent[-3].startswith("PUT 'file://2.parquet' @~/treadle/lookups/0abc ")
+
+
+def test_a_load_without_rows_empties_no_folder(service: SnowflakeService) -> None:
+    plan = TableLoads(cast("Any", None)).plan(table(ORDERS))
+    SnowflakeSession(service.open("one"))._stage_rows(plan)
+    assert service.sent == []
+
+
+def test_a_folder_is_of_one_table_of_one_database() -> None:
+    folders = {
+        name_folder(database, name_lock(SnowflakeDialect(), schema, name))
+        for database in ("shop", "other")
+        for schema in ("web", "app")
+        for name in ("orders", "items")
+    }
+    assert len(folders) == 8
+    assert name_folder("Shop", "a") == name_folder("SHOP", "a")

@@ -42,6 +42,9 @@ READING: Final = frozenset(
 SCHEMA_CHANGES: Final = ("ALTER TABLE ", "CREATE ", "DROP ")
 """How statements of treadle's begin that commit an open transaction."""
 
+LOOKUPS: Final = "lookups"
+"""Folder of files of keys that are looked up, which nobody empties: no lease protects it."""
+
 ENDED: Final = "the transaction was ended from outside"
 
 _FIRST: Final = re.compile(r"(?:\s|\(|(?:--|//)[^\n]*\n|/\*(?:.|\n)*?\*/)*(\w*)")
@@ -63,7 +66,6 @@ class SnowflakeConnection(SqlConnection):
 
     Attributes:
         database: its name.
-        folder: of the stage of the user, for the next files.
         is_given_up: nothing is sent any more but the end of the session, which undoes what is
             open. A schema change would commit it.
     """
@@ -80,7 +82,8 @@ class SnowflakeConnection(SqlConnection):
     ) -> None:
         self.dialect: SnowflakeDialect = SnowflakeDialect()
         self.driver = driver
-        self.folder = holder
+        self._holder = holder
+        self._folder = LOOKUPS
         self.is_given_up = False
         self._is_open = False
         self._is_manual = False
@@ -260,32 +263,38 @@ class SnowflakeConnection(SqlConnection):
 
     # --- rows -------------------------------------------------------------------------------------
 
+    @contextmanager
+    def filing(self, folder: str) -> Iterator[None]:
+        """Send files to a folder of its own, in which those of a killed process may be.
+
+        Args:
+            folder: of the stage of the user, by a name of letters and digits. Nobody else fills it
+                while the block lasts: it is emptied first.
+        """
+        self.rows(Quoted(f"REMOVE @~/treadle/{folder}/"))
+        self._folder = folder
+        try:
+            yield
+        finally:
+            self._folder = LOOKUPS
+
     def stage_ahead(self, rows: RelationRows) -> None:
         """Stage rows before the transaction that writes them: to make a table would commit it."""
         if len(rows) and id(rows.columns) not in self._ahead:
             staged = super().stage(rows, f"treadle_ahead_{len(self._ahead)}")
-            self._ahead[id(rows.columns)] = (rows, self._convert(rows, staged))
+            self._ahead[id(rows.columns)] = (rows, form_values(self.dialect, rows, staged))
 
     def stage(self, rows: RelationRows, title: str) -> StagedRows:
         """Return where rows were staged ahead; others are staged now."""
         _, staged = self._ahead.get(id(rows.columns), (rows, None))
-        return staged or self._convert(rows, super().stage(rows, title))
-
-    def _convert(self, rows: RelationRows, staged: StagedRows) -> StagedRows:
-        known = self.dialect.staged_forms
-        forms = {
-            each.name: compose(known[each.type], value=staged.value(each.name))
-            for each in partition_columns(rows)[0]
-            if each.type in known
-        }
-        return StagedRows(staged.name, staged.columns, staged.entries, forms)
+        return staged or form_values(self.dialect, rows, super().stage(rows, title))
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Send values as a Parquet file to a new temporary table, until `release`."""
         self._files += 1
         place = self.dialect.own(title)
         # Names of digits and letters: what a client sent is in none of them.
-        folder = Quoted(f"@~/treadle/{self.folder}")
+        folder = Quoted(f"@~/treadle/{self._folder}/{self._holder}")
         file = Quoted(f"{self._files:d}.parquet")
         put = compose(
             "PUT 'file://{file}' {folder} AUTO_COMPRESS = FALSE OVERWRITE = TRUE"
@@ -368,6 +377,17 @@ class SnowflakeConnection(SqlConnection):
     def upsert(self, upsert: StagedUpsert) -> int:
         """Insert staged rows, or replace rows of their key; returns how many were written."""
         return self.run(merge(self.dialect, upsert))
+
+
+def form_values(dialect: SnowflakeDialect, rows: RelationRows, staged: StagedRows) -> StagedRows:
+    """Return staged rows with the expressions that make values of what a file has of them."""
+    known = dialect.staged_forms
+    forms = {
+        each.name: compose(known[each.type], value=staged.value(each.name))
+        for each in partition_columns(rows)[0]
+        if each.type in known
+    }
+    return StagedRows(staged.name, staged.columns, staged.entries, forms)
 
 
 def name_transaction(database: str, holder: str) -> str:

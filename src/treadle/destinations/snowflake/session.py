@@ -30,6 +30,8 @@ from treadle.destinations.sql.stepped_session import (
     PREPARING,
     SteppedSession,
     SteppedTransactions,
+    name_entry,
+    name_lock,
 )
 from treadle.destinations.sql.text import Quoted, compose, number_values
 from treadle.errors import TreadleError
@@ -301,11 +303,12 @@ def find_lost(
     return [number for number, name in named if name.startswith(prefix) and name not in holders]
 
 
-def name_folder(plan: LoadPlan) -> str:
-    """Return the folder of the files of a load: the same one when it is tried again."""
-    mark = plan.offset
-    table = digest_name(f"{mark.log_id}/{mark.source_id}/{mark.table_name}")
-    return f"{table}/{max(mark.position, 0):d}"
+def name_folder(database: str, lease: str) -> str:
+    """Return the folder of the files of a table: who has its lease has the folder.
+
+    The stage is the user's, for all databases of the account.
+    """
+    return digest_name(f"{database.lower()}/{lease}")
 
 
 def list_rows(plan: LoadPlan) -> Iterator[RelationRows]:
@@ -333,11 +336,15 @@ class SnowflakeSession(SteppedSession):
         return statements
 
     def _stage_rows(self, plan: LoadPlan) -> None:
+        sent = [rows for rows in list_rows(plan) if len(rows)]
+        if not sent:
+            return
         with self._transactions.translated() as connection:
             assert isinstance(connection, SnowflakeConnection)  # noqa: S101 - for the type
-            connection.folder = name_folder(plan)
-            for rows in list_rows(plan):
-                connection.stage_ahead(rows)
+            lease = name_lock(self._transactions.dialect, plan.schema, name_entry(plan))
+            with connection.filing(name_folder(connection.database, lease)):
+                for rows in sent:
+                    connection.stage_ahead(rows)
 
     def _shadow(self, plan: LoadPlan, made: list[RelationPlace]) -> SteppedStatements:
         statements = super()._shadow(plan, made)
