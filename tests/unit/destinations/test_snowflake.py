@@ -30,6 +30,8 @@ from treadle.destinations.snowflake.errors import (
 )
 from treadle.destinations.snowflake_form import SnowflakeForm, SnowflakeUrl
 from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.load_intent import LoadIntent
+from treadle.destinations.sql.stepped_changes import generate_undoing
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, merge
 from treadle.errors import TableStoppedError
@@ -273,6 +275,19 @@ def test_a_column_is_widened_in_a_copy() -> None:
         f'CREATE OR REPLACE TABLE "WEB"."ORDERS" CLONE {draft} COPY GRANTS',
         f"DROP TABLE {draft}",
     ]
+
+
+def test_a_load_that_ended_amid_a_widened_column_leaves_no_copy() -> None:
+    changes = [
+        WidenColumn("orders", Column(name, name, ColumnType.TEXT), ColumnType.BIGINT)
+        for name in ("a", "b")
+    ]
+    plan = TableLoads(cast("Any", None)).plan(table(ORDERS), changes=changes)
+    connection = cast("SqlConnection", KnownTables(("orders", frozenset({"id"}))))
+    made = SnowflakeStatements(connection, plan)
+    draft = next(made.generate_structure()).split()[4]
+    assert list(generate_undoing(connection, made.intent)) == [f"DROP TABLE IF EXISTS {draft}"]
+    assert made.ending == LoadIntent()
 
 
 def make_merge(condition: str = "", wins: str = "", key: tuple[str, ...] = ("id",)) -> str:
