@@ -77,6 +77,8 @@ def test_nothing_is_sent_after_a_rollback_that_failed(service: SnowflakeService)
     with pytest.raises(DestinationUnavailableError, match="could not be undone"):  # noqa: SIM117
         with transactions.translated() as connection:
             connection.rows(Quoted("SELECT 1"))
+    with pytest.raises(OperationalError, match="could not be undone"):
+        transactions.connection.query("SELECT 1")
     transactions.close()
     assert service.sent[-2:] == ["ROLLBACK", "closed"]
     assert service.leases() == [("a", "one")]

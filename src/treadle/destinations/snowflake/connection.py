@@ -45,6 +45,7 @@ SCHEMA_CHANGES: Final = ("ALTER TABLE ", "CREATE ", "DROP ")
 LOOKUPS: Final = "lookups"
 """Folder of files of keys that are looked up, which nobody empties: no lease protects it."""
 
+GIVEN_UP: Final = "a transaction could not be undone; the session is to be closed"
 ENDED: Final = "the transaction was ended from outside"
 
 _FIRST: Final = re.compile(r"(?:\s|\(|(?:--|//)[^\n]*\n|/\*(?:.|\n)*?\*/)*(\w*)")
@@ -173,7 +174,7 @@ class SnowflakeConnection(SqlConnection):
         self, statement: Quoted, values: Sequence[object] = (), **options: Any
     ) -> Iterator[SnowflakeCursor]:
         if self.is_given_up:
-            raise OperationalError("a transaction could not be undone; the session is to be closed")
+            raise OperationalError(GIVEN_UP)
         text, given = fill_places(statement, values)
         with self.driver.cursor() as cursor:
             try:
@@ -211,6 +212,8 @@ class SnowflakeConnection(SqlConnection):
         """Run a statement so that it can be interrupted, and give its rows as they come."""
         if self._read_only and not only_reads(statement):
             raise OperatorError("the session only reads, and the statement would write")
+        if self.is_given_up:
+            raise OperationalError(GIVEN_UP)
         with self.driver.cursor() as cursor:
             self._running = cursor.execute_async(statement)["queryId"]
             try:
