@@ -6,21 +6,24 @@ nothing of treadle. What it changes, and no more:
 - MERGE is run by DuckDB's own MERGE. fakesnow takes it apart by way of a temporary table, which
   DuckDB does not let a transaction make that writes to another database.
 - A schema change commits what is open first, as Snowflake does. `BEGIN TRANSACTION NAME n` is
-  taken without the name.
+  taken without the name, and `CURRENT_TRANSACTION()` gives a number. Without autocommit a statement
+  that writes begins a transaction.
 - An UPDATE of the table by which treadle's transactions take turns waits for the one before it, and
   a statement outside of a transaction that meets another one is run again. DuckDB refuses both.
 - A temporary table is found by the name of its schema and its own.
 - `CREATE TABLE ... LIKE` and `CLONE` keep the key and NOT NULL. A key is dropped and added, and a
   column dropped that stands before one of the key, by making the table anew.
-- The stage of the user, `@~`, is there.
+- The stage of the user, `@~`, is there, and a folder of it can be emptied.
 - `TO_TIMESTAMP_TZ(n, 6)` is exact; fakesnow's goes by way of a double.
 - NULL in a column of timestamps is sent as NULL, not as 1970.
 - Errors of DuckDB that fakesnow answers with HTTP 500 get the numbers of Snowflake.
 - A login with another user or password than those given is refused.
 """
 
+import itertools
 import json
 import re
+import shutil
 import sys
 import threading
 import time
@@ -63,14 +66,19 @@ TEMPORARY = re.compile(r'"_TREADLE"\."(TREADLE_\w+)"')
 INSTANT = re.compile(r"TO_TIMESTAMP_TZ\(((?:s\.|column)\w+), 6\)")
 SINCE_1970 = r"MAKE_TIMESTAMPTZ(\1)"
 TURN = re.compile(r'UPDATE "_TREADLE"\."TURNS" .*')
+REMOVE = re.compile(r"REMOVE @~/(?P<folder>\S+)/")
 LOCK_SECONDS_MAX = 15
 SCHEMA_CHANGES = (exp.Alter, exp.Comment, exp.Create, exp.Drop)
 
 TURNS: dict[str, threading.Lock] = {}
 HOLDERS: dict[Any, threading.Lock] = {}
 """Connection -> the lock that it has."""
-OPEN: set[Any] = set()
-"""Connections with a transaction."""
+OPEN: dict[Any, int] = {}
+"""Connection with a transaction -> its number."""
+NUMBERS = itertools.count(1_700_000_000_000_000_000)
+MANUAL: set[Any] = set()
+"""Connections without autocommit."""
+WRITES = ("DELETE ", "INSERT ", "MERGE ", "UPDATE ")
 
 _execute = cursors.FakeSnowflakeCursor._execute
 _run = cursors.FakeSnowflakeCursor.execute
@@ -102,7 +110,7 @@ def execute(self: Any, transformed: Any, params: Any = None) -> None:
 
 def commit(self: Any) -> None:
     """Commit what is open, if anything is."""
-    OPEN.discard(self._conn)
+    OPEN.pop(self._conn, None)
     leave_turn(self)
     try:
         self._duck_conn.commit()
@@ -143,16 +151,28 @@ def run(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
         gone = split_place(self, found["column"])[1]
         copy_table(self, found["table"], found["table"], with_rows=True, without=gone)
         command = "SELECT 'done' AS status"
-    elif text.startswith("BEGIN TRANSACTION NAME "):
+    elif text.startswith("BEGIN TRANSACTION"):
         command = "BEGIN TRANSACTION"
-        OPEN.add(self._conn)
-    elif TURN.fullmatch(text):
+        OPEN[self._conn] = next(NUMBERS)
+    elif found := REMOVE.fullmatch(text):
+        home = stage.internal_dir(f"{self._conn.database}.~.~").rstrip("/")
+        shutil.rmtree(f"{home}/{found['folder']}", ignore_errors=True)
+        command = "SELECT 'done' AS status"
+    elif text.startswith("ALTER SESSION SET AUTOCOMMIT = "):
+        (MANUAL.add if text.endswith("FALSE") else MANUAL.discard)(self._conn)
+        command = "SELECT 'done' AS status"
+    elif text == "SELECT CURRENT_TRANSACTION()":
+        number = OPEN.get(self._conn)
+        command = f"SELECT {'NULL' if number is None else repr(str(number))} AS found"
+    elif self._conn in MANUAL and self._conn not in OPEN and text.startswith(WRITES):
+        run(self, "BEGIN TRANSACTION")
+    if TURN.fullmatch(text):
         take_turn(self)
     try:
         return run_again(self, command, *args, **kwargs)
     finally:
         if text in ("COMMIT", "ROLLBACK"):
-            OPEN.discard(self._conn)
+            OPEN.pop(self._conn, None)
         if self._conn not in OPEN:
             leave_turn(self)
 

@@ -42,6 +42,10 @@ class FileHeldError(DestinationUnavailableError):
     """Another process has the file of the destination open, so that nobody can write to it."""
 
 
+class TableHeldError(DestinationUnavailableError):
+    """Another session has a table and did not leave it in time; the other tables can be loaded."""
+
+
 class CommitUnknownError(RetriableError):
     """The connection broke during COMMIT; ask `committed` what became of the load."""
 

@@ -9,6 +9,7 @@ from treadle.destinations.protocol import (
     FencedError,
     PlanOutdatedError,
     Session,
+    TableHeldError,
 )
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
@@ -113,7 +114,7 @@ class StepLoader:
             for chunk, _, _ in group:
                 self.recovery.add_uncertain(chunk.key, chunk.last)
             raise
-        except (PlanOutdatedError, FencedError):
+        except (PlanOutdatedError, FencedError, TableHeldError):
             return None
         except RetriableError:
             raise
@@ -144,7 +145,7 @@ class StepLoader:
             self.recovery.forget_offsets()
             self._retries.add_failure(chunk.key, self.clock())
             return False
-        except (OperatorError, PlanOutdatedError) as error:
+        except (OperatorError, PlanOutdatedError, TableHeldError) as error:
             # The load may have been committed before this came up.
             self.recovery.forget_offsets()
             self._record_failure(chunk, error)

@@ -12,6 +12,7 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
 )
 from treadle.destinations.registry import make_destination
+from treadle.destinations.sql.text import Quoted
 from treadle.errors import OperatorError
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import AddColumn, Column, CreateRelation
@@ -125,6 +126,28 @@ def test_a_loader_that_lost_its_lease_commits_nothing(
             session.load(_add(loads))
         assert loads.orders() == [(1, "x", 1)]
         assert session.committed(LOG)[7, "orders"].position == 0
+
+
+def test_a_transaction_that_is_ended_from_outside_commits_nothing(
+    snowflake_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_destination(snowflake_url).open() as session:
+        loads = _prepare(session)
+        connection = session._transactions.connection  # type: ignore[attr-defined]
+        write = connection.upsert
+
+        def lose(rows: Any) -> Any:
+            connection.run(Quoted("ROLLBACK"))
+            return write(rows)
+
+        monkeypatch.setattr(connection, "upsert", lose)
+        plan = loads.plan(table(ORDERS), upsert([(1, 2, "y")]))
+        with pytest.raises(DestinationUnavailableError, match="ended from outside"):
+            session.load(plan)
+        monkeypatch.undo()
+        assert loads.orders() == [(1, "x", 1)]
+        loads.run(plan)
+        assert loads.orders() == [(1, "y", 2)]
 
 
 def test_a_lease_of_another_is_waited_for_until_it_ends(

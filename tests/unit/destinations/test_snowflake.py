@@ -30,6 +30,8 @@ from treadle.destinations.snowflake.errors import (
 )
 from treadle.destinations.snowflake_form import SnowflakeForm, SnowflakeUrl
 from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.load_intent import LoadIntent
+from treadle.destinations.sql.stepped_changes import generate_undoing
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, merge
 from treadle.errors import TableStoppedError
@@ -275,6 +277,19 @@ def test_a_column_is_widened_in_a_copy() -> None:
     ]
 
 
+def test_a_load_that_ended_amid_a_widened_column_leaves_no_copy() -> None:
+    changes = [
+        WidenColumn("orders", Column(name, name, ColumnType.TEXT), ColumnType.BIGINT)
+        for name in ("a", "b")
+    ]
+    plan = TableLoads(cast("Any", None)).plan(table(ORDERS), changes=changes)
+    connection = cast("SqlConnection", KnownTables(("orders", frozenset({"id"}))))
+    made = SnowflakeStatements(connection, plan)
+    draft = next(made.generate_structure()).split()[4]
+    assert list(generate_undoing(connection, made.intent)) == [f"DROP TABLE IF EXISTS {draft}"]
+    assert made.ending == LoadIntent()
+
+
 def make_merge(condition: str = "", wins: str = "", key: tuple[str, ...] = ("id",)) -> str:
     rows = upsert([(1, 5, "x")]).root
     relation = rows.relation if key else type(rows.relation)((), "orders", ORDERS.columns, (), "")
@@ -335,6 +350,7 @@ class ServiceError(Exception):
         (390114, DestinationUnavailableError),
         (604, DestinationUnavailableError),
         (606, DestinationUnavailableError),
+        (615, DestinationUnavailableError),
         (625, DestinationUnavailableError),
         (90073, DestinationUnavailableError),
         (250003, DestinationUnavailableError),

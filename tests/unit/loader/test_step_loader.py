@@ -10,6 +10,7 @@ from treadle.destinations.protocol import (
     FencedError,
     PlanOutdatedError,
     Session,
+    TableHeldError,
 )
 from treadle.errors import InternalError, OperatorError
 from treadle.loader.answer_wait import AnswerWait
@@ -96,7 +97,9 @@ def step(table: str, error: Exception | None = None) -> PreparedStep:
     return PreparedStep(chunk, error or InternalError("of no use"), 1)
 
 
-@pytest.mark.parametrize("error", [OperatorError("no right"), PlanOutdatedError("changed")])
+@pytest.mark.parametrize(
+    "error", [OperatorError("no right"), PlanOutdatedError("changed"), TableHeldError("held")]
+)
 def test_a_table_that_fails_is_recorded_and_waits(error: Exception) -> None:
     bench = Bench(error)
     assert not bench.steps.load(NO_SESSION, step("a"))
@@ -158,7 +161,13 @@ def test_a_table_of_a_unit_that_is_another_loaders_is_not_loaded() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [OperatorError("no right"), PlanOutdatedError("changed"), InternalError("broken")]
+    "error",
+    [
+        OperatorError("no right"),
+        PlanOutdatedError("changed"),
+        TableHeldError("held"),
+        InternalError("broken"),
+    ],
 )
 def test_a_group_that_fails_is_to_be_loaded_one_by_one(error: Exception) -> None:
     bench = Bench(error)

@@ -12,10 +12,11 @@ from snowflake.connector import SnowflakeConnection as Driver
 from snowflake.connector.cursor import SnowflakeCursor
 from snowflake.connector.errors import Error, OperationalError
 
-from treadle.destinations.layout import partition_columns
+from treadle.destinations.layout import digest_name, partition_columns
 from treadle.destinations.protocol import CommitUnknownError, QueryResult, QueryStream
 from treadle.destinations.snowflake.dialect import SnowflakeDialect
 from treadle.destinations.snowflake.errors import (
+    ABORTED,
     is_missing,
     is_refused_change,
     is_unanswered,
@@ -38,6 +39,15 @@ READING: Final = frozenset(
 )
 """The first words of statements that write nothing."""
 
+SCHEMA_CHANGES: Final = ("ALTER TABLE ", "CREATE ", "DROP ")
+"""How statements of treadle's begin that commit an open transaction."""
+
+LOOKUPS: Final = "lookups"
+"""Folder of files of keys that are looked up, which nobody empties: no lease protects it."""
+
+GIVEN_UP: Final = "a transaction could not be undone; the session is to be closed"
+ENDED: Final = "the transaction was ended from outside"
+
 _FIRST: Final = re.compile(r"(?:\s|\(|(?:--|//)[^\n]*\n|/\*(?:.|\n)*?\*/)*(\w*)")
 """The first word of a statement, behind comments."""
 
@@ -50,12 +60,15 @@ class SnowflakeConnection(SqlConnection):
 
     Args:
         driver: in autocommit mode, with `?` for values; each statement is sent once.
+        database: its name.
         holder: as which it has leases; no other session has it.
         read_only: statements of the operator's that write are not sent; the service knows no
             session that only reads.
 
     Attributes:
-        folder: of the stage of the user, for the next files.
+        database: its name.
+        is_given_up: nothing is sent any more but the end of the session, which undoes what is
+            open. A schema change would commit it.
     """
 
     driver: Driver
@@ -65,11 +78,19 @@ class SnowflakeConnection(SqlConnection):
     message = staticmethod(server_message)
     translate = staticmethod(translate)
 
-    def __init__(self, driver: Driver, holder: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self, driver: Driver, database: str, holder: str, *, read_only: bool = False
+    ) -> None:
         self.dialect: SnowflakeDialect = SnowflakeDialect()
         self.driver = driver
-        self.folder = holder
-        self._name = name_transaction(holder)
+        self._holder = holder
+        self._folder = LOOKUPS
+        self.is_given_up = False
+        self._is_open = False
+        self._is_manual = False
+        self._transaction: str | None = None
+        self.database = database
+        self._name = name_transaction(database, holder)
         self._read_only = read_only
         self._files = 0
         self._staged: list[Quoted] = []
@@ -77,11 +98,69 @@ class SnowflakeConnection(SqlConnection):
         self._running: str | None = None
 
     def begin(self, purpose: str = "load") -> None:
-        """Begin a transaction by the name of this connection, so that others can end it."""
+        """Begin a transaction; one that loads by the name of this connection.
+
+        When one that loads is ended from outside, the statements after it would be committed one by
+        one. So there is no autocommit meanwhile: the next of them begins another transaction, which
+        `commit` tells from the first.
+        """
+        self._is_open = True
+        if purpose != "load":
+            self.run(Quoted("BEGIN TRANSACTION"))
+            return
+        self._is_manual = True
+        self.run(Quoted("ALTER SESSION SET AUTOCOMMIT = FALSE"))
+        # Others end one that is lost, by its name. One that reads keeps nobody waiting.
         self.run(Quoted(f"BEGIN TRANSACTION NAME {self._name}"))
+
+    def keep_transaction(self) -> None:
+        """Note which transaction is open: `commit` takes no other.
+
+        Raises:
+            Error: none is.
+        """
+        self._transaction = self._find_transaction()
+        if self._transaction is None:
+            raise OperationalError(ENDED, errno=ABORTED)
+
+    def _find_transaction(self) -> str | None:
+        [(found,)] = self.rows(Quoted("SELECT CURRENT_TRANSACTION()"))
+        return None if found is None else str(found)
+
+    def commit(self) -> None:
+        """Commit the transaction.
+
+        Raises:
+            Error: it is not the one that was noted, which was ended from outside.
+        """
+        if self._transaction is not None and self._find_transaction() != self._transaction:
+            raise OperationalError(ENDED, errno=ABORTED)
+        super().commit()
+        self._leave_transaction()
+
+    def rollback(self) -> None:
+        """Undo the transaction; when that fails, the connection is given up."""
+        try:
+            super().rollback()
+        except BaseException:
+            self.is_given_up = True
+            raise
+        self._leave_transaction()
+
+    def _leave_transaction(self) -> None:
+        self._is_open = False
+        self._transaction = None
+        if self._is_manual:
+            self._is_manual = False
+            try:
+                self.run(Quoted("ALTER SESSION SET AUTOCOMMIT = TRUE"))
+            except self.errors:  # nothing that is sent from now on would be committed
+                self.is_given_up = True
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
+        if statement.startswith(SCHEMA_CHANGES):
+            self._transaction = None  # it commits what is open
         with self._execute(statement, values) as cursor:
             return int(cursor.rowcount or 0)
 
@@ -94,6 +173,8 @@ class SnowflakeConnection(SqlConnection):
     def _execute(
         self, statement: Quoted, values: Sequence[object] = (), **options: Any
     ) -> Iterator[SnowflakeCursor]:
+        if self.is_given_up:
+            raise OperationalError(GIVEN_UP)
         text, given = fill_places(statement, values)
         with self.driver.cursor() as cursor:
             try:
@@ -131,6 +212,8 @@ class SnowflakeConnection(SqlConnection):
         """Run a statement so that it can be interrupted, and give its rows as they come."""
         if self._read_only and not only_reads(statement):
             raise OperatorError("the session only reads, and the statement would write")
+        if self.is_given_up:
+            raise OperationalError(GIVEN_UP)
         with self.driver.cursor() as cursor:
             self._running = cursor.execute_async(statement)["queryId"]
             try:
@@ -183,32 +266,38 @@ class SnowflakeConnection(SqlConnection):
 
     # --- rows -------------------------------------------------------------------------------------
 
+    @contextmanager
+    def filing(self, folder: str) -> Iterator[None]:
+        """Send files to a folder of its own, in which those of a killed process may be.
+
+        Args:
+            folder: of the stage of the user, by a name of letters and digits. Nobody else fills it
+                while the block lasts: it is emptied first.
+        """
+        self.rows(Quoted(f"REMOVE @~/treadle/{folder}/"))
+        self._folder = folder
+        try:
+            yield
+        finally:
+            self._folder = LOOKUPS
+
     def stage_ahead(self, rows: RelationRows) -> None:
         """Stage rows before the transaction that writes them: to make a table would commit it."""
         if len(rows) and id(rows.columns) not in self._ahead:
             staged = super().stage(rows, f"treadle_ahead_{len(self._ahead)}")
-            self._ahead[id(rows.columns)] = (rows, self._convert(rows, staged))
+            self._ahead[id(rows.columns)] = (rows, form_values(self.dialect, rows, staged))
 
     def stage(self, rows: RelationRows, title: str) -> StagedRows:
         """Return where rows were staged ahead; others are staged now."""
         _, staged = self._ahead.get(id(rows.columns), (rows, None))
-        return staged or self._convert(rows, super().stage(rows, title))
-
-    def _convert(self, rows: RelationRows, staged: StagedRows) -> StagedRows:
-        known = self.dialect.staged_forms
-        forms = {
-            each.name: compose(known[each.type], value=staged.value(each.name))
-            for each in partition_columns(rows)[0]
-            if each.type in known
-        }
-        return StagedRows(staged.name, staged.columns, staged.entries, forms)
+        return staged or form_values(self.dialect, rows, super().stage(rows, title))
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Send values as a Parquet file to a new temporary table, until `release`."""
         self._files += 1
         place = self.dialect.own(title)
         # Names of digits and letters: what a client sent is in none of them.
-        folder = Quoted(f"@~/treadle/{self.folder}")
+        folder = Quoted(f"@~/treadle/{self._folder}/{self._holder}")
         file = Quoted(f"{self._files:d}.parquet")
         put = compose(
             "PUT 'file://{file}' {folder} AUTO_COMPRESS = FALSE OVERWRITE = TRUE"
@@ -232,7 +321,9 @@ class SnowflakeConnection(SqlConnection):
         )
         answer = self.rows(
             compose(
-                "COPY INTO {place} FROM {folder}/{file} FILE_FORMAT = (TYPE = PARQUET)"
+                # By default the text \N is NULL, in Parquet too.
+                "COPY INTO {place} FROM {folder}/{file}"
+                " FILE_FORMAT = (TYPE = PARQUET NULL_IF = ())"
                 " MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE FORCE = TRUE PURGE = TRUE",
                 place=place,
                 folder=folder,
@@ -247,8 +338,15 @@ class SnowflakeConnection(SqlConnection):
         return place
 
     def release(self) -> None:
-        """Drop what was staged: ROLLBACK does not."""
+        """Drop what was staged: ROLLBACK does not.
+
+        DROP would commit a transaction that nobody ended. So the connection is given up then.
+        """
         self._ahead.clear()
+        if self._is_open:
+            self.is_given_up = True
+        if self.is_given_up:
+            return
         with suppress(Error):
             while self._staged:
                 self.run(compose(self.dialect.drop_temporary, table=self._staged.pop()))
@@ -284,9 +382,23 @@ class SnowflakeConnection(SqlConnection):
         return self.run(merge(self.dialect, upsert))
 
 
-def name_transaction(holder: str) -> str:
-    """Return the name of the transactions of a holder: an identifier in upper case."""
-    return f"TREADLE_{holder.upper()}"
+def form_values(dialect: SnowflakeDialect, rows: RelationRows, staged: StagedRows) -> StagedRows:
+    """Return staged rows with the expressions that make values of what a file has of them."""
+    known = dialect.staged_forms
+    forms = {
+        each.name: compose(known[each.type], value=staged.value(each.name))
+        for each in partition_columns(rows)[0]
+        if each.type in known
+    }
+    return StagedRows(staged.name, staged.columns, staged.entries, forms)
+
+
+def name_transaction(database: str, holder: str) -> str:
+    """Return the name of the transactions of a holder: an identifier in upper case.
+
+    The service lists those of a user in all databases of the account. So the database is in it.
+    """
+    return f"TREADLE_{digest_name(database.lower())[:16]}_{holder}".upper()
 
 
 def only_reads(statement: str) -> bool:

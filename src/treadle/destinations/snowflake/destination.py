@@ -44,6 +44,8 @@ SESSION_PARAMETERS: Final = {
     "TIMEZONE": "UTC",
     "LOCK_TIMEOUT": 15,  # half a day by default; the load is repeated
     "STATEMENT_TIMEOUT_IN_SECONDS": LEASE_SECONDS,
+    "MULTI_STATEMENT_COUNT": 1,  # an account may let one text be several statements
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",  # in which the literals of times are read
     "ABORT_DETACHED_QUERY": True,  # a statement ends with the process that asked for it
     "QUERY_TAG": "treadle",
     "ERROR_ON_NONDETERMINISTIC_MERGE": True,
@@ -112,7 +114,7 @@ class SnowflakeDestination:
         """Connect; see `Destination.open`."""
         holder = uuid.uuid4().hex
         driver = self._log_in(PhaseTimer())
-        connection = SnowflakeConnection(driver, holder, read_only=read_only)
+        connection = SnowflakeConnection(driver, self._parts.path, holder, read_only=read_only)
         return SnowflakeSession(SnowflakeTransactions(connection, holder, read_only=read_only))
 
     def preview(self) -> Session:
@@ -121,7 +123,8 @@ class SnowflakeDestination:
 
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
-        connection = SnowflakeConnection(self._log_in(PhaseTimer()), uuid.uuid4().hex)
+        driver = self._log_in(PhaseTimer())
+        connection = SnowflakeConnection(driver, self._parts.path, uuid.uuid4().hex)
         return open_asking(SnowflakeAsking(connection, seconds))
 
     def probe(self, timer: PhaseTimer) -> None:

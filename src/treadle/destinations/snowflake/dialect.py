@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from treadle.destinations.layout import order_key
-from treadle.destinations.sql.load_intent import TableReplacement
+from treadle.destinations.layout import PRIVATE_SCHEMA, order_key
+from treadle.destinations.sql.load_intent import LoadIntent, TableReplacement
 from treadle.destinations.sql.stepped_changes import DRAFT, SteppedStatements
 from treadle.destinations.sql.stepped_dialect import SteppedDialect
 from treadle.destinations.sql.text import Quoted, compose, join
@@ -117,6 +117,23 @@ class SnowflakeDialect(SteppedDialect):
 class SnowflakeStatements(SteppedStatements):
     """Schema changes in Snowflake's words."""
 
+    @property
+    def intent(self) -> LoadIntent:
+        """What is noted before the first statement, with the copies in which columns are widened.
+
+        So whoever comes after a load that ended amid one drops it.
+        """
+        noted = super().intent
+        if not noted.table:  # it would be taken for what is left of a load
+            return noted
+        widens = (change for change in self._plan.changes if isinstance(change, WidenColumn))
+        copies = set(map(self._name_copy, widens))
+        widened = (TableReplacement(PRIVATE_SCHEMA, each, each) for each in sorted(copies))
+        return LoadIntent(noted.table, (*noted.replacements, *widened))
+
+    def _name_copy(self, change: WidenColumn) -> str:
+        return names.name_auxiliary(self._plan.owner, DRAFT, self._schema, change.relation)
+
     def _make(self, change: SchemaChange | list[AddColumn]) -> Iterator[Quoted]:
         if isinstance(change, WidenColumn):
             yield from self._widen_column(change)
@@ -146,9 +163,7 @@ class SnowflakeStatements(SteppedStatements):
         dialect, column = self._dialect, change.column
         name, other = dialect.quote(column.name), dialect.quote("_treadle_" + column.name)
         table = self._place(change.relation, change.private)
-        draft = dialect.own(
-            names.name_auxiliary(self._plan.owner, DRAFT, self._schema, change.relation)
-        )
+        draft = dialect.own(self._name_copy(change))
         value = dialect.widen(column, change.old)
         parts = {"t": table, "d": draft, "n": name, "o": other, "v": value}
         type_ = dialect.types[column.type]

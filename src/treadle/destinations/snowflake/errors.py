@@ -20,6 +20,9 @@ MISSING: Final = frozenset({2003, 2043})
 LOCKED: Final = 625
 """Another transaction has held a lock for too long, or too many wait for it."""
 
+ABORTED: Final = 615
+"""The transaction was ended from outside."""
+
 INTERRUPTED: Final = frozenset({604, 630})
 """A statement was ended, or took too long."""
 
@@ -41,7 +44,7 @@ _MEANINGS: Final[Sequence[tuple[range | frozenset[int], type[TreadleError], str]
     (frozenset({3001, 251005, 251006, 251008}), AccessDeniedError, "Snowflake: {text}"),
     # a lock, an end from outside, a warehouse that is missing, or whose quota is used up
     (
-        frozenset({LOCKED, *INTERRUPTED, 603, 606, 90073}),
+        frozenset({ABORTED, LOCKED, *INTERRUPTED, 603, 606, 90073}),
         DestinationUnavailableError,
         "Snowflake cannot take the load now: {text}",
     ),

@@ -80,6 +80,17 @@ class SteppedTransactions(SqlTransactions):
                     self.connection.rows(self.dialect.leave_lock, name)
 
     @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Run a statement of a schema change, which others must not meet.
+
+        Locks that last as long as the session need no look before it.
+
+        Raises:
+            DestinationUnavailableError: a lock that this session had is another's now.
+        """
+        yield
+
+    @contextmanager
     def loading(self, plans: Sequence[LoadPlan], *, rehearse: bool) -> Iterator[None]:
         """Keep other sessions from loading the same tables."""
         locks = [name_lock(self.dialect, plan.schema, name_entry(plan)) for plan in plans]
@@ -172,8 +183,10 @@ class SteppedSession(SqlSession):
         if intent.replacements:
             failpoint.reach("destination.swap")
         for statement in generate_ending(connection, intent):
-            connection.run(statement)
-        catalogue.keep_intent(connection, schema, table, LoadIntent())
+            with self._transactions.guarded():
+                connection.run(statement)
+        with self._transactions.guarded():
+            catalogue.keep_intent(connection, schema, table, LoadIntent())
 
     # --- loads ------------------------------------------------------------------------------------
 
@@ -230,7 +243,8 @@ class SteppedSession(SqlSession):
                 self._end(connection, plan.schema, table, noted)
             elif noted is not None:
                 for statement in generate_undoing(connection, noted):
-                    connection.run(statement)
+                    with self._transactions.guarded():
+                        connection.run(statement)
             statements = self.schema_statements(connection, plan)
             statements.check()
             if plan.rejections:
@@ -244,7 +258,8 @@ class SteppedSession(SqlSession):
                 statements.is_noted = True
                 failpoint.reach("destination.pending")
                 for statement in statements.generate_structure():
-                    run_change(connection, statement)
+                    with self._transactions.guarded():
+                        run_change(connection, statement)
                     failpoint.reach("destination.changed")
         return statements
 
@@ -263,7 +278,7 @@ class SteppedSession(SqlSession):
         """Do what is left of a load. It is committed, so a failure is left to the next `state`."""
         connection = self._transactions.connection
         if statements.ending:
-            with suppress(*connection.errors):
+            with suppress(DestinationUnavailableError, *connection.errors):
                 self._end(connection, plan.schema, name_entry(plan), statements.ending)
 
     def make_counter(self, plan: LoadPlan) -> LoadCounter:
@@ -347,13 +362,13 @@ class SteppedSession(SqlSession):
             finally:
                 with suppress(*connection.errors):
                     if not before.exists:
-                        connection.run(
-                            compose(
-                                "DROP {word} {schema}",
-                                word=connection.dialect.schema_word,
-                                schema=connection.dialect.schema(schema),
-                            )
+                        drop = compose(
+                            "DROP {word} {schema}",
+                            word=connection.dialect.schema_word,
+                            schema=connection.dialect.schema(schema),
                         )
+                        with self._transactions.guarded():
+                            connection.run(drop)
                     if before.owner is None:
                         catalogue.forget_owner(connection, schema)
                     elif before.owner != owner:
