@@ -14,12 +14,10 @@ from treadle.destinations.iceberg.file_io import SyncedFileIO, UnsyncedFolders
 from treadle.destinations.iceberg.row_delta import (
     KEPT_TABLES,
     KeptSqlCatalog,
-    LimitedFileIO,
     RowDelta,
     commit_once,
     iterate_entries,
     order_positions,
-    require_object,
     stage_expiry,
     write_position_deletes,
     write_rows,
@@ -174,18 +172,6 @@ def test_the_past_of_a_table_goes_in_the_same_commit(table: Table) -> None:
     stage_expiry(transaction, old)
     commit_once(transaction)
     assert [each.snapshot_id in old for each in table.metadata.snapshots] == [False, False]
-
-
-def test_who_is_not_the_operator_reaches_no_file_of_this_machine(tmp_path: Path) -> None:
-    io = LimitedFileIO({})
-    for location in (str(tmp_path / "x"), f"file://{tmp_path}/x", "hdfs://h/x"):
-        with pytest.raises(PermissionError):
-            io.new_input(location)
-        with pytest.raises(PermissionError):
-            io.new_output(location)
-        with pytest.raises(PermissionError):
-            io.delete(location)
-    require_object("s3://bucket/x")
 
 
 def test_deleted_rows_are_in_order_and_none_twice() -> None:

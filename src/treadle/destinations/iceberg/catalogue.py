@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,8 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from sqlalchemy.exc import IntegrityError
 
-from treadle.destinations.iceberg.row_delta import KeptSqlCatalog, LimitedRestCatalog
+from treadle.destinations.iceberg.rest_catalogue import CheckedRestCatalog, LimitedRestCatalog
+from treadle.destinations.iceberg.row_delta import KeptSqlCatalog
 from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED
 
@@ -181,7 +182,7 @@ def open_catalogue(
     parts: IcebergUrl,
     *,
     warehouse: str,
-    is_limited: bool = False,
+    check_address: Callable[[str], None] | None = None,
     makes: bool = True,
 ) -> IcebergCatalogue:
     """Connect to the catalogue of a URL.
@@ -189,7 +190,8 @@ def open_catalogue(
     Args:
         parts: of the URL.
         warehouse: where tables have their files; empty where the server says.
-        is_limited: somebody else than the operator named it.
+        check_address: of a server that somebody else than the operator named: raises for an address
+            that is not to be connected to.
         makes: make the tables of a catalogue in SQL where they are missing.
     """
     properties = {
@@ -211,9 +213,13 @@ def open_catalogue(
     if parts.password is not None:
         properties["credential"] = f"{parts.user}:{parts.password}"
         properties.setdefault("oauth2-server-uri", f"{parts.http_url}/v1/oauth/tokens")
-    kind = LimitedRestCatalog if is_limited else RestCatalog
+    opened: RestCatalog
+    if check_address is None:
+        opened = CheckedRestCatalog(NAME, **properties)
+    else:
+        opened = LimitedRestCatalog(NAME, check_address, properties)
     is_plain = parts.parameters.get("names") == PLAIN
-    return IcebergCatalogue(kind(NAME, **properties), "", is_plain=is_plain)
+    return IcebergCatalogue(opened, "", is_plain=is_plain)
 
 
 def make_engine_url(parts: IcebergUrl) -> str:

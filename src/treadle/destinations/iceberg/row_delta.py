@@ -1,27 +1,22 @@
-"""All that is taken from the private parts of pyiceberg, in one place.
+"""All that is taken from the private parts of pyiceberg, but those of its REST client.
 
 pyiceberg 0.12 has no public way to commit position deletes, to write data files without a commit,
 or to say that a commit that lost is not to be repeated on the snapshot of the winner. What is here
 does that, by names that a release may change: so the minor version is fixed, and moved together
-with `tests/unit/destinations/test_row_delta.py`.
+with `tests/unit/destinations/test_row_delta.py`. The REST client is in `rest_catalogue`.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import (
-    PyArrowFile,
-    PyArrowFileIO,
-    _dataframe_to_data_files,
-)
+from pyiceberg.io.pyarrow import _dataframe_to_data_files
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
@@ -431,48 +426,6 @@ class KeptSqlCatalog(SqlCatalog):
         self._kept.pop(table.metadata_location, None)
         self._keep(response.metadata_location, response.metadata)
         return response
-
-
-class LimitedRestCatalog(RestCatalog):
-    """A REST catalogue of somebody who is not the operator: its files are in an object store.
-
-    Without this, the answer of such a server could name files of this machine, or have a class of
-    its choice read them.
-    """
-
-    def _load_file_io(
-        self, properties: Mapping[str, str] | None = None, location: str | None = None
-    ) -> FileIO:
-        return LimitedFileIO({**self.properties, **(properties or {})})
-
-
-class LimitedFileIO(PyArrowFileIO):
-    """Reads and writes objects of an S3 store, and nothing else."""
-
-    def new_input(self, location: str) -> PyArrowFile:
-        """Return an object to read."""
-        require_object(location)
-        return super().new_input(location)
-
-    def new_output(self, location: str) -> PyArrowFile:
-        """Return an object to write."""
-        require_object(location)
-        return super().new_output(location)
-
-    def delete(self, location: Any) -> None:
-        """Delete an object."""
-        require_object(location if isinstance(location, str) else location.location)
-        super().delete(location)
-
-
-def require_object(location: str) -> None:
-    """Check that a location is in an S3 store.
-
-    Raises:
-        PermissionError: it is somewhere else.
-    """
-    if not location.startswith(("s3://", "s3a://", "s3n://")):
-        raise PermissionError(f"{location} is not in an S3 store")
 
 
 def schema_of(transaction: Transaction) -> "Schema":
