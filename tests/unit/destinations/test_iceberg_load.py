@@ -13,6 +13,7 @@ from treadle.destinations.iceberg.key_search import KeySearch
 from treadle.destinations.iceberg.load_context import LoadContext
 from treadle.destinations.iceberg.load_drafts import LoadDrafts
 from treadle.destinations.iceberg.load_rows import LoadRows, find_lost
+from treadle.destinations.iceberg.relation_draft import commit_part
 from treadle.destinations.iceberg.schema_owners import OwnerRecords
 from treadle.destinations.iceberg.table_head import read_head
 from treadle.destinations.iceberg.table_load import make_record, rank_place
@@ -69,6 +70,26 @@ def test_a_relation_that_is_not_there_has_no_draft(catalogue: IcebergCatalogue) 
         drafts.require_draft(ITEMS.name, private=False)
     assert drafts.find_tombstones(ORDERS, private=False) is None
     assert drafts.by_place == {}
+
+
+def test_the_files_of_a_part_that_lost_against_itself_stay(
+    catalogue: IcebergCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(catalogue)
+    drafts = LoadDrafts(context)
+    drafts.draft_changes()
+    LoadRows(context, drafts).draft_writes()
+    send = catalogue.catalogue.commit_table
+
+    def send_twice(*given: Any) -> Any:
+        send(*given)
+        return send(*given)
+
+    monkeypatch.setattr(catalogue.catalogue, "commit_table", send_twice)
+    commit_part(drafts.by_place["web", "orders"])
+    made = catalogue.load("web", "orders")
+    assert made is not None
+    assert made.scan().to_arrow()["id"].to_pylist() == [1, 2]
 
 
 def test_a_record_says_what_the_load_has_done(catalogue: IcebergCatalogue) -> None:

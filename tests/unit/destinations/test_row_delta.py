@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
@@ -94,6 +94,52 @@ def test_a_commit_that_lost_is_not_repeated(catalog: SqlCatalog, table: Table) -
     with pytest.raises(CommitFailedException):
         commit(other, (1, "x"))
     assert read(catalog) == [(1, "x")]
+
+
+def repeat_commits(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each commit sent twice, as by a proxy that lost the answer; the second one loses."""
+    send = catalog.commit_table
+
+    def send_twice(*given: Any) -> Any:
+        send(*given)
+        return send(*given)
+
+    monkeypatch.setattr(catalog, "commit_table", send_twice)
+
+
+def test_a_commit_that_lost_against_itself_is_done(
+    catalog: SqlCatalog, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeat_commits(catalog, monkeypatch)
+    [file] = commit(table, (1, "x"))
+    assert table.metadata == catalog.load_table("web.orders").metadata
+    commit(table, (1, "y"), gone=[(file.file_path, 0)])
+    assert read(catalog) == [(1, "y")]
+
+
+def test_a_commit_that_lost_and_cannot_be_looked_for_is_not_known(
+    catalog: SqlCatalog, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise CommitFailedException("somebody was first")
+
+    def be_away(*_: Any) -> Any:
+        raise OSError("the host is down")
+
+    monkeypatch.setattr(catalog, "commit_table", fail)
+    with pytest.raises(CommitFailedException):
+        commit(table, (1, "x"))
+    monkeypatch.setattr(catalog, "load_table", be_away)
+    with pytest.raises(CommitStateUnknownException, match="the host is down"):
+        commit(table, (1, "x"))
+
+
+def test_a_commit_to_a_table_that_was_made_anew_has_lost(catalog: SqlCatalog, table: Table) -> None:
+    catalog.drop_table("web.orders")
+    catalog.create_table("web.orders", SCHEMA)
+    with pytest.raises(CommitFailedException):
+        commit(table, (1, "x"))
+    assert read(catalog) == []
 
 
 def test_a_snapshot_without_files_lets_others_lose(catalog: SqlCatalog, table: Table) -> None:

@@ -14,6 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    CommitStateUnknownException,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+)
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import _dataframe_to_data_files
@@ -39,6 +45,7 @@ from pyiceberg.table import (
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import (
+    AddSnapshotUpdate,
     AssertTableUUID,
     RemoveSnapshotsUpdate,
     TableRequirement,
@@ -226,20 +233,54 @@ def commit_once(transaction: Transaction) -> Table:
     pyiceberg would repeat it on the snapshot of the other one, so that two loaders with one plan
     could both write their rows.
 
+    Whoever is between treadle and the catalogue may send a request twice. The first one succeeds
+    then, and the answer is that of the second, which lost against the first. So the snapshot is
+    looked for before a commit counts as one that lost.
+
     Raises:
-        CommitFailedException: another commit was first.
+        CommitFailedException: another commit was first, and this one is not part of the table.
+        CommitStateUnknownException: one of both, and the table could not be read.
     """
     table = transaction._table
     if not isinstance(table.catalog, SqlCatalog):  # where the file of the metadata does it
         sync_folders()
-    table._do_commit(
-        updates=transaction._updates,
-        requirements=(
-            *transaction._requirements,
-            AssertTableUUID(uuid=table.metadata.table_uuid),
-        ),
-    )
+    try:
+        table._do_commit(
+            updates=transaction._updates,
+            requirements=(
+                *transaction._requirements,
+                AssertTableUUID(uuid=table.metadata.table_uuid),
+            ),
+        )
+    except CommitFailedException as lost:
+        _take_if_committed(table, transaction._updates, lost)
     return table
+
+
+def _take_if_committed(
+    table: Table, updates: Sequence[TableUpdate], lost: CommitFailedException
+) -> None:
+    """Give a table the metadata it has by now, if the snapshot of a commit is part of it.
+
+    Raises:
+        CommitFailedException: it is not.
+        CommitStateUnknownException: the table could not be read.
+    """
+    staged = {each.snapshot.snapshot_id for each in updates if isinstance(each, AddSnapshotUpdate)}
+    if not staged:
+        raise lost
+    try:
+        now = table.catalog.load_table(table.name())
+    except (NoSuchTableError, NoSuchNamespaceError):
+        raise lost from None
+    except Exception as error:
+        raise CommitStateUnknownException(
+            f"{lost}; whether an earlier try was done could not be read: {error}"
+        ) from error
+    is_same = now.metadata.table_uuid == table.metadata.table_uuid
+    if not is_same or not staged.issubset(each.snapshot_id for each in now.metadata.snapshots):
+        raise lost
+    table.metadata, table.metadata_location, table.io = now.metadata, now.metadata_location, now.io
 
 
 def read_manifests(table: Table) -> list[ManifestFile]:
