@@ -12,6 +12,7 @@ import sqlalchemy.exc
 from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg import exceptions
+from pyiceberg.catalog.rest.response import _handle_non_200_response
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
@@ -19,7 +20,13 @@ from treadle.destinations.form import PathRefusedError, PropertiesRefusedError, 
 from treadle.destinations.form_registry import find_form
 from treadle.destinations.iceberg.catalogue import make_engine_url
 from treadle.destinations.iceberg.compaction import CompactionRule, FileCount, choose_files
-from treadle.destinations.iceberg.errors import translate, translate_commit, translate_open
+from treadle.destinations.iceberg.errors import (
+    ERRORS,
+    translate,
+    translate_commit,
+    translate_open,
+    translate_part,
+)
 from treadle.destinations.iceberg.inspection import list_changes
 from treadle.destinations.iceberg.relation_draft import make_condition
 from treadle.destinations.iceberg.schema_types import (
@@ -364,7 +371,10 @@ def database_error() -> Exception:
         (requests.ConnectionError("x"), DestinationUnavailableError, CommitUnknownError),
         (database_error(), DestinationUnavailableError, CommitUnknownError),
         (pa.ArrowInvalid("x"), RowRefusedError, CommitUnknownError),
-        (exceptions.BadRequestError("x"), TableStoppedError, CommitUnknownError),
+        (exceptions.BadRequestError("x"), TableStoppedError, TableStoppedError),
+        (NotImplementedError("x"), TableStoppedError, TableStoppedError),
+        (exceptions.RESTError("x"), TableStoppedError, CommitUnknownError),
+        (ValueError("the answer is not as it should be"), TableStoppedError, CommitUnknownError),
     ],
 )
 def test_an_error_has_a_meaning(
@@ -372,6 +382,39 @@ def test_an_error_has_a_meaning(
 ) -> None:
     assert type(translate(error)) is kind
     assert type(translate_commit(error)) is commit
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "commit"),
+    [
+        (400, TableStoppedError, TableStoppedError),
+        (404, PlanOutdatedError, PlanOutdatedError),
+        (405, TableStoppedError, TableStoppedError),
+        (408, DestinationUnavailableError, CommitUnknownError),
+        (409, PlanOutdatedError, PlanOutdatedError),
+        (413, TableStoppedError, TableStoppedError),
+        (419, AccessDeniedError, AccessDeniedError),
+        (422, TableStoppedError, TableStoppedError),
+        (429, DestinationUnavailableError, CommitUnknownError),
+        (500, DestinationUnavailableError, CommitUnknownError),
+        (501, TableStoppedError, TableStoppedError),
+        (502, DestinationUnavailableError, CommitUnknownError),
+        (503, DestinationUnavailableError, CommitUnknownError),
+    ],
+)
+def test_an_answer_has_a_meaning(
+    status: int, kind: type[Exception], commit: type[Exception]
+) -> None:
+    response = requests.Response()
+    response.status_code = status
+    handlers = {404: exceptions.NoSuchTableError, 409: exceptions.CommitFailedException}
+    with pytest.raises(ERRORS) as raised:
+        _handle_non_200_response(requests.HTTPError(response=response), handlers)
+    assert type(translate(raised.value)) is kind
+    assert type(translate_commit(raised.value)) is commit
+    part = translate_part(raised.value)
+    expected = DestinationUnavailableError if commit is CommitUnknownError else commit
+    assert type(part) is expected
 
 
 def test_an_error_of_the_database_does_not_show_the_statement() -> None:
