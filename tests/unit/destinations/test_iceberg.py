@@ -15,10 +15,11 @@ from pyiceberg import exceptions
 from pyiceberg.catalog.rest.response import _handle_non_200_response
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
+from sqlalchemy import make_url
 
 from treadle.destinations.form import PathRefusedError, PropertiesRefusedError, merge_properties
 from treadle.destinations.form_registry import find_form
-from treadle.destinations.iceberg.catalogue import make_engine_url
+from treadle.destinations.iceberg.catalogue import DATABASE_TIMEOUTS, make_engine_url
 from treadle.destinations.iceberg.compaction import CompactionRule, FileCount, choose_files
 from treadle.destinations.iceberg.errors import (
     ERRORS,
@@ -226,8 +227,17 @@ def test_an_encrypted_or_local_server_is_no_risk(url: str) -> None:
 def test_the_database_of_a_catalogue_has_a_url_of_its_own() -> None:
     assert make_engine_url(IcebergUrl.parse("iceberg+sql:///a/b.db")) == "sqlite:////a/b.db"
     assert make_engine_url(IcebergUrl.parse("iceberg+sql://u:p%40@h:5/d")) == (
-        "postgresql+psycopg://u:p%40@h:5/d"
+        "postgresql+psycopg://u:p%40@h:5/d?connect_timeout=10&keepalives=1&keepalives_count=3"
+        "&keepalives_idle=10&keepalives_interval=5&tcp_user_timeout=60000"
     )
+
+
+def test_the_driver_takes_the_parameters_of_the_database_of_a_catalogue() -> None:
+    conninfo = pytest.importorskip("psycopg.conninfo")
+    url = make_url(make_engine_url(IcebergUrl.parse("iceberg+sql://u:p%40@h:5/d")))
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    read = conninfo.conninfo_to_dict(conninfo.make_conninfo("", **arguments))
+    assert {name: str(read[name]) for name in DATABASE_TIMEOUTS} == dict(DATABASE_TIMEOUTS)
 
 
 # --- types ----------------------------------------------------------------------------------------

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from tests.servers.iceberg_answers import AnswerServer, make_table
 
 from treadle.destinations.iceberg.catalogue import IcebergCatalogue, open_catalogue
 from treadle.destinations.iceberg.errors import translate_open
 from treadle.destinations.iceberg.rest_catalogue import (
+    ANSWER_SECONDS_MAX,
+    CONNECT_SECONDS_MAX,
     LimitedFileIO,
     choose_store,
     drop_code,
@@ -243,6 +246,37 @@ def test_a_redirect_of_an_accounts_server_is_not_followed(
     with pytest.raises(AccessDeniedError, match="redirects to another address"):
         make_destination(server.url(), allow).open()
     assert other.asked == []
+
+
+@pytest.mark.parametrize("check", [None, allow])
+def test_no_request_waits_without_an_end(
+    server: AnswerServer,
+    monkeypatch: pytest.MonkeyPatch,
+    check: Callable[[str], None] | None,
+) -> None:
+    waited: list[tuple[str, object]] = []
+    send = requests.adapters.HTTPAdapter.send
+
+    def note(
+        adapter: requests.adapters.HTTPAdapter, request: requests.PreparedRequest, **given: Any
+    ) -> requests.Response:
+        waited.append((str(request.path_url), given["timeout"]))
+        return send(adapter, request, **given)
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", note)
+    token = {"access_token": "t", "token_type": "bearer"}
+    server.answers["POST /v1/oauth/tokens"] = (200, token)
+    server.answers["GET /v1/namespaces"] = (200, {"namespaces": []})
+    parts = IcebergUrl.parse(server.url().replace("//", "//id:secret@"))
+    catalogue = open_catalogue(parts, warehouse="", check_address=check)
+    assert catalogue.list_schemas() == []
+    catalogue.close()
+    most = (CONNECT_SECONDS_MAX, ANSWER_SECONDS_MAX)
+    assert set(waited) == {
+        ("/v1/oauth/tokens", most),
+        ("/v1/config", most),
+        ("/v1/namespaces", most),
+    }
 
 
 def test_settings_that_are_none_are_told(server: AnswerServer) -> None:

@@ -64,6 +64,16 @@ PASSED_PARAMETERS: Final = frozenset(
 )
 """Parameters of a URL that are properties of the catalogue."""
 
+DATABASE_TIMEOUTS: Final[Mapping[str, str]] = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""Parameters of libpq: a database that is gone without a word is given up."""
+
 TIMEOUTS: Final[Mapping[str, str]] = {"s3.connect-timeout": "10", "s3.request-timeout": "60"}
 
 PLAIN: Final = "plain"
@@ -235,6 +245,7 @@ def make_engine_url(parts: IcebergUrl) -> str:
         parts.host,
         int(parts.port) if parts.port else None,
         parts.path,
+        DATABASE_TIMEOUTS,
     )
     return made.render_as_string(hide_password=False)
 

@@ -11,6 +11,7 @@ What is overridden here are private parts of pyiceberg's client, moved together 
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -52,6 +53,10 @@ TOLD_SETTINGS: Final = ("prefix", "namespace-separator")
 
 DEFAULT_REGION: Final = "us-east-1"
 """The region of a store that has none: it is part of each signature."""
+
+CONNECT_SECONDS_MAX: Final = 10.0
+ANSWER_SECONDS_MAX: Final = 60.0
+"""How long a server is waited for: until it is connected, and for each piece of an answer."""
 
 _CODE: Final = re.compile(r"(auth([.].*)?|ssl|botocore_session|.*[-.]impl)")
 _PLACE: Final = re.compile(
@@ -132,7 +137,13 @@ def list_store_hosts(properties: Mapping[str, str], bucket: str | None) -> list[
 
 
 class CheckedRestCatalog(RestCatalog):
-    """A REST catalogue whose server names no code."""
+    """A REST catalogue whose server names no code, and is not waited for without an end."""
+
+    def _config_headers(self, session: requests.Session) -> None:
+        # The first thing that is done to a session: it asks for a token before it is given out.
+        super()._config_headers(session)
+        request = partial(session.request, timeout=(CONNECT_SECONDS_MAX, ANSWER_SECONDS_MAX))
+        session.request = request  # type: ignore[method-assign]
 
     def _fetch_config(self) -> None:
         own = dict(self.properties)
