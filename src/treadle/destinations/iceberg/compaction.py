@@ -129,7 +129,8 @@ def choose_files(files: Collection[DataFile], gone: Mapping[str, int]) -> set[st
 
 def _rewrite(table: Table) -> None:
     tasks = list(table.scan(row_filter=AlwaysTrue()).plan_files())
-    live = gather_tasks(table.io, table.schema(), tasks)
+    mapping = table.name_mapping()
+    live = gather_tasks(table.io, table.schema(), tasks, mapping=mapping)
     counted = live.gone.group_by("file").aggregate([("pos", "count_distinct")]).to_pylist()
     gone = {live.paths[row["file"]]: int(row["pos_count_distinct"]) for row in counted}
     chosen = choose_files(live.files, gone)
@@ -137,7 +138,8 @@ def _rewrite(table: Table) -> None:
     made: list[DataFile] = []
     names = [field.name for field in table.schema().fields]
     rewritten = [task for task in tasks if task.file.file_path in chosen]
-    for rows in read_chunks(gather_tasks(table.io, table.schema(), rewritten), names, names):
+    worn = gather_tasks(table.io, table.schema(), rewritten, mapping=mapping)
+    for rows in read_chunks(worn, names, names):
         made += write_rows(table.metadata, table.io, rows)
     left = list_deletes(live, chosen)
     kept = len(live.files) - len(chosen) + len(made)

@@ -1,7 +1,8 @@
 """Reads the rows of a table that are part of it: those of its data files that no delete names.
 
 Columns are found in a file by the ids of their fields, so a file that was written before a column
-was added or renamed is read as the table is now.
+was added or renamed is read as the table is now. A file without any, which another program added to
+the table as it was, is read by the names that the table keeps for such files.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.name_mapping import NameMapping
 
 from treadle.destinations.iceberg.schema_types import list_arrow_types
 from treadle.errors import TableStoppedError
@@ -41,12 +43,14 @@ class LiveRows:
         schema: that rows are read with.
         files: data files, in order; `file` in what is read is the place of one here.
         deletes: files of position deletes that may be of them.
+        mapping: the fields of names in files that have no ids of fields; None for a table without.
     """
 
     io: FileIO
     schema: Schema
     files: Sequence[DataFile] = ()
     deletes: Sequence[DataFile] = ()
+    mapping: NameMapping | None = None
     _types: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,11 +147,7 @@ class LiveRows:
         require_parquet(file)
         with self.io.new_input(file.file_path).open() as stream:
             parquet = pq.ParquetFile(cast("Any", stream), pre_buffer=True)
-            by_id = {
-                int(each.metadata[FIELD_ID]): each.name
-                for each in parquet.schema_arrow
-                if each.metadata is not None and FIELD_ID in each.metadata
-            }
+            by_id = find_fields(parquet.schema_arrow, self.mapping, file.file_path)
             held = [by_id.get(self.schema.find_field(name).field_id) for name in names]
             wanted = [name for name in held if name is not None]
             if not wanted:  # how many rows there are has to be known all the same
@@ -169,6 +169,34 @@ class LiveRows:
             size = min(KEY_ROWS, rows - at)
             nulls = [pa.nulls(size, self._types[name]) for name in names]
             yield pa.record_batch(nulls, names=[f"c{n}" for n in range(len(nulls))])
+
+
+def find_fields(columns: "pa.Schema", mapping: NameMapping | None, path: str) -> Mapping[int, str]:
+    """Return id of the field -> name of the column in a file.
+
+    Args:
+        columns: of the file.
+        mapping: of the table; see `LiveRows`.
+        path: of the file.
+
+    Raises:
+        TableStoppedError: nothing says of which fields the columns are.
+    """
+    found = {
+        int(each.metadata[FIELD_ID]): each.name
+        for each in columns
+        if each.metadata is not None and FIELD_ID in each.metadata
+    }
+    if found or not columns.names:
+        return found
+    if mapping is None:
+        raise TableStoppedError(
+            f"Another program added the file {path} to the table, whose columns have no ids of "
+            "fields, and the table has no property schema.name-mapping.default that says which "
+            "columns they are. Set that property, or write the file anew with field ids."
+        )
+    named = {name: each.field_id for each in mapping for name in each.names}
+    return {field_id: name for name in columns.names if (field_id := named.get(name)) is not None}
 
 
 def fit_array(array: "pa.Array[Any]", type_: Any) -> "pa.Array[Any]":
@@ -197,7 +225,12 @@ def require_parquet(file: DataFile) -> None:
 
 
 def gather_tasks(
-    io: FileIO, schema: Schema, tasks: Iterable[FileScanTask], added: Collection[DataFile] = ()
+    io: FileIO,
+    schema: Schema,
+    tasks: Iterable[FileScanTask],
+    added: Collection[DataFile] = (),
+    *,
+    mapping: NameMapping | None,
 ) -> LiveRows:
     """Return the rows of planned files, and of files that are not committed yet."""
     found = list(tasks)
@@ -205,7 +238,7 @@ def gather_tasks(
         each.file_path: each for task in found for each in task.delete_files
     }
     files = [*(task.file for task in found), *added]
-    return LiveRows(io, schema, files, list(deletes.values()))
+    return LiveRows(io, schema, files, list(deletes.values()), mapping)
 
 
 def read_all(table: Table) -> LiveRows:
@@ -213,4 +246,4 @@ def read_all(table: Table) -> LiveRows:
     tasks: Sequence[Any] = ()
     if table.metadata.current_snapshot_id is not None:
         tasks = list(table.scan(row_filter=AlwaysTrue()).plan_files())
-    return gather_tasks(table.io, table.schema(), tasks)
+    return gather_tasks(table.io, table.schema(), tasks, mapping=table.name_mapping())

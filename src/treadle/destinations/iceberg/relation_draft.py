@@ -259,7 +259,8 @@ class RelationDraft:
             return LiveRows(None, self.schema)  # type: ignore[arg-type]  # it reads no file
         if not self.is_emptied and self.table.metadata.current_snapshot_id is not None:
             tasks = plan_files(self.table, condition, self._read_manifests(self.table))
-        return gather_tasks(self.table.io, self.schema, tasks, self.added)
+        mapping = self.table.name_mapping()
+        return gather_tasks(self.table.io, self.schema, tasks, self.added, mapping=mapping)
 
     def _read_manifests(self, table: Table) -> list[ManifestFile]:
         if self._manifests is None:

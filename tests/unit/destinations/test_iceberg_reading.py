@@ -1,0 +1,94 @@
+"""The rows of tables to which another program added files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.name_mapping import parse_mapping_from_json
+from pyiceberg.types import LongType, NestedField, StringType
+
+from treadle.destinations.iceberg.catalogue import IcebergCatalogue, open_catalogue
+from treadle.destinations.iceberg.compaction import CompactionRule, compact_table
+from treadle.destinations.iceberg.key_search import KeySearch
+from treadle.destinations.iceberg.live_rows import FIELD_ID, find_fields, read_all
+from treadle.destinations.iceberg.relation_draft import RelationDraft
+from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
+from treadle.errors import TableStoppedError
+
+MAPPING = "schema.name-mapping.default"
+COLUMNS = Schema(
+    NestedField(1, "id", LongType(), required=False),
+    NestedField(2, "a", StringType(), required=False),
+)
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[IcebergCatalogue]:
+    made = open_catalogue(IcebergUrl(SQL_SCHEME), warehouse=f"file://{tmp_path}/lake")
+    made.make_schema("web")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def table(catalogue: IcebergCatalogue, tmp_path: Path) -> Table:
+    """A table with a file that another program wrote, in which no column has an id."""
+    made = catalogue.make("web", "orders", COLUMNS, {})
+    path = tmp_path / "foreign.parquet"
+    pq.write_table(pa.table({"a": ["x", "y"], "other": [0, 0], "id": [1, 2]}).drop("other"), path)
+    made.add_files([f"file://{path}"])
+    return made
+
+
+def read(table: Table) -> list[dict[str, Any]]:
+    names = [field.name for field in table.schema().fields]
+    return read_all(table).read_rows(names).read_all().to_pylist()
+
+
+def test_a_file_without_ids_is_read_by_names(table: Table) -> None:
+    with table.update_schema() as update:
+        update.rename_column("a", "b")
+    assert read(table) == [{"id": 1, "b": "x"}, {"id": 2, "b": "y"}]
+    live = RelationDraft(table, None).find_keys(["id"], pa.table({"id": [2]}))
+    found = KeySearch().find_rows(live, ["id"], pa.table({"id": [2]}), ["b"])
+    assert found.to_pylist() == [{"row": 0, "file": 0, "pos": 1, "x0": "y"}]
+
+
+def test_a_compaction_keeps_what_is_in_a_file_without_ids(
+    catalogue: IcebergCatalogue, table: Table
+) -> None:
+    table.append(pa.table({"id": [3], "a": ["z"]}))
+    assert compact_table(table, CompactionRule(files=1))
+    now = catalogue.load("web", "orders")
+    assert now is not None
+    rows = now.scan().to_arrow().sort_by("id").to_pylist()
+    assert rows == [{"id": 1, "a": "x"}, {"id": 2, "a": "y"}, {"id": 3, "a": "z"}]
+    assert len(list(now.scan().plan_files())) == 1
+
+
+def test_a_file_without_ids_and_names_stops_the_table(table: Table) -> None:
+    table.append(pa.table({"id": [3], "a": ["z"]}))
+    with table.transaction() as transaction:
+        transaction.remove_properties(MAPPING)
+    with pytest.raises(TableStoppedError, match=MAPPING):
+        read(table)
+    with pytest.raises(TableStoppedError, match=r"foreign\.parquet"):
+        compact_table(table, CompactionRule(files=1))
+
+
+def test_names_count_only_where_no_column_has_an_id() -> None:
+    mapping = parse_mapping_from_json(
+        '[{"field-id": 1, "names": ["id", "ID"]}, {"field-id": 2, "names": ["a"]},'
+        ' {"names": ["n"]}]'
+    )
+    text = pa.string()
+    plain = pa.schema([("ID", text), ("n", text), ("unknown", text)])
+    assert find_fields(plain, mapping, "x") == {1: "ID"}
+    given: Any = pa.schema([pa.field("a", text, metadata={FIELD_ID: b"7"}), pa.field("id", text)])
+    assert find_fields(given, mapping, "x") == {7: "a"}
+    assert find_fields(pa.schema([]), None, "x") == {}
