@@ -52,7 +52,6 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
-    RowRefusedError,
 )
 from treadle.destinations.registry import is_exclusive, make_destination
 from treadle.destinations.scanned_engine import split_name
@@ -380,7 +379,7 @@ def database_error() -> Exception:
         (exceptions.ServerError("x"), DestinationUnavailableError, CommitUnknownError),
         (requests.ConnectionError("x"), DestinationUnavailableError, CommitUnknownError),
         (database_error(), DestinationUnavailableError, CommitUnknownError),
-        (pa.ArrowInvalid("x"), RowRefusedError, CommitUnknownError),
+        (pa.ArrowInvalid("x"), TableStoppedError, CommitUnknownError),
         (exceptions.BadRequestError("x"), TableStoppedError, TableStoppedError),
         (NotImplementedError("x"), TableStoppedError, TableStoppedError),
         (exceptions.RESTError("x"), TableStoppedError, CommitUnknownError),

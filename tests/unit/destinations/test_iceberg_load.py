@@ -10,6 +10,7 @@ from pyiceberg.exceptions import BadRequestError, ServerError
 
 from treadle.destinations.conformance.builders import ITEMS, ORDERS, TableLoads, table, upsert
 from treadle.destinations.iceberg.catalogue import IcebergCatalogue, open_catalogue
+from treadle.destinations.iceberg.compaction import CompactionRule
 from treadle.destinations.iceberg.key_search import KeySearch
 from treadle.destinations.iceberg.load_context import LoadContext
 from treadle.destinations.iceberg.load_drafts import LoadDrafts
@@ -17,6 +18,7 @@ from treadle.destinations.iceberg.load_rows import LoadRows, find_lost
 from treadle.destinations.iceberg.relation_draft import commit_part
 from treadle.destinations.iceberg.row_delta import RowDelta
 from treadle.destinations.iceberg.schema_owners import OwnerRecords
+from treadle.destinations.iceberg.session import IcebergSession
 from treadle.destinations.iceberg.table_head import read_head
 from treadle.destinations.iceberg.table_load import IcebergLoad, make_record, rank_place
 from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
@@ -157,6 +159,20 @@ def test_a_refused_commit_of_the_head_stops_the_table(
     made = catalogue.load("web", "orders")
     assert made is not None
     assert made.scan().to_arrow()["id"].to_pylist() == [1, 2]
+
+
+def test_a_load_is_done_whatever_its_compaction_ends_with(
+    catalogue: IcebergCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise TableStoppedError("a file cannot be read")
+
+    monkeypatch.setattr("treadle.destinations.iceberg.session.compact_table", fail)
+    with IcebergSession(catalogue, CompactionRule()) as session:
+        loads = TableLoads(session)
+        changes = [CreateRelation(ORDERS)]
+        result = loads.load(table(ORDERS), upsert([(1, 1, "a")]), changes=changes)
+        assert dict(result.rows) == {"orders": 1}
 
 
 def test_a_record_says_what_the_load_has_done(catalogue: IcebergCatalogue) -> None:

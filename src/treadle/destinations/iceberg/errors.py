@@ -17,7 +17,6 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
-    RowRefusedError,
 )
 from treadle.errors import OperatorError, TableStoppedError, TreadleError
 
@@ -101,7 +100,11 @@ def is_refusal(error: Exception) -> bool:
 
 
 def translate(error: Exception) -> TreadleError:
-    """Return the meaning of an error that is not one of a commit."""
+    """Return the meaning of an error that is not one of a commit.
+
+    A value that cannot be stored is refused where rows are made (`arrow_rows`): an error of Arrow
+    that comes here is of a file of the table, and no record is to blame.
+    """
     if isinstance(error, TreadleError):
         return error
     text = message(error)
@@ -111,8 +114,6 @@ def translate(error: Exception) -> TreadleError:
         return AccessDeniedError(f"the Iceberg catalogue or its store refuses access: {text}")
     if isinstance(error, FileNotFoundError):
         return PlanOutdatedError(f"a file of the table is gone: {text}")
-    if isinstance(error, pa.ArrowInvalid | OverflowError | UnicodeError):
-        return RowRefusedError(f"Iceberg cannot store a value: {text}")
     if isinstance(error, AWAY) or read_status(error) in (408, 425):
         return DestinationUnavailableError(f"the Iceberg catalogue cannot be used now: {text}")
     return TableStoppedError(f"the Iceberg catalogue refused the load: {text}")

@@ -5,10 +5,11 @@ was added or renamed is read as the table is now. A file without any, which anot
 the table as it was, is read by the names that the table keeps for such files.
 """
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,6 +52,8 @@ class LiveRows:
     files: Sequence[DataFile] = ()
     deletes: Sequence[DataFile] = ()
     mapping: NameMapping | None = None
+    failure: Exception | None = field(default=None, init=False)
+    """What reading rows ended with. An engine that reads them has but the text of it."""
     _types: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,9 +70,8 @@ class LiveRows:
         pieces = [GONE_SCHEMA.empty_table()]
         places = pa.array(self.paths, pa.string())
         for deletes in self.deletes:
-            require_parquet(deletes)
-            with self.io.new_input(deletes.file_path).open() as stream:
-                parquet = pq.ParquetFile(cast("Any", stream), read_dictionary=["file_path"])
+            with open_parquet(self.io, deletes) as stream:
+                parquet = pq.ParquetFile(stream, read_dictionary=["file_path"])
                 found = parquet.read(columns=["file_path", "pos"])
             # Each path is there once, and the rows have its number.
             for batch in found.to_batches():
@@ -107,7 +109,7 @@ class LiveRows:
                     yield pa.record_batch(columns, schema=schema)
                     at += size
 
-        return pa.RecordBatchReader.from_batches(schema, give())
+        return pa.RecordBatchReader.from_batches(schema, self._note_failure(give()))
 
     def read_rows(
         self, names: Sequence[str], called: Sequence[str] | None = None
@@ -134,7 +136,14 @@ class LiveRows:
                     at += batch.num_rows
                     yield rows
 
-        return pa.RecordBatchReader.from_batches(schema, give())
+        return pa.RecordBatchReader.from_batches(schema, self._note_failure(give()))
+
+    def _note_failure(self, batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+        try:
+            yield from batches
+        except Exception as error:
+            self.failure = error
+            raise
 
     def _find_gone(self, place: int) -> "pa.Array[Any]":
         chosen = self.gone.filter(pc.equal(self.gone["file"], pa.scalar(place, pa.int32())))["pos"]
@@ -144,9 +153,8 @@ class LiveRows:
         self, file: DataFile, names: Sequence[str], size: int
     ) -> Iterator["pa.RecordBatch"]:
         """Read columns of a file, in order; one that it lacks is NULL."""
-        require_parquet(file)
-        with self.io.new_input(file.file_path).open() as stream:
-            parquet = pq.ParquetFile(cast("Any", stream), pre_buffer=True)
+        with open_parquet(self.io, file) as stream:
+            parquet = pq.ParquetFile(stream, pre_buffer=True)
             by_id = find_fields(parquet.schema_arrow, self.mapping, file.file_path)
             held = [by_id.get(self.schema.find_field(name).field_id) for name in names]
             wanted = [name for name in held if name is not None]
@@ -222,6 +230,25 @@ def require_parquet(file: DataFile) -> None:
             f"{file.file_format.value}, and treadle reads Parquet only. Have that program write "
             "Parquet, and rewrite the file with it."
         )
+
+
+@contextlib.contextmanager
+def open_parquet(io: FileIO, file: DataFile) -> Iterator[Any]:
+    """Open a file of a table.
+
+    Raises:
+        TableStoppedError: it is not what treadle reads.
+        OSError: the store does not give it.
+    """
+    require_parquet(file)
+    with io.new_input(file.file_path).open() as stream:
+        try:
+            yield stream
+        except pa.ArrowInvalid as error:
+            raise TableStoppedError(
+                f"The file {file.file_path} of the table cannot be read: {error} Restore the file, "
+                "or go back to a snapshot of the table that does not have it."
+            ) from error
 
 
 def gather_tasks(
