@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 
 from treadle.destinations.form import PathRefusedError, PropertiesRefusedError, merge_properties
 from treadle.destinations.form_registry import find_form
-from treadle.destinations.iceberg.catalogue import DATABASE_TIMEOUTS, make_engine_url
+from treadle.destinations.iceberg.catalogue import DATABASE_TIMEOUTS, PLAIN_NAMES, make_engine_url
 from treadle.destinations.iceberg.compaction import CompactionRule, FileCount, choose_files
 from treadle.destinations.iceberg.errors import (
     ERRORS,
@@ -46,6 +46,7 @@ from treadle.destinations.iceberg.table_record import (
     name_ledger,
 )
 from treadle.destinations.iceberg_form import IcebergForm, IcebergUrl
+from treadle.destinations.layout import REJECTED
 from treadle.destinations.load_mark import LoadMark, digest_mark
 from treadle.destinations.protocol import (
     AccessDeniedError,
@@ -149,6 +150,7 @@ def test_a_catalogue_of_plain_names_has_names_of_its_own() -> None:
     with pytest.raises(TableStoppedError, match="Iceberg's own or treadle's own"):
         refuse_system_schema("treadle", profile)
     refuse_system_schema("treadle", make_destination("iceberg+rest://h/").profile)
+    assert profile.tables_reserved == {PLAIN_NAMES[REJECTED]}
 
 
 def test_a_form_is_a_url_and_gives_the_properties_back() -> None:
