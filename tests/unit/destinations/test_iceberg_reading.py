@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.exceptions import CommitFailedException, ServerError
 from pyiceberg.io.pyarrow import PyArrowFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -26,6 +27,7 @@ from treadle.destinations.iceberg.live_rows import (
     read_all,
 )
 from treadle.destinations.iceberg.relation_draft import RelationDraft
+from treadle.destinations.iceberg.row_delta import RowDelta
 from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
 from treadle.destinations.protocol import (
     AccessDeniedError,
@@ -107,6 +109,35 @@ def test_names_count_only_where_no_column_has_an_id() -> None:
     given: Any = pa.schema([pa.field("a", text, metadata={FIELD_ID: b"7"}), pa.field("id", text)])
     assert find_fields(given, mapping, "x") == {7: "a"}
     assert find_fields(pa.schema([]), None, "x") == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"), [(CommitFailedException("x"), False), (ServerError("x"), True)]
+)
+def test_a_compaction_that_lost_leaves_no_files(
+    catalogue: IcebergCatalogue,
+    table: Table,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    stays: bool,
+) -> None:
+    table.append(pa.table({"id": [3], "a": ["z"]}))
+    before = set(tmp_path.rglob("*.parquet"))
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(catalogue.catalogue, "commit_table", fail)
+    with pytest.raises(type(error)):
+        compact_table(table, CompactionRule(files=1))
+    after = set(tmp_path.rglob("*.parquet"))
+    assert before <= after
+    assert (after != before) is stays
+    monkeypatch.setattr(RowDelta, "stage", fail)
+    with pytest.raises(type(error)):
+        compact_table(table, CompactionRule(files=1))
+    assert set(tmp_path.rglob("*.parquet")) == after
 
 
 # --- files that cannot be read --------------------------------------------------------------------
