@@ -14,6 +14,7 @@ from treadle.destinations.iceberg.errors import translate_open
 from treadle.destinations.iceberg.rest_catalogue import (
     ANSWER_SECONDS_MAX,
     CONNECT_SECONDS_MAX,
+    FIXED_REGION,
     LimitedFileIO,
     choose_store,
     drop_code,
@@ -179,7 +180,7 @@ def test_files_are_reached_with_vended_keys_alone(
     server: AnswerServer, other: AnswerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "machine-token")
-    told = {**VENDED, "s3.endpoint": other.http_url, "s3.region": "eu-1"}
+    told = {**VENDED, "s3.endpoint": other.http_url, "s3.region": "us-east-1"}
     server.answers["GET /v1/namespaces/web/tables/orders"] = (
         200,
         make_table("s3://bucket/orders", config=told),
@@ -191,7 +192,7 @@ def test_files_are_reached_with_vended_keys_alone(
     catalogue.close()
     signed = [each.headers["authorization"] for each in other.asked]
     assert signed
-    assert all("Credential=VENDED/" in each for each in signed)
+    assert all("Credential=VENDED/" in each and "/us-east-1/s3/" in each for each in signed)
     assert not any("x-amz-security-token" in each.headers for each in other.asked)
 
 
@@ -279,6 +280,27 @@ def test_no_request_waits_without_an_end(
     }
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_of_an_accounts_store_is_not_followed(
+    server: AnswerServer, other: AnswerServer, status: int
+) -> None:
+    server.headers["Location"] = f"{other.http_url}/inside"
+    for method in ("HEAD", "GET", "PUT", "POST", "DELETE"):
+        for path in ("/bucket", "/bucket/x"):
+            server.answers[f"{method} {path}"] = (status, b"")
+    store = choose_store({**VENDED, "s3.endpoint": server.http_url}, {})
+    io = LimitedFileIO(store, allow)
+    with pytest.raises(OSError, match="HTTP status"):
+        io.new_input("s3://bucket/x").open()
+    with pytest.raises(OSError, match="HTTP status"):
+        io.new_output("s3://bucket/x").create(overwrite=True)
+    with pytest.raises(OSError, match="HTTP status"):
+        io.delete("s3://bucket/x")
+    assert server.count("HEAD") > 0
+    assert server.count("POST") > 0
+    assert other.asked == []
+
+
 def test_settings_that_are_none_are_told(server: AnswerServer) -> None:
     server.answers["GET /v1/config"] = (200, {"defaults": None, "overrides": None})
     with pytest.raises(ValueError, match="not as the protocol says") as found:
@@ -314,8 +336,10 @@ def test_the_keys_of_a_store_are_of_one_side() -> None:
     assert choose_store(there, {**VENDED, "s3.endpoint": "http://inside"}) == {
         **VENDED,
         **there,
-        "s3.region": "us-east-1",
+        "s3.region": FIXED_REGION,
     }
+    near = {"s3.endpoint": "https://s3.eu-central-1.amazonaws.com"}
+    assert choose_store({}, {**VENDED, **near}) == {**VENDED, "s3.region": "eu-central-1"}
 
 
 @pytest.mark.parametrize(
@@ -329,6 +353,8 @@ def test_the_keys_of_a_store_are_of_one_side() -> None:
         ({}, {"s3.access-key-id": 5, "s3.secret-access-key": ["x"]}),
         (OWN_KEYS, {"s3.region": "inside/#"}),
         (OWN_KEYS, {"s3.endpoint": "inside:80"}),
+        (OWN_KEYS, {"s3.endpoint": "http://s3.example.com", "s3.region": "eu-1"}),
+        ({**OWN_KEYS, "s3.region": "eu-1"}, {"s3.endpoint": "https://s3.eu-1.amazonaws.com.x"}),
         (OWN_KEYS, {"s3.endpoint": "file:///etc"}),
     ],
 )

@@ -51,8 +51,12 @@ TOLD_STORE: Final = (ENDPOINT, REGION, "client.region", *KEYS)
 TOLD_SETTINGS: Final = ("prefix", "namespace-separator")
 """Properties of an account's server by which it is asked itself."""
 
-DEFAULT_REGION: Final = "us-east-1"
-"""The region of a store that has none: it is part of each signature."""
+FIXED_REGION: Final = "aws-global"
+"""The region with which the S3 library follows no redirect, and signs for us-east-1. With any other
+one it sends a request on, body and all, to whatever host a store names."""
+
+ENDPOINT_REGIONS: Final = frozenset({"us-east-1", "auto", FIXED_REGION})
+"""Regions of stores at an endpoint that take requests which are signed for us-east-1."""
 
 CONNECT_SECONDS_MAX: Final = 10.0
 ANSWER_SECONDS_MAX: Final = 60.0
@@ -64,6 +68,7 @@ _PLACE: Final = re.compile(
 )
 _OBJECT: Final = re.compile(r"s3[an]?://[A-Za-z0-9._-]+/.*", re.DOTALL)
 _REGION: Final = re.compile(r"[A-Za-z0-9-]+")
+_AWS: Final = re.compile(r"https://s3(?:[.-]([a-z]+(?:-[a-z]+)+-[0-9]+))?[.]amazonaws[.]com/?")
 
 
 def is_code(name: str) -> bool:
@@ -118,10 +123,19 @@ def choose_store(own: Mapping[str, str], told: Mapping[str, Any]) -> dict[str, s
     region = given.get(REGION) or given.get("client.region")
     if region is not None:
         found.setdefault(REGION, region)
+    if place := _AWS.fullmatch(found.get(ENDPOINT, "")):  # it is known by its region alone
+        del found[ENDPOINT]
+        found.setdefault(REGION, place[1] or "us-east-1")
     if ENDPOINT in found:
         find_host(found[ENDPOINT])
-        # Without one the library would ask AWS where the bucket is.
-        found.setdefault(REGION, DEFAULT_REGION)
+        if found.get(REGION, FIXED_REGION) not in ENDPOINT_REGIONS:
+            raise PermissionError(
+                f"the store at {found[ENDPOINT]} has the region {found[REGION]!r}, with which its "
+                "redirects would be followed to any host; a store at an endpoint that an account "
+                "names has to take requests for us-east-1. Set s3.region=us-east-1, or have the "
+                "operator name the destination"
+            )
+        found[REGION] = FIXED_REGION
     if REGION in found and not _REGION.fullmatch(found[REGION]):  # it is part of a host's name
         raise PermissionError(f"{found[REGION]!r} is not a region")
     return found
