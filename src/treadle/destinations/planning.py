@@ -176,7 +176,10 @@ def execute_accepted(
         except RowRefusedError as refusal:
             note()
             prepared = _reject_refused(session, prepared, refusal, find, offset=offset, now=now)
-    return execute(prepared)
+    try:
+        return execute(prepared)
+    except ChangeRefusedError as refusal:  # by no rehearsal, so no record could be found
+        raise refusal.fault from refusal
 
 
 def _reject_refused(

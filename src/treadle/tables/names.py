@@ -161,7 +161,8 @@ class Namer:
         if not name:
             reason = f'Table name "{sent}" is empty for {self.profile.display_name}'
             return name, RejectionReason(reason, RejectionCode.NAME_EMPTY)
-        if name.lower().startswith(_RESERVED_TABLE_PREFIXES):
+        is_kept = self.profile.fold(name) in self.profile.tables_reserved
+        if is_kept or name.lower().startswith(_RESERVED_TABLE_PREFIXES):
             reason = f"Table name {name} is reserved"
             return name, RejectionReason(reason, RejectionCode.NAME_RESERVED)
         return self._limit_name("Table", name, self.profile.table_bytes_max)

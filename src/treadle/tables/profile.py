@@ -45,6 +45,8 @@ class DestinationProfile:
         columns_reserved: folded names of columns that the database refuses or keeps for itself: a
             record with such a field is rejected (loading.md 6.5).
         prefixes_reserved: beginnings of such names.
+        tables_reserved: folded names of tables that the destination keeps for itself: the records
+            of such a table are rejected, as those of one that begins with `_sdc` (loading.md 6.5).
         schemas_system: schemas of the database itself, lower case; one that ends with `*` stands
             for all that begin so. No source is loaded into one.
         schemas_reserved: schemas that the database makes for its users, or that it would mistake
@@ -80,6 +82,7 @@ class DestinationProfile:
     dropped_key: Literal["append", "stop"]
     columns_reserved: frozenset[str] = frozenset()
     prefixes_reserved: tuple[str, ...] = ()
+    tables_reserved: frozenset[str] = frozenset()
     schemas_system: tuple[str, ...] = ()
     schemas_reserved: tuple[str, ...] = ()
     split_suffixes: Mapping[ColumnType, str] = field(

@@ -220,6 +220,7 @@ ICEBERG_PLAIN = replace(
     ICEBERG,
     canonical=make_plain_name,
     schemas_system=(*ICEBERG.schemas_system, "treadle"),
+    tables_reserved=frozenset({"sdc_rejected"}),
 )
 """Of catalogues that take no other names, such as those of buckets of tables in S3."""
 

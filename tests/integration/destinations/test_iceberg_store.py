@@ -91,6 +91,26 @@ def test_of_two_sessions_with_one_plan_one_wins(url: str, session: Session) -> N
     assert loads.orders() == [(1, "x", 1)]
 
 
+@pytest.mark.release
+def test_an_account_loads_with_keys_of_its_own(
+    seaweed_server: "SeaweedServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is taken of the answers of a server that an account named; see security.md."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "MACHINE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "machine-secret")
+    checked: set[str] = set()
+    destination = make_destination(seaweed_server.rest_url(), checked.add)
+    with destination.open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.create(ORDERS)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+        loads.load(table(ORDERS), upsert([(1, 2, "y"), (2, 1, "z")]))
+        assert loads.orders() == [(1, "y", 2), (2, "z", 1)]
+    assert checked == {"127.0.0.1"}
+    seaweed_server.empty()
+
+
 def test_a_wrong_secret_is_refused_and_not_repeated(seaweed_server: "SeaweedServer") -> None:
     wrong = seaweed_server.rest_url().replace(seaweed_server.secret_key, "5ecret")
     with pytest.raises(AccessDeniedError) as refused:

@@ -12,14 +12,22 @@ import sqlalchemy.exc
 from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg import exceptions
+from pyiceberg.catalog.rest.response import _handle_non_200_response
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
+from sqlalchemy import make_url
 
 from treadle.destinations.form import PathRefusedError, PropertiesRefusedError, merge_properties
 from treadle.destinations.form_registry import find_form
-from treadle.destinations.iceberg.catalogue import make_engine_url
+from treadle.destinations.iceberg.catalogue import DATABASE_TIMEOUTS, PLAIN_NAMES, make_engine_url
 from treadle.destinations.iceberg.compaction import CompactionRule, FileCount, choose_files
-from treadle.destinations.iceberg.errors import translate, translate_commit, translate_open
+from treadle.destinations.iceberg.errors import (
+    ERRORS,
+    translate,
+    translate_commit,
+    translate_open,
+    translate_part,
+)
 from treadle.destinations.iceberg.inspection import list_changes
 from treadle.destinations.iceberg.relation_draft import make_condition
 from treadle.destinations.iceberg.schema_types import (
@@ -38,13 +46,13 @@ from treadle.destinations.iceberg.table_record import (
     name_ledger,
 )
 from treadle.destinations.iceberg_form import IcebergForm, IcebergUrl
+from treadle.destinations.layout import REJECTED
 from treadle.destinations.load_mark import LoadMark, digest_mark
 from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
-    RowRefusedError,
 )
 from treadle.destinations.registry import is_exclusive, make_destination
 from treadle.destinations.scanned_engine import split_name
@@ -142,6 +150,7 @@ def test_a_catalogue_of_plain_names_has_names_of_its_own() -> None:
     with pytest.raises(TableStoppedError, match="Iceberg's own or treadle's own"):
         refuse_system_schema("treadle", profile)
     refuse_system_schema("treadle", make_destination("iceberg+rest://h/").profile)
+    assert profile.tables_reserved == {PLAIN_NAMES[REJECTED]}
 
 
 def test_a_form_is_a_url_and_gives_the_properties_back() -> None:
@@ -219,8 +228,17 @@ def test_an_encrypted_or_local_server_is_no_risk(url: str) -> None:
 def test_the_database_of_a_catalogue_has_a_url_of_its_own() -> None:
     assert make_engine_url(IcebergUrl.parse("iceberg+sql:///a/b.db")) == "sqlite:////a/b.db"
     assert make_engine_url(IcebergUrl.parse("iceberg+sql://u:p%40@h:5/d")) == (
-        "postgresql+psycopg://u:p%40@h:5/d"
+        "postgresql+psycopg://u:p%40@h:5/d?connect_timeout=10&keepalives=1&keepalives_count=3"
+        "&keepalives_idle=10&keepalives_interval=5&tcp_user_timeout=60000"
     )
+
+
+def test_the_driver_takes_the_parameters_of_the_database_of_a_catalogue() -> None:
+    conninfo = pytest.importorskip("psycopg.conninfo")
+    url = make_url(make_engine_url(IcebergUrl.parse("iceberg+sql://u:p%40@h:5/d")))
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    read = conninfo.conninfo_to_dict(conninfo.make_conninfo("", **arguments))
+    assert {name: str(read[name]) for name in DATABASE_TIMEOUTS} == dict(DATABASE_TIMEOUTS)
 
 
 # --- types ----------------------------------------------------------------------------------------
@@ -363,8 +381,11 @@ def database_error() -> Exception:
         (exceptions.ServerError("x"), DestinationUnavailableError, CommitUnknownError),
         (requests.ConnectionError("x"), DestinationUnavailableError, CommitUnknownError),
         (database_error(), DestinationUnavailableError, CommitUnknownError),
-        (pa.ArrowInvalid("x"), RowRefusedError, CommitUnknownError),
-        (exceptions.BadRequestError("x"), TableStoppedError, CommitUnknownError),
+        (pa.ArrowInvalid("x"), TableStoppedError, CommitUnknownError),
+        (exceptions.BadRequestError("x"), TableStoppedError, TableStoppedError),
+        (NotImplementedError("x"), TableStoppedError, TableStoppedError),
+        (exceptions.RESTError("x"), TableStoppedError, CommitUnknownError),
+        (ValueError("the answer is not as it should be"), TableStoppedError, CommitUnknownError),
     ],
 )
 def test_an_error_has_a_meaning(
@@ -372,6 +393,39 @@ def test_an_error_has_a_meaning(
 ) -> None:
     assert type(translate(error)) is kind
     assert type(translate_commit(error)) is commit
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "commit"),
+    [
+        (400, TableStoppedError, TableStoppedError),
+        (404, PlanOutdatedError, PlanOutdatedError),
+        (405, TableStoppedError, TableStoppedError),
+        (408, DestinationUnavailableError, CommitUnknownError),
+        (409, PlanOutdatedError, PlanOutdatedError),
+        (413, TableStoppedError, TableStoppedError),
+        (419, AccessDeniedError, AccessDeniedError),
+        (422, TableStoppedError, TableStoppedError),
+        (429, DestinationUnavailableError, CommitUnknownError),
+        (500, DestinationUnavailableError, CommitUnknownError),
+        (501, TableStoppedError, TableStoppedError),
+        (502, DestinationUnavailableError, CommitUnknownError),
+        (503, DestinationUnavailableError, CommitUnknownError),
+    ],
+)
+def test_an_answer_has_a_meaning(
+    status: int, kind: type[Exception], commit: type[Exception]
+) -> None:
+    response = requests.Response()
+    response.status_code = status
+    handlers = {404: exceptions.NoSuchTableError, 409: exceptions.CommitFailedException}
+    with pytest.raises(ERRORS) as raised:
+        _handle_non_200_response(requests.HTTPError(response=response), handlers)
+    assert type(translate(raised.value)) is kind
+    assert type(translate_commit(raised.value)) is commit
+    part = translate_part(raised.value)
+    expected = DestinationUnavailableError if commit is CommitUnknownError else commit
+    assert type(part) is expected
 
 
 def test_an_error_of_the_database_does_not_show_the_statement() -> None:

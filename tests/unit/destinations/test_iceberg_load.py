@@ -6,19 +6,29 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from pyiceberg.exceptions import BadRequestError, ServerError
 
 from treadle.destinations.conformance.builders import ITEMS, ORDERS, TableLoads, table, upsert
 from treadle.destinations.iceberg.catalogue import IcebergCatalogue, open_catalogue
+from treadle.destinations.iceberg.compaction import CompactionRule
 from treadle.destinations.iceberg.key_search import KeySearch
 from treadle.destinations.iceberg.load_context import LoadContext
 from treadle.destinations.iceberg.load_drafts import LoadDrafts
 from treadle.destinations.iceberg.load_rows import LoadRows, find_lost
+from treadle.destinations.iceberg.relation_draft import commit_part
+from treadle.destinations.iceberg.row_delta import RowDelta
 from treadle.destinations.iceberg.schema_owners import OwnerRecords
+from treadle.destinations.iceberg.session import IcebergSession
 from treadle.destinations.iceberg.table_head import read_head
-from treadle.destinations.iceberg.table_load import make_record, rank_place
+from treadle.destinations.iceberg.table_load import IcebergLoad, make_record, rank_place
 from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, SEQUENCE
-from treadle.destinations.protocol import LoadResult, PlanOutdatedError
+from treadle.destinations.protocol import (
+    DestinationUnavailableError,
+    LoadResult,
+    PlanOutdatedError,
+)
+from treadle.errors import TableStoppedError
 from treadle.tables.model import CreateRelation
 from treadle.tables.profiles import ICEBERG
 from treadle.tables.schema_owner import UNOWNED
@@ -69,6 +79,100 @@ def test_a_relation_that_is_not_there_has_no_draft(catalogue: IcebergCatalogue) 
         drafts.require_draft(ITEMS.name, private=False)
     assert drafts.find_tombstones(ORDERS, private=False) is None
     assert drafts.by_place == {}
+
+
+def test_the_files_of_a_part_that_lost_against_itself_stay(
+    catalogue: IcebergCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(catalogue)
+    drafts = LoadDrafts(context)
+    drafts.draft_changes()
+    LoadRows(context, drafts).draft_writes()
+    send = catalogue.catalogue.commit_table
+
+    def send_twice(*given: Any) -> Any:
+        send(*given)
+        return send(*given)
+
+    monkeypatch.setattr(catalogue.catalogue, "commit_table", send_twice)
+    commit_part(drafts.by_place["web", "orders"])
+    made = catalogue.load("web", "orders")
+    assert made is not None
+    assert made.scan().to_arrow()["id"].to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "expected"),
+    [
+        ("commit_table", BadRequestError("no such type"), TableStoppedError),
+        ("commit_table", ServerError("busy"), DestinationUnavailableError),
+        ("stage", OSError("the store is away"), DestinationUnavailableError),
+        ("stage", ValueError("no such column"), TableStoppedError),
+    ],
+)
+def test_a_part_that_surely_was_not_committed_leaves_no_files(
+    catalogue: IcebergCatalogue,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: Exception,
+    expected: type[Exception],
+) -> None:
+    context = make_context(catalogue)
+    drafts = LoadDrafts(context)
+    drafts.draft_changes()
+    LoadRows(context, drafts).draft_writes()
+    draft = drafts.by_place["web", "orders"]
+    assert draft.table is not None
+    io = draft.table.io
+    paths = list(draft.files)
+    assert [io.new_input(path).exists() for path in paths] == [True]
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(RowDelta if step == "stage" else catalogue.catalogue, step, fail)
+    with pytest.raises(expected):
+        commit_part(draft)
+    is_unknown = isinstance(error, ServerError)
+    assert [io.new_input(path).exists() for path in paths] == [is_unknown]
+
+
+def test_a_refused_commit_of_the_head_stops_the_table(
+    catalogue: IcebergCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(catalogue)
+    load = IcebergLoad(context)
+    load.change()
+    result = load.write()
+
+    def fail(*_: Any) -> Any:
+        raise BadRequestError("no such type")
+
+    monkeypatch.setattr(catalogue.catalogue, "commit_table", fail)
+    with pytest.raises(TableStoppedError, match="refused a commit: no such type"):
+        load.commit(result)
+    monkeypatch.undo()
+    again = make_context(catalogue)
+    load = IcebergLoad(again)
+    load.change()
+    load.commit(load.write())
+    made = catalogue.load("web", "orders")
+    assert made is not None
+    assert made.scan().to_arrow()["id"].to_pylist() == [1, 2]
+
+
+def test_a_load_is_done_whatever_its_compaction_ends_with(
+    catalogue: IcebergCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise TableStoppedError("a file cannot be read")
+
+    monkeypatch.setattr("treadle.destinations.iceberg.session.compact_table", fail)
+    with IcebergSession(catalogue, CompactionRule()) as session:
+        loads = TableLoads(session)
+        changes = [CreateRelation(ORDERS)]
+        result = loads.load(table(ORDERS), upsert([(1, 1, "a")]), changes=changes)
+        assert dict(result.rows) == {"orders": 1}
 
 
 def test_a_record_says_what_the_load_has_done(catalogue: IcebergCatalogue) -> None:

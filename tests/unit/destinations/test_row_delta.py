@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
@@ -14,12 +14,10 @@ from treadle.destinations.iceberg.file_io import SyncedFileIO, UnsyncedFolders
 from treadle.destinations.iceberg.row_delta import (
     KEPT_TABLES,
     KeptSqlCatalog,
-    LimitedFileIO,
     RowDelta,
     commit_once,
     iterate_entries,
     order_positions,
-    require_object,
     stage_expiry,
     write_position_deletes,
     write_rows,
@@ -98,6 +96,52 @@ def test_a_commit_that_lost_is_not_repeated(catalog: SqlCatalog, table: Table) -
     assert read(catalog) == [(1, "x")]
 
 
+def repeat_commits(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each commit sent twice, as by a proxy that lost the answer; the second one loses."""
+    send = catalog.commit_table
+
+    def send_twice(*given: Any) -> Any:
+        send(*given)
+        return send(*given)
+
+    monkeypatch.setattr(catalog, "commit_table", send_twice)
+
+
+def test_a_commit_that_lost_against_itself_is_done(
+    catalog: SqlCatalog, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeat_commits(catalog, monkeypatch)
+    [file] = commit(table, (1, "x"))
+    assert table.metadata == catalog.load_table("web.orders").metadata
+    commit(table, (1, "y"), gone=[(file.file_path, 0)])
+    assert read(catalog) == [(1, "y")]
+
+
+def test_a_commit_that_lost_and_cannot_be_looked_for_is_not_known(
+    catalog: SqlCatalog, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise CommitFailedException("somebody was first")
+
+    def be_away(*_: Any) -> Any:
+        raise OSError("the host is down")
+
+    monkeypatch.setattr(catalog, "commit_table", fail)
+    with pytest.raises(CommitFailedException):
+        commit(table, (1, "x"))
+    monkeypatch.setattr(catalog, "load_table", be_away)
+    with pytest.raises(CommitStateUnknownException, match="the host is down"):
+        commit(table, (1, "x"))
+
+
+def test_a_commit_to_a_table_that_was_made_anew_has_lost(catalog: SqlCatalog, table: Table) -> None:
+    catalog.drop_table("web.orders")
+    catalog.create_table("web.orders", SCHEMA)
+    with pytest.raises(CommitFailedException):
+        commit(table, (1, "x"))
+    assert read(catalog) == []
+
+
 def test_a_snapshot_without_files_lets_others_lose(catalog: SqlCatalog, table: Table) -> None:
     other = catalog.load_table("web.orders")
     commit(table)
@@ -174,18 +218,6 @@ def test_the_past_of_a_table_goes_in_the_same_commit(table: Table) -> None:
     stage_expiry(transaction, old)
     commit_once(transaction)
     assert [each.snapshot_id in old for each in table.metadata.snapshots] == [False, False]
-
-
-def test_who_is_not_the_operator_reaches_no_file_of_this_machine(tmp_path: Path) -> None:
-    io = LimitedFileIO({})
-    for location in (str(tmp_path / "x"), f"file://{tmp_path}/x", "hdfs://h/x"):
-        with pytest.raises(PermissionError):
-            io.new_input(location)
-        with pytest.raises(PermissionError):
-            io.new_output(location)
-        with pytest.raises(PermissionError):
-            io.delete(location)
-    require_object("s3://bucket/x")
 
 
 def test_deleted_rows_are_in_order_and_none_twice() -> None:

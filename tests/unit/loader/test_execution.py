@@ -132,6 +132,16 @@ def test_a_refused_change_is_due_to_a_record_or_to_none() -> None:
     assert (outcome.position, outcome.rejected) == (4, (refuse_record(1, "an odd name"),))
 
 
+def test_a_change_that_only_a_rehearsal_can_do_stops_the_table() -> None:
+    def refuse(plan: LoadPlan, rehearse: bool) -> None:
+        if not rehearse:
+            raise ChangeRefusedError("refused", TableStoppedError("no such name"))
+
+    session = MemorySession(before_load=refuse)
+    with pytest.raises(TableStoppedError, match="no such name"):
+        executor().load(cast(Session, session), step(prepared()))
+
+
 def test_records_that_are_refused_together_are_found() -> None:
     def refuse(plan: LoadPlan, rehearse: bool) -> None:
         rejected = {(rejection.entry, rejection.index) for rejection in plan.rejections}

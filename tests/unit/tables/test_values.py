@@ -21,7 +21,7 @@ from treadle.tables.names import (
 )
 from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.prepare import decimals, timestamp_text
-from treadle.tables.profiles import DUCKDB, POSTGRES
+from treadle.tables.profiles import DUCKDB, ICEBERG, ICEBERG_PLAIN, POSTGRES
 from treadle.tables.rejection_reason import RejectionCode
 from treadle.tables.schema_owner import SchemaOwner
 from treadle.timestamps import FIRST_INSTANT, LAST_INSTANT, format_exact, from_datetime
@@ -219,6 +219,15 @@ def test_names_of_postgres() -> None:
         RejectionCode.NAME_RESERVED,
         None,
     )
+
+
+@pytest.mark.parametrize("sent", ["sdc_rejected", " SDC-rejected", "sdc€rejected"])
+def test_a_table_that_the_destination_keeps_is_no_clients(sent: str) -> None:
+    reserved = ("Table name sdc_rejected is reserved", RejectionCode.NAME_RESERVED, None)
+    assert Namer(ICEBERG_PLAIN, TableOptions()).name_table(sent) == ("sdc_rejected", reserved)
+    assert Namer(ICEBERG, TableOptions()).name_table("sdc_rejected") == ("sdc_rejected", None)
+    strips = Namer(ICEBERG_PLAIN, TableOptions(leading_nonletter="strip"))
+    assert strips.name_table("_sdc_rejected") == ("sdc_rejected", reserved)
 
 
 def test_names_of_duckdb_fold_ascii_only() -> None:

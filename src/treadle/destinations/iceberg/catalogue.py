@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,8 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from sqlalchemy.exc import IntegrityError
 
-from treadle.destinations.iceberg.row_delta import KeptSqlCatalog, LimitedRestCatalog
+from treadle.destinations.iceberg.rest_catalogue import CheckedRestCatalog, LimitedRestCatalog
+from treadle.destinations.iceberg.row_delta import KeptSqlCatalog
 from treadle.destinations.iceberg_form import SQL_SCHEME, IcebergUrl
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED
 
@@ -62,6 +63,16 @@ PASSED_PARAMETERS: Final = frozenset(
     }
 )
 """Parameters of a URL that are properties of the catalogue."""
+
+DATABASE_TIMEOUTS: Final[Mapping[str, str]] = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""Parameters of libpq: a database that is gone without a word is given up."""
 
 TIMEOUTS: Final[Mapping[str, str]] = {"s3.connect-timeout": "10", "s3.request-timeout": "60"}
 
@@ -181,7 +192,7 @@ def open_catalogue(
     parts: IcebergUrl,
     *,
     warehouse: str,
-    is_limited: bool = False,
+    check_address: Callable[[str], None] | None = None,
     makes: bool = True,
 ) -> IcebergCatalogue:
     """Connect to the catalogue of a URL.
@@ -189,7 +200,8 @@ def open_catalogue(
     Args:
         parts: of the URL.
         warehouse: where tables have their files; empty where the server says.
-        is_limited: somebody else than the operator named it.
+        check_address: of a server that somebody else than the operator named: raises for an address
+            that is not to be connected to.
         makes: make the tables of a catalogue in SQL where they are missing.
     """
     properties = {
@@ -211,9 +223,13 @@ def open_catalogue(
     if parts.password is not None:
         properties["credential"] = f"{parts.user}:{parts.password}"
         properties.setdefault("oauth2-server-uri", f"{parts.http_url}/v1/oauth/tokens")
-    kind = LimitedRestCatalog if is_limited else RestCatalog
+    opened: RestCatalog
+    if check_address is None:
+        opened = CheckedRestCatalog(NAME, **properties)
+    else:
+        opened = LimitedRestCatalog(NAME, check_address, properties)
     is_plain = parts.parameters.get("names") == PLAIN
-    return IcebergCatalogue(kind(NAME, **properties), "", is_plain=is_plain)
+    return IcebergCatalogue(opened, "", is_plain=is_plain)
 
 
 def make_engine_url(parts: IcebergUrl) -> str:
@@ -229,6 +245,7 @@ def make_engine_url(parts: IcebergUrl) -> str:
         parts.host,
         int(parts.port) if parts.port else None,
         parts.path,
+        DATABASE_TIMEOUTS,
     )
     return made.render_as_string(hide_password=False)
 

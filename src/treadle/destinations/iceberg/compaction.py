@@ -19,6 +19,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from treadle.destinations.iceberg.catalogue import IcebergCatalogue
+from treadle.destinations.iceberg.errors import ERRORS, translate_commit
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.relation_draft import list_past, read_chunks
 from treadle.destinations.iceberg.row_delta import (
@@ -30,6 +31,7 @@ from treadle.destinations.iceberg.row_delta import (
     write_position_deletes,
     write_rows,
 )
+from treadle.destinations.protocol import CommitUnknownError
 from treadle.destinations.upkeep import CrowdedTable
 
 SMALL_BYTES: Final = 8 * 1024 * 1024
@@ -128,16 +130,45 @@ def choose_files(files: Collection[DataFile], gone: Mapping[str, int]) -> set[st
 
 
 def _rewrite(table: Table) -> None:
+    made: list[DataFile] = []
+    try:
+        transaction = _stage_rewrite(table, made)
+    except Exception:
+        _delete_files(table, made)
+        raise
+    try:
+        commit_once(transaction)
+    except ERRORS as error:
+        if not isinstance(translate_commit(error), CommitUnknownError):
+            _delete_files(table, made)
+        raise
+
+
+def _delete_files(table: Table, files: Collection[DataFile]) -> None:
+    """Delete files that no snapshot names, as far as possible."""
+    for file in files:
+        with contextlib.suppress(OSError):
+            table.io.delete(file.file_path)
+
+
+def _stage_rewrite(table: Table, made: list[DataFile]) -> KeptTransaction:
+    """Write the files anew, and return what is to be committed.
+
+    Args:
+        table: as it is now.
+        made: gets the files that are written.
+    """
     tasks = list(table.scan(row_filter=AlwaysTrue()).plan_files())
-    live = gather_tasks(table.io, table.schema(), tasks)
+    mapping = table.name_mapping()
+    live = gather_tasks(table.io, table.schema(), tasks, mapping=mapping)
     counted = live.gone.group_by("file").aggregate([("pos", "count_distinct")]).to_pylist()
     gone = {live.paths[row["file"]]: int(row["pos_count_distinct"]) for row in counted}
     chosen = choose_files(live.files, gone)
     transaction = KeptTransaction(table)
-    made: list[DataFile] = []
     names = [field.name for field in table.schema().fields]
     rewritten = [task for task in tasks if task.file.file_path in chosen]
-    for rows in read_chunks(gather_tasks(table.io, table.schema(), rewritten), names, names):
+    worn = gather_tasks(table.io, table.schema(), rewritten, mapping=mapping)
+    for rows in read_chunks(worn, names, names):
         made += write_rows(table.metadata, table.io, rows)
     left = list_deletes(live, chosen)
     kept = len(live.files) - len(chosen) + len(made)
@@ -148,7 +179,7 @@ def _rewrite(table: Table) -> None:
     dropped = {*chosen, *(file.file_path for file in live.deletes)}
     transaction.set_properties({COMPACTED: str(kept)})
     RowDelta(transaction, made, dropped=dropped, rewrites=True).stage()
-    commit_once(transaction)
+    return transaction
 
 
 def list_deletes(live: LiveRows, chosen: Collection[str]) -> "pa.Table":

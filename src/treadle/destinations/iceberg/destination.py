@@ -25,6 +25,7 @@ from treadle.destinations.iceberg.catalogue import (
 )
 from treadle.destinations.iceberg.compaction import CompactionRule, list_crowded
 from treadle.destinations.iceberg.errors import ERRORS, translate_open
+from treadle.destinations.iceberg.rest_catalogue import find_host
 from treadle.destinations.iceberg.session import IcebergSession
 from treadle.destinations.iceberg_form import REST_SCHEME, SQL_SCHEME, IcebergUrl
 from treadle.destinations.protocol import (
@@ -222,7 +223,7 @@ class IcebergDestination:
             return open_catalogue(
                 parts,
                 warehouse=warehouse,
-                is_limited=self._check_address is not None and bool(parts.host),
+                check_address=self._check_address if parts.host else None,
                 makes=makes,
             )
         except ERRORS as error:
@@ -230,10 +231,5 @@ class IcebergDestination:
 
     def _list_hosts(self) -> list[tuple[str, int]]:
         """Return the hosts that are connected to, with their ports."""
-        server = urlsplit(self._parts.http_url)
-        endpoint = urlsplit(self._parts.parameters.get("s3.endpoint", ""))
-        return [
-            (place.hostname, place.port or (80 if place.scheme == "http" else 443))
-            for place in (server, endpoint)
-            if place.hostname
-        ]
+        named = (self._parts.parameters.get(name) for name in ("s3.endpoint", "oauth2-server-uri"))
+        return [find_host(place) for place in (self._parts.http_url, *named) if place]

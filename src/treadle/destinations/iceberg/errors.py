@@ -1,7 +1,7 @@
 """The meaning of errors of pyiceberg, of stores of files and of the engine of joins.
 
-A commit that was sent and not answered may be there: whoever commits takes every error but those of
-`LOST` for one whose end is not known (loading.md 10.2, 10.3).
+A commit that was sent and not answered may be there: whoever commits takes every error for one
+whose end is not known (loading.md 10.2, 10.3), but those of `LOST` and answers that refuse it.
 """
 
 from typing import Final
@@ -17,7 +17,6 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
-    RowRefusedError,
 )
 from treadle.errors import OperatorError, TableStoppedError, TreadleError
 
@@ -71,6 +70,9 @@ FOREIGN: Final = (
 ERRORS: Final = (*LOST, *DENIED, *AWAY, *FOREIGN, exceptions.NamespaceAlreadyExistsError)
 """All that a statement of this back-end may raise."""
 
+_UNDECIDED: Final = frozenset({401, 403, 408, 409, 419, 425, 429})
+"""Answers of a server below 500 that say nothing about what was asked for: of who asks, or when."""
+
 _STORE_DENIED: Final = ("ACCESS_DENIED", "AWS Error [code 15]", "Forbidden", "SignatureDoesNot")
 
 
@@ -82,8 +84,27 @@ def message(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def read_status(error: Exception) -> int | None:
+    """Return the status of the answer that an error of the REST client is made of."""
+    cause = error.__cause__
+    answered = isinstance(cause, requests.HTTPError) and cause.response is not None
+    return cause.response.status_code if answered else None  # type: ignore[union-attr]
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether an error says that the catalogue understood a commit, and did not do it."""
+    status = read_status(error)
+    if status is None:
+        return isinstance(error, exceptions.BadRequestError | NotImplementedError)
+    return status == 501 or (400 <= status < 500 and status not in _UNDECIDED)
+
+
 def translate(error: Exception) -> TreadleError:
-    """Return the meaning of an error that is not one of a commit."""
+    """Return the meaning of an error that is not one of a commit.
+
+    A value that cannot be stored is refused where rows are made (`arrow_rows`): an error of Arrow
+    that comes here is of a file of the table, and no record is to blame.
+    """
     if isinstance(error, TreadleError):
         return error
     text = message(error)
@@ -93,9 +114,7 @@ def translate(error: Exception) -> TreadleError:
         return AccessDeniedError(f"the Iceberg catalogue or its store refuses access: {text}")
     if isinstance(error, FileNotFoundError):
         return PlanOutdatedError(f"a file of the table is gone: {text}")
-    if isinstance(error, pa.ArrowInvalid | OverflowError | UnicodeError):
-        return RowRefusedError(f"Iceberg cannot store a value: {text}")
-    if isinstance(error, AWAY):
+    if isinstance(error, AWAY) or read_status(error) in (408, 425):
         return DestinationUnavailableError(f"the Iceberg catalogue cannot be used now: {text}")
     return TableStoppedError(f"the Iceberg catalogue refused the load: {text}")
 
@@ -108,6 +127,8 @@ def translate_commit(error: Exception) -> TreadleError:
         return PlanOutdatedError(f"somebody else changed the table: {message(error)}")
     if isinstance(error, DENIED):
         return translate(error)
+    if is_refusal(error):
+        return TableStoppedError(f"the Iceberg catalogue refused a commit: {message(error)}")
     return CommitUnknownError(f"a commit to Iceberg was not answered: {message(error)}")
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from treadle.destinations.arrow_engine import ArrowEngine
 from treadle.destinations.iceberg.live_rows import GONE_SCHEMA, LiveRows
 from treadle.destinations.iceberg.row_format import fit_types
+from treadle.errors import TreadleError
 
 FOUND: Final[tuple[Any, ...]] = (("row", pa.int64()), *GONE_SCHEMA)
 """The row of the load, and the place of the one that was found."""
@@ -37,6 +38,9 @@ class KeySearch(ArrowEngine):
 
         Returns:
             `row` in `wanted`, `file` and `pos` of the row that was found, and its x0, x1, ...
+
+        Raises:
+            Exception: that of reading a file, or a TreadleError of the engine.
         """
         if not live.files:  # as when all keys are beyond those of the table
             asked_for = [(f"x{at}", live.get_type(name)) for at, name in enumerate(extra)]
@@ -55,7 +59,13 @@ class KeySearch(ArrowEngine):
         if live.gone.num_rows:
             statement += " ANTI JOIN gone g ON g.file = t.file AND g.pos = t.pos"
             tables["gone"] = live.gone
-        return self.run(statement, **tables)
+        try:
+            return self.run(statement, **tables)
+        except TreadleError:
+            failure, live.failure = live.failure, None
+            if failure is not None:  # the engine tells of it as of a fault of its own
+                raise failure from None
+            raise
 
 
 def make_numbers(size: int) -> "pa.Array[Any]":

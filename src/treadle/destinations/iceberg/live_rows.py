@@ -1,13 +1,15 @@
 """Reads the rows of a table that are part of it: those of its data files that no delete names.
 
 Columns are found in a file by the ids of their fields, so a file that was written before a column
-was added or renamed is read as the table is now.
+was added or renamed is read as the table is now. A file without any, which another program added to
+the table as it was, is read by the names that the table keeps for such files.
 """
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +19,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.name_mapping import NameMapping
 
 from treadle.destinations.iceberg.schema_types import list_arrow_types
 from treadle.errors import TableStoppedError
@@ -41,12 +44,16 @@ class LiveRows:
         schema: that rows are read with.
         files: data files, in order; `file` in what is read is the place of one here.
         deletes: files of position deletes that may be of them.
+        mapping: the fields of names in files that have no ids of fields; None for a table without.
     """
 
     io: FileIO
     schema: Schema
     files: Sequence[DataFile] = ()
     deletes: Sequence[DataFile] = ()
+    mapping: NameMapping | None = None
+    failure: Exception | None = field(default=None, init=False)
+    """What reading rows ended with. An engine that reads them has but the text of it."""
     _types: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,9 +70,8 @@ class LiveRows:
         pieces = [GONE_SCHEMA.empty_table()]
         places = pa.array(self.paths, pa.string())
         for deletes in self.deletes:
-            require_parquet(deletes)
-            with self.io.new_input(deletes.file_path).open() as stream:
-                parquet = pq.ParquetFile(cast("Any", stream), read_dictionary=["file_path"])
+            with open_parquet(self.io, deletes) as stream:
+                parquet = pq.ParquetFile(stream, read_dictionary=["file_path"])
                 found = parquet.read(columns=["file_path", "pos"])
             # Each path is there once, and the rows have its number.
             for batch in found.to_batches():
@@ -103,7 +109,7 @@ class LiveRows:
                     yield pa.record_batch(columns, schema=schema)
                     at += size
 
-        return pa.RecordBatchReader.from_batches(schema, give())
+        return pa.RecordBatchReader.from_batches(schema, self._note_failure(give()))
 
     def read_rows(
         self, names: Sequence[str], called: Sequence[str] | None = None
@@ -130,7 +136,14 @@ class LiveRows:
                     at += batch.num_rows
                     yield rows
 
-        return pa.RecordBatchReader.from_batches(schema, give())
+        return pa.RecordBatchReader.from_batches(schema, self._note_failure(give()))
+
+    def _note_failure(self, batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+        try:
+            yield from batches
+        except Exception as error:
+            self.failure = error
+            raise
 
     def _find_gone(self, place: int) -> "pa.Array[Any]":
         chosen = self.gone.filter(pc.equal(self.gone["file"], pa.scalar(place, pa.int32())))["pos"]
@@ -140,14 +153,9 @@ class LiveRows:
         self, file: DataFile, names: Sequence[str], size: int
     ) -> Iterator["pa.RecordBatch"]:
         """Read columns of a file, in order; one that it lacks is NULL."""
-        require_parquet(file)
-        with self.io.new_input(file.file_path).open() as stream:
-            parquet = pq.ParquetFile(cast("Any", stream), pre_buffer=True)
-            by_id = {
-                int(each.metadata[FIELD_ID]): each.name
-                for each in parquet.schema_arrow
-                if each.metadata is not None and FIELD_ID in each.metadata
-            }
+        with open_parquet(self.io, file) as stream:
+            parquet = pq.ParquetFile(stream, pre_buffer=True)
+            by_id = find_fields(parquet.schema_arrow, self.mapping, file.file_path)
             held = [by_id.get(self.schema.find_field(name).field_id) for name in names]
             wanted = [name for name in held if name is not None]
             if not wanted:  # how many rows there are has to be known all the same
@@ -169,6 +177,34 @@ class LiveRows:
             size = min(KEY_ROWS, rows - at)
             nulls = [pa.nulls(size, self._types[name]) for name in names]
             yield pa.record_batch(nulls, names=[f"c{n}" for n in range(len(nulls))])
+
+
+def find_fields(columns: "pa.Schema", mapping: NameMapping | None, path: str) -> Mapping[int, str]:
+    """Return id of the field -> name of the column in a file.
+
+    Args:
+        columns: of the file.
+        mapping: of the table; see `LiveRows`.
+        path: of the file.
+
+    Raises:
+        TableStoppedError: nothing says of which fields the columns are.
+    """
+    found = {
+        int(each.metadata[FIELD_ID]): each.name
+        for each in columns
+        if each.metadata is not None and FIELD_ID in each.metadata
+    }
+    if found or not columns.names:
+        return found
+    if mapping is None:
+        raise TableStoppedError(
+            f"Another program added the file {path} to the table, whose columns have no ids of "
+            "fields, and the table has no property schema.name-mapping.default that says which "
+            "columns they are. Set that property, or write the file anew with field ids."
+        )
+    named = {name: each.field_id for each in mapping for name in each.names}
+    return {field_id: name for name in columns.names if (field_id := named.get(name)) is not None}
 
 
 def fit_array(array: "pa.Array[Any]", type_: Any) -> "pa.Array[Any]":
@@ -196,8 +232,32 @@ def require_parquet(file: DataFile) -> None:
         )
 
 
+@contextlib.contextmanager
+def open_parquet(io: FileIO, file: DataFile) -> Iterator[Any]:
+    """Open a file of a table.
+
+    Raises:
+        TableStoppedError: it is not what treadle reads.
+        OSError: the store does not give it.
+    """
+    require_parquet(file)
+    with io.new_input(file.file_path).open() as stream:
+        try:
+            yield stream
+        except pa.ArrowInvalid as error:
+            raise TableStoppedError(
+                f"The file {file.file_path} of the table cannot be read: {error} Restore the file, "
+                "or go back to a snapshot of the table that does not have it."
+            ) from error
+
+
 def gather_tasks(
-    io: FileIO, schema: Schema, tasks: Iterable[FileScanTask], added: Collection[DataFile] = ()
+    io: FileIO,
+    schema: Schema,
+    tasks: Iterable[FileScanTask],
+    added: Collection[DataFile] = (),
+    *,
+    mapping: NameMapping | None,
 ) -> LiveRows:
     """Return the rows of planned files, and of files that are not committed yet."""
     found = list(tasks)
@@ -205,7 +265,7 @@ def gather_tasks(
         each.file_path: each for task in found for each in task.delete_files
     }
     files = [*(task.file for task in found), *added]
-    return LiveRows(io, schema, files, list(deletes.values()))
+    return LiveRows(io, schema, files, list(deletes.values()), mapping)
 
 
 def read_all(table: Table) -> LiveRows:
@@ -213,4 +273,4 @@ def read_all(table: Table) -> LiveRows:
     tasks: Sequence[Any] = ()
     if table.metadata.current_snapshot_id is not None:
         tasks = list(table.scan(row_filter=AlwaysTrue()).plan_files())
-    return gather_tasks(table.io, table.schema(), tasks)
+    return gather_tasks(table.io, table.schema(), tasks, mapping=table.name_mapping())

@@ -21,7 +21,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
-from treadle.destinations.iceberg.errors import ERRORS, translate_part
+from treadle.destinations.iceberg.errors import ERRORS, translate, translate_part
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.row_delta import (
     KeptTransaction,
@@ -46,7 +46,7 @@ from treadle.destinations.iceberg.schema_types import (
     make_schema,
     may_identify,
 )
-from treadle.destinations.protocol import PlanOutdatedError
+from treadle.destinations.protocol import DestinationUnavailableError, PlanOutdatedError
 from treadle.errors import InternalError, TableStoppedError
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import AddColumn, ChangeKey, Column, Relation, RenameColumn, WidenColumn
@@ -259,7 +259,8 @@ class RelationDraft:
             return LiveRows(None, self.schema)  # type: ignore[arg-type]  # it reads no file
         if not self.is_emptied and self.table.metadata.current_snapshot_id is not None:
             tasks = plan_files(self.table, condition, self._read_manifests(self.table))
-        return gather_tasks(self.table.io, self.schema, tasks, self.added)
+        mapping = self.table.name_mapping()
+        return gather_tasks(self.table.io, self.schema, tasks, self.added, mapping=mapping)
 
     def _read_manifests(self, table: Table) -> list[ManifestFile]:
         if self._manifests is None:
@@ -351,9 +352,25 @@ class RelationDraft:
                 that is only there for its properties.
 
         Raises:
-            Exception: of pyiceberg, of the catalogue or of the store of files.
+            TreadleError: nothing was sent.
+            Exception: of pyiceberg or of the catalogue; see `translate_commit`.
         """
         table, transaction = self._require()
+        try:
+            past = self._stage(table, transaction, keeps_history=keeps_history)
+        except ERRORS as error:  # nothing was sent
+            self.discard()
+            raise translate(error) from error
+        committed = commit_once(transaction)
+        for snapshot in past:
+            with contextlib.suppress(OSError):
+                committed.io.delete(snapshot.manifest_list)
+        return committed
+
+    def _stage(
+        self, table: Table, transaction: KeptTransaction, *, keeps_history: bool
+    ) -> list[Snapshot]:
+        """Stage everything; returns the snapshots that go."""
         metadata = get_metadata(transaction)
         files = list(self.added)
         if self._removed:
@@ -369,11 +386,7 @@ class RelationDraft:
         if self._forgotten:
             transaction.remove_properties(*self._forgotten)
         stage_expiry(transaction, [snapshot.snapshot_id for snapshot in past])
-        committed = commit_once(transaction)
-        for snapshot in past:
-            with contextlib.suppress(OSError):
-                committed.io.delete(snapshot.manifest_list)
-        return committed
+        return past
 
     def discard(self) -> None:
         """Delete the data files of a load that surely was not committed, as far as possible."""
@@ -389,6 +402,7 @@ def commit_part(draft: RelationDraft) -> Table:
 
     Raises:
         PlanOutdatedError: somebody else changed the table.
+        AccessDeniedError, TableStoppedError: the catalogue refused it.
         DestinationUnavailableError: it was not answered. The load is not done, whatever became of
             this commit: the next one takes it back.
     """
@@ -396,7 +410,7 @@ def commit_part(draft: RelationDraft) -> Table:
         return draft.commit()
     except ERRORS as error:
         meaning = translate_part(error)
-        if isinstance(meaning, PlanOutdatedError):
+        if not isinstance(meaning, DestinationUnavailableError):
             draft.discard()
         raise meaning from error
 

@@ -1,27 +1,28 @@
-"""All that is taken from the private parts of pyiceberg, in one place.
+"""All that is taken from the private parts of pyiceberg, but those of its REST client.
 
 pyiceberg 0.12 has no public way to commit position deletes, to write data files without a commit,
 or to say that a commit that lost is not to be repeated on the snapshot of the winner. What is here
 does that, by names that a release may change: so the minor version is fixed, and moved together
-with `tests/unit/destinations/test_row_delta.py`.
+with `tests/unit/destinations/test_row_delta.py`. The REST client is in `rest_catalogue`.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    CommitStateUnknownException,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+)
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import (
-    PyArrowFile,
-    PyArrowFileIO,
-    _dataframe_to_data_files,
-)
+from pyiceberg.io.pyarrow import _dataframe_to_data_files
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
@@ -44,6 +45,7 @@ from pyiceberg.table import (
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import (
+    AddSnapshotUpdate,
     AssertTableUUID,
     RemoveSnapshotsUpdate,
     TableRequirement,
@@ -231,20 +233,54 @@ def commit_once(transaction: Transaction) -> Table:
     pyiceberg would repeat it on the snapshot of the other one, so that two loaders with one plan
     could both write their rows.
 
+    Whoever is between treadle and the catalogue may send a request twice. The first one succeeds
+    then, and the answer is that of the second, which lost against the first. So the snapshot is
+    looked for before a commit counts as one that lost.
+
     Raises:
-        CommitFailedException: another commit was first.
+        CommitFailedException: another commit was first, and this one is not part of the table.
+        CommitStateUnknownException: one of both, and the table could not be read.
     """
     table = transaction._table
     if not isinstance(table.catalog, SqlCatalog):  # where the file of the metadata does it
         sync_folders()
-    table._do_commit(
-        updates=transaction._updates,
-        requirements=(
-            *transaction._requirements,
-            AssertTableUUID(uuid=table.metadata.table_uuid),
-        ),
-    )
+    try:
+        table._do_commit(
+            updates=transaction._updates,
+            requirements=(
+                *transaction._requirements,
+                AssertTableUUID(uuid=table.metadata.table_uuid),
+            ),
+        )
+    except CommitFailedException as lost:
+        _take_if_committed(table, transaction._updates, lost)
     return table
+
+
+def _take_if_committed(
+    table: Table, updates: Sequence[TableUpdate], lost: CommitFailedException
+) -> None:
+    """Give a table the metadata it has by now, if the snapshot of a commit is part of it.
+
+    Raises:
+        CommitFailedException: it is not.
+        CommitStateUnknownException: the table could not be read.
+    """
+    staged = {each.snapshot.snapshot_id for each in updates if isinstance(each, AddSnapshotUpdate)}
+    if not staged:
+        raise lost
+    try:
+        now = table.catalog.load_table(table.name())
+    except (NoSuchTableError, NoSuchNamespaceError):
+        raise lost from None
+    except Exception as error:
+        raise CommitStateUnknownException(
+            f"{lost}; whether an earlier try was done could not be read: {error}"
+        ) from error
+    is_same = now.metadata.table_uuid == table.metadata.table_uuid
+    if not is_same or not staged.issubset(each.snapshot_id for each in now.metadata.snapshots):
+        raise lost
+    table.metadata, table.metadata_location, table.io = now.metadata, now.metadata_location, now.io
 
 
 def read_manifests(table: Table) -> list[ManifestFile]:
@@ -431,48 +467,6 @@ class KeptSqlCatalog(SqlCatalog):
         self._kept.pop(table.metadata_location, None)
         self._keep(response.metadata_location, response.metadata)
         return response
-
-
-class LimitedRestCatalog(RestCatalog):
-    """A REST catalogue of somebody who is not the operator: its files are in an object store.
-
-    Without this, the answer of such a server could name files of this machine, or have a class of
-    its choice read them.
-    """
-
-    def _load_file_io(
-        self, properties: Mapping[str, str] | None = None, location: str | None = None
-    ) -> FileIO:
-        return LimitedFileIO({**self.properties, **(properties or {})})
-
-
-class LimitedFileIO(PyArrowFileIO):
-    """Reads and writes objects of an S3 store, and nothing else."""
-
-    def new_input(self, location: str) -> PyArrowFile:
-        """Return an object to read."""
-        require_object(location)
-        return super().new_input(location)
-
-    def new_output(self, location: str) -> PyArrowFile:
-        """Return an object to write."""
-        require_object(location)
-        return super().new_output(location)
-
-    def delete(self, location: Any) -> None:
-        """Delete an object."""
-        require_object(location if isinstance(location, str) else location.location)
-        super().delete(location)
-
-
-def require_object(location: str) -> None:
-    """Check that a location is in an S3 store.
-
-    Raises:
-        PermissionError: it is somewhere else.
-    """
-    if not location.startswith(("s3://", "s3a://", "s3n://")):
-        raise PermissionError(f"{location} is not in an S3 store")
 
 
 def schema_of(transaction: Transaction) -> "Schema":

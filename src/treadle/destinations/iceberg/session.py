@@ -26,7 +26,7 @@ from treadle.destinations.iceberg.table_removal import remove_table
 from treadle.destinations.layout import PRIVATE_SCHEMA, SEQUENCE
 from treadle.destinations.load_mark import LoadMark
 from treadle.destinations.protocol import CommittedOffset, LoadResult, PlanOutdatedError
-from treadle.errors import InternalError, OperatorError
+from treadle.errors import InternalError, OperatorError, TreadleError
 from treadle.tables.model import (
     LoadPlan,
     OffsetCommit,
@@ -267,7 +267,7 @@ class IcebergSession(IcebergInspection):
         for (schema, name), table in load.touched.items():
             try:
                 compact_table(table, self._rule)
-            except ERRORS as error:
+            except (*ERRORS, TreadleError) as error:  # the load is done, whatever it is
                 logger.warning("cannot compact %s.%s now: %s", schema, name, message(error))
 
     def remove(self, schema: str, table: str, log_id: str) -> None:

@@ -221,7 +221,10 @@ class IcebergLoad:
                 draft.discard()
                 continue
             except ERRORS as error:
-                raise translate_part(error) from error
+                meaning = translate_part(error)
+                if not isinstance(meaning, DestinationUnavailableError):
+                    draft.discard()
+                raise meaning from error
             return
         raise DestinationUnavailableError(
             f"the table {REJECTED} of the schema {plan.schema!r} is written to by too many at once"
