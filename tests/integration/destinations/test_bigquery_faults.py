@@ -116,6 +116,18 @@ def test_rows_that_do_not_arrive_leave_the_destination_unavailable(
     assert loads.orders() == [(1, "y", 2)]
 
 
+def test_a_report_that_is_longer_than_a_script_is_kept(session: Session) -> None:
+    """The first load of a table inserts its offset, the second one updates it."""
+    loads = TableLoads(session)
+    for sequence in (1, 2):
+        made = [] if sequence > 1 else [CreateRelation(ORDERS)]
+        report = f"{sequence}" * 1_500_000
+        plan = loads.plan(table(ORDERS), upsert([(1, sequence, "x")]), changes=made, report=report)
+        loads.run(plan)
+        assert session.committed(LOG)[7, "orders"].report == report
+    assert loads.orders() == [(1, "x", 2)]
+
+
 # --- the guard ------------------------------------------------------------------------------------
 
 

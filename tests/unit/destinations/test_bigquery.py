@@ -1,6 +1,7 @@
 """BigQuery without a server: its URL and form, names, statements, jobs, rows and errors."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -53,6 +54,7 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.registry import find_type, is_exclusive, make_destination
 from treadle.destinations.reserved_schemas import is_reserved_schema
+from treadle.destinations.sql.catalogue import keep_offset
 from treadle.destinations.sql.text import NOTHING, Quoted, compose
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, merge
 from treadle.destinations.transport import find_transport_risk
@@ -469,7 +471,7 @@ MEANINGS: list[tuple[Exception, type[Exception]]] = [
     (_fail(exceptions.NotFound, "notFound"), PlanOutdatedError),
     (_fail(exceptions.Conflict, "duplicate"), PlanOutdatedError),
     (exceptions.PreconditionFailed("m"), PlanOutdatedError),
-    (_fail(exceptions.BadRequest, "invalid", "bad row"), RowRefusedError),
+    (_fail(exceptions.BadRequest, "invalid", "The query is too large."), TableStoppedError),
     (_fail(exceptions.BadRequest, "invalidQuery", "Syntax error"), TableStoppedError),
     (
         _fail(exceptions.BadRequest, "invalidQuery", "Unrecognized name: a at [1:8]"),
@@ -528,6 +530,127 @@ def test_what_is_missing_and_what_is_refused() -> None:
     busy = _fail(exceptions.BadRequest, "invalidQuery", "Transaction is aborted: concurrent update")
     assert not is_refused_change(busy)
     assert not is_refused_change(_fail(exceptions.Forbidden, "rateLimitExceeded"))
+
+
+# --- what is sent -------------------------------------------------------------------------------
+
+
+class DoneJob:
+    """A job that is done, or that failed."""
+
+    num_dml_affected_rows = 0
+
+    def __init__(self, rows_: Sequence[Any] = (), error: Exception | None = None) -> None:
+        self.rows = rows_
+        self.error = error
+
+    def result(self, **_: object) -> Sequence[Any]:
+        if self.error is not None:
+            raise self.error
+        return self.rows
+
+
+class NotedClient:
+    """A client that notes what it is asked to do, and does nothing.
+
+    Attributes:
+        sent: (id of the job, text) of each query, in order.
+        loaded: table -> rows of the load job into it, and its settings.
+        errors: what the queries raise, one after the other; None for nothing.
+        load_error: what a load job raises.
+    """
+
+    project = "shop"
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.loaded: dict[str, tuple[list[dict[str, Any]], Any]] = {}
+        self.made: list[str] = []
+        self.dropped: list[str] = []
+        self.errors: list[Exception | None] = []
+        self.load_error: Exception | None = None
+
+    def create_table(self, table: Any, **_: object) -> None:
+        self.made.append(table.table_id)
+
+    def delete_table(self, table: Any, **_: object) -> None:
+        self.dropped.append(table.table_id)
+
+    def load_table_from_file(
+        self, file: Any, table: Any, *, job_config: Any, **_: object
+    ) -> DoneJob:
+        self.loaded[table.table_id] = (pq.read_table(file).to_pylist(), job_config)
+        return DoneJob(error=self.load_error)
+
+    def query(self, text: str, *, job_id: str, **_: object) -> DoneJob:
+        self.sent.append((job_id, text))
+        return DoneJob(error=self.errors.pop(0) if self.errors else None)
+
+
+def _note() -> tuple[NotedClient, BigqueryConnection]:
+    client: Any = NotedClient()
+    return client, BigqueryConnection(client, DIALECT)
+
+
+def _keep_report(connection: BigqueryConnection, report: str) -> None:
+    keep_offset(connection, OffsetCommit("log", 7, "orders", 4, 5, 1, report), "[{},{}]")
+
+
+def test_a_report_that_a_script_has_no_room_for_is_sent_beside_it() -> None:
+    """10,000 rejected records are some MB of report, and a script has 1 MB at most."""
+    client, connection = _note()
+    connection.begin_load("load")
+    connection.begin()
+    _keep_report(connection, "r" * 3_000_000)
+    connection.commit()
+    [(job_id, script)] = client.sent
+    place = "`_treadle`.`stage_load_0`"
+    assert f"report = (SELECT c1 FROM {place} WHERE c0 = 1), result = '[{{}},{{}}]'" in script
+    assert len(script) < 1000
+    assert job_id == "load_1"
+    assert client.loaded["stage_load_0"][0] == [{"c0": 1, "c1": "r" * 3_000_000}]
+    connection.release()
+    assert client.dropped == ["stage_load_0"]
+
+
+def test_texts_that_a_script_has_room_for_stand_in_it() -> None:
+    client, connection = _note()
+    connection.begin()
+    for _ in range(3):
+        _keep_report(connection, "r" * 90_000)
+    connection.commit()
+    assert client.sent[0][1].count("r" * 90_000) == 2
+    assert [len(rows_) for rows_, _ in client.loaded.values()] == [1]
+
+
+def test_texts_of_an_earlier_script_are_not_sent_again() -> None:
+    client, connection = _note()
+    for number in range(2):
+        connection.begin()
+        _keep_report(connection, f"{number}" * 300_000)
+        connection.commit()
+    texts = [rows_[0]["c1"][0] for rows_, _ in client.loaded.values()]
+    assert texts == ["0", "1"]
+
+
+def test_a_script_that_is_too_long_stops_the_table() -> None:
+    client, connection = _note()
+    connection.begin()
+    columns = ", ".join(f"`c{number:06d}`" for number in range(100_000))
+    connection.run(Quoted(f"INSERT INTO t ({columns}) SELECT * FROM s"))
+    with pytest.raises(TableStoppedError, match=r"1,100,0\d\d characters, and BigQuery takes"):
+        connection.commit()
+    assert client.sent == []
+
+
+def test_a_row_is_refused_by_a_load_job_alone() -> None:
+    client, connection = _note()
+    client.load_error = _fail(exceptions.BadRequest, "invalid", "bad row")
+    with pytest.raises(RowRefusedError, match=r"^bad row$"):
+        connection.stage(rows(ORDERS, ("id", "a"), [(1, "x")]), "rows")
+    client.load_error = _fail(exceptions.Forbidden, "quotaExceeded")
+    with pytest.raises(exceptions.Forbidden):
+        connection.stage(rows(ORDERS, ("id", "a"), [(1, "x")]), "rows")
 
 
 # --- jobs that go on ------------------------------------------------------------------------------

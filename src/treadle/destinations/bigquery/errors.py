@@ -99,7 +99,10 @@ def is_uncertain(error: Exception) -> bool:
 
 
 def translate(error: Exception) -> TreadleError:
-    """Return the meaning of an error of a statement, a load job or a request."""
+    """Return the meaning of an error of a statement, a load job or a request.
+
+    A load job that is `invalid` has a row that is refused, which only its sender can know.
+    """
     if isinstance(error, UnicodeEncodeError):
         return RowRefusedError(f"text that is not Unicode: {error.reason}")
     reason, text = find_reason(error), service_message(error)
@@ -122,6 +125,4 @@ def translate(error: Exception) -> TreadleError:
         return PlanOutdatedError(f"the table is not as it was planned: {text}")
     if _ABSENT.search(text):
         return PlanOutdatedError(f"the table is not as it was planned: {text}")
-    if reason == "invalid":
-        return RowRefusedError(text)
     return TableStoppedError(f"BigQuery refused the load: {text}")

@@ -13,6 +13,7 @@ from treadle.destinations.sql.catalogue import table_key
 from treadle.destinations.sql.stepped_session import name_entry
 from treadle.destinations.sql.text import Quoted, compose, join, where
 from treadle.destinations.sql.upsert import StagedRows
+from treadle.errors import TableStoppedError
 from treadle.tables.model import LoadPlan, Relation
 
 _MARK: Final = re.compile(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|\$(\d+)", re.DOTALL)
@@ -40,6 +41,15 @@ HELD_RESULT: Final = """
 """
 
 GREATEST_FENCE: Final = 2**63 - 1
+
+SCRIPT_LENGTH_MAX: Final = 1_000_000
+"""Characters of a script; BigQuery takes 1,048,576 of them."""
+
+TEXTS_LENGTH_MAX: Final = 200_000
+"""Characters of a script up to which a text that is long stands in it."""
+
+TEXT_LENGTH_MIN: Final = 1000
+"""Characters of a text that is sent beside a script rather than in it, where there is no room."""
 
 
 def fill_values(statement: str, values: Sequence[str]) -> str:
@@ -72,6 +82,30 @@ def make_script(statements: Sequence[str], answers: Sequence[str], *, undoes: bo
         lines += [f"SET {name} = {one}" for name, one in zip(names, answers, strict=True)]
         lines += ["ROLLBACK TRANSACTION", f"SELECT {', '.join(names)}"]
     return ";\n".join(lines) + ";"
+
+
+def check_length(script: str) -> None:
+    """Check that BigQuery takes a script.
+
+    Raises:
+        TableStoppedError: it is too long.
+    """
+    if len(script) > SCRIPT_LENGTH_MAX:
+        raise TableStoppedError(
+            f"the script of the load has {len(script):,} characters, and BigQuery takes about "
+            f"{SCRIPT_LENGTH_MAX:,}. It names every column of the table and of its subtables, so "
+            "send records with fewer fields, or set the option `nested` of the table to `json`"
+        )
+
+
+def read_text(stage: Quoted, number: int) -> str:
+    """Return the expression of a text that was sent beside the script.
+
+    Args:
+        stage: the table of such texts: number as `c0`, text as `c1`.
+        number: of the text.
+    """
+    return compose("(SELECT c1 FROM {stage} WHERE c0 = {n})", stage=stage, n=Quoted(f"{number:d}"))
 
 
 def name_load_jobs(log_id: str) -> str:
