@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
+from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 from tests.unit.tables.executor import Executor, batch
 
@@ -40,6 +41,7 @@ from treadle.destinations.bigquery.script import (
     name_load,
     name_load_jobs,
 )
+from treadle.destinations.bigquery.session import BigquerySession, BigqueryTransactions
 from treadle.destinations.bigquery_form import TOKEN_URI, BigqueryForm, BigqueryUrl, read_key
 from treadle.destinations.conformance.bigquery_statements import spell_for_bigquery
 from treadle.destinations.conformance.builders import ORDERS, TableLoads, rows, table, upsert
@@ -54,7 +56,8 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.registry import find_type, is_exclusive, make_destination
 from treadle.destinations.reserved_schemas import is_reserved_schema
-from treadle.destinations.sql.catalogue import keep_offset
+from treadle.destinations.sql.catalogue import encode_entry, keep_offset
+from treadle.destinations.sql.load_intent import LoadIntent, encode_intent
 from treadle.destinations.sql.text import NOTHING, Quoted, compose
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, merge
 from treadle.destinations.transport import find_transport_risk
@@ -535,19 +538,36 @@ def test_what_is_missing_and_what_is_refused() -> None:
 # --- what is sent -------------------------------------------------------------------------------
 
 
+class FoundRow(tuple[Any, ...]):
+    """A row, as the client gives it."""
+
+    __slots__ = ()
+
+    def values(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+
+class FoundRows(list[FoundRow]):
+    """Rows of a query."""
+
+    schema = ()
+
+
 class DoneJob:
     """A job that is done, or that failed."""
 
     num_dml_affected_rows = 0
 
-    def __init__(self, rows_: Sequence[Any] = (), error: Exception | None = None) -> None:
+    def __init__(
+        self, rows_: Sequence[tuple[Any, ...]] = (), error: Exception | None = None
+    ) -> None:
         self.rows = rows_
         self.error = error
 
-    def result(self, **_: object) -> Sequence[Any]:
+    def result(self, **_: object) -> FoundRows:
         if self.error is not None:
             raise self.error
-        return self.rows
+        return FoundRows(map(FoundRow, self.rows))
 
 
 class NotedClient:
@@ -556,8 +576,11 @@ class NotedClient:
     Attributes:
         sent: (id of the job, text) of each query, in order.
         loaded: table -> rows of the load job into it, and its settings.
+        answers: part of a query -> its rows; no rows for any other.
         errors: what the queries raise, one after the other; None for nothing.
         load_error: what a load job raises.
+        tables: names of those that are there, with their datasets; they have no columns.
+        running: jobs of others.
     """
 
     project = "shop"
@@ -569,6 +592,20 @@ class NotedClient:
         self.dropped: list[str] = []
         self.errors: list[Exception | None] = []
         self.load_error: Exception | None = None
+        self.answers: dict[str, list[tuple[Any, ...]]] = {}
+        self.tables: set[str] = set()
+        self.running: list[RunningJob] = []
+
+    def get_table(self, place: Any, **_: object) -> Any:
+        if f"{place.dataset_id}.{place.table_id}" not in self.tables:
+            raise exceptions.NotFound("m")
+        return bigquery.Table(place)
+
+    def list_tables(self, dataset: Any, **_: object) -> list[Any]:
+        return []
+
+    def list_jobs(self, *, state_filter: str, **_: object) -> "list[RunningJob]":
+        return self.running if state_filter == "running" else []
 
     def create_table(self, table: Any, **_: object) -> None:
         self.made.append(table.table_id)
@@ -584,12 +621,21 @@ class NotedClient:
 
     def query(self, text: str, *, job_id: str, **_: object) -> DoneJob:
         self.sent.append((job_id, text))
-        return DoneJob(error=self.errors.pop(0) if self.errors else None)
+        found = next((rows_ for part, rows_ in self.answers.items() if part in text), [])
+        return DoneJob(found, self.errors.pop(0) if self.errors else None)
+
+    def list_ids(self, part: str) -> list[str]:
+        """The ids of the jobs whose texts have a part."""
+        return [job_id for job_id, text in self.sent if part in text]
 
 
 def _note() -> tuple[NotedClient, BigqueryConnection]:
     client: Any = NotedClient()
     return client, BigqueryConnection(client, DIALECT)
+
+
+def _open(client: Any) -> BigquerySession:
+    return BigquerySession(BigqueryTransactions(BigqueryConnection(client, DIALECT), "shop"))
 
 
 def _keep_report(connection: BigqueryConnection, report: str) -> None:
@@ -651,6 +697,45 @@ def test_a_row_is_refused_by_a_load_job_alone() -> None:
     client.load_error = _fail(exceptions.Forbidden, "quotaExceeded")
     with pytest.raises(exceptions.Forbidden):
         connection.stage(rows(ORDERS, ("id", "a"), [(1, "x")]), "rows")
+
+
+def test_all_jobs_of_a_load_have_its_id() -> None:
+    """One that goes on when its connection broke is waited for by its id."""
+    client, connection = _note()
+    connection.begin_load("load")
+    connection.run(Quoted("DROP TABLE a"))
+    connection.begin()
+    connection.run(Quoted("DROP TABLE b"))
+    connection.run(Quoted("DELETE FROM c WHERE TRUE"))
+    connection.commit()
+    assert [job_id for job_id, _ in client.sent] == ["load_step_1", "load_step_2", "load_1"]
+    connection.begin_load("")
+    connection.run(Quoted("DROP TABLE a"))
+    assert not client.sent[-1][0].startswith("load")
+
+
+def test_what_a_load_left_is_done_by_jobs_that_are_waited_for() -> None:
+    client: Any = NotedClient()
+    intent = encode_intent(LoadIntent(drops=("stage_x",)))
+    client.answers = {"SELECT document FROM `_treadle`.`intents`": [(intent,)]}
+    session = _open(client)
+    session.state("web", "orders")
+    [dropping] = client.list_ids("DROP TABLE IF EXISTS `_treadle`.`stage_x`")
+    client.running = [RunningJob(dropping), RunningJob("treadle_other")]
+    session.committed("log")
+    assert [job.waits for job in client.running] == [1, 0]
+
+
+def test_a_table_is_removed_by_jobs_of_its_log() -> None:
+    client: Any = NotedClient()
+    client.tables = {"_treadle.catalogue", "web._sdc_primary_keys"}
+    entry = encode_entry(DIALECT, table(ORDERS))
+    client.answers = {"SELECT revision, document": [(1, entry)]}
+    _open(client).remove("web", "orders", "log")
+    removing = f"{name_load_jobs('log')}remove_"
+    for part in ("DROP TABLE IF EXISTS `web`.`orders`", "_sdc_primary_keys` WHERE", "`positions`"):
+        [job_id] = client.list_ids(part)
+        assert job_id.startswith(removing)
 
 
 # --- jobs that go on ------------------------------------------------------------------------------

@@ -107,6 +107,7 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         """Of the script that is collected, those that are sent beside it."""
         self._text_stage = ""
         self._scripts = 0
+        self._steps = 0
 
     # --- statements -------------------------------------------------------------------------------
 
@@ -118,7 +119,9 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         if self._script is not None and not statement.lstrip().startswith(DEFINITIONS):
             self._script.append(fill_values(statement, [self._place_value(v) for v in values]))
             return 0
-        job, _ = self.run_job(self._fill(statement, values))
+        self._steps += 1
+        job_id = f"{self.title}_step_{self._steps}" if self.title else ""
+        job, _ = self.run_job(self._fill(statement, values), job_id)
         return int(job.num_dml_affected_rows or 0)
 
     def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
@@ -179,7 +182,7 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
 
     def begin_load(self, title: str) -> None:
         """Let the ids of jobs begin so from now on; empty for any."""
-        self.title, self._scripts = title, 0
+        self.title, self._scripts, self._steps = title, 0, 0
 
     def begin(self, purpose: str = "load") -> None:
         """Collect the statements of a load from now on; nothing for what only reads."""

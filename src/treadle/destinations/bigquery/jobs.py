@@ -87,20 +87,28 @@ class BigqueryJobs:
             except exceptions.NotFound:
                 raise error from None
 
-    def await_jobs(self, prefix: str) -> None:
+    def await_jobs(self, *prefixes: str) -> int:
         """Wait for the ends of jobs that an earlier process, or a broken request, left running.
+
+        Args:
+            prefixes: the beginnings of their ids.
+
+        Returns:
+            How many there were.
 
         Raises:
             DestinationUnavailableError: one of them goes on.
         """
         self._check_open()
+        found = 0
         for state in ("pending", "running"):
             for job in self.driver.list_jobs(
                 state_filter=state,
                 **REQUEST,
             ):
-                if not str(job.job_id).startswith(prefix):
+                if not str(job.job_id).startswith(prefixes):
                     continue
+                found += 1
                 try:
                     job.result(**REQUEST)
                 except ERRORS as error:
@@ -108,6 +116,7 @@ class BigqueryJobs:
                         raise DestinationUnavailableError(
                             f"the job {job.job_id} of an earlier load has not ended yet"
                         ) from error
+        return found
 
     def interrupt(self) -> None:
         """End the job that runs; from any thread. A script of a load is undone with that."""

@@ -42,6 +42,9 @@ HELD_RESULT: Final = """
 
 GREATEST_FENCE: Final = 2**63 - 1
 
+ENDING_JOBS: Final = "treadle_end_"
+"""The beginning of the ids of jobs that do what an earlier load left; whose log is not known."""
+
 SCRIPT_LENGTH_MAX: Final = 1_000_000
 """Characters of a script; BigQuery takes 1,048,576 of them."""
 
@@ -111,6 +114,15 @@ def read_text(stage: Quoted, number: int) -> str:
 def name_load_jobs(log_id: str) -> str:
     """Return the beginning of the ids of all jobs of loads of a log."""
     return f"treadle_load_{digest_name(log_id)[:16]}_"
+
+
+def name_ending(attempt: str) -> str:
+    """Return the beginning of the ids of the jobs that end an earlier load.
+
+    Args:
+        attempt: of this; no other one has it.
+    """
+    return f"{ENDING_JOBS}{attempt}"
 
 
 def name_load(plans: Sequence[LoadPlan], attempt: str) -> str:

@@ -1,8 +1,8 @@
 """A session on BigQuery: rows are staged by load jobs, and one script commits the load."""
 
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import ClassVar, LiteralString
 
@@ -15,8 +15,10 @@ from treadle.destinations.bigquery.dialect import (
     SqlExpression,
 )
 from treadle.destinations.bigquery.script import (
+    ENDING_JOBS,
     ScriptCounter,
     guard_plan,
+    name_ending,
     name_load,
     name_load_jobs,
     read_result,
@@ -82,11 +84,15 @@ class BigquerySession(SteppedSession):
     def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
         """Return the last loads of a log, once no job of an earlier one runs any more."""
         with self._transactions.translated():
-            self._transactions.connection.await_jobs(name_load_jobs(log_id))
+            self._transactions.connection.await_jobs(name_load_jobs(log_id), ENDING_JOBS)
         return super().committed(log_id)
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""
+        with self._titled(f"{name_load_jobs(log_id)}remove_{secrets.token_hex(8)}"):
+            self._remove(schema, table, log_id)
+
+    def _remove(self, schema: str, table: str, log_id: str) -> None:
         self._end_earlier(schema, table)
         with self._transactions.translated() as connection:
             _, entry = catalogue.read_entry(connection, schema, table)
@@ -100,6 +106,23 @@ class BigquerySession(SteppedSession):
                     )
                 )
         super().remove(schema, table, log_id)
+
+    def _end_earlier(self, schema: str, table: str) -> None:
+        with self._titled(name_ending(secrets.token_hex(8))):
+            super()._end_earlier(schema, table)
+
+    @contextmanager
+    def _titled(self, title: str) -> Iterator[None]:
+        """Have jobs ids that begin so, unless they are those of a load already."""
+        connection = self._transactions.connection
+        if connection.title:
+            yield
+            return
+        connection.begin_load(title)
+        try:
+            yield
+        finally:
+            connection.begin_load("")
 
     # --- loads ------------------------------------------------------------------------------------
 
