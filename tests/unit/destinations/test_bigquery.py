@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -57,16 +58,17 @@ from treadle.destinations.protocol import (
 from treadle.destinations.registry import find_type, is_exclusive, make_destination
 from treadle.destinations.reserved_schemas import is_reserved_schema
 from treadle.destinations.sql.catalogue import encode_entry, keep_offset
-from treadle.destinations.sql.load_intent import LoadIntent, encode_intent
+from treadle.destinations.sql.load_intent import LoadIntent, TableReplacement, encode_intent
 from treadle.destinations.sql.text import NOTHING, Quoted, compose
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, merge
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import Column, LoadPlan, OffsetCommit
+from treadle.tables.model import Column, DropStage, LoadPlan, OffsetCommit, WidenColumn
 from treadle.tables.names import is_reserved_column
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import BIGQUERY, BIGQUERY_APPENDING, make_bigquery_name
+from treadle.tables.table_codec import encode_table
 
 DIALECT = BigqueryDialect()
 FORM = BigqueryForm()
@@ -579,8 +581,9 @@ class NotedClient:
         answers: part of a query -> its rows; no rows for any other.
         errors: what the queries raise, one after the other; None for nothing.
         load_error: what a load job raises.
-        tables: names of those that are there, with their datasets; they have no columns.
+        tables: dataset and name of those that are there -> their columns, which are integers.
         running: jobs of others.
+        refused: part of a query -> what it raises.
     """
 
     project = "shop"
@@ -593,13 +596,15 @@ class NotedClient:
         self.errors: list[Exception | None] = []
         self.load_error: Exception | None = None
         self.answers: dict[str, list[tuple[Any, ...]]] = {}
-        self.tables: set[str] = set()
+        self.tables: dict[str, tuple[str, ...]] = {}
         self.running: list[RunningJob] = []
+        self.refused: dict[str, Exception] = {}
 
     def get_table(self, place: Any, **_: object) -> Any:
         if f"{place.dataset_id}.{place.table_id}" not in self.tables:
             raise exceptions.NotFound("m")
-        return bigquery.Table(place)
+        columns = self.tables[f"{place.dataset_id}.{place.table_id}"]
+        return bigquery.Table(place, [SchemaField(name, "INTEGER") for name in columns])
 
     def list_tables(self, dataset: Any, **_: object) -> list[Any]:
         return []
@@ -622,7 +627,8 @@ class NotedClient:
     def query(self, text: str, *, job_id: str, **_: object) -> DoneJob:
         self.sent.append((job_id, text))
         found = next((rows_ for part, rows_ in self.answers.items() if part in text), [])
-        return DoneJob(found, self.errors.pop(0) if self.errors else None)
+        refused = next((error for part, error in self.refused.items() if part in text), None)
+        return DoneJob(found, self.errors.pop(0) if self.errors else refused)
 
     def list_ids(self, part: str) -> list[str]:
         """The ids of the jobs whose texts have a part."""
@@ -728,7 +734,7 @@ def test_what_a_load_left_is_done_by_jobs_that_are_waited_for() -> None:
 
 def test_a_table_is_removed_by_jobs_of_its_log() -> None:
     client: Any = NotedClient()
-    client.tables = {"_treadle.catalogue", "web._sdc_primary_keys"}
+    client.tables = {"_treadle.catalogue": (), "web._sdc_primary_keys": ()}
     entry = encode_entry(DIALECT, table(ORDERS))
     client.answers = {"SELECT revision, document": [(1, entry)]}
     _open(client).remove("web", "orders", "log")
@@ -736,6 +742,143 @@ def test_a_table_is_removed_by_jobs_of_its_log() -> None:
     for part in ("DROP TABLE IF EXISTS `web`.`orders`", "_sdc_primary_keys` WHERE", "`positions`"):
         [job_id] = client.list_ids(part)
         assert job_id.startswith(removing)
+
+
+# --- who may change a table -----------------------------------------------------------------------
+
+OTHER = "treadle_load_of_another_1"
+HELD = "SELECT document FROM `_treadle`.`intents`"
+
+
+def _client(intent: LoadIntent | None = None) -> Any:
+    """A client of a project in which `web.orders` was made by nobody that is known."""
+    client = NotedClient()
+    client.tables = {"web.orders": ("id", "a", "_sdc_sequence"), "web._sdc_rejected": ()}
+    client.answers = {
+        "COMMIT TRANSACTION;\nSELECT": [("[{},{}]",)],
+        "SELECT installation_id": [("", 0, 0)],
+    }
+    if intent is not None:
+        client.answers[HELD] = [(encode_intent(intent),)]
+    return client
+
+
+def _widening() -> LoadPlan:
+    """A load that writes a table anew, because a column becomes text."""
+    loads = TableLoads(None)  # type: ignore[arg-type]  # it only makes plans
+    widened = WidenColumn("orders", Column("a", "a", ColumnType.TEXT), ColumnType.BIGINT)
+    return loads.plan(table(ORDERS), upsert([(1, 1, "x")]), changes=[widened])
+
+
+def _find(client: Any, part: str) -> str:
+    [text] = [text for _, text in client.sent if part in text]
+    return str(text)
+
+
+def _guards(attempt: str) -> str:
+    return f"""'"attempt":"{attempt}"') > 0"""
+
+
+def test_a_table_is_changed_by_whose_intent_is_noted() -> None:
+    client = _client()
+    _open(client).load(_widening())
+    [job_id] = client.list_ids("CREATE OR REPLACE TABLE `web`.`orders`")
+    title = job_id.partition("_step_")[0]
+    noting = _find(client, "INSERT INTO `_treadle`.`intents`")
+    guard, _, rest = noting.removeprefix("BEGIN TRANSACTION;\n").partition(";\n")
+    assert guard.startswith("SELECT IF(")
+    assert "-1) = -1" in guard
+    assert "AND (SELECT MAX(document) FROM `_treadle`.`intents` WHERE" in guard
+    assert ") IS NULL,\n  0, ERROR('treadle: outdated'))" in guard
+    assert f'"attempt":"{title}"' in rest
+    changing = _find(client, "CREATE OR REPLACE")
+    guard, _, rest = changing.partition(";\n")
+    assert guard.startswith("SELECT IF(")
+    assert _guards(title) in guard
+    assert rest.startswith("CREATE OR REPLACE TABLE `web`.`orders` AS SELECT * REPLACE")
+    committing = _find(client, "MERGE INTO `web`.`orders`")
+    assert _guards(title) in committing
+    assert "DELETE FROM `_treadle`.`intents` WHERE" in committing
+    texts = [text for _, text in client.sent]
+    assert texts.index(noting) < texts.index(changing) < texts.index(committing)
+
+
+def test_a_load_without_changes_is_committed_where_no_other_one_changes_its_table() -> None:
+    client = _client()
+    _open(client).load(_plan())
+    committing = _find(client, "MERGE INTO `web`.`orders`")
+    assert ") IS NULL,\n  0, ERROR('treadle: outdated'))" in committing
+    assert "INSERT INTO `_treadle`.`intents`" not in committing
+
+
+def test_what_another_load_noted_is_taken_over_before_anything_is_done() -> None:
+    """It may still run, with a connection to BigQuery and none to the store."""
+    draft = TableReplacement("_treadle", "tombstones_x", "draft_x")
+    client = _client(LoadIntent(encode_table(table(ORDERS)), (draft,), attempt=OTHER))
+    client.tables["_treadle.draft_x"] = ()
+    client.running = [RunningJob("treadle_load_of_others_2"), RunningJob("somebody's")]
+    _open(client).load(_plan())
+    noting = _find(client, "INSERT INTO `_treadle`.`intents`")
+    guard, _, rest = noting.removeprefix("BEGIN TRANSACTION;\n").partition(";\n")
+    assert _guards(OTHER) in guard
+    assert OTHER not in rest
+    assert "draft_x" in rest  # whoever finds this one drops it, too
+    [job_id] = client.list_ids("DROP TABLE IF EXISTS `_treadle`.`draft_x`")
+    title = job_id.partition("_step_")[0]
+    assert _guards(title) in _find(client, "DROP TABLE IF EXISTS `_treadle`.`draft_x`")
+    assert f'"attempt":"{title}"' in rest
+    assert _guards(title) in _find(client, "MERGE INTO `web`.`orders`")
+    texts = [text for _, text in client.sent]
+    assert texts.index(noting) < texts.index(_find(client, "DROP TABLE IF EXISTS"))
+
+
+def test_what_another_load_is_still_doing_is_waited_for_and_planned_anew() -> None:
+    client = _client(LoadIntent(encode_table(table(ORDERS)), attempt=OTHER))
+    running = RunningJob(f"{OTHER}_step_1")
+    client.running = [running]
+    with pytest.raises(PlanOutdatedError, match="was still changing it"):
+        _open(client).load(_widening())
+    assert running.waits == 1
+    assert client.list_ids("CREATE OR REPLACE") == []
+    assert client.list_ids("MERGE") == []
+
+
+def test_a_change_that_comes_too_late_is_no_refusal_of_a_record() -> None:
+    client = _client()
+    late = _fail(exceptions.BadRequest, "invalidQuery", "Query error: treadle: outdated at [1:8]")
+    client.refused = {"CREATE OR REPLACE": late}
+    with pytest.raises(PlanOutdatedError) as told:
+        _open(client).load(_widening())
+    assert type(told.value) is PlanOutdatedError
+    assert client.list_ids("MERGE") == []
+
+
+def test_what_a_committed_load_left_is_done_by_one_process_alone() -> None:
+    client = _client(LoadIntent(drops=("stage_x",), attempt=OTHER))
+    running = RunningJob(f"{OTHER}_step_3")
+    client.running = [running]
+    _open(client).state("web", "orders")
+    texts = [text for _, text in client.sent if "intents" in text and HELD not in text]
+    taking, dropping, ending = texts
+    assert _guards(OTHER) in taking
+    assert "INSERT INTO `_treadle`.`intents`" in taking
+    assert running.waits == 1
+    title = client.list_ids("DROP TABLE")[0].partition("_step_")[0]
+    assert f'"attempt":"{title}"' in taking
+    assert _guards(title) in dropping
+    assert dropping.endswith(";\nDROP TABLE IF EXISTS `_treadle`.`stage_x`")
+    assert _guards(title) in ending
+    assert "DELETE FROM `_treadle`.`intents`" in ending
+
+
+def test_a_load_is_committed_though_another_process_ends_it() -> None:
+    client = _client()
+    plan = _widening()
+    plan = replace(plan, changes=(*plan.changes, DropStage("stage_x")))
+    late = _fail(exceptions.BadRequest, "invalidQuery", "treadle: outdated")
+    client.refused = {"DROP TABLE IF EXISTS": late}
+    assert _open(client).load(plan).rows == {}
+    assert client.list_ids("DROP TABLE IF EXISTS `_treadle`.`stage_x`") != []
 
 
 # --- jobs that go on ------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ def is_missing(error: Exception) -> bool:
 
 def is_refused_change(error: Exception) -> bool:
     """Return whether a schema change was refused for its content, such as a name."""
-    if _BUSY.search(service_message(error)):
+    text = service_message(error)
+    if OUTDATED in text or _BUSY.search(text):
         return False
     return find_reason(error) in ("invalid", "invalidQuery", "duplicate") or isinstance(
         error, exceptions.Conflict

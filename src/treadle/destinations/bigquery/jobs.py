@@ -87,20 +87,20 @@ class BigqueryJobs:
             except exceptions.NotFound:
                 raise error from None
 
-    def await_jobs(self, *prefixes: str) -> int:
+    def await_jobs(self, *prefixes: str) -> list[str]:
         """Wait for the ends of jobs that an earlier process, or a broken request, left running.
 
         Args:
             prefixes: the beginnings of their ids.
 
         Returns:
-            How many there were.
+            The ids of those that were still running.
 
         Raises:
             DestinationUnavailableError: one of them goes on.
         """
         self._check_open()
-        found = 0
+        found: list[str] = []
         for state in ("pending", "running"):
             for job in self.driver.list_jobs(
                 state_filter=state,
@@ -108,7 +108,7 @@ class BigqueryJobs:
             ):
                 if not str(job.job_id).startswith(prefixes):
                     continue
-                found += 1
+                found.append(job.job_id)
                 try:
                     job.result(**REQUEST)
                 except ERRORS as error:

@@ -28,8 +28,13 @@ SELECT IF(
   AND IFNULL((SELECT MAX(fence) FROM {offsets}
    WHERE log_id = $4 AND source_id = $5 AND table_key = $6), 0) <= $8
   AND IFNULL((SELECT MAX(revision) FROM {entries}
-   WHERE schema_name = $1 AND table_key = $9), 0) = $10,
+   WHERE schema_name = $1 AND table_key = $9), 0) = $10
+  AND {claim},
   0, ERROR($11))
+"""
+
+HELD_INTENT: Final = """
+(SELECT MAX(document) FROM {intents} WHERE schema_name = $1 AND table_key = $2)
 """
 
 LOCK: Final = "UPDATE {schemas} SET source_id = source_id WHERE schema_name = $1"
@@ -132,15 +137,48 @@ def name_load(plans: Sequence[LoadPlan], attempt: str) -> str:
         plans: that are carried out together.
         attempt: of the load; no other one has it.
     """
-    mark = plans[0].offset
+    return f"{name_table_jobs(plans[0])}{plans[0].offset.position:d}_{attempt}"
+
+
+def name_table_jobs(plan: LoadPlan) -> str:
+    """Return the beginning of the ids of all jobs of loads of the table of a plan."""
+    mark = plan.offset
     table = digest_name(f"{mark.source_id}/{mark.table_name}")[:16]
-    return f"{name_load_jobs(mark.log_id)}{table}_{mark.position:d}_{attempt}"
+    return f"{name_load_jobs(mark.log_id)}{table}_"
 
 
-def guard_plan(dialect: BigqueryDialect, plan: LoadPlan) -> list[str]:
+def _claim_intent(dialect: BigqueryDialect, schema: str, table: str, attempt: str) -> Quoted:
+    """Return the condition that an attempt's intent is noted; for no attempt, that none is."""
+    spelled = [dialect.literal(value) for value in (schema, table_key(dialect, table))]
+    held = fill_values(compose(HELD_INTENT, **dialect.own_tables).strip(), spelled)
+    if not attempt:
+        return Quoted(f"{held} IS NULL")
+    mark = dialect.literal(f'"attempt":"{attempt}"')
+    return Quoted(f"STRPOS(IFNULL({held}, ''), {mark}) > 0")
+
+
+def guard_intent(dialect: BigqueryDialect, schema: str, table: str, attempt: str) -> str:
+    """Return the statement that ends a script unless an attempt's intent is noted.
+
+    Args:
+        dialect: of BigQuery.
+        schema: of the table.
+        table: its canonical name.
+        attempt: see `LoadIntent`; empty where nothing is noted.
+    """
+    claim = _claim_intent(dialect, schema, table, attempt)
+    return f"SELECT IF({claim}, 0, ERROR({dialect.literal(OUTDATED)}))"
+
+
+def guard_plan(dialect: BigqueryDialect, plan: LoadPlan, attempt: str = "") -> list[str]:
     """Return the statements that end a script unless a plan follows what is there.
 
-    They are what `catalogue.check_owner` and `catalogue.claim` check.
+    They are what `catalogue.check_owner` and `catalogue.claim` check, and whose intent is noted.
+
+    Args:
+        dialect: of BigQuery.
+        plan: of the load.
+        attempt: see `guard_intent`.
     """
     mark, owner = plan.offset, plan.owner
     values = (
@@ -157,9 +195,9 @@ def guard_plan(dialect: BigqueryDialect, plan: LoadPlan) -> list[str]:
         OUTDATED,
     )
     spelled = [dialect.literal(value) for value in values]
-    return [
-        fill_values(compose(template, **dialect.own_tables), spelled) for template in (GUARD, LOCK)
-    ]
+    claim = _claim_intent(dialect, plan.schema, name_entry(plan), attempt)
+    places = {**dialect.own_tables, "claim": claim}
+    return [fill_values(compose(template, **places), spelled) for template in (GUARD, LOCK)]
 
 
 def read_result(dialect: BigqueryDialect, plan: LoadPlan) -> str:

@@ -6,32 +6,45 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import ClassVar, LiteralString
 
+from msgspec.structs import replace as replace_intent
+
 from treadle import failpoint
 from treadle.destinations.bigquery.connection import BigqueryConnection
 from treadle.destinations.bigquery.dialect import (
     PRIMARY_KEYS,
     BigqueryDialect,
     BigqueryStatements,
+    SchemaRequest,
     SqlExpression,
 )
 from treadle.destinations.bigquery.script import (
     ENDING_JOBS,
     ScriptCounter,
+    guard_intent,
     guard_plan,
     name_ending,
     name_load,
     name_load_jobs,
+    name_table_jobs,
     read_result,
 )
 from treadle.destinations.layout import PRIVATE_SCHEMA, decode_result, moves_offset
 from treadle.destinations.protocol import CommittedOffset, LoadResult, PlanOutdatedError
 from treadle.destinations.sql import catalogue
+from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.load_intent import LoadIntent
 from treadle.destinations.sql.process_locks import LocalTransactions
 from treadle.destinations.sql.schema_changes import run_change
-from treadle.destinations.sql.stepped_session import SteppedSession
+from treadle.destinations.sql.stepped_changes import (
+    SteppedStatements,
+    generate_ending,
+    generate_undoing,
+)
+from treadle.destinations.sql.stepped_session import SteppedSession, name_entry
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert
 from treadle.destinations.sql.writer import TableWriter
+from treadle.errors import TreadleError
 from treadle.tables.model import LoadPlan, RelationRows
 
 
@@ -76,6 +89,11 @@ class BigquerySession(SteppedSession):
     schema_statements = BigqueryStatements
     writer: ClassVar = ScriptWriter
     _transactions: BigqueryTransactions
+
+    def __init__(self, transactions: BigqueryTransactions) -> None:
+        super().__init__(transactions)
+        self._noted: dict[tuple[str, str], str] = {}
+        """Schema and table of this load -> the attempt whose intent is noted; empty for none."""
 
     @property
     def _dialect(self) -> BigqueryDialect:
@@ -146,8 +164,109 @@ class BigquerySession(SteppedSession):
         if not connection.is_collecting:
             super()._follow(plan)
             return
-        for statement in guard_plan(self._dialect, plan):
-            connection.run(Quoted(statement))
+        for statement in self._guard(plan):
+            connection.run(statement)
+
+    def _guard(self, plan: LoadPlan) -> list[Quoted]:
+        attempt = self._noted.get((plan.schema, name_entry(plan)), "")
+        return [Quoted(each) for each in guard_plan(self._dialect, plan, attempt)]
+
+    # --- schema changes: see "Who may change a table" in the decision -----------------------------
+
+    def _change_structure(self, plan: LoadPlan) -> BigqueryStatements:
+        """Note what is to come, and make the schema changes that come before the rows.
+
+        No lock keeps out a loader that was overtaken and does not know it. So each statement is a
+        script that ends unless this load's intent is noted; only then it can remove something.
+        """
+        table = name_entry(plan)
+        with self._transactions.translated() as connection:
+            noted = catalogue.read_intent(connection, plan.schema, table)
+            if noted is not None and not noted.table:
+                self._end(connection, plan.schema, table, noted)
+                noted = None
+            statements = BigqueryStatements(connection, plan)
+            statements.check()
+            statements.attempt = self._transactions.connection.title
+            if plan.rejections:
+                for statement in catalogue.complete_rejections(connection, plan.schema):
+                    connection.run(statement)
+            self._noted[plan.schema, table] = "" if noted is None else noted.attempt
+            if noted is not None or statements.changes_structure():
+                self._note(plan, statements.take_over(noted), noted)
+                statements.is_noted = True
+                failpoint.reach("destination.pending")
+                if noted is not None:
+                    self._undo(plan, noted)
+                for statement in statements.generate_structure():
+                    self._run_guarded(plan, statement)
+                    failpoint.reach("destination.changed")
+        return statements
+
+    def _note(self, plan: LoadPlan, intent: LoadIntent, noted: LoadIntent | None) -> None:
+        """Note an intent in the place of another load's, which can do nothing from then on.
+
+        Raises:
+            PlanOutdatedError: the plan does not follow what is there, or what it followed changed.
+        """
+        table = name_entry(plan)
+        with self._transactions.transaction() as connection:
+            self._follow(plan)
+            catalogue.keep_intent(connection, plan.schema, table, intent)
+            connection.commit()
+        self._noted[plan.schema, table] = intent.attempt if intent else ""
+        if noted is None:
+            return
+        # What the other one had begun before is waited for; also what it waited for itself.
+        others = self._transactions.connection.await_jobs(
+            name_load_jobs(plan.offset.log_id), noted.attempt
+        )
+        if any(job.startswith((name_table_jobs(plan), noted.attempt)) for job in others):
+            raise PlanOutdatedError("an earlier load of the table was still changing it")
+
+    def _undo(self, plan: LoadPlan, noted: LoadIntent) -> None:
+        for statement in generate_undoing(self._transactions.connection, noted):
+            self._run_guarded(plan, statement)
+
+    def _run_guarded(self, plan: LoadPlan, statement: Quoted) -> None:
+        """Execute a schema change if it is this load's to make.
+
+        What a request of the API does needs no guard: it makes a table or columns, and fails where
+        they are there.
+        """
+        if not isinstance(statement, SchemaRequest):
+            guard, _ = self._guard(plan)
+            statement = Quoted(f"{guard.strip()};\n{statement}")
+        run_change(self._transactions.connection, statement)
+
+    def _end(self, connection: SqlConnection, schema: str, table: str, intent: LoadIntent) -> None:
+        """Do what is left of a load, which another process may be doing as well."""
+        title = self._transactions.connection.title
+        if intent.attempt != title:
+            taken = replace_intent(intent, attempt=title)
+            self._replace_intent(schema, table, intent.attempt, taken)
+            self._transactions.connection.await_jobs(intent.attempt)
+        if intent.replacements:
+            failpoint.reach("destination.swap")
+        guard = guard_intent(self._dialect, schema, table, title)
+        for statement in generate_ending(connection, intent):
+            connection.run(Quoted(f"{guard};\n{statement}"))
+        self._replace_intent(schema, table, title, LoadIntent())
+
+    def _replace_intent(self, schema: str, table: str, attempt: str, intent: LoadIntent) -> None:
+        """Note an intent in place of an attempt's.
+
+        Raises:
+            PlanOutdatedError: that is not noted any more.
+        """
+        with self._transactions.transaction() as connection:
+            connection.run(Quoted(guard_intent(self._dialect, schema, table, attempt)))
+            catalogue.keep_intent(connection, schema, table, intent)
+            connection.commit()
+
+    def _end_load(self, plan: LoadPlan, statements: SteppedStatements) -> None:
+        with suppress(TreadleError):  # the load is committed: the next `state` does what is left
+            super()._end_load(plan, statements)
 
     def write(self, plan: LoadPlan) -> LoadResult:
         """Collect what writes a plan's rows, rejections, catalogue entry and offset.
