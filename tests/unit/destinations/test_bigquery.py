@@ -584,6 +584,7 @@ class NotedClient:
         tables: dataset and name of those that are there -> their columns, which are integers.
         running: jobs of others.
         refused: part of a query -> what it raises.
+        division: attributes of each table: partitions, clustering.
     """
 
     project = "shop"
@@ -599,12 +600,19 @@ class NotedClient:
         self.tables: dict[str, tuple[str, ...]] = {}
         self.running: list[RunningJob] = []
         self.refused: dict[str, Exception] = {}
+        self.division: dict[str, Any] = {}
 
     def get_table(self, place: Any, **_: object) -> Any:
         if f"{place.dataset_id}.{place.table_id}" not in self.tables:
             raise exceptions.NotFound("m")
         columns = self.tables[f"{place.dataset_id}.{place.table_id}"]
-        return bigquery.Table(place, [SchemaField(name, "INTEGER") for name in columns])
+        found = bigquery.Table(place, [SchemaField(name, "INTEGER") for name in columns])
+        for name, value in self.division.items():
+            setattr(found, name, value)
+        return found
+
+    def get_dataset(self, dataset: Any, **_: object) -> Any:
+        return bigquery.Dataset(dataset)
 
     def list_tables(self, dataset: Any, **_: object) -> list[Any]:
         return []
@@ -879,6 +887,38 @@ def test_a_load_is_committed_though_another_process_ends_it() -> None:
     client.refused = {"DROP TABLE IF EXISTS": late}
     assert _open(client).load(plan).rows == {}
     assert client.list_ids("DROP TABLE IF EXISTS `_treadle`.`stage_x`") != []
+
+
+@pytest.mark.parametrize("rehearse", [False, True])
+@pytest.mark.parametrize(
+    "division",
+    [
+        {"clustering_fields": ["a"]},
+        {"time_partitioning": bigquery.TimePartitioning(field="_sdc_batched_at")},
+        {
+            "range_partitioning": bigquery.RangePartitioning(
+                bigquery.PartitionRange(0, 100, 10), field="id"
+            )
+        },
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_a_table_that_bigquery_does_not_replace_stops(
+    division: dict[str, Any], rehearse: bool
+) -> None:
+    """No record is to blame, so none is rejected."""
+    client = _client()
+    client.tables |= dict.fromkeys(
+        (
+            *("_treadle.positions", "_treadle.catalogue", "_treadle.schemas", "_treadle.intents"),
+            "web._sdc_primary_keys",
+        ),
+        (),
+    )
+    client.division = division
+    with pytest.raises(TableStoppedError, match="refuses that for a table with partitions or"):
+        _open(client).load(_widening(), rehearse=rehearse)
+    assert client.list_ids("CREATE") == client.list_ids("INSERT") == []
 
 
 # --- jobs that go on ------------------------------------------------------------------------------

@@ -44,8 +44,9 @@ from treadle.destinations.sql.stepped_session import SteppedSession, name_entry
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert
 from treadle.destinations.sql.writer import TableWriter
-from treadle.errors import TreadleError
-from treadle.tables.model import LoadPlan, RelationRows
+from treadle.errors import TableStoppedError, TreadleError
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import LoadPlan, RelationRows, WidenColumn
 
 
 class BigqueryTransactions(LocalTransactions):
@@ -187,6 +188,7 @@ class BigquerySession(SteppedSession):
                 noted = None
             statements = BigqueryStatements(connection, plan)
             statements.check()
+            self._check_rewriting(plan)
             statements.attempt = self._transactions.connection.title
             if plan.rejections:
                 for statement in catalogue.complete_rejections(connection, plan.schema):
@@ -202,6 +204,24 @@ class BigquerySession(SteppedSession):
                     self._run_guarded(plan, statement)
                     failpoint.reach("destination.changed")
         return statements
+
+    def _check_rewriting(self, plan: LoadPlan) -> None:
+        """Check that a table which is written anew has nothing that BigQuery refuses to replace.
+
+        Raises:
+            TableStoppedError: it has.
+        """
+        for change in plan.changes:
+            if isinstance(change, WidenColumn) and change.column.type is ColumnType.TEXT:
+                schema = PRIVATE_SCHEMA if change.private else plan.schema
+                if self._transactions.connection.is_divided(schema, change.relation):
+                    raise TableStoppedError(
+                        f'The column "{change.column.name}" of the table "{change.relation}" got '
+                        "text, and with the option split_mode=widen the table is written anew for "
+                        "it. BigQuery refuses that for a table with partitions or clustering. Set "
+                        "the option to `keep`, so that texts get a column of their own, or make "
+                        "the table again without partitions and clustering."
+                    )
 
     def _note(self, plan: LoadPlan, intent: LoadIntent, noted: LoadIntent | None) -> None:
         """Note an intent in the place of another load's, which can do nothing from then on.
@@ -298,6 +318,7 @@ class BigquerySession(SteppedSession):
             with self._transactions.translated():
                 statements = BigqueryStatements(connection, plan)
                 statements.check()
+                self._check_rewriting(plan)
                 statements.rehearsed = True
                 try:
                     with self._dialect.drafting(statements.copies):
