@@ -1,7 +1,9 @@
 """BigQuery without a server: its URL and form, names, statements, jobs, rows and errors."""
 
+import base64
 import json
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -125,6 +127,34 @@ def test_credentials_that_are_no_key_are_the_operators(text: str) -> None:
     url = BigqueryUrl(host="shop-123456", parameters={"credentials": text}).format("bigquery")
     with pytest.raises(OperatorError, match="not the key file of a service account"):
         make_destination(url).open()
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda key: base64.b64encode(key.encode()).decode(),
+        lambda key: f"'{key}'",
+        lambda key: f"{key}\0",
+        lambda key: key.replace("{", "", 1),
+        lambda key: key.replace("PRIVATE KEY", "SECRET KEY"),
+    ],
+    ids=["base64", "quotes", "nul", "no brace", "no PEM"],
+)
+def test_no_error_shows_a_key(spell: Callable[[str], str]) -> None:
+    """What begins with no brace is taken for a path, and errors of the system name their path."""
+    text = spell(json.dumps({**KEY, "private_key": KEY["private_key"].replace("MIIB", "s3cret")}))
+    url = BigqueryUrl(host="shop-123456", parameters={"credentials": text}).format("bigquery")
+    with pytest.raises(OperatorError) as refused:
+        make_destination(url).open()
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "not the key file of a service account" in shown
+    assert text[:20] not in shown
+    assert "s3cret" not in shown
+
+
+def test_a_key_file_that_is_missing_is_told_with_its_reason() -> None:
+    with pytest.raises(OperatorError, match="cannot be read: No such file or directory"):
+        make_destination("bigquery://shop-123456/?credentials=/nowhere/key.json").open()
 
 
 def test_the_loading_mode_is_one_of_the_profile() -> None:
