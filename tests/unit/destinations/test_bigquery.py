@@ -509,10 +509,6 @@ MEANINGS: list[tuple[Exception, type[Exception]]] = [
     (_fail(exceptions.BadRequest, "invalid", "The query is too large."), TableStoppedError),
     (_fail(exceptions.BadRequest, "invalidQuery", "Syntax error"), TableStoppedError),
     (
-        _fail(exceptions.BadRequest, "invalidQuery", "Unrecognized name: a at [1:8]"),
-        PlanOutdatedError,
-    ),
-    (
         _fail(
             exceptions.BadRequest,
             "invalidQuery",
@@ -530,6 +526,20 @@ MEANINGS: list[tuple[Exception, type[Exception]]] = [
     (ConnectionError("reset"), DestinationUnavailableError),
     (TimeoutError("late"), DestinationUnavailableError),
     (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), RowRefusedError),
+]
+
+
+MEANINGS += [
+    (_fail(exceptions.BadRequest, "invalidQuery", f"{script}{text} at [3:1]"), PlanOutdatedError)
+    for script in ("", "Query error: ")
+    for text in (
+        "Not found: Table shop:web.orders was not found in location EU",
+        "Unrecognized name: a",
+        "Name b not found inside t",
+        "Column c is not present in table shop.web.orders",
+        "Already Exists: Table shop:web.orders",
+        "Duplicate column name 'd'",
+    )
 ]
 
 

@@ -33,7 +33,8 @@ _BUSY: Final = re.compile(r"concurrent update|[Rr]etry(?:ing)? the job|Could not
 """Texts of `invalidQuery` where another transaction was quicker."""
 
 _ABSENT: Final = re.compile(
-    r"^(?:Not found: (?:Dataset|Table)\b|Unrecognized name|Name \S+ not found inside"
+    r"^(?:Query error: )?"  # so a script tells of a statement in it
+    r"(?:Not found: (?:Dataset|Table)\b|Unrecognized name|Name \S+ not found inside"
     r"|Column \S+ is not present in table|Already Exists)|[Dd]uplicate column"
 )
 
