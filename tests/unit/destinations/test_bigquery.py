@@ -67,7 +67,7 @@ from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, DropStage, LoadPlan, OffsetCommit, WidenColumn
-from treadle.tables.names import is_reserved_column
+from treadle.tables.names import is_reserved_column, name_auxiliary
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import BIGQUERY, BIGQUERY_APPENDING, make_bigquery_name
 from treadle.tables.table_codec import encode_table
@@ -713,6 +713,16 @@ def test_a_report_that_a_script_has_no_room_for_is_sent_beside_it() -> None:
     assert client.dropped == ["stage_load_0"]
 
 
+def test_a_load_job_makes_no_table() -> None:
+    """Late, after its load was given up, it would make one that never goes."""
+    client, connection = _note()
+    connection.stage(rows(ORDERS, ("id", "a"), [(1, "x")]), "rows")
+    [(rows_, config)] = client.loaded.values()
+    assert rows_ == [{"c0": 1, "c1": "x", "entry": 0}]
+    assert (config.create_disposition, config.write_disposition) == ("CREATE_NEVER", "WRITE_EMPTY")
+    assert client.made == list(client.loaded)
+
+
 def test_texts_that_a_script_has_room_for_stand_in_it() -> None:
     client, connection = _note()
     connection.begin()
@@ -795,6 +805,7 @@ def test_a_table_is_removed_by_jobs_of_its_log() -> None:
 # --- who may change a table -----------------------------------------------------------------------
 
 OTHER = "treadle_load_of_another_1"
+OWN_TABLES = tuple(f"_treadle.{name}" for name in ("positions", "catalogue", "schemas", "intents"))
 HELD = "SELECT document FROM `_treadle`.`intents`"
 
 
@@ -929,6 +940,22 @@ def test_a_load_is_committed_though_another_process_ends_it() -> None:
     assert client.list_ids("DROP TABLE IF EXISTS `_treadle`.`stage_x`") != []
 
 
+def test_a_copy_that_a_killed_rehearsal_left_is_made_anew() -> None:
+    client = _client()
+    plan = _widening()
+    name = name_auxiliary(plan.owner, "rehearsal_", "web", "orders")
+    client.tables |= dict.fromkeys(
+        (*OWN_TABLES, "web._sdc_primary_keys", f"web.{name}"), ("id", "a", "_sdc_sequence")
+    )
+    client.answers = {"ROLLBACK TRANSACTION": [("[{},{}]",)]} | client.answers
+    _open(client).load(plan, rehearse=True)
+    texts = [text for _, text in client.sent if name in text]
+    assert texts[0] == f"DROP TABLE `web`.`{name}`"
+    assert texts[1] == f"CREATE TABLE `web`.`{name}` LIKE `web`.`orders`"
+    assert texts[2].startswith(f"CREATE OR REPLACE TABLE `web`.`{name}` AS SELECT")
+    assert client.dropped[0] == name
+
+
 @pytest.mark.parametrize("rehearse", [False, True])
 @pytest.mark.parametrize(
     "division",
@@ -948,13 +975,7 @@ def test_a_table_that_bigquery_does_not_replace_stops(
 ) -> None:
     """No record is to blame, so none is rejected."""
     client = _client()
-    client.tables |= dict.fromkeys(
-        (
-            *("_treadle.positions", "_treadle.catalogue", "_treadle.schemas", "_treadle.intents"),
-            "web._sdc_primary_keys",
-        ),
-        (),
-    )
+    client.tables |= dict.fromkeys((*OWN_TABLES, "web._sdc_primary_keys"), ())
     client.division = division
     with pytest.raises(TableStoppedError, match="refuses that for a table with partitions or"):
         _open(client).load(_widening(), rehearse=rehearse)

@@ -288,6 +288,8 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         file = encode_rows([(str(n), t, values) for n, t, values in fields])
         config = LoadJobConfig(
             source_format="PARQUET",
+            # A job that is late makes no table anew, which would have no end.
+            create_disposition="CREATE_NEVER",
             write_disposition="WRITE_EMPTY",
             schema=schema,
             job_timeout_ms=JOB_SECONDS_MAX * 1000,

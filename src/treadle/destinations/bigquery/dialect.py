@@ -249,7 +249,9 @@ class BigqueryStatements(SteppedStatements):
             place = (schema, change.relation)
             if place not in self.copies and (change.private, change.relation) not in made:
                 live = self._dialect.place(*place)
-                copy = self._dialect.quote(schema, self._add_copy(place))
+                name = self._add_copy(place)
+                yield from self._drop_leftover(schema, name)  # of a rehearsal that was killed
+                copy = self._dialect.quote(schema, name)
                 yield compose("CREATE TABLE {copy} LIKE {live}", copy=copy, live=live)
 
     def _add_copy(self, place: RelationPlace) -> str:
