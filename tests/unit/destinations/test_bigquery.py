@@ -753,6 +753,58 @@ def test_a_script_that_is_too_long_stops_the_table() -> None:
     assert client.sent == []
 
 
+def _conflict(table_: str = "positions") -> Exception:
+    text = f"Transaction is aborted due to concurrent update against table p:_treadle.{table_}."
+    return _fail(exceptions.BadRequest, "invalidQuery", text)
+
+
+def _commit(client: NotedClient, connection: BigqueryConnection) -> list[str]:
+    """Commit a load; returns the ids of its scripts."""
+    connection.begin_load("load")
+    connection.begin()
+    connection.run(Quoted("DELETE FROM a WHERE TRUE"))
+    try:
+        connection.commit()
+    finally:
+        assert len({text for _, text in client.sent}) == 1
+    return [job_id for job_id, _ in client.sent]
+
+
+def test_a_script_that_is_aborted_for_another_one_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loads of other tables change the same tables of treadle's: no reason to pause them all."""
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    client, connection = _note()
+    client.errors = [_conflict(), _conflict("schemas")]
+    assert _commit(client, connection) == ["load_1", "load_2", "load_3"]
+    assert 0.5 <= waited[0] <= 1.5
+    assert 2 <= waited[1] <= 6
+    client, connection = _note()
+    client.errors = [_conflict(), _conflict(), _conflict()]
+    with pytest.raises(exceptions.BadRequest, match="concurrent update"):
+        _commit(client, connection)
+    assert len(client.sent) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _fail(exceptions.BadRequest, "invalidQuery", "treadle: outdated"),
+        _fail(exceptions.BadRequest, "invalidQuery", "Retrying the job may solve the problem"),
+        exceptions.ServiceUnavailable("concurrent update"),
+    ],
+    ids=["outdated", "retry", "uncertain"],
+)
+def test_a_script_that_may_be_done_is_not_sent_again(error: Exception) -> None:
+    client, connection = _note()
+    client.errors = [error]
+    with pytest.raises(type(error)):
+        _commit(client, connection)
+    assert len(client.sent) == 1
+
+
 def test_a_row_is_refused_by_a_load_job_alone() -> None:
     client, connection = _note()
     client.load_error = _fail(exceptions.BadRequest, "invalid", "bad row")

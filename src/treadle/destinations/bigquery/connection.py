@@ -1,6 +1,8 @@
 """A connection to BigQuery by google-cloud-bigquery: statements, rows, and a script."""
 
+import random
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +21,7 @@ from treadle.destinations.bigquery.dialect import (
 from treadle.destinations.bigquery.errors import (
     ERRORS,
     find_reason,
+    is_conflict,
     is_missing,
     is_refused_change,
     is_uncertain,
@@ -62,6 +65,9 @@ PARSED_JSON: Final = "PARSE_JSON({value}, wide_number_mode => 'round')"
 
 STAGE_HOURS_MAX: Final = 24
 """After that BigQuery drops the rows of a load that nobody dropped."""
+
+CONFLICT_PAUSES: Final = (1.0, 4.0)
+"""Seconds before a script that was aborted for another one is sent again."""
 
 DEFINITIONS: Final = ("ALTER ", "CREATE ", "DROP ")
 """Beginnings of statements that no transaction takes."""
@@ -201,15 +207,30 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
     def _run_script(self, *, undoes: bool) -> None:
         script, self._script, self.answer = self._script, None, ()
         if script:
-            self._scripts += 1
-            job_id = f"{self.title}_{self._scripts}" if self.title else ""
             text = make_script(script, self.answers, undoes=undoes)
             check_length(text)
             self._send_texts()
-            _, found = self.run_job(text, job_id)
+            found = self._run_again(text)
             if self.answers:
                 [row] = found
                 self.answer = row.values()
+
+    def _run_again(self, text: str) -> Any:
+        """Run a script, and once more when others change the same tables of treadle's."""
+        for pause in CONFLICT_PAUSES:
+            try:
+                return self._run_once(text)
+            except self.errors as error:
+                if not is_conflict(error):
+                    raise
+            # With jitter, so that loaders do not meet again.
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - not for secrets
+        return self._run_once(text)
+
+    def _run_once(self, text: str) -> Any:
+        self._scripts += 1
+        _, found = self.run_job(text, f"{self.title}_{self._scripts}" if self.title else "")
+        return found
 
     def _place_value(self, value: object) -> str:
         """Return what stands for a value in a script: itself, or where a text is sent to.

@@ -29,8 +29,11 @@ ERRORS: Final = (
 OUTDATED: Final = "treadle: outdated"
 """What the guard of a script says."""
 
-_BUSY: Final = re.compile(r"concurrent update|[Rr]etry(?:ing)? the job|Could not serialize access")
-"""Texts of `invalidQuery` where another transaction was quicker."""
+_CONFLICT: Final = re.compile(r"concurrent update|Could not serialize access")
+"""Texts of `invalidQuery` where another transaction was quicker, so that this one was aborted."""
+
+_BUSY: Final = re.compile(rf"{_CONFLICT.pattern}|[Rr]etry(?:ing)? the job")
+"""Texts of `invalidQuery` that come of what else happens."""
 
 _ABSENT: Final = re.compile(
     r"^(?:Query error: )?"  # so a script tells of a statement in it
@@ -91,6 +94,11 @@ def is_refused_change(error: Exception) -> bool:
     return find_reason(error) in ("invalid", "invalidQuery", "duplicate") or isinstance(
         error, exceptions.Conflict
     )
+
+
+def is_conflict(error: Exception) -> bool:
+    """Return whether a script was aborted as a whole because another one was quicker."""
+    return not is_uncertain(error) and bool(_CONFLICT.search(service_message(error)))
 
 
 def is_uncertain(error: Exception) -> bool:
