@@ -943,6 +943,22 @@ def test_what_another_load_noted_is_taken_over_before_anything_is_done() -> None
     assert texts.index(noting) < texts.index(_find(client, "DROP TABLE IF EXISTS"))
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["pending", "ending"])
+def test_an_intent_of_nobody_that_is_named_is_taken_over(ends: bool) -> None:
+    """Earlier versions of treadle named none; and whose jobs to wait for is not known."""
+    noted = LoadIntent(drops=("x",)) if ends else LoadIntent(encode_table(table(ORDERS)))
+    client = _client(noted)
+    client.running = [RunningJob("somebody's")]
+    if ends:
+        _open(client).state("web", "orders")
+    else:
+        _open(client).load(_plan())
+    taking = _find(client, "INSERT INTO `_treadle`.`intents`")
+    mark = """'"attempt":"treadle_'"""
+    assert f", {mark}), {mark}) = 0" in taking.partition(";\n")[2]
+    assert client.running[0].waits == 0
+
+
 def test_what_another_load_is_still_doing_is_waited_for_and_planned_anew() -> None:
     client = _client(LoadIntent(encode_table(table(ORDERS)), attempt=OTHER))
     running = RunningJob(f"{OTHER}_step_1")

@@ -147,30 +147,33 @@ def name_table_jobs(plan: LoadPlan) -> str:
     return f"{name_load_jobs(mark.log_id)}{table}_"
 
 
-def _claim_intent(dialect: BigqueryDialect, schema: str, table: str, attempt: str) -> Quoted:
-    """Return the condition that an attempt's intent is noted; for no attempt, that none is."""
+def _claim_intent(dialect: BigqueryDialect, schema: str, table: str, attempt: str | None) -> Quoted:
+    """Return the condition that an attempt's intent is noted; for None, that there is none."""
     spelled = [dialect.literal(value) for value in (schema, table_key(dialect, table))]
     held = fill_values(compose(HELD_INTENT, **dialect.own_tables).strip(), spelled)
-    if not attempt:
+    if attempt is None:
         return Quoted(f"{held} IS NULL")
+    if not attempt:  # of an earlier version of treadle: the names of all attempts begin so
+        named = dialect.literal('"attempt":"treadle_')
+        return Quoted(f"STRPOS(IFNULL({held}, {named}), {named}) = 0")
     mark = dialect.literal(f'"attempt":"{attempt}"')
     return Quoted(f"STRPOS(IFNULL({held}, ''), {mark}) > 0")
 
 
-def guard_intent(dialect: BigqueryDialect, schema: str, table: str, attempt: str) -> str:
+def guard_intent(dialect: BigqueryDialect, schema: str, table: str, attempt: str | None) -> str:
     """Return the statement that ends a script unless an attempt's intent is noted.
 
     Args:
         dialect: of BigQuery.
         schema: of the table.
         table: its canonical name.
-        attempt: see `LoadIntent`; empty where nothing is noted.
+        attempt: see `LoadIntent`; None where nothing is noted.
     """
     claim = _claim_intent(dialect, schema, table, attempt)
     return f"SELECT IF({claim}, 0, ERROR({dialect.literal(OUTDATED)}))"
 
 
-def guard_plan(dialect: BigqueryDialect, plan: LoadPlan, attempt: str = "") -> list[str]:
+def guard_plan(dialect: BigqueryDialect, plan: LoadPlan, attempt: str | None = None) -> list[str]:
     """Return the statements that end a script unless a plan follows what is there.
 
     They are what `catalogue.check_owner` and `catalogue.claim` check, and whose intent is noted.

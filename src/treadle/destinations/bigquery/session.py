@@ -93,8 +93,8 @@ class BigquerySession(SteppedSession):
 
     def __init__(self, transactions: BigqueryTransactions) -> None:
         super().__init__(transactions)
-        self._noted: dict[tuple[str, str], str] = {}
-        """Schema and table of this load -> the attempt whose intent is noted; empty for none."""
+        self._noted: dict[tuple[str, str], str | None] = {}
+        """Schema and table of this load -> the attempt whose intent is noted; None for none."""
 
     @property
     def _dialect(self) -> BigqueryDialect:
@@ -169,7 +169,7 @@ class BigquerySession(SteppedSession):
             connection.run(statement)
 
     def _guard(self, plan: LoadPlan) -> list[Quoted]:
-        attempt = self._noted.get((plan.schema, name_entry(plan)), "")
+        attempt = self._noted.get((plan.schema, name_entry(plan)))
         return [Quoted(each) for each in guard_plan(self._dialect, plan, attempt)]
 
     # --- schema changes: see "Who may change a table" in the decision -----------------------------
@@ -193,7 +193,7 @@ class BigquerySession(SteppedSession):
             if plan.rejections:
                 for statement in catalogue.complete_rejections(connection, plan.schema):
                     connection.run(statement)
-            self._noted[plan.schema, table] = "" if noted is None else noted.attempt
+            self._noted[plan.schema, table] = None if noted is None else noted.attempt
             if noted is not None or statements.changes_structure():
                 self._note(plan, statements.take_over(noted), noted)
                 statements.is_noted = True
@@ -234,14 +234,14 @@ class BigquerySession(SteppedSession):
             self._follow(plan)
             catalogue.keep_intent(connection, plan.schema, table, intent)
             connection.commit()
-        self._noted[plan.schema, table] = intent.attempt if intent else ""
+        self._noted[plan.schema, table] = intent.attempt if intent else None
         if noted is None:
             return
         # What the other one had begun before is waited for; also what it waited for itself.
-        others = self._transactions.connection.await_jobs(
-            name_load_jobs(plan.offset.log_id), noted.attempt
-        )
-        if any(job.startswith((name_table_jobs(plan), noted.attempt)) for job in others):
+        named = (noted.attempt,) if noted.attempt else ()
+        every = (name_load_jobs(plan.offset.log_id), *named)
+        others = self._transactions.connection.await_jobs(*every)
+        if any(job.startswith((name_table_jobs(plan), *named)) for job in others):
             raise PlanOutdatedError("an earlier load of the table was still changing it")
 
     def _undo(self, plan: LoadPlan, noted: LoadIntent) -> None:
@@ -265,7 +265,8 @@ class BigquerySession(SteppedSession):
         if intent.attempt != title:
             taken = replace_intent(intent, attempt=title)
             self._replace_intent(schema, table, intent.attempt, taken)
-            self._transactions.connection.await_jobs(intent.attempt)
+            if intent.attempt:
+                self._transactions.connection.await_jobs(intent.attempt)
         if intent.replacements:
             failpoint.reach("destination.swap")
         guard = guard_intent(self._dialect, schema, table, title)
