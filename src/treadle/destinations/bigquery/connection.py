@@ -1,8 +1,6 @@
 """A connection to BigQuery by google-cloud-bigquery: statements, rows, and a script."""
 
-import random
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,7 +19,6 @@ from treadle.destinations.bigquery.dialect import (
 from treadle.destinations.bigquery.errors import (
     ERRORS,
     find_reason,
-    is_conflict,
     is_missing,
     is_refused_change,
     is_uncertain,
@@ -66,9 +63,6 @@ PARSED_JSON: Final = "PARSE_JSON({value}, wide_number_mode => 'round')"
 STAGE_HOURS_MAX: Final = 24
 """After that BigQuery drops the rows of a load that nobody dropped."""
 
-CONFLICT_PAUSES: Final = (1.0, 4.0)
-"""Seconds before a script that was aborted for another one is sent again."""
-
 DEFINITIONS: Final = ("ALTER ", "CREATE ", "DROP ")
 """Beginnings of statements that no transaction takes."""
 
@@ -80,7 +74,6 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
     Definitions of tables are carried out at once; what they need is there by then.
 
     Attributes:
-        title: the beginning of the ids of the jobs of a load; empty for none.
         answers: expressions that a script is to give the values of at its end.
         answer: the values that the last script gave.
         bytes_max: that a statement of a person's may be billed for; None for no bound.
@@ -102,7 +95,6 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
     ) -> None:
         super().__init__(driver)
         self.dialect = dialect
-        self.title = ""
         self.answers: list[str] = []
         self.answer: Sequence[Any] = ()
         self.bytes_max = bytes_max
@@ -112,8 +104,6 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         self._texts: list[str] = []
         """Of the script that is collected, those that are sent beside it."""
         self._text_stage = ""
-        self._scripts = 0
-        self._steps = 0
 
     # --- statements -------------------------------------------------------------------------------
 
@@ -125,9 +115,7 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         if self._script is not None and not statement.lstrip().startswith(DEFINITIONS):
             self._script.append(fill_values(statement, [self._place_value(v) for v in values]))
             return 0
-        self._steps += 1
-        job_id = f"{self.title}_step_{self._steps}" if self.title else ""
-        job, _ = self.run_job(self._fill(statement, values), job_id)
+        job, _ = self.run_job(self._fill(statement, values), self.name_job("step_"))
         return int(job.num_dml_affected_rows or 0)
 
     def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
@@ -186,10 +174,6 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         """Whether statements are collected for a script."""
         return self._script is not None
 
-    def begin_load(self, title: str) -> None:
-        """Let the ids of jobs begin so from now on; empty for any."""
-        self.title, self._scripts, self._steps = title, 0, 0
-
     def begin(self, purpose: str = "load") -> None:
         """Collect the statements of a load from now on; nothing for what only reads."""
         if purpose == "load":
@@ -210,27 +194,10 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
             text = make_script(script, self.answers, undoes=undoes)
             check_length(text)
             self._send_texts()
-            found = self._run_again(text)
+            found = self.run_script(text)
             if self.answers:
                 [row] = found
                 self.answer = row.values()
-
-    def _run_again(self, text: str) -> Any:
-        """Run a script, and once more when others change the same tables of treadle's."""
-        for pause in CONFLICT_PAUSES:
-            try:
-                return self._run_once(text)
-            except self.errors as error:
-                if not is_conflict(error):
-                    raise
-            # With jitter, so that loaders do not meet again.
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - not for secrets
-        return self._run_once(text)
-
-    def _run_once(self, text: str) -> Any:
-        self._scripts += 1
-        _, found = self.run_job(text, f"{self.title}_{self._scripts}" if self.title else "")
-        return found
 
     def _place_value(self, value: object) -> str:
         """Return what stands for a value in a script: itself, or where a text is sent to.
