@@ -998,13 +998,15 @@ def test_what_a_committed_load_left_is_done_by_one_process_alone() -> None:
     assert "DELETE FROM `_treadle`.`intents`" in ending
 
 
-def test_a_load_is_committed_though_another_process_ends_it() -> None:
+@pytest.mark.parametrize("part", ["DROP TABLE IF EXISTS", "BEGIN TRANSACTION;\nSELECT IF(STRPOS"])
+def test_a_load_is_committed_though_another_process_ends_it(part: str) -> None:
     client = _client()
     plan = _widening()
     plan = replace(plan, changes=(*plan.changes, DropStage("stage_x")))
     late = _fail(exceptions.BadRequest, "invalidQuery", "treadle: outdated")
-    client.refused = {"DROP TABLE IF EXISTS": late}
+    client.refused = {part: late}
     assert _open(client).load(plan).rows == {}
+    assert client.list_ids(part) != []
     assert client.list_ids("DROP TABLE IF EXISTS `_treadle`.`stage_x`") != []
 
 

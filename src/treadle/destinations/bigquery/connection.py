@@ -75,7 +75,7 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
 
     Attributes:
         answers: expressions that a script is to give the values of at its end.
-        answer: the values that the last script gave.
+        answer: the values that the last script gave which was asked for some.
         bytes_max: that a statement of a person's may be billed for; None for no bound.
     """
 
@@ -189,7 +189,7 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         self._run_script(undoes=True)
 
     def _run_script(self, *, undoes: bool) -> None:
-        script, self._script, self.answer = self._script, None, ()
+        script, self._script = self._script, None
         if script:
             text = make_script(script, self.answers, undoes=undoes)
             check_length(text)
