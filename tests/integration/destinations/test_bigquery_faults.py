@@ -11,6 +11,7 @@ import pytest
 from google.api_core import exceptions
 from tests.integration.destinations.deaths import carry_on, die
 
+from treadle import failpoint
 from treadle.destinations.bigquery.jobs import REQUEST, RETRY
 from treadle.destinations.conformance.builders import (
     BIGINT,
@@ -40,6 +41,7 @@ from treadle.tables.model import (
     EmptyRelation,
     LoadPlan,
     Rejection,
+    StagedVersion,
 )
 
 if TYPE_CHECKING:
@@ -116,6 +118,18 @@ def test_rows_that_do_not_arrive_leave_the_destination_unavailable(
     assert loads.orders() == [(1, "y", 2)]
 
 
+def test_a_report_that_is_longer_than_a_script_is_kept(session: Session) -> None:
+    """The first load of a table inserts its offset, the second one updates it."""
+    loads = TableLoads(session)
+    for sequence in (1, 2):
+        made = [] if sequence > 1 else [CreateRelation(ORDERS)]
+        report = f"{sequence}" * 1_500_000
+        plan = loads.plan(table(ORDERS), upsert([(1, sequence, "x")]), changes=made, report=report)
+        loads.run(plan)
+        assert session.committed(LOG)[7, "orders"].report == report
+    assert loads.orders() == [(1, "x", 2)]
+
+
 # --- the guard ------------------------------------------------------------------------------------
 
 
@@ -129,6 +143,40 @@ def test_a_loader_that_was_overtaken_writes_nothing(bigquery_url: str, loads: Ta
         with pytest.raises(FencedError, match="overtaken by 5"):
             loads.session.load(late)
         assert newer.orders() == [(1, "new", 2)]
+
+
+STAGED = relation("stage_ab12_200", {"id": BIGINT, "a": TEXT})
+
+
+def test_a_loader_that_was_overtaken_drops_no_stage(
+    bigquery_url: str, loads: TableLoads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on when its successor has filled a stage of the same name."""
+    stage = StagedVersion(200, ORDERS.columns[4:5], (STAGED,), 0)
+
+    def plan(of: TableLoads, key: int) -> LoadPlan:
+        return of.plan(
+            table(ORDERS, stages=(stage,)),
+            upsert([(key, 1, "staged")], of=STAGED, private=True),
+            changes=[CreateRelation(STAGED, private=True)],
+        )
+
+    late = plan(loads, 3)
+    # Locks are those of a process and a destination: by another name it is another one.
+    with make_destination(bigquery_url.replace("127.0.0.1", "localhost")).open() as other:
+        newer = TableLoads(other, position=loads.position, revision=loads.revision, fence=5)
+        newer.batched_at = loads.batched_at
+        waiting = [plan(newer, 4)]
+
+        def reach(name: str) -> None:
+            if name == "destination.pending" and waiting:
+                newer.run(waiting.pop())
+
+        monkeypatch.setattr(failpoint, "reach", reach)
+        with pytest.raises(FencedError, match="overtaken by 5"):
+            loads.session.load(late)
+        assert newer.read(f"SELECT id FROM _treadle.{STAGED.name}") == [(4,)]
+        assert newer.read("SELECT * FROM _treadle.intents") == []
 
 
 def test_a_script_that_is_refused_changes_nothing(

@@ -1,6 +1,10 @@
 """BigQuery without a server: its URL and form, names, statements, jobs, rows and errors."""
 
+import base64
 import json
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
+from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 from tests.unit.tables.executor import Executor, batch
 
@@ -39,6 +44,7 @@ from treadle.destinations.bigquery.script import (
     name_load,
     name_load_jobs,
 )
+from treadle.destinations.bigquery.session import BigquerySession, BigqueryTransactions
 from treadle.destinations.bigquery_form import TOKEN_URI, BigqueryForm, BigqueryUrl, read_key
 from treadle.destinations.conformance.bigquery_statements import spell_for_bigquery
 from treadle.destinations.conformance.builders import ORDERS, TableLoads, rows, table, upsert
@@ -53,15 +59,18 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.registry import find_type, is_exclusive, make_destination
 from treadle.destinations.reserved_schemas import is_reserved_schema
+from treadle.destinations.sql.catalogue import encode_entry, keep_offset
+from treadle.destinations.sql.load_intent import LoadIntent, TableReplacement, encode_intent
 from treadle.destinations.sql.text import NOTHING, Quoted, compose
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, merge
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import Column, LoadPlan, OffsetCommit
-from treadle.tables.names import is_reserved_column
+from treadle.tables.model import Column, DropStage, LoadPlan, OffsetCommit, WidenColumn
+from treadle.tables.names import is_reserved_column, name_auxiliary
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import BIGQUERY, BIGQUERY_APPENDING, make_bigquery_name
+from treadle.tables.table_codec import encode_table
 
 DIALECT = BigqueryDialect()
 FORM = BigqueryForm()
@@ -118,6 +127,34 @@ def test_credentials_that_are_no_key_are_the_operators(text: str) -> None:
     url = BigqueryUrl(host="shop-123456", parameters={"credentials": text}).format("bigquery")
     with pytest.raises(OperatorError, match="not the key file of a service account"):
         make_destination(url).open()
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda key: base64.b64encode(key.encode()).decode(),
+        lambda key: f"'{key}'",
+        lambda key: f"{key}\0",
+        lambda key: key.replace("{", "", 1),
+        lambda key: key.replace("PRIVATE KEY", "SECRET KEY"),
+    ],
+    ids=["base64", "quotes", "nul", "no brace", "no PEM"],
+)
+def test_no_error_shows_a_key(spell: Callable[[str], str]) -> None:
+    """What begins with no brace is taken for a path, and errors of the system name their path."""
+    text = spell(json.dumps({**KEY, "private_key": KEY["private_key"].replace("MIIB", "s3cret")}))
+    url = BigqueryUrl(host="shop-123456", parameters={"credentials": text}).format("bigquery")
+    with pytest.raises(OperatorError) as refused:
+        make_destination(url).open()
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "not the key file of a service account" in shown
+    assert text[:20] not in shown
+    assert "s3cret" not in shown
+
+
+def test_a_key_file_that_is_missing_is_told_with_its_reason() -> None:
+    with pytest.raises(OperatorError, match="cannot be read: No such file or directory"):
+        make_destination("bigquery://shop-123456/?credentials=/nowhere/key.json").open()
 
 
 def test_the_loading_mode_is_one_of_the_profile() -> None:
@@ -469,12 +506,8 @@ MEANINGS: list[tuple[Exception, type[Exception]]] = [
     (_fail(exceptions.NotFound, "notFound"), PlanOutdatedError),
     (_fail(exceptions.Conflict, "duplicate"), PlanOutdatedError),
     (exceptions.PreconditionFailed("m"), PlanOutdatedError),
-    (_fail(exceptions.BadRequest, "invalid", "bad row"), RowRefusedError),
+    (_fail(exceptions.BadRequest, "invalid", "The query is too large."), TableStoppedError),
     (_fail(exceptions.BadRequest, "invalidQuery", "Syntax error"), TableStoppedError),
-    (
-        _fail(exceptions.BadRequest, "invalidQuery", "Unrecognized name: a at [1:8]"),
-        PlanOutdatedError,
-    ),
     (
         _fail(
             exceptions.BadRequest,
@@ -493,6 +526,20 @@ MEANINGS: list[tuple[Exception, type[Exception]]] = [
     (ConnectionError("reset"), DestinationUnavailableError),
     (TimeoutError("late"), DestinationUnavailableError),
     (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), RowRefusedError),
+]
+
+
+MEANINGS += [
+    (_fail(exceptions.BadRequest, "invalidQuery", f"{script}{text} at [3:1]"), PlanOutdatedError)
+    for script in ("", "Query error: ")
+    for text in (
+        "Not found: Table shop:web.orders was not found in location EU",
+        "Unrecognized name: a",
+        "Name b not found inside t",
+        "Column c is not present in table shop.web.orders",
+        "Already Exists: Table shop:web.orders",
+        "Duplicate column name 'd'",
+    )
 ]
 
 
@@ -528,6 +575,481 @@ def test_what_is_missing_and_what_is_refused() -> None:
     busy = _fail(exceptions.BadRequest, "invalidQuery", "Transaction is aborted: concurrent update")
     assert not is_refused_change(busy)
     assert not is_refused_change(_fail(exceptions.Forbidden, "rateLimitExceeded"))
+
+
+# --- what is sent -------------------------------------------------------------------------------
+
+
+class FoundRow(tuple[Any, ...]):
+    """A row, as the client gives it."""
+
+    __slots__ = ()
+
+    def values(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+
+class FoundRows(list[FoundRow]):
+    """Rows of a query."""
+
+    schema = ()
+
+
+class DoneJob:
+    """A job that is done, or that failed."""
+
+    num_dml_affected_rows = 0
+
+    def __init__(
+        self, rows_: Sequence[tuple[Any, ...]] = (), error: Exception | None = None
+    ) -> None:
+        self.rows = rows_
+        self.error = error
+
+    def result(self, **_: object) -> FoundRows:
+        if self.error is not None:
+            raise self.error
+        return FoundRows(map(FoundRow, self.rows))
+
+
+class NotedClient:
+    """A client that notes what it is asked to do, and does nothing.
+
+    Attributes:
+        sent: (id of the job, text) of each query, in order.
+        loaded: table -> rows of the load job into it, and its settings.
+        answers: part of a query -> its rows; no rows for any other.
+        errors: what the queries raise, one after the other; None for nothing.
+        load_error: what a load job raises.
+        tables: dataset and name of those that are there -> their columns, which are integers.
+        running: jobs of others.
+        refused: part of a query -> what it raises.
+        division: attributes of each table: partitions, clustering.
+    """
+
+    project = "shop"
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.loaded: dict[str, tuple[list[dict[str, Any]], Any]] = {}
+        self.made: list[str] = []
+        self.dropped: list[str] = []
+        self.errors: list[Exception | None] = []
+        self.load_error: Exception | None = None
+        self.answers: dict[str, list[tuple[Any, ...]]] = {}
+        self.tables: dict[str, tuple[str, ...]] = {}
+        self.running: list[RunningJob] = []
+        self.refused: dict[str, Exception] = {}
+        self.division: dict[str, Any] = {}
+
+    def get_table(self, place: Any, **_: object) -> Any:
+        if f"{place.dataset_id}.{place.table_id}" not in self.tables:
+            raise exceptions.NotFound("m")
+        columns = self.tables[f"{place.dataset_id}.{place.table_id}"]
+        found = bigquery.Table(place, [SchemaField(name, "INTEGER") for name in columns])
+        for name, value in self.division.items():
+            setattr(found, name, value)
+        return found
+
+    def get_dataset(self, dataset: Any, **_: object) -> Any:
+        return bigquery.Dataset(dataset)
+
+    def list_tables(self, dataset: Any, **_: object) -> list[Any]:
+        return []
+
+    def list_jobs(self, *, state_filter: str, **_: object) -> "list[RunningJob]":
+        return self.running if state_filter == "running" else []
+
+    def create_table(self, table: Any, **_: object) -> None:
+        self.made.append(table.table_id)
+
+    def delete_table(self, table: Any, **_: object) -> None:
+        self.dropped.append(table.table_id)
+
+    def load_table_from_file(
+        self, file: Any, table: Any, *, job_config: Any, **_: object
+    ) -> DoneJob:
+        self.loaded[table.table_id] = (pq.read_table(file).to_pylist(), job_config)
+        return DoneJob(error=self.load_error)
+
+    def query(self, text: str, *, job_id: str, **_: object) -> DoneJob:
+        self.sent.append((job_id, text))
+        found = next((rows_ for part, rows_ in self.answers.items() if part in text), [])
+        refused = next((error for part, error in self.refused.items() if part in text), None)
+        return DoneJob(found, self.errors.pop(0) if self.errors else refused)
+
+    def list_ids(self, part: str) -> list[str]:
+        """The ids of the jobs whose texts have a part."""
+        return [job_id for job_id, text in self.sent if part in text]
+
+
+def _note() -> tuple[NotedClient, BigqueryConnection]:
+    client: Any = NotedClient()
+    return client, BigqueryConnection(client, DIALECT)
+
+
+def _open(client: Any) -> BigquerySession:
+    return BigquerySession(BigqueryTransactions(BigqueryConnection(client, DIALECT), "shop"))
+
+
+def _keep_report(connection: BigqueryConnection, report: str) -> None:
+    keep_offset(connection, OffsetCommit("log", 7, "orders", 4, 5, 1, report), "[{},{}]")
+
+
+def test_a_report_that_a_script_has_no_room_for_is_sent_beside_it() -> None:
+    """10,000 rejected records are some MB of report, and a script has 1 MB at most."""
+    client, connection = _note()
+    connection.begin_load("load")
+    connection.begin()
+    _keep_report(connection, "r" * 3_000_000)
+    connection.commit()
+    [(job_id, script)] = client.sent
+    place = "`_treadle`.`stage_load_0`"
+    assert f"report = (SELECT c1 FROM {place} WHERE c0 = 1), result = '[{{}},{{}}]'" in script
+    assert len(script) < 1000
+    assert job_id == "load_1"
+    assert client.loaded["stage_load_0"][0] == [{"c0": 1, "c1": "r" * 3_000_000}]
+    connection.release()
+    assert client.dropped == ["stage_load_0"]
+
+
+def test_a_load_job_makes_no_table() -> None:
+    """Late, after its load was given up, it would make one that never goes."""
+    client, connection = _note()
+    connection.stage(rows(ORDERS, ("id", "a"), [(1, "x")]), "rows")
+    [(rows_, config)] = client.loaded.values()
+    assert rows_ == [{"c0": 1, "c1": "x", "entry": 0}]
+    assert (config.create_disposition, config.write_disposition) == ("CREATE_NEVER", "WRITE_EMPTY")
+    assert client.made == list(client.loaded)
+
+
+def test_texts_that_a_script_has_room_for_stand_in_it() -> None:
+    client, connection = _note()
+    connection.begin()
+    for _ in range(3):
+        _keep_report(connection, "r" * 90_000)
+    connection.commit()
+    assert client.sent[0][1].count("r" * 90_000) == 2
+    assert [len(rows_) for rows_, _ in client.loaded.values()] == [1]
+
+
+def test_texts_of_an_earlier_script_are_not_sent_again() -> None:
+    client, connection = _note()
+    for number in range(2):
+        connection.begin()
+        _keep_report(connection, f"{number}" * 300_000)
+        connection.commit()
+    texts = [rows_[0]["c1"][0] for rows_, _ in client.loaded.values()]
+    assert texts == ["0", "1"]
+
+
+def test_a_script_that_is_too_long_stops_the_table() -> None:
+    client, connection = _note()
+    connection.begin()
+    columns = ", ".join(f"`c{number:06d}`" for number in range(100_000))
+    connection.run(Quoted(f"INSERT INTO t ({columns}) SELECT * FROM s"))
+    with pytest.raises(TableStoppedError, match=r"1,100,0\d\d characters, and BigQuery takes"):
+        connection.commit()
+    assert client.sent == []
+
+
+def _conflict(table_: str = "positions") -> Exception:
+    text = f"Transaction is aborted due to concurrent update against table p:_treadle.{table_}."
+    return _fail(exceptions.BadRequest, "invalidQuery", text)
+
+
+def _commit(client: NotedClient, connection: BigqueryConnection) -> list[str]:
+    """Commit a load; returns the ids of its scripts."""
+    connection.begin_load("load")
+    connection.begin()
+    connection.run(Quoted("DELETE FROM a WHERE TRUE"))
+    try:
+        connection.commit()
+    finally:
+        assert len({text for _, text in client.sent}) == 1
+    return [job_id for job_id, _ in client.sent]
+
+
+def test_a_script_that_is_aborted_for_another_one_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Loads of other tables change the same tables of treadle's: no reason to pause them all."""
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    client, connection = _note()
+    client.errors = [_conflict(), _conflict("schemas")]
+    assert _commit(client, connection) == ["load_1", "load_2", "load_3"]
+    assert 0.5 <= waited[0] <= 1.5
+    assert 2 <= waited[1] <= 6
+    client, connection = _note()
+    client.errors = [_conflict(), _conflict(), _conflict()]
+    with pytest.raises(exceptions.BadRequest, match="concurrent update"):
+        _commit(client, connection)
+    assert len(client.sent) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _fail(exceptions.BadRequest, "invalidQuery", "treadle: outdated"),
+        _fail(exceptions.BadRequest, "invalidQuery", "Retrying the job may solve the problem"),
+        exceptions.ServiceUnavailable("concurrent update"),
+    ],
+    ids=["outdated", "retry", "uncertain"],
+)
+def test_a_script_that_may_be_done_is_not_sent_again(error: Exception) -> None:
+    client, connection = _note()
+    client.errors = [error]
+    with pytest.raises(type(error)):
+        _commit(client, connection)
+    assert len(client.sent) == 1
+
+
+def test_a_row_is_refused_by_a_load_job_alone() -> None:
+    client, connection = _note()
+    client.load_error = _fail(exceptions.BadRequest, "invalid", "bad row")
+    with pytest.raises(RowRefusedError, match=r"^bad row$"):
+        connection.stage(rows(ORDERS, ("id", "a"), [(1, "x")]), "rows")
+    client.load_error = _fail(exceptions.Forbidden, "quotaExceeded")
+    with pytest.raises(exceptions.Forbidden):
+        connection.stage(rows(ORDERS, ("id", "a"), [(1, "x")]), "rows")
+
+
+def test_all_jobs_of_a_load_have_its_id() -> None:
+    """One that goes on when its connection broke is waited for by its id."""
+    client, connection = _note()
+    connection.begin_load("load")
+    connection.run(Quoted("DROP TABLE a"))
+    connection.begin()
+    connection.run(Quoted("DROP TABLE b"))
+    connection.run(Quoted("DELETE FROM c WHERE TRUE"))
+    connection.commit()
+    assert [job_id for job_id, _ in client.sent] == ["load_step_1", "load_step_2", "load_1"]
+    connection.begin_load("")
+    connection.run(Quoted("DROP TABLE a"))
+    assert not client.sent[-1][0].startswith("load")
+
+
+def test_what_a_load_left_is_done_by_jobs_that_are_waited_for() -> None:
+    client: Any = NotedClient()
+    intent = encode_intent(LoadIntent(drops=("stage_x",)))
+    client.answers = {"SELECT document FROM `_treadle`.`intents`": [(intent,)]}
+    session = _open(client)
+    session.state("web", "orders")
+    [dropping] = client.list_ids("DROP TABLE IF EXISTS `_treadle`.`stage_x`")
+    client.running = [RunningJob(dropping), RunningJob("treadle_other")]
+    session.committed("log")
+    assert [job.waits for job in client.running] == [1, 0]
+
+
+def test_a_table_is_removed_by_jobs_of_its_log() -> None:
+    client: Any = NotedClient()
+    client.tables = {"_treadle.catalogue": (), "web._sdc_primary_keys": ()}
+    entry = encode_entry(DIALECT, table(ORDERS))
+    client.answers = {"SELECT revision, document": [(1, entry)]}
+    _open(client).remove("web", "orders", "log")
+    removing = f"{name_load_jobs('log')}remove_"
+    for part in ("DROP TABLE IF EXISTS `web`.`orders`", "_sdc_primary_keys` WHERE", "`positions`"):
+        [job_id] = client.list_ids(part)
+        assert job_id.startswith(removing)
+
+
+# --- who may change a table -----------------------------------------------------------------------
+
+OTHER = "treadle_load_of_another_1"
+OWN_TABLES = tuple(f"_treadle.{name}" for name in ("positions", "catalogue", "schemas", "intents"))
+HELD = "SELECT document FROM `_treadle`.`intents`"
+
+
+def _client(intent: LoadIntent | None = None) -> Any:
+    """A client of a project in which `web.orders` was made by nobody that is known."""
+    client = NotedClient()
+    client.tables = {"web.orders": ("id", "a", "_sdc_sequence"), "web._sdc_rejected": ()}
+    client.answers = {
+        "COMMIT TRANSACTION;\nSELECT": [("[{},{}]",)],
+        "SELECT installation_id": [("", 0, 0)],
+    }
+    if intent is not None:
+        client.answers[HELD] = [(encode_intent(intent),)]
+    return client
+
+
+def _widening() -> LoadPlan:
+    """A load that writes a table anew, because a column becomes text."""
+    loads = TableLoads(None)  # type: ignore[arg-type]  # it only makes plans
+    widened = WidenColumn("orders", Column("a", "a", ColumnType.TEXT), ColumnType.BIGINT)
+    return loads.plan(table(ORDERS), upsert([(1, 1, "x")]), changes=[widened])
+
+
+def _find(client: Any, part: str) -> str:
+    [text] = [text for _, text in client.sent if part in text]
+    return str(text)
+
+
+def _guards(attempt: str) -> str:
+    return f"""'"attempt":"{attempt}"') > 0"""
+
+
+def test_a_table_is_changed_by_whose_intent_is_noted() -> None:
+    client = _client()
+    _open(client).load(_widening())
+    [job_id] = client.list_ids("CREATE OR REPLACE TABLE `web`.`orders`")
+    title = job_id.partition("_step_")[0]
+    noting = _find(client, "INSERT INTO `_treadle`.`intents`")
+    guard, _, rest = noting.removeprefix("BEGIN TRANSACTION;\n").partition(";\n")
+    assert guard.startswith("SELECT IF(")
+    assert "-1) = -1" in guard
+    assert "AND (SELECT MAX(document) FROM `_treadle`.`intents` WHERE" in guard
+    assert ") IS NULL,\n  0, ERROR('treadle: outdated'))" in guard
+    assert f'"attempt":"{title}"' in rest
+    changing = _find(client, "CREATE OR REPLACE")
+    guard, _, rest = changing.partition(";\n")
+    assert guard.startswith("SELECT IF(")
+    assert _guards(title) in guard
+    assert rest.startswith("CREATE OR REPLACE TABLE `web`.`orders` AS SELECT * REPLACE")
+    committing = _find(client, "MERGE INTO `web`.`orders`")
+    assert _guards(title) in committing
+    assert "DELETE FROM `_treadle`.`intents` WHERE" in committing
+    texts = [text for _, text in client.sent]
+    assert texts.index(noting) < texts.index(changing) < texts.index(committing)
+
+
+def test_a_load_without_changes_is_committed_where_no_other_one_changes_its_table() -> None:
+    client = _client()
+    _open(client).load(_plan())
+    committing = _find(client, "MERGE INTO `web`.`orders`")
+    assert ") IS NULL,\n  0, ERROR('treadle: outdated'))" in committing
+    assert "INSERT INTO `_treadle`.`intents`" not in committing
+
+
+def test_what_another_load_noted_is_taken_over_before_anything_is_done() -> None:
+    """It may still run, with a connection to BigQuery and none to the store."""
+    draft = TableReplacement("_treadle", "tombstones_x", "draft_x")
+    client = _client(LoadIntent(encode_table(table(ORDERS)), (draft,), attempt=OTHER))
+    client.tables["_treadle.draft_x"] = ()
+    client.running = [RunningJob("treadle_load_of_others_2"), RunningJob("somebody's")]
+    _open(client).load(_plan())
+    noting = _find(client, "INSERT INTO `_treadle`.`intents`")
+    guard, _, rest = noting.removeprefix("BEGIN TRANSACTION;\n").partition(";\n")
+    assert _guards(OTHER) in guard
+    assert OTHER not in rest
+    assert "draft_x" in rest  # whoever finds this one drops it, too
+    [job_id] = client.list_ids("DROP TABLE IF EXISTS `_treadle`.`draft_x`")
+    title = job_id.partition("_step_")[0]
+    assert _guards(title) in _find(client, "DROP TABLE IF EXISTS `_treadle`.`draft_x`")
+    assert f'"attempt":"{title}"' in rest
+    assert _guards(title) in _find(client, "MERGE INTO `web`.`orders`")
+    texts = [text for _, text in client.sent]
+    assert texts.index(noting) < texts.index(_find(client, "DROP TABLE IF EXISTS"))
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["pending", "ending"])
+def test_an_intent_of_nobody_that_is_named_is_taken_over(ends: bool) -> None:
+    """Earlier versions of treadle named none; and whose jobs to wait for is not known."""
+    noted = LoadIntent(drops=("x",)) if ends else LoadIntent(encode_table(table(ORDERS)))
+    client = _client(noted)
+    client.running = [RunningJob("somebody's")]
+    if ends:
+        _open(client).state("web", "orders")
+    else:
+        _open(client).load(_plan())
+    taking = _find(client, "INSERT INTO `_treadle`.`intents`")
+    mark = """'"attempt":"treadle_'"""
+    assert f", {mark}), {mark}) = 0" in taking.partition(";\n")[2]
+    assert client.running[0].waits == 0
+
+
+def test_what_another_load_is_still_doing_is_waited_for_and_planned_anew() -> None:
+    client = _client(LoadIntent(encode_table(table(ORDERS)), attempt=OTHER))
+    running = RunningJob(f"{OTHER}_step_1")
+    client.running = [running]
+    with pytest.raises(PlanOutdatedError, match="was still changing it"):
+        _open(client).load(_widening())
+    assert running.waits == 1
+    assert client.list_ids("CREATE OR REPLACE") == []
+    assert client.list_ids("MERGE") == []
+
+
+def test_a_change_that_comes_too_late_is_no_refusal_of_a_record() -> None:
+    client = _client()
+    late = _fail(exceptions.BadRequest, "invalidQuery", "Query error: treadle: outdated at [1:8]")
+    client.refused = {"CREATE OR REPLACE": late}
+    with pytest.raises(PlanOutdatedError) as told:
+        _open(client).load(_widening())
+    assert type(told.value) is PlanOutdatedError
+    assert client.list_ids("MERGE") == []
+
+
+def test_what_a_committed_load_left_is_done_by_one_process_alone() -> None:
+    client = _client(LoadIntent(drops=("stage_x",), attempt=OTHER))
+    running = RunningJob(f"{OTHER}_step_3")
+    client.running = [running]
+    _open(client).state("web", "orders")
+    texts = [text for _, text in client.sent if "intents" in text and HELD not in text]
+    taking, dropping, ending = texts
+    assert _guards(OTHER) in taking
+    assert "INSERT INTO `_treadle`.`intents`" in taking
+    assert running.waits == 1
+    title = client.list_ids("DROP TABLE")[0].partition("_step_")[0]
+    assert f'"attempt":"{title}"' in taking
+    assert _guards(title) in dropping
+    assert dropping.endswith(";\nDROP TABLE IF EXISTS `_treadle`.`stage_x`")
+    assert _guards(title) in ending
+    assert "DELETE FROM `_treadle`.`intents`" in ending
+
+
+@pytest.mark.parametrize("part", ["DROP TABLE IF EXISTS", "BEGIN TRANSACTION;\nSELECT IF(STRPOS"])
+def test_a_load_is_committed_though_another_process_ends_it(part: str) -> None:
+    client = _client()
+    plan = _widening()
+    plan = replace(plan, changes=(*plan.changes, DropStage("stage_x")))
+    late = _fail(exceptions.BadRequest, "invalidQuery", "treadle: outdated")
+    client.refused = {part: late}
+    assert _open(client).load(plan).rows == {}
+    assert client.list_ids(part) != []
+    assert client.list_ids("DROP TABLE IF EXISTS `_treadle`.`stage_x`") != []
+
+
+def test_a_copy_that_a_killed_rehearsal_left_is_made_anew() -> None:
+    client = _client()
+    plan = _widening()
+    name = name_auxiliary(plan.owner, "rehearsal_", "web", "orders")
+    client.tables |= dict.fromkeys(
+        (*OWN_TABLES, "web._sdc_primary_keys", f"web.{name}"), ("id", "a", "_sdc_sequence")
+    )
+    client.answers = {"ROLLBACK TRANSACTION": [("[{},{}]",)]} | client.answers
+    _open(client).load(plan, rehearse=True)
+    texts = [text for _, text in client.sent if name in text]
+    assert texts[0] == f"DROP TABLE `web`.`{name}`"
+    assert texts[1] == f"CREATE TABLE `web`.`{name}` LIKE `web`.`orders`"
+    assert texts[2].startswith(f"CREATE OR REPLACE TABLE `web`.`{name}` AS SELECT")
+    assert client.dropped[0] == name
+
+
+@pytest.mark.parametrize("rehearse", [False, True])
+@pytest.mark.parametrize(
+    "division",
+    [
+        {"clustering_fields": ["a"]},
+        {"time_partitioning": bigquery.TimePartitioning(field="_sdc_batched_at")},
+        {
+            "range_partitioning": bigquery.RangePartitioning(
+                bigquery.PartitionRange(0, 100, 10), field="id"
+            )
+        },
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_a_table_that_bigquery_does_not_replace_stops(
+    division: dict[str, Any], rehearse: bool
+) -> None:
+    """No record is to blame, so none is rejected."""
+    client = _client()
+    client.tables |= dict.fromkeys((*OWN_TABLES, "web._sdc_primary_keys"), ())
+    client.division = division
+    with pytest.raises(TableStoppedError, match="refuses that for a table with partitions or"):
+        _open(client).load(_widening(), rehearse=rehearse)
+    assert client.list_ids("CREATE") == client.list_ids("INSERT") == []
 
 
 # --- jobs that go on ------------------------------------------------------------------------------

@@ -10,9 +10,15 @@ from typing import Any, ClassVar, Final
 from google.cloud import bigquery
 from google.cloud.bigquery import LoadJob, LoadJobConfig, SchemaField
 
-from treadle.destinations.bigquery.dialect import FIELD_TYPES, BigqueryDialect, SchemaRequest
+from treadle.destinations.bigquery.dialect import (
+    FIELD_TYPES,
+    BigqueryDialect,
+    SchemaRequest,
+    SqlExpression,
+)
 from treadle.destinations.bigquery.errors import (
     ERRORS,
+    find_reason,
     is_missing,
     is_refused_change,
     is_uncertain,
@@ -28,12 +34,20 @@ from treadle.destinations.bigquery.jobs import (
 )
 from treadle.destinations.bigquery.project_tables import BigqueryTables
 from treadle.destinations.bigquery.row_format import encode_rows
-from treadle.destinations.bigquery.script import fill_values, make_script
+from treadle.destinations.bigquery.script import (
+    TEXT_LENGTH_MIN,
+    TEXTS_LENGTH_MAX,
+    check_length,
+    fill_values,
+    make_script,
+    read_text,
+)
 from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
 from treadle.destinations.protocol import (
     CommitUnknownError,
     QueryResult,
     QueryStream,
+    RowRefusedError,
     ValueBatch,
 )
 from treadle.destinations.sql.connection import Field, SqlConnection
@@ -60,9 +74,8 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
     Definitions of tables are carried out at once; what they need is there by then.
 
     Attributes:
-        title: the beginning of the ids of the jobs of a load; empty for none.
         answers: expressions that a script is to give the values of at its end.
-        answer: the values that the last script gave.
+        answer: the values that the last script gave which was asked for some.
         bytes_max: that a statement of a person's may be billed for; None for no bound.
     """
 
@@ -82,14 +95,15 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
     ) -> None:
         super().__init__(driver)
         self.dialect = dialect
-        self.title = ""
         self.answers: list[str] = []
         self.answer: Sequence[Any] = ()
         self.bytes_max = bytes_max
         self._read_only = read_only
         self._script: list[str] | None = None
         self._staged: list[str] = []
-        self._scripts = 0
+        self._texts: list[str] = []
+        """Of the script that is collected, those that are sent beside it."""
+        self._text_stage = ""
 
     # --- statements -------------------------------------------------------------------------------
 
@@ -98,11 +112,10 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         if isinstance(statement, SchemaRequest):
             self.change_schema(statement)
             return 0
-        text = self._fill(statement, values)
-        if self._script is not None and not text.lstrip().startswith(DEFINITIONS):
-            self._script.append(text)
+        if self._script is not None and not statement.lstrip().startswith(DEFINITIONS):
+            self._script.append(fill_values(statement, [self._place_value(v) for v in values]))
             return 0
-        job, _ = self.run_job(text)
+        job, _ = self.run_job(self._fill(statement, values), self.name_job("step_"))
         return int(job.num_dml_affected_rows or 0)
 
     def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
@@ -161,14 +174,11 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         """Whether statements are collected for a script."""
         return self._script is not None
 
-    def begin_load(self, title: str) -> None:
-        """Let the ids of jobs begin so from now on; empty for any."""
-        self.title, self._scripts = title, 0
-
     def begin(self, purpose: str = "load") -> None:
         """Collect the statements of a load from now on; nothing for what only reads."""
         if purpose == "load":
             self._script, self.answers = [], []
+            self._texts, self._text_stage = [], ""
 
     def commit(self) -> None:
         """Run what was collected as one script: a transaction, and the answers after it."""
@@ -179,14 +189,40 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         self._run_script(undoes=True)
 
     def _run_script(self, *, undoes: bool) -> None:
-        script, self._script, self.answer = self._script, None, ()
+        script, self._script = self._script, None
         if script:
-            self._scripts += 1
-            job_id = f"{self.title}_{self._scripts}" if self.title else ""
-            _, found = self.run_job(make_script(script, self.answers, undoes=undoes), job_id)
+            text = make_script(script, self.answers, undoes=undoes)
+            check_length(text)
+            self._send_texts()
+            found = self.run_script(text)
             if self.answers:
                 [row] = found
                 self.answer = row.values()
+
+    def _place_value(self, value: object) -> str:
+        """Return what stands for a value in a script: itself, or where a text is sent to.
+
+        The report of a load names each rejected record, and a script has a greatest length.
+        """
+        literal = self.dialect.literal(value)
+        length = sum(map(len, self._script or ())) + len(literal)
+        is_text = isinstance(value, str) and not isinstance(value, SqlExpression)
+        if not is_text or len(literal) < TEXT_LENGTH_MIN or length < TEXTS_LENGTH_MAX:
+            return literal
+        if not self._texts:
+            self._text_stage = self._name_stage()
+        self._texts.append(str(value))
+        place = self.dialect.quote(PRIVATE_SCHEMA, self._text_stage)
+        return read_text(place, len(self._texts))
+
+    def _send_texts(self) -> None:
+        if self._texts:
+            numbers = list(range(1, len(self._texts) + 1))
+            fields: list[Field] = [
+                (Quoted("c0"), ColumnType.BIGINT, numbers),
+                (Quoted("c1"), ColumnType.TEXT, self._texts),
+            ]
+            self._fill_stage(self._text_stage, fields)
 
     def rollback(self) -> None:
         """Forget what was collected: nothing of it was sent."""
@@ -215,9 +251,23 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Send values to a new table by a load job."""
+        return self._fill_stage(self._name_stage(), fields)
+
+    def _name_stage(self) -> str:
+        """Return the name of a table that no other load has; `release` drops it."""
         head = self.title or f"treadle_{secrets.token_hex(12)}"
-        name, job_id = f"stage_{head}_{len(self._staged)}", f"{head}_stage_{len(self._staged)}"
+        name = f"stage_{head}_{len(self._staged)}"
         self._staged.append(name)
+        return name
+
+    def _fill_stage(self, name: str, fields: Sequence[Field]) -> Quoted:
+        """Make a table of values by a load job.
+
+        Raises:
+            RowRefusedError: BigQuery refused a value.
+        """
+        head, _, number = name.removeprefix("stage_").rpartition("_")
+        job_id = f"{head}_stage_{number}"
         text = {ColumnType.JSON: "STRING"}
         schema = [SchemaField(str(n), text.get(t, FIELD_TYPES[t])) for n, t, _ in fields]
         table = bigquery.Table(self.refer(PRIVATE_SCHEMA, name), schema=schema)
@@ -226,6 +276,8 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
         file = encode_rows([(str(n), t, values) for n, t, values in fields])
         config = LoadJobConfig(
             source_format="PARQUET",
+            # A job that is late makes no table anew, which would have no end.
+            create_disposition="CREATE_NEVER",
             write_disposition="WRITE_EMPTY",
             schema=schema,
             job_timeout_ms=JOB_SECONDS_MAX * 1000,
@@ -243,7 +295,12 @@ class BigqueryConnection(BigqueryJobs, BigqueryTables, SqlConnection):
             )
 
         job = self.settle(job_id, begin)
-        job.result(**WAIT)
+        try:
+            job.result(**WAIT)
+        except self.errors as error:
+            if find_reason(error) == "invalid":  # of a job that loads, it is about what it loads
+                raise RowRefusedError(self.message(error)) from error
+            raise
         return self.dialect.quote(PRIVATE_SCHEMA, name)
 
     def release(self) -> None:

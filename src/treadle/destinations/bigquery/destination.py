@@ -201,8 +201,15 @@ class BigqueryDestination:
             return service_account.Credentials.from_service_account_info(
                 {**json.loads(key), "token_uri": TOKEN_URI}, scopes=SCOPES
             )
-        except (OSError, ValueError) as error:
-            raise OperatorError(
-                "the credentials of the BigQuery destination are not the key file of a service "
-                f"account: {error if isinstance(error, OSError) else 'it cannot be read'}"
-            ) from error
+        except OSError as error:
+            # Neither its text nor its cause: both say what was taken for a path, and that may be a
+            # key that is written in another way.
+            why = (
+                f"as a path, they cannot be read: {error.strerror or 'the system gives no reason'}"
+            )
+        except ValueError:
+            why = "what they hold is none"
+        raise OperatorError(
+            "the credentials of the BigQuery destination are not the key file of a service "
+            f"account: {why}. Give the path of the file, or its text, which begins with {{"
+        ) from None

@@ -7,9 +7,11 @@ changes, and a table is emptied, in the transaction of the rows, and nothing is 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import ClassVar, Final
 
+from msgspec.structs import replace
+
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.sql.connection import SqlConnection
-from treadle.destinations.sql.load_intent import TableReplacement
+from treadle.destinations.sql.load_intent import LoadIntent, TableReplacement
 from treadle.destinations.sql.relation_definition import create_relation
 from treadle.destinations.sql.stepped_changes import SteppedStatements
 from treadle.destinations.sql.stepped_dialect import RelationPlace, SteppedDialect
@@ -189,6 +191,7 @@ class BigqueryStatements(SteppedStatements):
     Attributes:
         copies: relations in whose place a rehearsal writes to others -> their names. It grows.
         made: schemas and names of the tables that a rehearsal made.
+        attempt: of the load; see `LoadIntent`.
     """
 
     def __init__(self, connection: SqlConnection, plan: LoadPlan) -> None:
@@ -200,6 +203,29 @@ class BigqueryStatements(SteppedStatements):
         self.replacements = tuple(self._replace_tombstones())
         self.copies: dict[RelationPlace, str] = self.drafts
         self.made: list[RelationPlace] = []
+        self.attempt = ""
+
+    @property
+    def ending(self) -> LoadIntent:
+        """What is left to be done when the rows are committed."""
+        return replace(super().ending, attempt=self.attempt)
+
+    def take_over(self, noted: LoadIntent | None) -> LoadIntent:
+        """Return what is noted before the first statement, in place of what another load noted.
+
+        Its drafts are of no use to anybody: they are dropped with those of this one.
+        """
+        if noted is None:
+            return replace(self.intent, attempt=self.attempt)
+        ours = self.intent
+        drafts = {each.draft for each in ours.replacements}
+        others = [e for e in noted.replacements if e.is_new and e.draft not in drafts]
+        return replace(
+            ours,
+            table=ours.table or noted.table,
+            replacements=(*ours.replacements, *others),
+            attempt=self.attempt,
+        )
 
     # --- before the transaction -------------------------------------------------------------------
 
@@ -223,7 +249,9 @@ class BigqueryStatements(SteppedStatements):
             place = (schema, change.relation)
             if place not in self.copies and (change.private, change.relation) not in made:
                 live = self._dialect.place(*place)
-                copy = self._dialect.quote(schema, self._add_copy(place))
+                name = self._add_copy(place)
+                yield from self._drop_leftover(schema, name)  # of a rehearsal that was killed
+                copy = self._dialect.quote(schema, name)
                 yield compose("CREATE TABLE {copy} LIKE {live}", copy=copy, live=live)
 
     def _add_copy(self, place: RelationPlace) -> str:

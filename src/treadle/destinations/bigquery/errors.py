@@ -29,11 +29,15 @@ ERRORS: Final = (
 OUTDATED: Final = "treadle: outdated"
 """What the guard of a script says."""
 
-_BUSY: Final = re.compile(r"concurrent update|[Rr]etry(?:ing)? the job|Could not serialize access")
-"""Texts of `invalidQuery` where another transaction was quicker."""
+_CONFLICT: Final = re.compile(r"concurrent update|Could not serialize access")
+"""Texts of `invalidQuery` where another transaction was quicker, so that this one was aborted."""
+
+_BUSY: Final = re.compile(rf"{_CONFLICT.pattern}|[Rr]etry(?:ing)? the job")
+"""Texts of `invalidQuery` that come of what else happens."""
 
 _ABSENT: Final = re.compile(
-    r"^(?:Not found: (?:Dataset|Table)\b|Unrecognized name|Name \S+ not found inside"
+    r"^(?:Query error: )?"  # so a script tells of a statement in it
+    r"(?:Not found: (?:Dataset|Table)\b|Unrecognized name|Name \S+ not found inside"
     r"|Column \S+ is not present in table|Already Exists)|[Dd]uplicate column"
 )
 
@@ -84,11 +88,17 @@ def is_missing(error: Exception) -> bool:
 
 def is_refused_change(error: Exception) -> bool:
     """Return whether a schema change was refused for its content, such as a name."""
-    if _BUSY.search(service_message(error)):
+    text = service_message(error)
+    if OUTDATED in text or _BUSY.search(text):
         return False
     return find_reason(error) in ("invalid", "invalidQuery", "duplicate") or isinstance(
         error, exceptions.Conflict
     )
+
+
+def is_conflict(error: Exception) -> bool:
+    """Return whether a script was aborted as a whole because another one was quicker."""
+    return not is_uncertain(error) and bool(_CONFLICT.search(service_message(error)))
 
 
 def is_uncertain(error: Exception) -> bool:
@@ -99,7 +109,10 @@ def is_uncertain(error: Exception) -> bool:
 
 
 def translate(error: Exception) -> TreadleError:
-    """Return the meaning of an error of a statement, a load job or a request."""
+    """Return the meaning of an error of a statement, a load job or a request.
+
+    A load job that is `invalid` has a row that is refused, which only its sender can know.
+    """
     if isinstance(error, UnicodeEncodeError):
         return RowRefusedError(f"text that is not Unicode: {error.reason}")
     reason, text = find_reason(error), service_message(error)
@@ -122,6 +135,4 @@ def translate(error: Exception) -> TreadleError:
         return PlanOutdatedError(f"the table is not as it was planned: {text}")
     if _ABSENT.search(text):
         return PlanOutdatedError(f"the table is not as it was planned: {text}")
-    if reason == "invalid":
-        return RowRefusedError(text)
     return TableStoppedError(f"BigQuery refused the load: {text}")

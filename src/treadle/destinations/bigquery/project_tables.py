@@ -45,6 +45,13 @@ class BigqueryTables(RelationLookup):
         # With the tag of what was read: who else changed the table meanwhile is not overruled.
         self.driver.update_table(table, ["schema"], **REQUEST)
 
+    def is_divided(self, schema: str, relation: str) -> bool:
+        """Return whether a table has partitions or clustering."""
+        table = self._find_table(schema, relation)
+        return table is not None and bool(
+            table.time_partitioning or table.range_partitioning or table.clustering_fields
+        )
+
     def drop_table(self, schema: str, name: str) -> None:
         """Drop a table if it is there."""
         self.driver.delete_table(

@@ -13,6 +13,7 @@ from treadle.destinations.sql.catalogue import table_key
 from treadle.destinations.sql.stepped_session import name_entry
 from treadle.destinations.sql.text import Quoted, compose, join, where
 from treadle.destinations.sql.upsert import StagedRows
+from treadle.errors import TableStoppedError
 from treadle.tables.model import LoadPlan, Relation
 
 _MARK: Final = re.compile(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|\$(\d+)", re.DOTALL)
@@ -27,8 +28,13 @@ SELECT IF(
   AND IFNULL((SELECT MAX(fence) FROM {offsets}
    WHERE log_id = $4 AND source_id = $5 AND table_key = $6), 0) <= $8
   AND IFNULL((SELECT MAX(revision) FROM {entries}
-   WHERE schema_name = $1 AND table_key = $9), 0) = $10,
+   WHERE schema_name = $1 AND table_key = $9), 0) = $10
+  AND {claim},
   0, ERROR($11))
+"""
+
+HELD_INTENT: Final = """
+(SELECT MAX(document) FROM {intents} WHERE schema_name = $1 AND table_key = $2)
 """
 
 LOCK: Final = "UPDATE {schemas} SET source_id = source_id WHERE schema_name = $1"
@@ -40,6 +46,18 @@ HELD_RESULT: Final = """
 """
 
 GREATEST_FENCE: Final = 2**63 - 1
+
+ENDING_JOBS: Final = "treadle_end_"
+"""The beginning of the ids of jobs that do what an earlier load left; whose log is not known."""
+
+SCRIPT_LENGTH_MAX: Final = 1_000_000
+"""Characters of a script; BigQuery takes 1,048,576 of them."""
+
+TEXTS_LENGTH_MAX: Final = 200_000
+"""Characters of a script up to which a text that is long stands in it."""
+
+TEXT_LENGTH_MIN: Final = 1000
+"""Characters of a text that is sent beside a script rather than in it, where there is no room."""
 
 
 def fill_values(statement: str, values: Sequence[str]) -> str:
@@ -74,9 +92,42 @@ def make_script(statements: Sequence[str], answers: Sequence[str], *, undoes: bo
     return ";\n".join(lines) + ";"
 
 
+def check_length(script: str) -> None:
+    """Check that BigQuery takes a script.
+
+    Raises:
+        TableStoppedError: it is too long.
+    """
+    if len(script) > SCRIPT_LENGTH_MAX:
+        raise TableStoppedError(
+            f"the script of the load has {len(script):,} characters, and BigQuery takes about "
+            f"{SCRIPT_LENGTH_MAX:,}. It names every column of the table and of its subtables, so "
+            "send records with fewer fields, or set the option `nested` of the table to `json`"
+        )
+
+
+def read_text(stage: Quoted, number: int) -> str:
+    """Return the expression of a text that was sent beside the script.
+
+    Args:
+        stage: the table of such texts: number as `c0`, text as `c1`.
+        number: of the text.
+    """
+    return compose("(SELECT c1 FROM {stage} WHERE c0 = {n})", stage=stage, n=Quoted(f"{number:d}"))
+
+
 def name_load_jobs(log_id: str) -> str:
     """Return the beginning of the ids of all jobs of loads of a log."""
     return f"treadle_load_{digest_name(log_id)[:16]}_"
+
+
+def name_ending(attempt: str) -> str:
+    """Return the beginning of the ids of the jobs that end an earlier load.
+
+    Args:
+        attempt: of this; no other one has it.
+    """
+    return f"{ENDING_JOBS}{attempt}"
 
 
 def name_load(plans: Sequence[LoadPlan], attempt: str) -> str:
@@ -86,15 +137,51 @@ def name_load(plans: Sequence[LoadPlan], attempt: str) -> str:
         plans: that are carried out together.
         attempt: of the load; no other one has it.
     """
-    mark = plans[0].offset
+    return f"{name_table_jobs(plans[0])}{plans[0].offset.position:d}_{attempt}"
+
+
+def name_table_jobs(plan: LoadPlan) -> str:
+    """Return the beginning of the ids of all jobs of loads of the table of a plan."""
+    mark = plan.offset
     table = digest_name(f"{mark.source_id}/{mark.table_name}")[:16]
-    return f"{name_load_jobs(mark.log_id)}{table}_{mark.position:d}_{attempt}"
+    return f"{name_load_jobs(mark.log_id)}{table}_"
 
 
-def guard_plan(dialect: BigqueryDialect, plan: LoadPlan) -> list[str]:
+def _claim_intent(dialect: BigqueryDialect, schema: str, table: str, attempt: str | None) -> Quoted:
+    """Return the condition that an attempt's intent is noted; for None, that there is none."""
+    spelled = [dialect.literal(value) for value in (schema, table_key(dialect, table))]
+    held = fill_values(compose(HELD_INTENT, **dialect.own_tables).strip(), spelled)
+    if attempt is None:
+        return Quoted(f"{held} IS NULL")
+    if not attempt:  # of an earlier version of treadle: the names of all attempts begin so
+        named = dialect.literal('"attempt":"treadle_')
+        return Quoted(f"STRPOS(IFNULL({held}, {named}), {named}) = 0")
+    mark = dialect.literal(f'"attempt":"{attempt}"')
+    return Quoted(f"STRPOS(IFNULL({held}, ''), {mark}) > 0")
+
+
+def guard_intent(dialect: BigqueryDialect, schema: str, table: str, attempt: str | None) -> str:
+    """Return the statement that ends a script unless an attempt's intent is noted.
+
+    Args:
+        dialect: of BigQuery.
+        schema: of the table.
+        table: its canonical name.
+        attempt: see `LoadIntent`; None where nothing is noted.
+    """
+    claim = _claim_intent(dialect, schema, table, attempt)
+    return f"SELECT IF({claim}, 0, ERROR({dialect.literal(OUTDATED)}))"
+
+
+def guard_plan(dialect: BigqueryDialect, plan: LoadPlan, attempt: str | None = None) -> list[str]:
     """Return the statements that end a script unless a plan follows what is there.
 
-    They are what `catalogue.check_owner` and `catalogue.claim` check.
+    They are what `catalogue.check_owner` and `catalogue.claim` check, and whose intent is noted.
+
+    Args:
+        dialect: of BigQuery.
+        plan: of the load.
+        attempt: see `guard_intent`.
     """
     mark, owner = plan.offset, plan.owner
     values = (
@@ -111,9 +198,9 @@ def guard_plan(dialect: BigqueryDialect, plan: LoadPlan) -> list[str]:
         OUTDATED,
     )
     spelled = [dialect.literal(value) for value in values]
-    return [
-        fill_values(compose(template, **dialect.own_tables), spelled) for template in (GUARD, LOCK)
-    ]
+    claim = _claim_intent(dialect, plan.schema, name_entry(plan), attempt)
+    places = {**dialect.own_tables, "claim": claim}
+    return [fill_values(compose(template, **places), spelled) for template in (GUARD, LOCK)]
 
 
 def read_result(dialect: BigqueryDialect, plan: LoadPlan) -> str:

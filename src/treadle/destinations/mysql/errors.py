@@ -38,6 +38,7 @@ ENDED: Final = INTERRUPTED | {1053, 1927, 4031}
 
 _REFUSED_CHANGES: Final = frozenset(
     {
+        1007,  # a database of that name
         1050,  # a table of that name
         1059,  # a name that is too long
         1060,  # a column of that name

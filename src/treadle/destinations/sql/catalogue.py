@@ -169,14 +169,18 @@ def make_schema_in_steps(
         connection.run(statement)
     if status.owner is None or owner.succeeds(status.owner):
         record_owner(connection, schema, owner, known=status.owner is not None)
-    try:
-        making = prepare_schema if rejections else _make_missing_schema
-        for statement in list(making(connection, schema)):
+    for statement in list(_make_missing_schema(connection, schema)):
+        try:
             connection.run(statement)
-    except connection.errors:
-        if status.owner is None and not status.exists:  # somebody else may have made one meanwhile
-            forget_owner(connection, schema)
-        raise
+        except connection.errors as error:
+            # After any other error the schema may be there, and without an owner it would be
+            # nobody's for ever. Where it is not, it is made for its owner the next time.
+            if status.owner is None and connection.is_refused_change(error):
+                forget_owner(connection, schema)  # as where somebody else was first
+            raise
+    if rejections:
+        for statement in list(prepare_schema(connection, schema)):
+            connection.run(statement)
 
 
 def is_ready(connection: SqlConnection, schema: str, owner: SchemaOwner) -> bool:

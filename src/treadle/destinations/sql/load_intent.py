@@ -87,12 +87,15 @@ class LoadIntent(msgspec.Struct, frozen=True):
         drops: names of private tables that nobody needs afterwards.
         proof: of its commit, where no transaction holds the rows. The other attributes are those of
             the load from its beginning to its end then.
+        attempt: whose it is, where no lock keeps two loaders apart: who finds another's writes its
+            own in its place, and the other one does nothing more. Empty elsewhere.
     """
 
     table: str = ""
     replacements: tuple[TableReplacement, ...] = ()
     drops: tuple[str, ...] = ()
     proof: LoadProof | None = None
+    attempt: str = ""
 
     def __bool__(self) -> bool:
         """Return whether there is anything to do."""
