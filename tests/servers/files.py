@@ -27,6 +27,8 @@ class MemoryStore:
         dies_before, dies_after: the call at which the process ends, before or after it is done.
         loses: the call that is done and not answered.
         delays: the call that is answered as failed, and done later (`deliver`).
+        conflicts: the call that is answered as if the name was taken, because a library repeated
+            it, and done later. Only to put a new object can be answered so.
         watch: called after each call that changes something.
     """
 
@@ -36,6 +38,7 @@ class MemoryStore:
     dies_after: int = -1
     loses: int = -1
     delays: int = -1
+    conflicts: int = -1
     watch: Callable[[], None] | None = None
     place: str = "bucket/raw"
     late: list[Callable[[], None]] = field(default_factory=list)
@@ -73,6 +76,10 @@ class MemoryStore:
                 raise ObjectExistsError(key)
             self.objects[key] = data
 
+        if self.calls == self.conflicts:
+            self.calls += 1
+            self.late.append(change)
+            raise ObjectExistsError(key)
         self._change(change)
 
     def get(self, key: str) -> bytes | None:

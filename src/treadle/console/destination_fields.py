@@ -25,7 +25,7 @@ LABELS: Final = {
     ),
     "path": (
         "File",
-        "Inside of the folder for files: shop.duckdb, lake.db of Iceberg, lake for Parquet files.",
+        "Inside of the folder for files: shop.duckdb, lake.db of Iceberg, lake.files of Parquet.",
     ),
     "url": ("URL", "With user and password."),
     "catalog": (

@@ -57,11 +57,12 @@ def move_url(url: str, folder: Path) -> str:
     """Return a URL with another folder; one without a folder as it is.
 
     Args:
-        url: of a DuckDB destination.
+        url: of a DuckDB destination, or of files in a folder.
         folder: the present one, absolute.
     """
-    head, end, tail = unquote(url.partition("://")[2]).partition(FOLDER_END)
-    return url if not end or head == str(folder) else f"duckdb://{quote(f'{folder}{end}{tail}')}"
+    scheme, _, path = url.partition("://")
+    head, end, tail = unquote(path).partition(FOLDER_END)
+    return url if not end or head == str(folder) else f"{scheme}://{quote(f'{folder}{end}{tail}')}"
 
 
 def move_file(url: str, former: Path, folder: Path) -> str:

@@ -6,7 +6,7 @@ names the objects itself.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from treadle.destinations.duckdb_form import FOLDER_END
@@ -26,7 +26,8 @@ _BUCKET: Final[Mapping[str, Any]] = {
 }
 _FORMAT: Final[Mapping[str, Any]] = {"type": "string", "pattern": "^parquet$"}
 _PREFIX: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^[A-Za-z0-9!_.*'()/-]{1,60}$"}
-_FOLDER: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^[^?\\#%]+$"}
+# One folder with an ending of its own: it is in no other one, and none that treadle has.
+_FOLDER: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^[^/?\\#%]+\.files$"}
 
 
 class FilesUrl(StoreUrl):
@@ -91,13 +92,14 @@ class FilesForm:
 
         Raises:
             PathRefusedError: the path leads out of the folder.
-            PropertiesRefusedError: neither a bucket nor a folder is named, or both.
+            PropertiesRefusedError: neither a bucket nor a folder is named, or both; or the endpoint
+                has a path.
         """
         if bool(properties.get("path")) == bool(properties.get("s3_bucket")):
             raise PropertiesRefusedError(("s3_bucket",))
         if properties.get("path"):
-            path = PurePosixPath(properties["path"])
-            if path.is_absolute() or ".." in path.parts or not path.name:
+            path = properties["path"]
+            if "/" in path or not path.endswith(".files"):
                 raise PathRefusedError
             return FilesUrl(FOLDER_SCHEME, path=f"{self.folder}{FOLDER_END}{path}").format()
         return self._write_bucket(properties, former)
@@ -110,6 +112,8 @@ class FilesForm:
         amazon = "https://" + AMAZON_HOST.format(region=region or DEFAULT_REGION)
         scheme, _, place = (properties.get("s3_endpoint") or amazon).partition("://")
         server = FilesUrl.parse(f"{BUCKET_SCHEME}://{place.rstrip('/')}")
+        if server.path:
+            raise PropertiesRefusedError(("s3_endpoint",))
         parameters: dict[str, str] = {}
         if former is not None and FilesUrl.parse(former).scheme == BUCKET_SCHEME:
             parameters |= FilesUrl.parse(former).parameters

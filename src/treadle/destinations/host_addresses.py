@@ -12,8 +12,12 @@ def check_addresses(hosts: Sequence[tuple[str, int]], check: Callable[[str], Non
         check: raises for an address that is not to be connected to.
 
     Raises:
-        OSError: a host has no address.
+        OSError: a host has no address, or its name is none.
     """
     for host, port in hosts:
-        for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # a label is empty or too long
+            raise OSError(f"{host!r} is no name of a host") from error
+        for *_, address in found:
             check(str(address[0]))

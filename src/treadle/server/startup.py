@@ -38,6 +38,9 @@ logger = logging.getLogger("treadle.server")
 
 FIRST_ACCOUNT_NAME: Final = "default"
 
+FOLDER_SCHEMES: Final = ("duckdb://", "files://")
+"""How URLs of files of this machine begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class FirstAccount:
@@ -183,7 +186,7 @@ def set_up_store(config: Config) -> FirstAccount | None:
             newcomer = _make_first_account(config, store)
         if config.destination is None:
             store.destinations.release_destinations()
-        _follow_duckdb_folder(config, store)
+        _follow_folder(config, store)
         _set_defaults(config, store)
         return newcomer
 
@@ -224,13 +227,13 @@ def _set_defaults(config: Config, store: Store) -> None:
         )
 
 
-def _follow_duckdb_folder(config: Config, store: Store) -> None:
+def _follow_folder(config: Config, store: Store) -> None:
     """Name the files of accounts anew where the data folder was moved, or another folder was set.
 
     Otherwise a copy of a data folder would load into the files of the original.
     """
     for row in store.destinations.list_destinations():
-        if row.deleted_at is None and row.type == "duckdb":
+        if row.deleted_at is None and row.url.startswith(FOLDER_SCHEMES):
             url = move_url(row.url, config.duckdb_path)
             if url != row.url:
                 store.destinations.follow_folder(row.id, url, make_destination(url).identity)

@@ -8,7 +8,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.servers.files import MemoryStore
 
+from treadle.destinations.conformance.builders import ORDERS
+from treadle.destinations.duckdb_form import move_url
 from treadle.destinations.files import FilesDestination
 from treadle.destinations.files.errors import translate
 from treadle.destinations.files.folder_store import FolderStore
@@ -27,8 +30,13 @@ from treadle.destinations.files.object_names import (
     read_number,
 )
 from treadle.destinations.files.object_store import ObjectExistsError
+from treadle.destinations.files.record_chain import RecordChain
+from treadle.destinations.files.store_probe import StoreProbe
+from treadle.destinations.files.stored_tables import AskedTables, RelationFiles
+from treadle.destinations.files.table_record import OwnerRecord, TableRecord
 from treadle.destinations.files_form import FilesForm
 from treadle.destinations.form import PathRefusedError, PropertiesRefusedError, merge_properties
+from treadle.destinations.host_addresses import check_addresses
 from treadle.destinations.protocol import (
     AccessDeniedError,
     DestinationUnavailableError,
@@ -102,7 +110,7 @@ def test_a_file_is_called_by_what_is_in_it() -> None:
             mark, relation, version=2, batched_at=1_700_000_000_123_456, ending="parquet"
         )
 
-    assert name(MARK).startswith("2_1700000000123_")
+    assert name(MARK).startswith("2_1700000000123456_")
     assert name(MARK) == name(OffsetCommit("log", 7, "orders", -1, 4, fence=9))
     others = [
         name(OffsetCommit("other", 7, "orders", 3, 4)),
@@ -235,20 +243,28 @@ def test_another_store_has_an_endpoint_and_keeps_other_parameters() -> None:
 
 
 def test_a_folder_is_inside_of_the_operators() -> None:
-    url = FORM.write_url(merge_properties(FORM, {"path": "lake"}, None), None)
-    assert url == "files:///var/lib/treadle/./lake"
-    assert FORM.read_url(url) == {"output_file_format": "parquet", "path": "lake"}
+    url = FORM.write_url(merge_properties(FORM, {"path": "my lake.files"}, None), None)
+    assert url == "files:///var/lib/treadle/./my%20lake.files"
+    assert FORM.read_url(url) == {"output_file_format": "parquet", "path": "my lake.files"}
     assert FORM.read_url("files:///elsewhere/lake")["path"] == "lake"
-    for path in ("../lake", "/lake", "."):
+    moved = move_url(url, Path("/other place"))
+    assert moved == "files:///other%20place/./my%20lake.files"
+    assert move_url(moved, Path("/other place")) == moved
+    for path in ("../a.files", "/a.files", ".", "lake", "lake.files/_treadle/tables", "push"):
         with pytest.raises(PathRefusedError):
             FORM.write_url({"path": path}, None)
+
+
+BUCKET = {"s3_bucket": "bucket", "s3_access_key_id": "k", "s3_secret_access_key": "s"}
 
 
 @pytest.mark.parametrize(
     ("given", "names"),
     [
         ({}, ("s3_bucket",)),
-        ({"path": "a", "s3_bucket": "bucket"}, ("s3_bucket",)),
+        ({"path": "a.files", "s3_bucket": "bucket"}, ("s3_bucket",)),
+        ({"path": "a"}, ("path",)),
+        ({**BUCKET, "s3_endpoint": "https://store.example.com/inner"}, ("s3_endpoint",)),
         ({"s3_bucket": "bucket"}, ("s3_access_key_id", "s3_secret_access_key")),
         ({"s3_bucket": "bucket", "output_file_format": "csv"}, ("output_file_format",)),
         ({"s3_bucket": "No_Bucket"}, ("s3_bucket",)),
@@ -340,6 +356,98 @@ def test_a_file_system_without_links_is_the_operators(
         FolderStore(tmp_path).put_new("one", b"1")
 
 
+def test_a_load_leaves_no_folder_of_its_attempt(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for name in ("1", "2"):
+        store.put(f"_treadle/pending/web/orders/7_ab/{name}", b"1")
+    store.show("_treadle/pending/web/orders/7_ab/1", "web/orders/1")
+    store.show("_treadle/pending/web/orders/7_ab/2", "web/orders/2")
+    assert list((tmp_path / "_treadle/pending/web/orders").iterdir()) == []
+    assert store.list_keys("web") == ["web/orders/1", "web/orders/2"]
+
+
+def test_a_folder_that_the_operator_made_stays(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("a/one", b"")
+    store.remove(["a/one"])
+    assert list(tmp_path.iterdir()) == []
+    made = FolderStore(tmp_path / "lake")
+    made.put("a/one", b"")
+    made.remove(["a/one"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_listed_is_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(place: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(place))
+
+    store = FolderStore(tmp_path)
+    assert store.list_keys("a") == []
+    assert not store.holds_any("a")
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(PermissionError):
+        store.list_keys("a")
+    with pytest.raises(PermissionError):
+        store.holds_any("a")
+
+
+def test_records_are_those_in_a_folder_itself() -> None:
+    store = MemoryStore()
+    chain = RecordChain(store, OwnerRecord)
+    chain.append("owners/web", OwnerRecord("web", None, "a", "", 1))
+    store.objects[name_record("owners/web/inner", 9)] = b"{}"
+    found = RecordChain(store, OwnerRecord).read("owners/web")
+    assert found is not None
+    assert found.number == 1
+
+
+def test_a_store_is_tried_out_once_for_all_sessions() -> None:
+    store, probe = MemoryStore(), StoreProbe()
+    probe.require(store)
+    calls = store.calls
+    probe.require(store)
+    assert store.calls == calls > 0
+
+
+def test_a_question_reads_a_schema_once() -> None:
+    reads: list[str] = []
+
+    class CountingStore(MemoryStore):
+        def list_keys(self, folder: str) -> list[str]:
+            reads.append(folder)
+            return super().list_keys(folder)
+
+    store = CountingStore()
+    tables = AskedTables(store, RecordChain(store, TableRecord), RecordChain(store, OwnerRecord))
+    for name in tables.list_tables("web"):
+        tables.find_table("web", name)
+    assert tables.find_table("web", "none") is None
+    assert len(reads) == 1
+
+
+def test_a_file_that_is_damaged_is_named(tmp_path: Path) -> None:
+    (tmp_path / "web/orders").mkdir(parents=True)
+    (tmp_path / "web/orders/1.parquet").write_bytes(b"no Parquet")
+    files = RelationFiles(FolderStore(tmp_path), "web", ORDERS)
+    with pytest.raises(OperatorError, match=r"web/orders/1\.parquet cannot be read"):
+        files.read(ORDERS.columns).read_all()
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e30", "0", "-1", "x"])
+def test_seconds_are_a_number_of_use(seconds: str) -> None:
+    url = f"files+s3://k:s@store.example.com/bucket?connect-timeout={seconds}"
+    with pytest.raises(OperatorError, match="connect-timeout"):
+        make_destination(url)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example.com"])
+def test_a_host_that_is_no_name_has_no_address(host: str) -> None:
+    with pytest.raises(OSError, match="no name of a host"):
+        check_addresses([(host, 443)], lambda address: None)
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 
@@ -373,3 +481,5 @@ def test_errors_of_a_store_say_whose_they_are() -> None:
     found = translate_store(away, "the bucket 'b'")
     assert type(found) is DestinationUnavailableError
     assert str(found) == "the bucket 'b' cannot be reached now: error sending request"
+    repeated = exceptions.GenericError("x-amz-security-token: a-token is not one")
+    assert "a-token" not in str(translate_store(repeated, "b", ["secret", "a-token"]))

@@ -87,7 +87,7 @@ CALLS = count_calls()
 
 def go_on(store: MemoryStore, loads: TableLoads) -> FilesSession:
     """Another process: ask how far the table is, and load what is not."""
-    store.dies_before = store.dies_after = store.loses = store.delays = -1
+    store.dies_before = store.dies_after = store.loses = store.delays = store.conflicts = -1
     session = opened(store)
     held = session.committed(LOG)[7, "orders"].position
     again = replace(loads, session=session, position=held, revision=held + 1)
@@ -117,9 +117,12 @@ def test_a_load_that_ends_anywhere_is_done_once(when: str, call: int) -> None:
     assert store.list_keys(PENDING) == []
 
 
-@pytest.mark.parametrize("when", ["loses", "delays"])
+@pytest.mark.parametrize("is_early", [False, True])
+@pytest.mark.parametrize("when", ["loses", "delays", "conflicts"])
 @pytest.mark.parametrize("call", range(CALLS))
-def test_an_answer_that_is_lost_loses_and_doubles_nothing(when: str, call: int) -> None:
+def test_an_answer_that_is_lost_loses_and_doubles_nothing(
+    when: str, call: int, is_early: bool
+) -> None:
     store = MemoryStore()
     loads = loaded(store)
     setattr(store, when, store.calls + call)
@@ -127,6 +130,8 @@ def test_an_answer_that_is_lost_loses_and_doubles_nothing(when: str, call: int) 
         loads.run(second(loads))
     except (CommitUnknownError, DestinationUnavailableError):
         setattr(store, when, -1)
+        if is_early:  # what came late is there before the next load
+            store.deliver()
         go_on(store, loads)
     else:
         loads.run(loads.plan(table(ORDERS, ITEMS), upsert([(4, 1, "later")])))
@@ -280,6 +285,55 @@ def test_a_file_is_not_changed_for_a_load(change: Any) -> None:
     loads = loaded(store)
     with pytest.raises(TableStoppedError, match="only added"):
         loads.load(table(ORDERS, ITEMS), upsert([(3, 1, "z")]), changes=[change])
+    assert ids(store) == [1, 2]
+
+
+def test_a_folder_is_one_relations() -> None:
+    store = MemoryStore()
+    loads = loaded(store)
+    # A table of the name of a subtable that has rows.
+    state = loads.session.state("web", "orders__items")
+    assert state.table is None
+    assert {*state.physical} == {"orders__items"}
+    others = TableLoads(loads.session, table_name="orders__items", batched_at=loads.batched_at)
+    other = replace(ORDERS, name="orders__items", source_name="orders__items")
+    with pytest.raises(TableStoppedError, match=r'is a table of "orders" already'):
+        others.load(
+            replace(table(other), name="orders__items"),
+            upsert([(1, 1, "x")], of=other),
+            changes=[CreateRelation(other)],
+        )
+    # A subtable whose name somebody else's files have.
+    store.objects["web/orders__more/x.parquet"] = b""
+    more = replace(ITEMS, name="orders__more", path=("more",))
+    with pytest.raises(TableStoppedError, match="treadle did not write"):
+        loads.load(
+            table(ORDERS, ITEMS, more), upsert([(3, 1, "z")]), changes=[CreateRelation(more)]
+        )
+    assert ids(store) == [1, 2]
+
+
+def test_a_table_that_is_called_otherwise_goes_on_after_its_mark() -> None:
+    store = MemoryStore()
+    loads = loaded(store)
+    named = replace(ORDERS, name="orders_2")
+    overtaken = second(loads)  # planned by the former options
+    renamed = replace(
+        TableLoads(opened(store)),
+        position=loads.position,
+        batched_at=loads.batched_at,
+        fence=loads.fence + 1,
+    )
+    plan = renamed.plan(
+        replace(table(named), name="orders_2"),
+        upsert([(3, 1, "z")], of=named),
+        changes=[CreateRelation(named)],
+    )
+    renamed.run(plan)
+    assert sorted(row["id"] for row in read_shown(store, "web/orders_2")) == [3]
+    assert opened(store).committed(LOG)[7, "orders"].position == 1
+    with pytest.raises(FencedError):
+        loads.session.load(overtaken)
     assert ids(store) == [1, 2]
 
 

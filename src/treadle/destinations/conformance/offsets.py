@@ -53,6 +53,31 @@ def test_the_report_tells_what_was_superseded(session: Session, loads: TableLoad
     assert dict(done.superseded) == {0: 1}
 
 
+def test_a_table_that_options_call_otherwise_goes_on_after_its_mark(
+    session: Session, loads: TableLoads
+) -> None:
+    loads.run(_first(loads))
+    overtaken = loads.plan(table(ORDERS), upsert([(2, 1, "y")]))  # by the former options
+    named = replace(ORDERS, name="orders_2")
+    loads.fence += 1
+    plan = loads.plan(
+        replace(table(named), name="orders_2"),
+        upsert([(2, 1, "y")], of=named),
+        changes=[CreateRelation(named)],
+    )
+    session.load(replace(plan, revision=0))
+    assert session.committed(LOG)[7, "orders"].position == 1
+    with pytest.raises((FencedError, PlanOutdatedError)):
+        session.load(overtaken)
+    assert loads.orders() == [(1, "x", 1)]
+    assert loads.read("SELECT id FROM web.orders_2") == [(2,)]
+    # And back again.
+    loads.position = 1
+    loads.load(table(ORDERS), upsert([(3, 1, "z")]))
+    assert session.committed(LOG)[7, "orders"].position == 2
+    assert loads.orders() == [(1, "x", 1), (3, "z", 1)]
+
+
 def test_a_plan_is_carried_out_once(session: Session, loads: TableLoads) -> None:
     plan = _first(loads)
     loads.run(plan)

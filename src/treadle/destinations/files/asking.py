@@ -7,7 +7,7 @@ from treadle.destinations.files.errors import FAULTS, translate
 from treadle.destinations.files.object_store import ObjectStore
 from treadle.destinations.files.record_chain import RecordChain
 from treadle.destinations.files.session import FilesSession
-from treadle.destinations.files.stored_tables import StoredTables
+from treadle.destinations.files.stored_tables import AskedTables
 from treadle.destinations.files.table_record import OwnerRecord, TableRecord
 from treadle.destinations.protocol import LoadSession
 from treadle.destinations.scanned_asking import ScannedAsking
@@ -26,7 +26,7 @@ class FilesAsking(ScannedAsking):
     def __init__(self, store: ObjectStore, seconds: float) -> None:
         self._store = store
         self._owners = RecordChain(store, OwnerRecord)
-        self._stored = StoredTables(store, RecordChain(store, TableRecord), self._owners)
+        self._stored = AskedTables(store, RecordChain(store, TableRecord), self._owners)
         super().__init__(ScannedEngine(self._stored, ASKING_CONFIG), seconds)
 
     @property
@@ -37,8 +37,7 @@ class FilesAsking(ScannedAsking):
     def list_readable_schemas(self) -> frozenset[str]:
         """Return the schemas of sources: all of them can be read."""
         try:
-            schemas = self._stored.list_schemas()
-            return frozenset(name for name in schemas if self._stored.list_tables(name))
+            return frozenset(self._stored.list_schemas())
         except FAULTS as error:
             raise translate(error) from error
 

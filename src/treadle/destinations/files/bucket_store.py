@@ -74,6 +74,7 @@ class BucketStore:
         settings: Any = dict(config)
         self.place = f"{bucket}/{prefix}".rstrip("/")
         self._name = f"the bucket {bucket!r}"
+        self._secrets = [] if login is None else [login.secret, login.token or login.secret]
         with self._translated():
             self._store = S3Store(
                 bucket,
@@ -144,9 +145,15 @@ class BucketStore:
                 obstore.head(self._store, shown)
             except FileNotFoundError:
                 try:
+                    size = obstore.head(self._store, pending)["size"]
                     obstore.copy(self._store, pending, shown)
-                except FileNotFoundError:
+                except FileNotFoundError:  # somebody was faster
                     return
+                # An answer of 200 may hold an error, so the copy is looked at.
+                if obstore.head(self._store, shown)["size"] != size:
+                    raise DestinationUnavailableError(
+                        f"{self._name} did not copy {pending} to {shown} as a whole"
+                    ) from None
         self.remove([pending])
 
     def remove(self, keys: Sequence[str]) -> None:
@@ -167,18 +174,21 @@ class BucketStore:
         """Say what errors of the library mean."""
         try:
             yield
-        except (exceptions.BaseError, OSError, ValueError) as error:
-            raise translate(error, self._name) from error
+        except (exceptions.BaseError, OSError, OverflowError, ValueError) as error:
+            raise translate(error, self._name, self._secrets) from None
 
 
-def translate(error: Exception, place: str) -> TreadleError:
+def translate(error: Exception, place: str, secrets: Sequence[str] = ()) -> TreadleError:
     """Return the meaning of an error of obstore.
 
     Args:
         error: of the library.
         place: the bucket, for people.
+        secrets: that must not be told: what a store refuses, it may repeat.
     """
     text = " ".join(str(error).split("\n\n")[0].split())
+    for secret in secrets:
+        text = text.replace(secret, "***")
     denied = exceptions.PermissionDeniedError, exceptions.UnauthenticatedError
     if isinstance(error, denied) or any(mark in text for mark in _DENIED):
         return AccessDeniedError(f"{place} refuses access: {text}")

@@ -14,6 +14,7 @@ from treadle.destinations.files.folder_store import FolderStore
 from treadle.destinations.files.object_names import PREFIX_BYTES_MAX
 from treadle.destinations.files.object_store import ObjectStore
 from treadle.destinations.files.session import FilesSession
+from treadle.destinations.files.store_probe import StoreProbe
 from treadle.destinations.files_form import BUCKET_SCHEME, FOLDER_SCHEME, FilesUrl
 from treadle.destinations.host_addresses import check_addresses
 from treadle.destinations.protocol import (
@@ -37,6 +38,9 @@ EXAMPLES: Final = (
 )
 
 DEFAULT_REGION: Final = "us-east-1"
+
+SECONDS_MAX: Final = 86_400
+"""Longest time for a connection or a request."""
 
 REMEDY: Final = "Take tls=false out of its URL."
 
@@ -66,6 +70,7 @@ class FilesDestination:
 
     def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:
         self._check_address = check_address
+        self._probe = StoreProbe()
         parts = self._parts = FilesUrl.parse(url)
         is_folder = parts.scheme == FOLDER_SCHEME and not parts.host
         # The text of a malformed URL may repeat the part that holds the secret.
@@ -106,9 +111,10 @@ class FilesDestination:
             found = default if text is None else float(text)
         except ValueError:
             found = 0.0
-        if found <= 0:
+        if not 0 < found <= SECONDS_MAX:
             raise OperatorError(
-                f"the destination's URL has {name}={text}; expected a number above 0"
+                f"the destination's URL has {name}={text}; expected seconds, above 0 and at most "
+                f"{SECONDS_MAX:,}"
             )
         return found
 
@@ -156,7 +162,7 @@ class FilesDestination:
 
     def open(self, *, read_only: bool = False) -> Session:
         """Open; see `Destination.open`."""
-        return FilesSession(self._open_store(), read_only=read_only)
+        return FilesSession(self._open_store(), read_only=read_only, probe=self._probe)
 
     def preview(self) -> Session:
         """Open for reading; a folder that is missing reads as empty. See `Destination`."""

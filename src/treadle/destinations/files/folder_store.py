@@ -44,6 +44,7 @@ class FolderStore:
         self.place = str(root)
         self._root = root
         self._made: set[Path] = set()
+        self._has_made_root = not root.exists()
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Write an object that nobody else writes."""
@@ -78,7 +79,7 @@ class FolderStore:
     def list_keys(self, folder: str) -> list[str]:
         """Return the keys of the objects in a folder and below, in order."""
         found: list[str] = []
-        for place, _, names in os.walk(self._root / folder):
+        for place, _, names in os.walk(self._root / folder, onerror=_pass_over_missing):
             inner = Path(place).relative_to(self._root).as_posix()
             found += [f"{inner}/{name}" for name in names]
         return sorted(found)
@@ -94,7 +95,7 @@ class FolderStore:
 
     def holds_any(self, folder: str) -> bool:
         """Return whether a file is in a folder or below."""
-        return any(names for _, _, names in os.walk(self._root / folder))
+        return _holds_any(self._root / folder)
 
     def show(self, pending: str, shown: str) -> None:
         """Give a file another name, unless one has that name, or somebody was faster."""
@@ -106,6 +107,9 @@ class FolderStore:
                 self._made.clear()
                 continue
             source.unlink(missing_ok=True)
+        with suppress(OSError):  # others of its attempt are in it, or it is gone
+            source.parent.rmdir()
+            self._made.discard(source.parent)
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove files, and the folders that are empty then."""
@@ -135,8 +139,11 @@ class FolderStore:
         raise FileNotFoundError(errno.ENOENT, "the folder was removed again and again", str(folder))
 
     def _remove_empty(self, folder: Path) -> None:
-        """Remove a folder and those above that are empty, up to the root."""
-        while folder == self._root or self._root in folder.parents:
+        """Remove a folder and those above that are empty, below the root.
+
+        The root itself goes only where it was made here: another one has its owner and rights.
+        """
+        while self._root in folder.parents or (folder == self._root and self._has_made_root):
             self._made.discard(folder)
             try:
                 folder.rmdir()
@@ -180,3 +187,23 @@ def _write(path: Path, data: bytes | memoryview) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _holds_any(folder: Path) -> bool:
+    """Return whether a file is in a folder or below, without a look at more than it takes."""
+    try:
+        with os.scandir(folder) as entries:
+            inner = []
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    return True
+                inner.append(Path(entry.path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return any(map(_holds_any, inner))
+
+
+def _pass_over_missing(error: OSError) -> None:
+    """Raise the error of a listing, unless the folder is gone: what cannot be read is not empty."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

@@ -20,7 +20,12 @@ from treadle.destinations.files.object_names import (
 from treadle.destinations.files.object_store import ObjectStore
 from treadle.destinations.files.parquet_format import JSON_NOTE, SQL_TYPES
 from treadle.destinations.files.record_chain import RecordChain
-from treadle.destinations.files.stored_tables import RelationFiles, StoredTables, list_relations
+from treadle.destinations.files.stored_tables import (
+    AskedTables,
+    RelationFiles,
+    StoredTables,
+    list_relations,
+)
 from treadle.destinations.files.table_record import OwnerRecord, TableRecord
 from treadle.destinations.layout import REJECTED
 from treadle.destinations.protocol import (
@@ -155,21 +160,24 @@ class FilesInspection:
 
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's; see `Inspection.query`."""
-        with self._working(), ScannedEngine(self._stored) as engine:
+        with self._working(), self._open_engine() as engine:
             return engine.query(sql)
+
+    def _open_engine(self) -> ScannedEngine:
+        return ScannedEngine(AskedTables(self._store, self._tables, self._owners))
 
     @contextmanager
     def stream_query(self, sql: str) -> Iterator[QueryStream]:
         """Run one statement of the operator's, row by row; see `Inspection.stream_query`."""
         with self._working():
-            engine = ScannedEngine(self._stored)
+            engine = self._open_engine()
             found = engine.stream(sql)
         with engine:
             yield found
 
     def count_query(self, sql: str, seconds: float) -> int | None:
         """Count the rows of a statement of the operator's; see `Inspection.count_query`."""
-        with self._working(), ScannedEngine(self._stored) as engine:
+        with self._working(), self._open_engine() as engine:
             return engine.count(sql, seconds)
 
     def clock(self) -> int | None:
@@ -196,13 +204,22 @@ def describe_foreign(
     return found
 
 
+def describe_table(store: ObjectStore, schema: str, name: str) -> Mapping[str, PhysicalRelation]:
+    """Return a relation by name, as its files are; nothing where there are none."""
+    folder = name_relation_folder(schema, name)
+    return {name: _describe_folder(store, folder)} if name and store.holds_any(folder) else {}
+
+
 def _describe_folder(store: ObjectStore, folder: str) -> PhysicalRelation:
     """Return the columns of the last Parquet file of a folder; none where there is no such file."""
     keys = [key for key in store.list_keys(folder) if key.endswith(f".{PARQUET}")]
     source = store.open(keys[-1]) if keys else None
     if source is None:
         return PhysicalRelation({}, frozenset())
-    schema = pq.read_schema(source)
+    try:
+        schema = pq.read_schema(source)
+    except pa.ArrowInvalid:  # somebody else's, and no Parquet
+        return PhysicalRelation({}, frozenset())
     return PhysicalRelation(
         {
             field.name: ColumnType.JSON

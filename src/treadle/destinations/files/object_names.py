@@ -65,9 +65,14 @@ def name_relation_folder(schema: str, relation: str) -> str:
     return f"{encode_folder(schema)}/{encode_folder(relation)}"
 
 
+def name_schema_records(schema: str) -> str:
+    """Return the folder of the records of all tables of a schema."""
+    return f"{TABLES}/{encode_folder(schema)}"
+
+
 def name_table_records(schema: str, folded: str) -> str:
     """Return the folder of the records of a table, by its folded name."""
-    return f"{TABLES}/{encode_folder(schema)}/{encode_folder(folded)}"
+    return f"{name_schema_records(schema)}/{encode_folder(folded)}"
 
 
 def name_owner_records(schema: str) -> str:
@@ -118,8 +123,9 @@ def name_file(
         mark: of the load.
         relation: whose rows are in it.
         version: of the table.
-        batched_at: of the load, microseconds since 1970.
+        batched_at: of the load, microseconds since 1970. It grows with each load of a table by one
+            at least, so it is in the name as it is: who looks for new files compares it.
         ending: of the name.
     """
     place = f"{mark.log_id}\0{mark.source_id}\0{mark.table_name}\0{mark.position}\0{relation}"
-    return f"{version}_{batched_at // 1000}_{digest_name(place)[:16]}.{ending}"
+    return f"{version}_{batched_at}_{digest_name(place)[:16]}.{ending}"

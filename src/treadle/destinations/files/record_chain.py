@@ -63,7 +63,7 @@ class RecordChain(Generic[Record]):
     def read(self, folder: str) -> Record | None:
         """Return the newest record of a folder; None where there is none."""
         for _ in range(READS_MAX):
-            number = max(map(read_number, self._store.list_keys(folder)), default=-1)
+            number = max(self._list_numbers(folder), default=-1)
             if number < 0:
                 self._known.pop(folder, None)
                 return None
@@ -99,6 +99,12 @@ class RecordChain(Generic[Record]):
             return known
         data = self._store.get(name_record(folder, number))
         return None if data is None else self._decode(folder, data)
+
+    def _list_numbers(self, folder: str) -> list[int]:
+        """Return the numbers of the records that are in a folder itself, in order."""
+        keys = self._store.list_keys(folder)
+        numbers = (read_number(key) for key in keys if key.rpartition("/")[0] == folder)
+        return sorted(number for number in numbers if number >= 0)
 
     def _decode(self, folder: str, data: bytes) -> Record:
         try:
@@ -149,7 +155,10 @@ class RecordChain(Generic[Record]):
             raise CommitUnknownError(
                 f"a record has the number of another one: {describe(error)}"
             ) from error
-        if found is None or found.attempt != record.attempt:
+        if found is None:
+            # A put that was repeated met the first one of it, which is not done yet.
+            raise CommitUnknownError("a record was put twice, and neither is there yet")
+        if found.attempt != record.attempt:
             raise _be_outdated(folder)
 
     def _read_put(self, folder: str, number: int) -> Record | None:
@@ -162,7 +171,7 @@ class RecordChain(Generic[Record]):
         Old records are removed, so a number that was taken can be free again.
         """
         try:
-            numbers = sorted(map(read_number, self._store.list_keys(folder)))
+            numbers = self._list_numbers(folder)
             later = [number for number in numbers if number > record.number]
             if later:
                 following = self._read_put(folder, record.number + 1)
@@ -172,7 +181,7 @@ class RecordChain(Generic[Record]):
                     self._store.remove([name_record(folder, record.number)])
                     raise _be_outdated(folder)
             if len(numbers) > RECORDS_MAX:
-                old = [number for number in numbers[:-RECORDS_KEPT] if number >= 0]
+                old = numbers[:-RECORDS_KEPT]
                 self._store.remove([name_record(folder, number) for number in old])
         except FAULTS as error:
             if isinstance(error, CommitUnknownError | PlanOutdatedError):

@@ -3,6 +3,8 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from operator import attrgetter
 from typing import Any, Self
 
 import msgspec
@@ -11,7 +13,11 @@ import pyarrow as pa
 from treadle import failpoint
 from treadle.destinations.arrow_rows import make_columns
 from treadle.destinations.files.errors import FAULTS
-from treadle.destinations.files.inspection import FilesInspection, describe_foreign
+from treadle.destinations.files.inspection import (
+    FilesInspection,
+    describe_foreign,
+    describe_table,
+)
 from treadle.destinations.files.object_names import (
     PENDING,
     encode_folder,
@@ -21,11 +27,12 @@ from treadle.destinations.files.object_names import (
     read_attempt,
 )
 from treadle.destinations.files.object_store import ObjectStore
-from treadle.destinations.files.store_probe import probe_store
+from treadle.destinations.files.store_probe import StoreProbe, probe_store
 from treadle.destinations.files.stored_tables import RelationFiles, list_relations
 from treadle.destinations.files.table_load import AttemptSight, FilesLoad
 from treadle.destinations.files.table_record import OwnerRecord, TableRecord
 from treadle.destinations.layout import REJECTED, SEQUENCE
+from treadle.destinations.load_mark import LoadMark, digest_mark
 from treadle.destinations.protocol import (
     CommittedOffset,
     CommitUnknownError,
@@ -36,7 +43,7 @@ from treadle.destinations.protocol import (
 from treadle.destinations.schema_claim import SchemaClaim, claim_schema, refuse_system_schema
 from treadle.errors import InternalError, OperatorError
 from treadle.tables import table_codec
-from treadle.tables.model import LoadPlan, Relation, Table, TableState
+from treadle.tables.model import LoadPlan, OffsetCommit, Relation, Table, TableState
 from treadle.tables.profiles import FILES
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
@@ -47,14 +54,17 @@ class FilesSession(FilesInspection):
     Args:
         store: of the files; the session closes it.
         read_only: nothing is written.
+        probe: of the store, that sessions share.
     """
 
-    def __init__(self, store: ObjectStore, *, read_only: bool = False) -> None:
+    def __init__(
+        self, store: ObjectStore, *, read_only: bool = False, probe: StoreProbe | None = None
+    ) -> None:
         super().__init__(store)
+        self._probe = probe or StoreProbe()
         self._read_only = read_only
         self._sight = AttemptSight(store)
         self._prepared: set[tuple[str, SchemaOwner]] = set()
-        self._is_probed = False
         self._load: FilesLoad | None = None
 
     def __enter__(self) -> Self:
@@ -81,7 +91,7 @@ class FilesSession(FilesInspection):
             return
         self._require_writing()
         with self._working():
-            self._probe()
+            self._probe.require(self._store)
             status = self._read_status(schema)
             if claim_schema(schema, status, owner, FILES) is not SchemaClaim.KEEP and (
                 status.owner is None or owner.succeeds(status.owner)
@@ -89,12 +99,6 @@ class FilesSession(FilesInspection):
                 self._record_owner(schema, owner)
             failpoint.reach("destination.prepare")
         self._prepared.add((schema, owner))
-
-    def _probe(self) -> None:
-        """Try what loads rest on, once a session."""
-        if not self._is_probed:
-            probe_store(self._store)
-        self._is_probed = True
 
     def _record_owner(self, schema: str, owner: SchemaOwner | None) -> None:
         folder = name_owner_records(schema)
@@ -130,7 +134,7 @@ class FilesSession(FilesInspection):
 
     def _add_entry(self, table: Table) -> None:
         """Write the catalogue entry of a table that treadle did not make."""
-        held = self._stored.read(table.schema, table.name)
+        held = self._read_settled(table.schema, table.name)
         if held is not None and list_relations(held.table):
             raise PlanOutdatedError(f"the table {table.name!r} is known by now")
         record = (held or TableRecord(table.schema, table.name)).follow(uuid.uuid4().hex)
@@ -153,12 +157,12 @@ class FilesSession(FilesInspection):
             records = self._stored.read_all()
             if not self._read_only:
                 self._show_all(records)
-            return {
-                (mark.source_id, mark.table_name): mark.offset
-                for record in records
-                for mark in record.marks.values()
-                if mark.log_id == log_id
-            }
+            marks = (mark for record in records for mark in record.marks.values())
+            # A table that options call otherwise than before has an older mark in another record.
+            found = sorted(
+                (mark for mark in marks if mark.log_id == log_id), key=attrgetter("position")
+            )
+            return {(mark.source_id, mark.table_name): mark.offset for mark in found}
 
     def _show_all(self, records: Sequence[TableRecord]) -> None:
         waiting = {read_attempt(key)[1] for key in self._store.list_keys(PENDING)}
@@ -169,7 +173,11 @@ class FilesSession(FilesInspection):
     def state(self, schema: str, table: str) -> TableState:
         """Return what is there for a canonical table name."""
         with self._working():
-            return self._stored.describe(self._read_settled(schema, table))
+            found = self._stored.describe(self._read_settled(schema, table))
+            if found.table is None or not found.table.relations:
+                # Files that somebody else put where the table would be.
+                found = replace(found, physical=describe_table(self._store, schema, table))
+            return found
 
     def _read_settled(self, schema: str, table: str) -> TableRecord | None:
         """Return the record of a table, whose files are shown then."""
@@ -225,7 +233,7 @@ class FilesSession(FilesInspection):
     def _require_rights(self) -> None:
         """Try to put and remove an object, where somebody rehearses who may write."""
         if not self._read_only:
-            self._probe()
+            probe_store(self._store)
 
     def _carry_out(self) -> LoadResult:
         load, self._load = self._load, None
@@ -234,13 +242,13 @@ class FilesSession(FilesInspection):
         try:
             result = load.write(rehearses=False)
             failpoint.reach("destination.after-rows")
-            load.commit(result)
-        except CommitUnknownError:
-            raise  # what it wrote may be named by a record that comes
         except Exception:
             with suppress(*FAULTS):
                 load.discard()
             raise
+        # From here on a record that comes late may name the files. Those of a load that was not
+        # committed are removed by the next one that is.
+        load.commit(result)
         try:
             load.finish()
         except FAULTS as error:
@@ -288,9 +296,39 @@ class FilesSession(FilesInspection):
             else self._read_settled(plan.schema, name)
         )
         load = FilesLoad(self._store, self._tables, self._sight, plan, record, uuid.uuid4().hex)
-        load.check()
+        load.check(self._find_mark(plan.offset, record, rehearses=rehearses))
         failpoint.reach("destination.after-lock")
         return load
+
+    def _find_mark(
+        self, offset: OffsetCommit, record: TableRecord | None, *, rehearses: bool
+    ) -> LoadMark | None:
+        """Return what is held for the offset of a plan; None for nothing.
+
+        It is in the record of the table, or in another one, where options call the table otherwise
+        than before. There the fence of this load is noted, so that a loader that still goes by the
+        former options cannot load any more.
+        """
+        found = None if record is None else record.get_mark(offset)
+        if (-1 if found is None else found.position) >= offset.previous_position:
+            return found
+        held = [each for each in self._stored.read_all() if each.get_mark(offset) is not None]
+        if not rehearses:
+            for other in held:
+                if record is None or other.attempt != record.attempt:
+                    self._note_fence(other, offset)
+        marks = (each.get_mark(offset) for each in held)
+        return max(filter(None, marks), key=attrgetter("position"), default=None)
+
+    def _note_fence(self, record: TableRecord, offset: OffsetCommit) -> None:
+        mark = record.get_mark(offset)
+        if mark is None or mark.fence >= offset.fence:
+            return
+        self._sight.settle(record.schema, FILES.fold(record.name), record)
+        digest = digest_mark(mark.log_id, mark.source_id, mark.table_name)
+        marks = {**record.marks, digest: msgspec.structs.replace(mark, fence=offset.fence)}
+        followed = msgspec.structs.replace(record.follow(uuid.uuid4().hex), marks=marks)
+        self._tables.append(name_table_records(record.schema, FILES.fold(record.name)), followed)
 
     # --- what a rebuild made ----------------------------------------------------------------------
 
@@ -323,5 +361,6 @@ class FilesSession(FilesInspection):
         kept = {digest: mark for digest, mark in record.marks.items() if mark.log_id != log_id}
         if len(kept) == len(record.marks):
             return
+        self._sight.settle(record.schema, FILES.fold(record.name), record)
         followed = msgspec.structs.replace(record.follow(uuid.uuid4().hex), marks=kept)
         self._tables.append(name_table_records(record.schema, FILES.fold(record.name)), followed)

@@ -9,6 +9,19 @@ from treadle.destinations.files.object_store import ObjectExistsError, ObjectSto
 from treadle.errors import OperatorError
 
 
+class StoreProbe:
+    """Tries a store out once, for all sessions of a destination."""
+
+    def __init__(self) -> None:
+        self._is_passed = False
+
+    def require(self, store: ObjectStore) -> None:
+        """Try a store out, unless that was done; see `probe_store`."""
+        if not self._is_passed:
+            probe_store(store)
+        self._is_passed = True
+
+
 def probe_store(store: ObjectStore) -> None:
     """Check that objects can be put, read, shown and removed, and that a condition counts.
 

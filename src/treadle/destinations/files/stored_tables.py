@@ -1,18 +1,19 @@
 """Tables of files as they are: their records, and the rows that readers see."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from treadle.destinations.arrow_inspection import ReadColumns
+from treadle.destinations.files.errors import describe
 from treadle.destinations.files.object_names import (
     JSON_LINES,
     OWNERS,
     PARQUET,
     TABLES,
-    encode_folder,
     name_relation_folder,
+    name_schema_records,
     name_table_records,
 )
 from treadle.destinations.files.object_store import ObjectStore
@@ -26,6 +27,7 @@ from treadle.destinations.files.record_chain import RecordChain
 from treadle.destinations.files.table_record import OwnerRecord, TableRecord
 from treadle.destinations.layout import REJECTED, REJECTED_COLUMNS
 from treadle.destinations.scanned_engine import ScannedColumn
+from treadle.errors import OperatorError
 from treadle.tables.model import Column, PhysicalRelation, Relation, Table, TableState
 from treadle.tables.profiles import FILES
 from treadle.tables.schema_owner import SchemaOwner
@@ -70,14 +72,23 @@ class RelationFiles:
 
     def _give(self, columns: Sequence[Column]) -> "Iterator[pa.RecordBatch]":
         for key in self._store.list_keys(self._folder):
-            if self._relation.name == REJECTED:
-                data = self._store.get(key) if key.endswith(f".{JSON_LINES}") else None
-                if data is not None:
-                    yield read_rejections(data).select([column.name for column in columns])
-            elif key.endswith(f".{PARQUET}"):
-                source = self._store.open(key)
-                if source is not None:
-                    yield from read_parquet(source, columns)
+            try:
+                yield from self._read_file(key, columns)
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise OperatorError(
+                    f"the file {key} cannot be read: {describe(error)}. It is damaged, or not one "
+                    "of treadle's; put a copy of it back, or move it elsewhere"
+                ) from error
+
+    def _read_file(self, key: str, columns: Sequence[Column]) -> "Iterator[pa.RecordBatch]":
+        if self._relation.name == REJECTED:
+            data = self._store.get(key) if key.endswith(f".{JSON_LINES}") else None
+            if data is not None:
+                yield read_rejections(data).select([column.name for column in columns])
+        elif key.endswith(f".{PARQUET}"):
+            source = self._store.open(key)
+            if source is not None:
+                yield from read_parquet(source, columns)
 
     def read_named(self) -> ReadColumns:
         """Return a function that reads columns by name, under other names."""
@@ -132,27 +143,27 @@ class StoredTables:
 
     def list_tables(self, schema: str) -> list[str]:
         """Return the relations of a schema, by name."""
-        found = [
-            relation.name
-            for record in self.read_schema(schema)
-            for relation in list_relations(record.table)
-        ]
+        found = [relation.name for relation in self.read_relations(schema).values()]
         return sorted([*found, REJECTED])
 
     def find_table(self, schema: str, name: str) -> RelationFiles | None:
         """Return a relation of a schema; None where there is none."""
         if name == REJECTED:
             return RelationFiles(self._store, schema, REJECTIONS)
-        folded = FILES.fold(name)
-        for record in self.read_schema(schema):
-            for relation in list_relations(record.table):
-                if FILES.fold(relation.name) == folded:
-                    return RelationFiles(self._store, schema, relation)
-        return None
+        found = self.read_relations(schema).get(FILES.fold(name))
+        return None if found is None else RelationFiles(self._store, schema, found)
+
+    def read_relations(self, schema: str) -> Mapping[str, Relation]:
+        """Return folded name -> relation, of all tables of a schema."""
+        return {
+            FILES.fold(relation.name): relation
+            for record in self.read_schema(schema)
+            for relation in list_relations(record.table)
+        }
 
     def read_schema(self, schema: str) -> list[TableRecord]:
         """Return the records of the tables of a schema."""
-        return self._chain.read_all(f"{TABLES}/{encode_folder(schema)}")
+        return self._chain.read_all(name_schema_records(schema))
 
     def read_all(self) -> list[TableRecord]:
         """Return the records of all tables."""
@@ -183,6 +194,25 @@ class StoredTables:
         if not record.filled.get(relation.name):
             return True
         return self._store.holds_any(name_relation_folder(record.schema, relation.name))
+
+
+class AskedTables(StoredTables):
+    """The tables as one question finds them: each schema is read once."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        chain: RecordChain[TableRecord],
+        owners: RecordChain[OwnerRecord],
+    ) -> None:
+        super().__init__(store, chain, owners)
+        self._relations: dict[str, Mapping[str, Relation]] = {}
+
+    def read_relations(self, schema: str) -> Mapping[str, Relation]:
+        """Return what the first call found; see `StoredTables.read_relations`."""
+        if schema not in self._relations:
+            self._relations[schema] = super().read_relations(schema)
+        return self._relations[schema]
 
 
 def list_relations(table: Table | None) -> tuple[Relation, ...]:

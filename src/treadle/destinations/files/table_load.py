@@ -4,7 +4,7 @@ The record is the load (`docs/explanation/decisions/files-that-a-mark-names.md`)
 follows from the newest record, so whoever finds a file that is not shown yet may show it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -20,6 +20,7 @@ from treadle.destinations.files.object_names import (
     name_file,
     name_pending_folder,
     name_relation_folder,
+    name_schema_records,
     name_table_records,
     read_attempt,
 )
@@ -30,10 +31,11 @@ from treadle.destinations.files.parquet_format import (
     make_table,
 )
 from treadle.destinations.files.record_chain import RecordChain
+from treadle.destinations.files.stored_tables import list_relations
 from treadle.destinations.files.table_record import ShownFile, TableRecord, count_files
 from treadle.destinations.layout import REJECTED, check_offset, moves_offset
 from treadle.destinations.load_counter import LoadCounter
-from treadle.destinations.load_mark import digest_mark, make_mark
+from treadle.destinations.load_mark import LoadMark, digest_mark, make_mark
 from treadle.destinations.protocol import LoadResult, PlanOutdatedError
 from treadle.errors import InternalError, TableStoppedError
 from treadle.tables import table_codec
@@ -147,14 +149,16 @@ class FilesLoad:
         self._relations: list[str] = []
         self._objects: dict[str, list[str]] = {}
 
-    def check(self) -> None:
+    def check(self, mark: LoadMark | None) -> None:
         """Check that the plan follows what is there.
+
+        Args:
+            mark: what is held for the offset of the plan.
 
         Raises:
             PlanOutdatedError, FencedError: it does not.
         """
         plan, held = self._plan, self._held
-        mark = held.get_mark(plan.offset)
         check_offset(plan.offset, *((-1, 0) if mark is None else (mark.position, mark.fence)))
         if plan.table_after is not None and held.revision != plan.revision:
             raise PlanOutdatedError(
@@ -174,8 +178,7 @@ class FilesLoad:
         for change in self._plan.changes:
             match change:
                 case CreateRelation(relation, False):
-                    if relation.name in known and self._is_filled(relation.name):
-                        raise PlanOutdatedError(f"the table {relation.name!r} is there by now")
+                    self._check_creation(relation, known)
                 case AddColumn(name, column, False):
                     self._check_column(known.get(name), name, column.name)
                 case ChangeKey():  # files have none
@@ -189,6 +192,31 @@ class FilesLoad:
                         f'The table "{self._plan.table_name}" would have to be written anew for '
                         f"this load. {_REMEDY}"
                     )
+
+    def _check_creation(self, relation: Relation, known: Mapping[str, Relation]) -> None:
+        name = relation.name
+        if name not in known:
+            self._check_owners(name)
+        if not self._is_filled(name):
+            return
+        if name in known or not relation.path:
+            raise PlanOutdatedError(f"the table {name!r} is there by now")
+        raise TableStoppedError(
+            f'Files that treadle did not write are where the subtable "{name}" of '
+            f'"{self._plan.table_name}" is to be. Move them elsewhere.'
+        )
+
+    def _check_owners(self, name: str) -> None:
+        """Check that no other table has a relation of a name: one folder is one relation's."""
+        folded = FILES.fold(name)
+        for record in self._chain.read_all(name_schema_records(self._plan.schema)):
+            if FILES.fold(record.name) != self._folded and any(
+                FILES.fold(each.name) == folded for each in list_relations(record.table)
+            ):
+                raise TableStoppedError(
+                    f'"{name}", which "{self._plan.table_name}" needs, is a table of '
+                    f'"{record.name}" already. Send one of the two under another name.'
+                )
 
     def _check_column(self, relation: Relation | None, name: str, column: str) -> None:
         if relation is None:
@@ -314,7 +342,7 @@ class FilesLoad:
     def discard(self) -> None:
         """Remove the files of a load that is given up.
 
-        It must not have reached `commit`, or have lost there for certain.
+        It must not have reached `commit`.
         """
         self._store.remove([file.pending for file in self._files])
 

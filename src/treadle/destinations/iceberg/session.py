@@ -7,6 +7,7 @@ leaves when it is interrupted is taken back by the next one.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, Final, Self
 
 from treadle import failpoint
@@ -18,14 +19,22 @@ from treadle.destinations.iceberg.load_context import LoadContext
 from treadle.destinations.iceberg.relation_draft import RelationDraft
 from treadle.destinations.iceberg.row_format import make_columns
 from treadle.destinations.iceberg.schema_types import describe_schema
-from treadle.destinations.iceberg.table_head import TableHead, read_head, read_heads
+from treadle.destinations.iceberg.table_head import TableHead, note_fence, read_head, read_heads
 from treadle.destinations.iceberg.table_load import IcebergLoad
 from treadle.destinations.iceberg.table_record import decode_relation
 from treadle.destinations.iceberg.table_removal import remove_table
 from treadle.destinations.layout import PRIVATE_SCHEMA, SEQUENCE
+from treadle.destinations.load_mark import LoadMark
 from treadle.destinations.protocol import CommittedOffset, LoadResult, PlanOutdatedError
 from treadle.errors import InternalError, OperatorError
-from treadle.tables.model import LoadPlan, PhysicalRelation, Relation, Table, TableState
+from treadle.tables.model import (
+    LoadPlan,
+    OffsetCommit,
+    PhysicalRelation,
+    Relation,
+    Table,
+    TableState,
+)
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import ICEBERG
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
@@ -105,12 +114,12 @@ class IcebergSession(IcebergInspection):
     def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
         """Return (source id, table name as sent) -> the last load, for one log."""
         with self._working() as catalogue:
-            return {
-                (mark.source_id, mark.table_name): mark.offset
-                for head in read_heads(catalogue)
-                for mark in head.record.marks.values()
-                if mark.log_id == log_id
-            }
+            marks = (mark for head in read_heads(catalogue) for mark in head.record.marks.values())
+            # A table that options call otherwise than before has an older mark at another head.
+            found = sorted(
+                (mark for mark in marks if mark.log_id == log_id), key=attrgetter("position")
+            )
+            return {(mark.source_id, mark.table_name): mark.offset for mark in found}
 
     def state(self, schema: str, table: str) -> TableState:
         """Return what is there for a canonical table name."""
@@ -229,9 +238,29 @@ class IcebergSession(IcebergInspection):
         load = IcebergLoad(
             LoadContext(self._catalogue, self._search, plan, head, rehearses=rehearses)
         )
-        load.check()
+        load.check(self._find_mark(plan.offset, head, rehearses=rehearses))
         failpoint.reach("destination.after-lock")
         return load
+
+    def _find_mark(
+        self, offset: OffsetCommit, head: TableHead, *, rehearses: bool
+    ) -> LoadMark | None:
+        """Return what is held for the offset of a plan; None for nothing.
+
+        It is at the head of the table, or at another one, where options call the table otherwise
+        than before. There the fence of this load is noted, so that a loader that still goes by the
+        former options cannot load any more.
+        """
+        found = head.record.get_mark(offset)
+        if (-1 if found is None else found.position) >= offset.previous_position:
+            return found
+        heads = [each for each in read_heads(self._catalogue) if each.record.get_mark(offset)]
+        if not rehearses:
+            for other in heads:
+                if other.name != head.name:
+                    note_fence(other, offset)
+        marks = (each.record.get_mark(offset) for each in heads)
+        return max(filter(None, marks), key=attrgetter("position"), default=None)
 
     def _compact(self, load: IcebergLoad) -> None:
         """Compact tables that have come to many files; what fails is done after a later load."""

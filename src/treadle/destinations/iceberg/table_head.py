@@ -1,14 +1,17 @@
 """The heads of tables: each says which loads of a table are done, and what the table is."""
 
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import NestedField, StringType
 
 from treadle.destinations.iceberg.catalogue import IcebergCatalogue
+from treadle.destinations.iceberg.relation_draft import commit_properties
 from treadle.destinations.iceberg.table_record import (
     HEAD,
     LEDGER_PREFIX,
@@ -21,6 +24,8 @@ from treadle.destinations.iceberg.table_record import (
     name_ledger,
 )
 from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.destinations.load_mark import digest_mark
+from treadle.tables.model import OffsetCommit
 from treadle.tables.profiles import ICEBERG
 
 LEDGER: Final = Schema(NestedField(1, "note", StringType(), required=False))
@@ -98,6 +103,22 @@ def make_ledger(
     """Make the ledger of a table."""
     properties = {SCHEMA: head.schema, NAME: table_name, **encode_head(record)}
     return catalogue.make(PRIVATE_SCHEMA, head.name, LEDGER, properties)
+
+
+def note_fence(head: TableHead, offset: OffsetCommit) -> None:
+    """Note a greater fence at a head that has a mark, so that an earlier holder cannot load there.
+
+    Args:
+        head: of a table.
+        offset: of a load, with the fence.
+    """
+    mark = head.record.get_mark(offset)
+    if mark is None or mark.fence >= offset.fence or head.table is None:
+        return
+    digest = digest_mark(mark.log_id, mark.source_id, mark.table_name)
+    marks = {**head.record.marks, digest: msgspec.structs.replace(mark, fence=offset.fence)}
+    record = replace(head.record, marks=marks).follow(f"fence-{uuid.uuid4().hex[:16]}")
+    commit_properties(head.table, encode_head(record))
 
 
 def _find_head(

@@ -43,7 +43,7 @@ from treadle.destinations.layout import (
     check_offset,
     moves_offset,
 )
-from treadle.destinations.load_mark import digest_mark, make_mark
+from treadle.destinations.load_mark import LoadMark, digest_mark, make_mark
 from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
@@ -82,14 +82,16 @@ class IcebergLoad:
 
     # --- what was there -----------------------------------------------------------------------
 
-    def check(self) -> None:
+    def check(self, held: LoadMark | None) -> None:
         """Check that the plan follows what is there.
+
+        Args:
+            held: for the offset of the plan.
 
         Raises:
             PlanOutdatedError, FencedError: it does not.
         """
         plan, record = self._context.plan, self._context.head.record
-        held = record.get_mark(plan.offset)
         check_offset(plan.offset, *((-1, 0) if held is None else (held.position, held.fence)))
         if plan.table_after is not None and record.note.revision != plan.revision:
             raise PlanOutdatedError(
