@@ -122,6 +122,19 @@ COPY: Final = re.compile(
     r" FORMAT (?:AS )?PARQUET\s*",
     re.IGNORECASE | re.DOTALL,
 )
+TOO_LONG: Final = b"22001"
+
+DETAIL: Final = """
+  -----------------------------------------------
+  error:  {error}
+  code:      {code}
+  context:   {context}
+  query:     213818
+  location:  string.cpp:213
+  process:   query0_113_213818 [pid=25354]
+  -----------------------------------------------
+"""
+
 CUT: Final = "cut"
 """In place of a code: the session ends."""
 
@@ -168,6 +181,16 @@ def rewrite(text: str) -> str:
         text,
         flags=re.IGNORECASE,
     )
+
+
+def spell_error(body: bytes) -> bytes:
+    """Return an error as Redshift tells it: a text that is too long is one of its own."""
+    parts = {part[:1]: part[1:] for part in body.split(b"\0") if part}
+    if parts.get(b"C") != TOO_LONG:
+        return body
+    said, context = "Value too long for character type", parts[b"M"].decode().capitalize()
+    detail = DETAIL.format(error=said, code=8001, context=context)
+    return f"SERROR\0C{INTERNAL}\0M{said}\0D{detail}\0\0".encode()
 
 
 def spell_rows(table: "pyarrow.Table") -> bytes:
@@ -297,6 +320,8 @@ class _Session:
                         f"SERROR\0C{INTERNAL}\0MLoad into table '{self.place}' failed.  Check "
                         "'sys_load_error_detail' system table for details.\0\0"
                     ).encode()
+                elif kind == b"E":
+                    body = spell_error(body)
                 if kind == b"Z":
                     self.inside, self.rows = body != b"I", None
                 if kind == b"S" and body.startswith(b"server_version\0"):
