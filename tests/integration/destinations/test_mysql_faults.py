@@ -23,13 +23,17 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.mysql.dialect import MysqlDialect
 from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
+    TableHeldError,
 )
 from treadle.destinations.registry import make_destination
+from treadle.destinations.sql.stepped_session import name_lock
+from treadle.destinations.sql.text import Quoted
 from treadle.errors import OperatorError
 from treadle.tables.arrow_column import to_values
 from treadle.tables.column_type import ColumnType
@@ -101,11 +105,63 @@ def test_a_lock_of_somebody_else_is_waited_for_a_while(
             other.begin()
             other.query("UPDATE web.orders SET a = 'mine'")
             session.query("SET innodb_lock_wait_timeout = 1")
-            with pytest.raises(DestinationUnavailableError, match="Lock wait timeout"):
+            with pytest.raises(TableHeldError, match="Lock wait timeout"):
                 loads.load(table(ORDERS), upsert([(1, 2, "y")]))
             other.rollback()
         loads.load(table(ORDERS), upsert([(1, 2, "y")]))
         assert loads.orders() == [(1, "y", 2)]
+
+
+def test_a_reader_that_keeps_a_table_from_a_change_keeps_no_other_from_a_load(
+    mariadb_server: "MariaServer", mariadb_url: str
+) -> None:
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
+    with make_destination(mariadb_url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        assert loads.read("SELECT @@wait_timeout, @@lock_wait_timeout") == [(120, 15)]
+        with make_destination(mariadb_url).preview() as reader:
+            assert reader.query("SELECT @@wait_timeout").rows == [(3600,)]
+        session.query("SET lock_wait_timeout = 1")
+        plan = loads.plan(
+            table(wider),
+            upsert([(2, 1, "y")], of=wider),
+            changes=[AddColumn("orders", column("b"))],
+        )
+        with mariadb_server.connect() as other:
+            other.begin()
+            other.query("SELECT * FROM web.orders")
+            with pytest.raises(TableHeldError, match="Lock wait timeout"):
+                session.load(plan)
+            others = TableLoads(session, table_name="others")
+            made = relation("others", {"id": BIGINT})
+            others.load(
+                table(made),
+                upsert([(1, 1)], ("id", "_sdc_sequence"), made),
+                changes=[CreateRelation(made)],
+            )
+            other.rollback()
+        session.load(plan)
+        assert loads.read("SELECT id, b FROM web.orders ORDER BY id") == [(1, None), (2, None)]
+        assert loads.read("SELECT id FROM web.others") == [(1,)]
+
+
+def test_a_table_that_another_session_loads_is_held(
+    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MysqlDialect, "take_lock", Quoted("SELECT GET_LOCK($1, 1)"))
+    with (
+        make_destination(mariadb_url).open() as session,
+        make_destination(mariadb_url).open() as other,
+    ):
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        lock = name_lock(MysqlDialect(is_mariadb=True), "web", "orders")
+        assert other.query(f"SELECT GET_LOCK('{lock}', 0)").rows == [(1,)]
+        with pytest.raises(TableHeldError, match="still running"):
+            loads.load(table(ORDERS), upsert([(1, 2, "y")]))
 
 
 def test_a_killed_session_is_unavailable_and_its_load_undone(

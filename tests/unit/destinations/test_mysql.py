@@ -26,6 +26,7 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
+    TableHeldError,
 )
 from treadle.destinations.registry import is_exclusive, make_destination
 from treadle.destinations.reserved_schemas import is_reserved_schema
@@ -216,8 +217,9 @@ def test_text_that_is_not_unicode_is_found(times: int) -> None:
     [
         (1044, AccessDeniedError),
         (1142, AccessDeniedError),
-        (1205, DestinationUnavailableError),
-        (1213, DestinationUnavailableError),
+        (1205, TableHeldError),
+        (1213, TableHeldError),
+        (3572, TableHeldError),
         (2013, DestinationUnavailableError),
         (1054, PlanOutdatedError),
         (1146, PlanOutdatedError),

@@ -38,10 +38,16 @@ STATEMENT_SECONDS_MAX: Final = 900
 
 SESSION_SETTINGS: Final = (
     "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL,NO_BACKSLASH_ESCAPES,ANSI_QUOTES',"
-    " innodb_lock_wait_timeout = 15, lock_wait_timeout = 15, wait_timeout = 3600"
+    " innodb_lock_wait_timeout = 15, lock_wait_timeout = 15, wait_timeout = 120"
 )
-"""A lock that somebody holds delays the load, which is repeated. Names are quoted as in the other
-databases, so that a statement of the operator's is the same in all of them."""
+"""A lock that somebody holds delays the load of a table, which is repeated. The locks of a session
+end with it, two minutes after its last statement: a loader that vanished says nothing. Names are
+quoted as in the other databases, so that a statement of the operator's is the same in all of them.
+"""
+
+READER_SETTINGS: Final = ("SET wait_timeout = 3600", "SET SESSION TRANSACTION READ ONLY")
+"""Of a session that only reads, which may compare for long what it read, and has no lock by which
+others do not load."""
 
 OPTIONAL_SETTINGS: Final = (
     # Without gaps between keys: loads of two tables do not wait for each other.
@@ -147,8 +153,8 @@ class MysqlDestination:
                 for setting in OPTIONAL_SETTINGS:
                     with suppress(pymysql.Error):
                         cursor.execute(setting)
-                if read_only:
-                    cursor.execute("SET SESSION TRANSACTION READ ONLY")
+                for setting in READER_SETTINGS if read_only else ():
+                    cursor.execute(setting)
             connection = MysqlConnection(driver, self._interrupt, read_only=read_only)
             self._tell_member(connection)
         except pymysql.Error as error:

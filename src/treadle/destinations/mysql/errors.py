@@ -15,6 +15,7 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
+    TableHeldError,
 )
 from treadle.errors import TableStoppedError, TreadleError
 
@@ -75,13 +76,19 @@ _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
             {
                 *(1020, 1021, 1026, 1030, 1037, 1038, 1040, 1041, 1053, 1077, 1079),
                 *(1105, 1114, 1129, 1158, 1159, 1160, 1161, 1184),  # full, or the network
-                *(1203, 1205, 1206, 1213, 1226, 1290, 1317, 1637, 1792, 1836, 1927, 1969),
-                *(3024, 3058, 3101, 3168, 3572, 4031),
+                *(1203, 1206, 1226, 1290, 1317, 1637, 1792, 1836, 1927, 1969),
+                *(3024, 3101, 3168, 4031),
                 *range(2000, 2100),  # the driver's: the connection
             }
         ),
         DestinationUnavailableError,
         _UNAVAILABLE,
+    ),
+    # a table or rows that another session has, or each the other's
+    (
+        frozenset({1205, 1213, 3058, 3572}),
+        TableHeldError,
+        "another session has the table, or rows of it: {text}",
     ),
     # a relation, column, key or schema is not as the plan saw it
     (

@@ -14,7 +14,11 @@ from typing import ClassVar, Final
 from treadle import failpoint
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest_name
 from treadle.destinations.load_counter import LoadCounter
-from treadle.destinations.protocol import DestinationUnavailableError, LoadResult
+from treadle.destinations.protocol import (
+    DestinationUnavailableError,
+    LoadResult,
+    TableHeldError,
+)
 from treadle.destinations.schema_claim import refuse_system_schema
 from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.connection import SqlConnection
@@ -61,7 +65,7 @@ class SteppedTransactions(SqlTransactions):
         """Have locks that no other session has.
 
         Raises:
-            DestinationUnavailableError: another session has one of them for too long.
+            TableHeldError: another session has one of them for too long.
         """
         taken: list[str] = []
         try:
@@ -69,9 +73,7 @@ class SteppedTransactions(SqlTransactions):
                 with self.translated() as connection:
                     [(is_taken,)] = connection.rows(self.dialect.take_lock, name)
                 if not is_taken:
-                    raise DestinationUnavailableError(
-                        "another load of the same table is still running"
-                    )
+                    raise TableHeldError("another load of the same table is still running")
                 taken.append(name)
             yield
         finally:
