@@ -29,6 +29,7 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
+    RowRefusedError,
     TableHeldError,
 )
 from treadle.destinations.registry import make_destination
@@ -222,6 +223,28 @@ def test_a_server_that_takes_no_files_gets_rows_by_insert(
             mariadb_server.execute("SET GLOBAL local_infile = 1")
     assert found[0] == found[1]
     assert len(found[0]) == 300
+
+
+def test_rows_by_insert_fit_the_packets_of_the_server(
+    mariadb_server: "MariaServer", mariadb_url: str
+) -> None:
+    [[before]] = mariadb_server.execute("SELECT @@GLOBAL.max_allowed_packet")
+    mariadb_server.execute("SET GLOBAL local_infile = 0, GLOBAL max_allowed_packet = 1048576")
+    try:
+        with make_destination(mariadb_url).open() as session:
+            session.prepare("web")
+            loads = TableLoads(session)
+            loads.create(ORDERS)
+            long = [(number, 1, "é" * 25_000) for number in range(100)]
+            loads.load(table(ORDERS), upsert([*long, (100, 1, "x" * 900_000)]))
+            assert loads.read("SELECT count(*), min(length(a)) FROM web.orders") == [(101, 50_000)]
+            with pytest.raises(RowRefusedError, match="row is too big for MySQL"):
+                loads.load(table(ORDERS), upsert([(200, 1, "short"), (201, 1, "x" * 1_048_576)]))
+            loads.load(table(ORDERS), upsert([(200, 1, "short")]))
+            assert loads.read("SELECT count(*) FROM web.orders") == [(102,)]
+    finally:
+        mariadb_server.execute("SET GLOBAL local_infile = 1")
+        mariadb_server.execute(f"SET GLOBAL max_allowed_packet = {before}")
 
 
 def test_a_server_gets_no_file_that_it_was_not_offered(mariadb_url: str) -> None:

@@ -19,7 +19,7 @@ from treadle.destinations.mysql.errors import (
     translate,
     translate_login,
 )
-from treadle.destinations.mysql.row_format import encode_rows
+from treadle.destinations.mysql.row_format import encode_rows, group_rows
 from treadle.destinations.mysql_form import MysqlForm, MysqlUrl, SslMode
 from treadle.destinations.protocol import (
     AccessDeniedError,
@@ -207,6 +207,21 @@ def test_a_double_is_written_so_that_it_is_the_same_again(times: int) -> None:
 def test_text_that_is_not_unicode_is_found(times: int) -> None:
     with pytest.raises(UnicodeEncodeError):
         list(encode_rows([(ColumnType.TEXT, ["a\ud800"] * times)]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], []),
+        (["a", "b", "c"], [["a", "b"], ["c"]]),
+        (["aaa", "bb", "c"], [["aaa", "bb"], ["c"]]),
+        (["aaa", "bbb", "c"], [["aaa"], ["bbb", "c"]]),
+        (["éé", "bb"], [["éé"], ["bb"]]),
+        (["a", "longer than all", "b"], [["a"], ["longer than all"], ["b"]]),
+    ],
+)
+def test_rows_of_a_statement_are_few_and_short(rows: list[str], expected: list[list[str]]) -> None:
+    assert list(group_rows(rows, rows_max=2, bytes_max=5)) == expected
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from treadle.destinations.mysql.driver import MysqlDriver
 from treadle.destinations.mysql.errors import (
     ENDED,
     FILES_REFUSED,
+    ROW_TOO_BIG,
     error_number,
     explain,
     is_missing,
@@ -22,11 +23,12 @@ from treadle.destinations.mysql.errors import (
     server_message,
     translate,
 )
-from treadle.destinations.mysql.row_format import encode_rows, spell_value
+from treadle.destinations.mysql.row_format import encode_rows, group_rows, spell_value
 from treadle.destinations.protocol import (
     CommitUnknownError,
     QueryResult,
     QueryStream,
+    RowRefusedError,
     ValueBatch,
 )
 from treadle.destinations.sql.connection import STREAMED_ROWS, Field, SqlConnection
@@ -45,6 +47,9 @@ from treadle.tables.model import PhysicalRelation, RelationRows
 
 INSERTED_ROWS: Final = 200
 """Rows of one INSERT, where a server does not take LOAD DATA."""
+
+INSERTED_BYTES: Final = 1_000_000
+"""Bytes of the rows of one INSERT; a longer row has one for itself."""
 
 _MARK: Final = re.compile(r"`(?:[^`]|``)*`|'(?:[^']|'')*'|\$(\d+)")
 """A quoted name, a quoted text, or the place of a value."""
@@ -272,15 +277,18 @@ class MysqlConnection(SqlConnection):
             for _, type_, column in fields
         ]
         rows = [compose("({values})", values=join(", ", row)) for row in zip(*columns, strict=True)]
-        for start in range(0, len(rows), INSERTED_ROWS):
-            self.run(
-                compose(
-                    "INSERT INTO {target} ({names}) VALUES {rows}",
-                    target=target,
-                    names=names,
-                    rows=join(", ", rows[start : start + INSERTED_ROWS]),
-                )
+        [(packet,)] = self.rows(Quoted("SELECT @@max_allowed_packet"))
+        for group in group_rows(rows, INSERTED_ROWS, min(INSERTED_BYTES, packet // 2)):
+            statement = compose(
+                "INSERT INTO {target} ({names}) VALUES {rows}",
+                target=target,
+                names=names,
+                rows=join(", ", group),
             )
+            # A longer packet would end the connection, often without an answer that says so.
+            if len(group) == 1 and len(statement.encode()) >= packet:
+                raise RowRefusedError(ROW_TOO_BIG)
+            self.run(statement)
         return len(rows)
 
 
