@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pymysql
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from treadle.destinations.form import merge_properties
 from treadle.destinations.form_registry import find_form, list_forms
+from treadle.destinations.mysql.destination import OPTIONAL_SETTINGS, MysqlDestination
 from treadle.destinations.mysql.dialect import MysqlDialect
 from treadle.destinations.mysql.errors import (
     explain,
@@ -124,6 +125,53 @@ def test_a_server_that_is_not_verified_is_told(mode: str) -> None:
 )
 def test_a_verified_or_local_server_is_no_risk(url: str) -> None:
     assert find_transport_risk(make_destination(url)) is None
+
+
+class RefusingCursor:
+    """Refuses what a user without further rights may not set, and notes all that is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return
+
+    def execute(self, statement: str) -> None:
+        self.asked.append(statement)
+        if "_strict_mode" in statement or "sql_require" in statement:
+            raise pymysql.err.OperationalError(
+                1227, "Access denied; you need SESSION_VARIABLES_..."
+            )
+        if "idle_write" in statement:
+            raise pymysql.err.OperationalError(1193, "Unknown system variable")
+
+
+class RefusingDriver:
+    """A connection to MySQL 8 by such a user."""
+
+    def __init__(self) -> None:
+        self.asked = RefusingCursor()
+
+    def cursor(self) -> RefusingCursor:
+        return self.asked
+
+    def get_server_info(self) -> str:
+        return "8.0.36"
+
+    def close(self) -> None:
+        return
+
+
+def test_a_session_does_without_what_it_may_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = RefusingDriver()
+    monkeypatch.setattr(MysqlDestination, "_log_in", lambda *_: driver)
+    make_destination(REMOTE).open().close()
+    asked = driver.asked.asked
+    assert "SET SESSION sql_require_primary_key = OFF" in asked
+    assert asked[-1] == OPTIONAL_SETTINGS[-1]
 
 
 # --- names and types ------------------------------------------------------------------------------
@@ -243,6 +291,8 @@ def test_rows_of_a_statement_are_few_and_short(rows: list[str], expected: list[l
         (1118, RowRefusedError),
         (1364, TableStoppedError),
         (1193, TableStoppedError),
+        (3098, TableStoppedError),
+        (3750, AccessDeniedError),
     ],
 )
 def test_a_number_has_a_meaning(number: int, kind: type[Exception]) -> None:
@@ -274,6 +324,12 @@ def test_the_servers_words_are_kept() -> None:
     assert is_missing(pymysql.err.ProgrammingError(1146, "Table 'a.b' doesn't exist"))
     assert is_refused_change(pymysql.err.ProgrammingError(1166, "Incorrect column name"))
     assert not is_refused_change(pymysql.err.OperationalError(1142, "denied"))
+
+
+def test_a_table_that_has_to_have_a_key_is_told_with_what_to_do() -> None:
+    text = "Unable to create or change a table without a primary key"
+    assert "GRANT SESSION_VARIABLES_ADMIN ON *.* TO" in str(explain(3750, text))
+    assert "Group Replication" in str(explain(3098, "The table does not comply"))
 
 
 def test_a_broken_connection_and_a_refused_login() -> None:

@@ -54,10 +54,13 @@ OPTIONAL_SETTINGS: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     # More columns of text than rows have room for, if all of them were long: most are not.
     "SET SESSION innodb_strict_mode = OFF",
+    # Tables that rows are only added to have no key, and neither have those that are staged.
+    "SET SESSION sql_require_primary_key = OFF",
     # A process that was stopped in the middle of a load keeps its locks for a minute at most.
     "SET SESSION idle_write_transaction_timeout = 60",
 )
-"""Settings that some servers do not know, or let nobody change."""
+"""Settings that some servers do not know, or let nobody change. MySQL wants the right
+SESSION_VARIABLES_ADMIN for two of them, or treadle does without."""
 
 MEMBER_SESSIONS_MAX: Final = 64
 """Most sessions of one member that can be told apart."""

@@ -71,6 +71,18 @@ _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
         AccessDeniedError,
         "{text}",
     ),
+    # a table has to have a primary key: by a variable that the session may not set, and by Group
+    # Replication
+    (
+        frozenset({3750}),
+        AccessDeniedError,
+        "{text}; let the administrator run GRANT SESSION_VARIABLES_ADMIN ON *.* TO <its user>",
+    ),
+    (
+        frozenset({3098}),
+        TableStoppedError,
+        "MySQL refused the load: {text}; Group Replication wants a primary key in each table",
+    ),
     (
         frozenset(
             {
