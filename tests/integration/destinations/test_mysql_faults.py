@@ -45,6 +45,7 @@ from treadle.tables.model import (
     EmptyRelation,
     LoadPlan,
     RenameColumn,
+    TableWrite,
     WidenColumn,
 )
 from treadle.tables.plan.column_split import widen_values
@@ -245,6 +246,25 @@ def test_rows_by_insert_fit_the_packets_of_the_server(
     finally:
         mariadb_server.execute("SET GLOBAL local_infile = 1")
         mariadb_server.execute(f"SET GLOBAL max_allowed_packet = {before}")
+
+
+def test_a_row_that_is_left_out_is_seen_whatever_the_server_keeps_of_warnings(
+    mariadb_server: "MariaServer", mariadb_url: str
+) -> None:
+    mariadb_server.execute("SET GLOBAL max_error_count = 0")
+    try:
+        with make_destination(mariadb_url).open() as session:
+            session.prepare("web")
+            loads = TableLoads(session)
+            log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+            loads.create(log, append=True)
+            loads.read("CREATE UNIQUE INDEX mine ON web.orders (a(20))")
+            same = rows(log, ("id", "_sdc_sequence", "a"), [(1, 1, "same"), (2, 1, "same")])
+            with pytest.raises(RowRefusedError, match="Duplicate entry 'same'"):
+                loads.load(table(log, append=True), TableWrite(False, "append", same))
+            assert loads.orders() == []
+    finally:
+        mariadb_server.execute("SET GLOBAL max_error_count = 64")
 
 
 def test_a_server_gets_no_file_that_it_was_not_offered(mariadb_url: str) -> None:

@@ -1,5 +1,6 @@
 """MySQL without a server: its URL, its form, its names, types, rows and errors."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.destinations.conformance.builders import ORDERS, rows
 from treadle.destinations.form import merge_properties
 from treadle.destinations.form_registry import find_form, list_forms
+from treadle.destinations.mysql.connection import MysqlConnection
 from treadle.destinations.mysql.destination import OPTIONAL_SETTINGS, MysqlDestination
 from treadle.destinations.mysql.dialect import MysqlDialect
 from treadle.destinations.mysql.errors import (
@@ -31,6 +34,7 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.registry import is_exclusive, make_destination
 from treadle.destinations.reserved_schemas import is_reserved_schema
+from treadle.destinations.sql.text import Quoted
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.arrow_column import to_arrow_if_long
@@ -270,6 +274,22 @@ def test_text_that_is_not_unicode_is_found(times: int) -> None:
 )
 def test_rows_of_a_statement_are_few_and_short(rows: list[str], expected: list[list[str]]) -> None:
     assert list(group_rows(rows, rows_max=2, bytes_max=5)) == expected
+
+
+class ForgettingDriver(RefusingDriver):
+    """Leaves a row out of LOAD DATA and says nothing of it."""
+
+    def load_rows(self, statement: str, pieces: Iterable[bytes | memoryview]) -> tuple[int, int]:
+        return b"".join(map(bytes, pieces)).count(b"\n") - 1, 0
+
+
+def test_a_row_that_is_left_out_without_a_warning_stops_the_table() -> None:
+    connection = MysqlConnection(ForgettingDriver(), print)  # type: ignore[arg-type]
+    with pytest.raises(TableStoppedError, match=r"left out rows .* takes 2, found 1;"):
+        connection.insert(
+            Quoted("web.orders"),
+            rows(ORDERS, ("id", "_sdc_sequence", "a"), [(1, 1, "x"), (2, 1, "y")]),
+        )
 
 
 # --- errors ---------------------------------------------------------------------------------------

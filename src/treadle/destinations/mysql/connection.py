@@ -41,7 +41,7 @@ from treadle.destinations.sql.upsert import (
     insert_absent,
     update_replaced,
 )
-from treadle.errors import OperatorError, TreadleError
+from treadle.errors import OperatorError, TableStoppedError, TreadleError
 from treadle.tables.arrow_column import to_values
 from treadle.tables.model import PhysicalRelation, RelationRows
 
@@ -265,6 +265,12 @@ class MysqlConnection(SqlConnection):
             for level, number, text in self.rows(Quoted("SHOW WARNINGS")):
                 if level != "Note":
                     raise explain(int(number), f"ERROR {number}: {text}")
+        sent = len(fields[0][2])
+        if taken != sent:
+            raise TableStoppedError(
+                "MySQL left out rows of a load, which is undone, and does not say why: expected "
+                f"that it takes {sent}, found {taken}; look for triggers on the table"
+            )
         return taken
 
     def _insert_values(self, target: Quoted, names: Quoted, fields: Sequence[Field]) -> int:

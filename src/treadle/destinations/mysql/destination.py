@@ -38,11 +38,14 @@ STATEMENT_SECONDS_MAX: Final = 900
 
 SESSION_SETTINGS: Final = (
     "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL,NO_BACKSLASH_ESCAPES,ANSI_QUOTES',"
-    " innodb_lock_wait_timeout = 15, lock_wait_timeout = 15, wait_timeout = 120"
+    " innodb_lock_wait_timeout = 15, lock_wait_timeout = 15, wait_timeout = 120,"
+    " max_error_count = 1024, sql_notes = 0"
 )
 """A lock that somebody holds delays the load of a table, which is repeated. The locks of a session
-end with it, two minutes after its last statement: a loader that vanished says nothing. Names are
-quoted as in the other databases, so that a statement of the operator's is the same in all of them.
+end with it, two minutes after its last statement: a loader that vanished says nothing. Warnings
+are kept, whatever the server keeps by default, since one may tell of a row that LOAD DATA left out,
+and notes do not take their place. Names are quoted as in the other databases, so that a statement
+of the operator's is the same in all of them.
 """
 
 READER_SETTINGS: Final = ("SET wait_timeout = 3600", "SET SESSION TRANSACTION READ ONLY")

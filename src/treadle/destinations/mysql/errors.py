@@ -76,7 +76,7 @@ _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
     (
         frozenset({3750}),
         AccessDeniedError,
-        "{text}; let the administrator run GRANT SESSION_VARIABLES_ADMIN ON *.* TO <its user>",
+        "{text}; let its owner run: GRANT SESSION_VARIABLES_ADMIN ON *.* TO <treadle's user>",
     ),
     (
         frozenset({3098}),
