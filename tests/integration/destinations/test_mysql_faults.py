@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integration.destinations.deaths import Death, carry_on, die, die_at
+from tests.servers.reopened_table import refuse_reopened
 
 from treadle import failpoint
 from treadle.destinations.conformance.builders import (
@@ -534,6 +535,37 @@ def test_a_rehearsal_in_a_schema_that_is_missing_leaves_none(mariadb_url: str) -
         session.prepare("web")
         loads.run(plan)
         assert loads.orders() == [(1, "x", 1)]
+
+
+def test_a_rehearsal_names_no_temporary_table_twice_where_mysql_takes_that_once(
+    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = refuse_reopened(monkeypatch)
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
+    kept = table(wider, tombstones=True)
+    with make_destination(mariadb_url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        deletes = rows(wider, ("id", "_sdc_sequence"), [(3, 1), (4, 9)])
+        plan = loads.plan(
+            kept,
+            upsert([(2, 1, "y"), (3, 5, "y")], of=wider),
+            # Some are there, some are not, and one is older.
+            upsert([(2, 2, "z"), (3, 4, "z"), (4, 1, "z")], of=wider, deletes=deletes),
+            changes=[AddColumn("orders", column("b"))],
+        )
+        found = session.load(plan, rehearse=True)
+        assert dict(found.rows) == {"orders": 4}
+        assert found.superseded == {0: 1}
+        assert refused
+        assert loads.read("SHOW TABLES FROM web") == [("_sdc_rejected",), ("orders",)]
+        again = session.load(plan, rehearse=True)
+        assert again == found
+        refused.clear()
+        assert session.load(plan) == found
+        assert loads.orders() == [(1, "x", 1), (2, "z", 2), (3, "y", 5)]
+        assert refused == []
 
 
 def test_a_rehearsal_of_a_change_meets_the_users_own_index(mariadb_url: str) -> None:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import pymysql
 from pymysql.cursors import SSCursor
@@ -15,6 +16,7 @@ from treadle.destinations.mysql.driver import MysqlDriver
 from treadle.destinations.mysql.errors import (
     ENDED,
     FILES_REFUSED,
+    REOPENED,
     ROW_TOO_BIG,
     error_number,
     explain,
@@ -33,12 +35,12 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.sql.connection import STREAMED_ROWS, Field, SqlConnection
 from treadle.destinations.sql.row_choice import sort_rows
-from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.destinations.sql.text import NOTHING, Quoted, compose, join, where
 from treadle.destinations.sql.upsert import (
     StagedRows,
     StagedUpsert,
+    choose_absent,
     insert,
-    insert_absent,
     update_replaced,
 )
 from treadle.errors import OperatorError, TableStoppedError, TreadleError
@@ -194,24 +196,25 @@ class MysqlConnection(SqlConnection):
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Send values to a new temporary table, until `release`."""
+        columns = (
+            compose("{name} {type}", name=name, type=self.dialect.types[type_])
+            for name, type_, _ in fields
+        )
+        place = self._add_temporary(
+            title,
+            "CREATE TEMPORARY TABLE {copy} ({columns}){options}",
+            columns=join(", ", columns),
+            options=self.dialect.table_options,
+        )
+        self._load(place, fields)
+        return place
+
+    def _add_temporary(self, title: str, make: LiteralString, **parts: Quoted) -> Quoted:
+        """Make a temporary table, `{copy}`, until `release`; returns its place."""
         place = self.dialect.own(title)
         self._staged.append(place)  # a table of that name may be left of a transaction that failed
         self.run(compose(self.dialect.drop_temporary, table=place))
-        self.run(
-            compose(
-                "CREATE TEMPORARY TABLE {place} ({columns}){options}",
-                place=place,
-                columns=join(
-                    ", ",
-                    (
-                        compose("{name} {type}", name=name, type=self.dialect.types[type_])
-                        for name, type_, _ in fields
-                    ),
-                ),
-                options=self.dialect.table_options,
-            )
-        )
-        self._load(place, fields)
+        self.run(compose(make, copy=place, **parts))
         return place
 
     def release(self) -> None:
@@ -238,7 +241,31 @@ class MysqlConnection(SqlConnection):
         updated = self.run(update_replaced(self.dialect, upsert))
         if updated == len(upsert.rows):  # each key is there
             return updated
-        return updated + self.run(insert_absent(self.dialect, upsert))
+        return updated + self._insert_absent(upsert)
+
+    def _insert_absent(self, upsert: StagedUpsert) -> int:
+        """Insert those staged rows whose key no row has."""
+        absent = choose_absent(self.dialect, upsert)
+        try:
+            return self.run(insert(self.dialect, absent))
+        except pymysql.Error as error:
+            if error_number(error) != REOPENED:
+                raise
+        # The target is the copy of a rehearsal, and MySQL takes the name of a temporary table once
+        # in a statement.
+        chosen = self._add_temporary(
+            "treadle_absent", self.dialect.copy_definition, original=upsert.stage.name
+        )
+        self.run(
+            compose(
+                "INSERT INTO {chosen} SELECT s.* FROM {stage} s {where}",
+                chosen=chosen,
+                stage=upsert.stage.name,
+                where=where(absent.condition),
+            )
+        )
+        stage = replace(upsert.stage, name=chosen)
+        return self.run(insert(self.dialect, replace(upsert, stage=stage, condition=NOTHING)))
 
     def _load(self, target: Quoted, fields: Sequence[Field]) -> int:
         names = join(", ", (name for name, *_ in fields))

@@ -28,6 +28,9 @@ TOO_MANY_COLUMNS: Final = "ERROR: too many columns"
 FILES_REFUSED: Final = frozenset({1148, 3948, 4166})
 """The server does not take LOAD DATA LOCAL."""
 
+REOPENED: Final = 1137
+"""A statement names a temporary table twice, which MySQL does not take, and MariaDB does."""
+
 MISSING: Final = frozenset({1046, 1049, 1051, 1109, 1146})
 """No such table or schema."""
 
