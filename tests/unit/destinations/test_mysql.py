@@ -27,6 +27,7 @@ from treadle.destinations.mysql.row_format import encode_rows, group_rows
 from treadle.destinations.mysql_form import MysqlForm, MysqlUrl, SslMode
 from treadle.destinations.protocol import (
     AccessDeniedError,
+    CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
@@ -155,6 +156,8 @@ class RefusingCursor:
 
 class RefusingDriver:
     """A connection to MySQL 8 by such a user."""
+
+    open = True
 
     def __init__(self) -> None:
         self.asked = RefusingCursor()
@@ -304,6 +307,11 @@ def test_a_row_that_is_left_out_without_a_warning_stops_the_table() -> None:
         (1213, TableHeldError),
         (3572, TableHeldError),
         (2013, DestinationUnavailableError),
+        (1047, DestinationUnavailableError),  # a node of Galera that does not serve
+        (1180, DestinationUnavailableError),
+        (3100, DestinationUnavailableError),
+        (3797, DestinationUnavailableError),  # a new primary that is still behind
+        (1412, PlanOutdatedError),
         (1054, PlanOutdatedError),
         (1146, PlanOutdatedError),
         (1062, RowRefusedError),
@@ -319,6 +327,24 @@ def test_a_number_has_a_meaning(number: int, kind: type[Exception]) -> None:
     error = pymysql.err.OperationalError(number, "what the server says")
     assert type(translate(error)) is kind
     assert type(explain(number, "said")) is kind
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (1180, CommitUnknownError),
+        (3100, CommitUnknownError),
+        (1053, CommitUnknownError),
+        (1213, TableHeldError),  # undone, surely
+        (3101, DestinationUnavailableError),
+    ],
+)
+def test_what_became_of_a_commit_is_asked_where_it_is_not_known(
+    number: int, kind: type[Exception]
+) -> None:
+    connection = MysqlConnection(RefusingDriver(), print)  # type: ignore[arg-type]
+    error = pymysql.err.OperationalError(number, "what the server says")
+    assert type(connection.translate_commit(error)) is kind
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from treadle.destinations.mysql.driver import MysqlDriver
 from treadle.destinations.mysql.errors import (
     ENDED,
     FILES_REFUSED,
+    HALF_COMMITTED,
     REOPENED,
     ROW_TOO_BIG,
     error_number,
@@ -159,6 +160,8 @@ class MysqlConnection(SqlConnection):
             return CommitUnknownError(
                 f"the connection to MySQL broke during COMMIT: {self.message(error)}"
             )
+        if error_number(error) in HALF_COMMITTED:
+            return CommitUnknownError(f"MySQL failed during COMMIT: {self.message(error)}")
         return self.translate(error)
 
     def close(self) -> None:

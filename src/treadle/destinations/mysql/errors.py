@@ -40,6 +40,9 @@ INTERRUPTED: Final = frozenset({1317, 1969, 3024})
 ENDED: Final = INTERRUPTED | {1053, 1927, 4031}
 """The server ends the session, or what it does."""
 
+HALF_COMMITTED: Final = frozenset({1180, 1181, 3100})
+"""COMMIT failed in the engine or in what replicates it, which may have had the transaction."""
+
 _REFUSED_CHANGES: Final = frozenset(
     {
         1050,  # a table of that name
@@ -89,10 +92,12 @@ _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
     (
         frozenset(
             {
-                *(1020, 1021, 1026, 1030, 1037, 1038, 1040, 1041, 1053, 1077, 1079),
+                *(1020, 1021, 1026, 1030, 1037, 1038, 1040, 1041, 1047, 1053, 1077, 1079),
                 *(1105, 1114, 1129, 1158, 1159, 1160, 1161, 1184),  # full, or the network
                 *(1203, 1206, 1226, 1290, 1317, 1637, 1792, 1836, 1927, 1969),
                 *(3024, 3101, 3168, 4031),
+                *(3796, 3797, 3798, 3799),  # a member of a group that is not ready
+                *HALF_COMMITTED,
                 *range(2000, 2100),  # the driver's: the connection
             }
         ),
@@ -107,7 +112,7 @@ _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
     ),
     # a relation, column, key or schema is not as the plan saw it
     (
-        frozenset({1007, 1008, 1049, 1050, 1051, 1054, 1060, 1068, 1091, 1146, 1347}),
+        frozenset({1007, 1008, 1049, 1050, 1051, 1054, 1060, 1068, 1091, 1146, 1347, 1412}),
         PlanOutdatedError,
         "the table is not as it was planned: {text}",
     ),
