@@ -24,6 +24,8 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.mysql.connection import TABLE_SECONDS_MAX, MysqlConnection
+from treadle.destinations.mysql.destination import STATEMENT_SECONDS_MAX
 from treadle.destinations.mysql.dialect import MysqlDialect
 from treadle.destinations.protocol import (
     AccessDeniedError,
@@ -42,7 +44,9 @@ from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
+    CopyStage,
     CreateRelation,
+    DropStage,
     EmptyRelation,
     LoadPlan,
     RenameColumn,
@@ -148,6 +152,51 @@ def test_a_reader_that_keeps_a_table_from_a_change_keeps_no_other_from_a_load(
         session.load(plan)
         assert loads.read("SELECT id, b FROM web.orders ORDER BY id") == [(1, None), (2, None)]
         assert loads.read("SELECT id FROM web.others") == [(1,)]
+
+
+def test_a_statement_about_a_whole_table_is_not_taken_for_hung(
+    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = MysqlConnection.run
+    asked: dict[int | None, list[str]] = {STATEMENT_SECONDS_MAX: [], TABLE_SECONDS_MAX: []}
+
+    def note(self: MysqlConnection, statement: Quoted, *values: object) -> int:
+        asked[self.driver._read_timeout].append(statement)
+        return run(self, statement, *values)
+
+    monkeypatch.setattr(MysqlConnection, "run", note)
+    stage = replace(ORDERS, name="stage_orders")
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
+    with make_destination(mariadb_url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(
+            table(ORDERS),
+            upsert([(1, 1, "x")]),
+            upsert([(2, 1, "y")], of=stage, private=True),
+            changes=[CreateRelation(ORDERS), CreateRelation(stage, private=True)],
+        )
+        for found in asked.values():
+            found.clear()
+        loads.load(
+            table(wider),
+            changes=[
+                AddColumn("orders", column("b")),
+                EmptyRelation("orders"),
+                CopyStage(stage.name, "orders", tuple((c.name, c.name) for c in ORDERS.columns)),
+                DropStage(stage.name),
+            ],
+        )
+        *made, dropped, tombstones = asked[TABLE_SECONDS_MAX]
+        assert [" ".join(one.split()[:3]) for one in made] == [
+            "ALTER TABLE `web`.`orders`",
+            "DELETE FROM `web`.`orders`",
+            "INSERT INTO `web`.`orders`",
+        ]
+        assert dropped.startswith("DROP TABLE")
+        assert tombstones.startswith("DROP TABLE")
+        assert "COMMIT" in asked[STATEMENT_SECONDS_MAX]
+        assert loads.orders() == [(2, "y", 1)]
 
 
 def test_a_table_that_another_session_loads_is_held(

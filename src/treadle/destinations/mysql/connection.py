@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
@@ -53,6 +53,10 @@ INSERTED_ROWS: Final = 200
 
 INSERTED_BYTES: Final = 1_000_000
 """Bytes of the rows of one INSERT; a longer row has one for itself."""
+
+TABLE_SECONDS_MAX: Final = 86_400
+"""A statement about a whole table may take so long. A machine that vanished meanwhile is noticed by
+keepalives, and a lock is waited for no longer than otherwise."""
 
 _MARK: Final = re.compile(r"`(?:[^`]|``)*`|'(?:[^']|'')*'|\$(\d+)")
 """A quoted name, a quoted text, or the place of a value."""
@@ -142,6 +146,10 @@ class MysqlConnection(SqlConnection):
         """End the statement that runs; from any thread."""
         with suppress(pymysql.Error, TreadleError):
             self._interrupt(self.driver.thread_id())
+
+    def unhurried(self) -> AbstractContextManager[object]:
+        """Give statements about whole tables a day; see `SqlConnection.unhurried`."""
+        return self.driver.waiting(TABLE_SECONDS_MAX)
 
     def begin(self, purpose: str = "load") -> None:
         """Begin a transaction; for the purposes see `SqlDialect.begin`."""

@@ -34,7 +34,8 @@ from treadle.errors import OperatorError
 from treadle.tables.profiles import MYSQL
 
 STATEMENT_SECONDS_MAX: Final = 900
-"""A statement that takes longer is taken for hung, and its connection is closed."""
+"""A statement that takes longer is taken for hung, and its connection is closed; but see
+`MysqlConnection.unhurried`."""
 
 SESSION_SETTINGS: Final = (
     "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL,NO_BACKSLASH_ESCAPES,ANSI_QUOTES',"

@@ -185,7 +185,7 @@ class SteppedSession(SqlSession):
         if intent.replacements:
             failpoint.reach("destination.swap")
         for statement in generate_ending(connection, intent):
-            with self._transactions.guarded():
+            with self._transactions.guarded(), connection.unhurried():
                 connection.run(statement)
         with self._transactions.guarded():
             catalogue.keep_intent(connection, schema, table, LoadIntent())
@@ -245,7 +245,7 @@ class SteppedSession(SqlSession):
                 self._end(connection, plan.schema, table, noted)
             elif noted is not None:
                 for statement in generate_undoing(connection, noted):
-                    with self._transactions.guarded():
+                    with self._transactions.guarded(), connection.unhurried():
                         connection.run(statement)
             statements = self.schema_statements(connection, plan)
             statements.check()
@@ -260,7 +260,7 @@ class SteppedSession(SqlSession):
                 statements.is_noted = True
                 failpoint.reach("destination.pending")
                 for statement in statements.generate_structure():
-                    with self._transactions.guarded():
+                    with self._transactions.guarded(), connection.unhurried():
                         run_change(connection, statement)
                     failpoint.reach("destination.changed")
         return statements
@@ -270,7 +270,8 @@ class SteppedSession(SqlSession):
         connection = self._transactions.connection
         with self._transactions.dialect.drafting(statements.drafts):
             for statement in statements.generate_contents():
-                connection.run(statement)
+                with connection.unhurried():
+                    connection.run(statement)
             result = self.write(plan)
         if statements.is_noted or statements.ending:
             catalogue.keep_intent(connection, plan.schema, name_entry(plan), statements.ending)
