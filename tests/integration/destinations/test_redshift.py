@@ -8,6 +8,7 @@ import pytest
 from pyarrow.fs import FileSelector
 from tests.integration.destinations.questions import ask, asked
 from tests.integration.destinations.test_rehearsal import phases, rehearse
+from tests.servers.redshift_gate import DETAIL
 
 from treadle.destinations.asking import StatementFaultError, ValueForm
 from treadle.destinations.conformance.builders import (
@@ -27,7 +28,7 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.redshift_form import RedshiftUrl
 from treadle.destinations.registry import make_destination
-from treadle.errors import OperatorError
+from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import AddColumn, Column, CreateRelation, OffsetCommit
 from treadle.tables.profiles import REDSHIFT
@@ -124,6 +125,20 @@ def test_a_role_that_the_cluster_may_not_take_is_told(
         with pytest.raises(AccessDeniedError, match="not authorized to assume IAM Role"):
             loads.load(table(ORDERS), upsert(MANY))
         assert loads.orders() == [(1, "x", 1)]
+
+
+def test_a_file_that_redshift_does_not_take_stops_its_table_alone(
+    redshift_gate: "RedshiftGate", redshift_url: str
+) -> None:
+    context = "File 'https://s3.amazonaws.com/lake/f.parquet' has an incompatible Parquet schema"
+    detail = DETAIL.format(error="Spectrum Scan Error", code=15007, context=context)
+    with make_destination(redshift_url).open() as session:
+        loads = load_orders(session)
+        redshift_gate.refuse_next("^COPY", "XX000", "Spectrum Scan Error", detail)
+        with pytest.raises(TableStoppedError, match=r"Spectrum Scan Error: File .* incompatible"):
+            loads.load(table(ORDERS), upsert(MANY))
+        loads.load(table(ORDERS), upsert(MANY))
+        assert loads.read("SELECT count(*) FROM web.orders") == [(400,)]
 
 
 def test_an_object_store_that_refuses_is_told(redshift_url: str) -> None:

@@ -252,7 +252,7 @@ def test_a_packed_text_comes_back(bytes_max: int | None) -> None:
         ),
         (
             errors.InternalError_("Load into table 't' failed. Check 'stl_load_errors'"),
-            RowRefusedError,
+            TableStoppedError,
         ),
         (errors.UniqueViolation("pg_class_relname_nsp_index"), DestinationUnavailableError),
         (errors.UndefinedTable("relation t does not exist"), PlanOutdatedError),
@@ -294,6 +294,24 @@ def make_internal(message: str, code: int, context: str) -> psycopg.Error:
             "Listing bucket=lake prefix=in/",
             AccessDeniedError,
         ),
+        (
+            "Spectrum Scan Error",
+            15007,
+            "Forbidden: HTTP response error code: 403 Message: AccessDenied",
+            AccessDeniedError,
+        ),
+        (
+            "Spectrum Scan Error",
+            15007,
+            "File 'https://s3.amazonaws.com/f.parquet' has an incompatible Parquet schema",
+            TableStoppedError,
+        ),
+        (
+            "Spectrum Scan Error",
+            15001,
+            "The length of the data column a is longer than the length defined in the table.",
+            RowRefusedError,
+        ),
         ("Cannot insert a NULL value into column b", 8007, "", TableStoppedError),
         ("Assert", 1000, "Unreachable - Invalid type:\n  4000", DestinationUnavailableError),
     ],
@@ -305,7 +323,8 @@ def test_an_error_of_its_own_is_told_by_message_and_context(
     found = connection.translate(make_internal(message, code, context))
     assert type(found) is expected
     said = ": ".join(filter(None, (message, " ".join(context.split()))))
-    assert str(found).endswith(f"ERROR: {said}")
+    assert f"ERROR: {said}" in str(found)
+    assert ("s3:GetObject" in str(found)) == (expected is AccessDeniedError)
 
 
 def test_a_detail_without_parts_is_told_as_it_is() -> None:

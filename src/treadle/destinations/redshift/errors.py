@@ -31,20 +31,39 @@ _RULE: Final = "-----"
 
 _REFUSED: Final = SERVER + " refused the load: {text}"
 
+_NOT_READ: Final = (
+    "{text}; the role that iam_role names has to be attached to the database, and to have the "
+    "rights s3:GetObject and s3:ListBucket for what s3 names"
+)
+
 _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
     (
-        ("S3ServiceException:Access", "not authorized to assume IAM Role"),
+        (
+            *("Access Denied", "AccessDenied", "Forbidden", "Status 403", "error code: 403"),
+            "not authorized to assume IAM Role",
+        ),
         AccessDeniedError,
+        _NOT_READ,
+    ),
+    # A column that somebody made narrower than treadle's.
+    (
+        ("Value too long for", "Numeric data overflow", "longer than the length defined"),
+        RowRefusedError,
         "{text}",
     ),
-    (("stl_load_errors", "sys_load_error_detail"), RowRefusedError, "{text}"),
-    # A column that somebody made narrower than treadle's.
-    (("Value too long for", "Numeric data overflow"), RowRefusedError, "{text}"),
+    # A file that COPY does not take. Values were checked when it was written, so no row is to
+    # blame, and each rehearsal of a row would copy another such file. Other tables are copied.
+    (
+        ("Spectrum Scan Error", "stl_load_errors", "sys_load_error_detail"),
+        TableStoppedError,
+        _REFUSED,
+    ),
     # In a column of the user's: every row would be refused, so no row is to blame.
     (("Cannot insert a NULL value",), TableStoppedError, _REFUSED),
     (("",), DestinationUnavailableError, SERVER + " cannot take the load now: {text}"),
 )
-"""Parts of messages -> what they mean; the first one that is found counts."""
+"""Parts of messages, with what they are about -> what they mean; the first one that is found
+counts."""
 
 
 def server_message(error: Exception) -> str:
