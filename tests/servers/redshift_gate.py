@@ -122,6 +122,21 @@ COPY: Final = re.compile(
     r" FORMAT (?:AS )?PARQUET\s*",
     re.IGNORECASE | re.DOTALL,
 )
+TOO_LONG: Final = b"22001"
+PAGE_LIMITS: Final = b"54"
+"""Those of PostgreSQL, which Redshift does not have."""
+
+DETAIL: Final = """
+  -----------------------------------------------
+  error:  {error}
+  code:      {code}
+  context:   {context}
+  query:     213818
+  location:  string.cpp:213
+  process:   query0_113_213818 [pid=25354]
+  -----------------------------------------------
+"""
+
 CUT: Final = "cut"
 """In place of a code: the session ends."""
 
@@ -168,6 +183,28 @@ def rewrite(text: str) -> str:
         text,
         flags=re.IGNORECASE,
     )
+
+
+def spell_error(body: bytes, *, copies: bool) -> bytes:
+    """Return an error as Redshift tells it: many are its own there.
+
+    Args:
+        body: of PostgreSQL's message.
+        copies: the statement was COPY.
+    """
+    parts = {part[:1]: part[1:] for part in body.split(b"\0") if part}
+    code, text = parts.get(b"C", b""), parts.get(b"M", b"").decode()
+    if copies and code[:2] != PAGE_LIMITS:
+        return spell_own_error("Spectrum Scan Error", 15007, text)
+    if code == TOO_LONG:
+        return spell_own_error("Value too long for character type", 8001, text.capitalize())
+    return body
+
+
+def spell_own_error(message: str, code: int, context: str) -> bytes:
+    """Return an error of Redshift's own."""
+    detail = DETAIL.format(error=message, code=code, context=context)
+    return f"SERROR\0C{INTERNAL}\0M{message}\0D{detail}\0\0".encode()
 
 
 def spell_rows(table: "pyarrow.Table") -> bytes:
@@ -292,11 +329,8 @@ class _Session:
                     _send(self.server, b"d", self.rows)
                     _send(self.server, b"c", b"")
                     continue
-                if kind == b"E" and self.rows is not None:
-                    body = (
-                        f"SERROR\0C{INTERNAL}\0MLoad into table '{self.place}' failed.  Check "
-                        "'sys_load_error_detail' system table for details.\0\0"
-                    ).encode()
+                if kind == b"E":
+                    body = spell_error(body, copies=self.rows is not None)
                 if kind == b"Z":
                     self.inside, self.rows = body != b"I", None
                 if kind == b"S" and body.startswith(b"server_version\0"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integration.destinations.deaths import Death, carry_on, die, die_at
+from tests.servers.reopened_table import refuse_reopened
 
 from treadle import failpoint
 from treadle.destinations.conformance.builders import (
@@ -23,23 +24,33 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.mysql.connection import TABLE_SECONDS_MAX, MysqlConnection
+from treadle.destinations.mysql.destination import STATEMENT_SECONDS_MAX
+from treadle.destinations.mysql.dialect import MysqlDialect
 from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
+    RowRefusedError,
+    TableHeldError,
 )
 from treadle.destinations.registry import make_destination
+from treadle.destinations.sql.stepped_session import name_lock
+from treadle.destinations.sql.text import Quoted
 from treadle.errors import OperatorError
 from treadle.tables.arrow_column import to_values
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
+    CopyStage,
     CreateRelation,
+    DropStage,
     EmptyRelation,
     LoadPlan,
     RenameColumn,
+    TableWrite,
     WidenColumn,
 )
 from treadle.tables.plan.column_split import widen_values
@@ -101,11 +112,108 @@ def test_a_lock_of_somebody_else_is_waited_for_a_while(
             other.begin()
             other.query("UPDATE web.orders SET a = 'mine'")
             session.query("SET innodb_lock_wait_timeout = 1")
-            with pytest.raises(DestinationUnavailableError, match="Lock wait timeout"):
+            with pytest.raises(TableHeldError, match="Lock wait timeout"):
                 loads.load(table(ORDERS), upsert([(1, 2, "y")]))
             other.rollback()
         loads.load(table(ORDERS), upsert([(1, 2, "y")]))
         assert loads.orders() == [(1, "y", 2)]
+
+
+def test_a_reader_that_keeps_a_table_from_a_change_keeps_no_other_from_a_load(
+    mariadb_server: "MariaServer", mariadb_url: str
+) -> None:
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
+    with make_destination(mariadb_url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        assert loads.read("SELECT @@wait_timeout, @@lock_wait_timeout") == [(120, 15)]
+        with make_destination(mariadb_url).preview() as reader:
+            assert reader.query("SELECT @@wait_timeout").rows == [(3600,)]
+        session.query("SET lock_wait_timeout = 1")
+        plan = loads.plan(
+            table(wider),
+            upsert([(2, 1, "y")], of=wider),
+            changes=[AddColumn("orders", column("b"))],
+        )
+        with mariadb_server.connect() as other:
+            other.begin()
+            other.query("SELECT * FROM web.orders")
+            with pytest.raises(TableHeldError, match="Lock wait timeout"):
+                session.load(plan)
+            others = TableLoads(session, table_name="others")
+            made = relation("others", {"id": BIGINT})
+            others.load(
+                table(made),
+                upsert([(1, 1)], ("id", "_sdc_sequence"), made),
+                changes=[CreateRelation(made)],
+            )
+            other.rollback()
+        session.load(plan)
+        assert loads.read("SELECT id, b FROM web.orders ORDER BY id") == [(1, None), (2, None)]
+        assert loads.read("SELECT id FROM web.others") == [(1,)]
+
+
+def test_a_statement_about_a_whole_table_is_not_taken_for_hung(
+    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = MysqlConnection.run
+    asked: dict[int | None, list[str]] = {STATEMENT_SECONDS_MAX: [], TABLE_SECONDS_MAX: []}
+
+    def note(self: MysqlConnection, statement: Quoted, *values: object) -> int:
+        asked[self.driver._read_timeout].append(statement)
+        return run(self, statement, *values)
+
+    monkeypatch.setattr(MysqlConnection, "run", note)
+    stage = replace(ORDERS, name="stage_orders")
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
+    with make_destination(mariadb_url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(
+            table(ORDERS),
+            upsert([(1, 1, "x")]),
+            upsert([(2, 1, "y")], of=stage, private=True),
+            changes=[CreateRelation(ORDERS), CreateRelation(stage, private=True)],
+        )
+        for found in asked.values():
+            found.clear()
+        loads.load(
+            table(wider),
+            changes=[
+                AddColumn("orders", column("b")),
+                EmptyRelation("orders"),
+                CopyStage(stage.name, "orders", tuple((c.name, c.name) for c in ORDERS.columns)),
+                DropStage(stage.name),
+            ],
+        )
+        *made, dropped, tombstones = asked[TABLE_SECONDS_MAX]
+        assert [" ".join(one.split()[:3]) for one in made] == [
+            "ALTER TABLE `web`.`orders`",
+            "DELETE FROM `web`.`orders`",
+            "INSERT INTO `web`.`orders`",
+        ]
+        assert dropped.startswith("DROP TABLE")
+        assert tombstones.startswith("DROP TABLE")
+        assert "COMMIT" in asked[STATEMENT_SECONDS_MAX]
+        assert loads.orders() == [(2, "y", 1)]
+
+
+def test_a_table_that_another_session_loads_is_held(
+    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MysqlDialect, "take_lock", Quoted("SELECT GET_LOCK($1, 1)"))
+    with (
+        make_destination(mariadb_url).open() as session,
+        make_destination(mariadb_url).open() as other,
+    ):
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        lock = name_lock(MysqlDialect(is_mariadb=True), "web", "orders")
+        assert other.query(f"SELECT GET_LOCK('{lock}', 0)").rows == [(1,)]
+        with pytest.raises(TableHeldError, match="still running"):
+            loads.load(table(ORDERS), upsert([(1, 2, "y")]))
 
 
 def test_a_killed_session_is_unavailable_and_its_load_undone(
@@ -166,6 +274,47 @@ def test_a_server_that_takes_no_files_gets_rows_by_insert(
             mariadb_server.execute("SET GLOBAL local_infile = 1")
     assert found[0] == found[1]
     assert len(found[0]) == 300
+
+
+def test_rows_by_insert_fit_the_packets_of_the_server(
+    mariadb_server: "MariaServer", mariadb_url: str
+) -> None:
+    [[before]] = mariadb_server.execute("SELECT @@GLOBAL.max_allowed_packet")
+    mariadb_server.execute("SET GLOBAL local_infile = 0, GLOBAL max_allowed_packet = 1048576")
+    try:
+        with make_destination(mariadb_url).open() as session:
+            session.prepare("web")
+            loads = TableLoads(session)
+            loads.create(ORDERS)
+            long = [(number, 1, "é" * 25_000) for number in range(100)]
+            loads.load(table(ORDERS), upsert([*long, (100, 1, "x" * 900_000)]))
+            assert loads.read("SELECT count(*), min(length(a)) FROM web.orders") == [(101, 50_000)]
+            with pytest.raises(RowRefusedError, match="row is too big for MySQL"):
+                loads.load(table(ORDERS), upsert([(200, 1, "short"), (201, 1, "x" * 1_048_576)]))
+            loads.load(table(ORDERS), upsert([(200, 1, "short")]))
+            assert loads.read("SELECT count(*) FROM web.orders") == [(102,)]
+    finally:
+        mariadb_server.execute("SET GLOBAL local_infile = 1")
+        mariadb_server.execute(f"SET GLOBAL max_allowed_packet = {before}")
+
+
+def test_a_row_that_is_left_out_is_seen_whatever_the_server_keeps_of_warnings(
+    mariadb_server: "MariaServer", mariadb_url: str
+) -> None:
+    mariadb_server.execute("SET GLOBAL max_error_count = 0")
+    try:
+        with make_destination(mariadb_url).open() as session:
+            session.prepare("web")
+            loads = TableLoads(session)
+            log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+            loads.create(log, append=True)
+            loads.read("CREATE UNIQUE INDEX mine ON web.orders (a(20))")
+            same = rows(log, ("id", "_sdc_sequence", "a"), [(1, 1, "same"), (2, 1, "same")])
+            with pytest.raises(RowRefusedError, match="Duplicate entry 'same'"):
+                loads.load(table(log, append=True), TableWrite(False, "append", same))
+            assert loads.orders() == []
+    finally:
+        mariadb_server.execute("SET GLOBAL max_error_count = 64")
 
 
 def test_a_server_gets_no_file_that_it_was_not_offered(mariadb_url: str) -> None:
@@ -435,6 +584,37 @@ def test_a_rehearsal_in_a_schema_that_is_missing_leaves_none(mariadb_url: str) -
         session.prepare("web")
         loads.run(plan)
         assert loads.orders() == [(1, "x", 1)]
+
+
+def test_a_rehearsal_names_no_temporary_table_twice_where_mysql_takes_that_once(
+    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = refuse_reopened(monkeypatch)
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
+    kept = table(wider, tombstones=True)
+    with make_destination(mariadb_url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        deletes = rows(wider, ("id", "_sdc_sequence"), [(3, 1), (4, 9)])
+        plan = loads.plan(
+            kept,
+            upsert([(2, 1, "y"), (3, 5, "y")], of=wider),
+            # Some are there, some are not, and one is older.
+            upsert([(2, 2, "z"), (3, 4, "z"), (4, 1, "z")], of=wider, deletes=deletes),
+            changes=[AddColumn("orders", column("b"))],
+        )
+        found = session.load(plan, rehearse=True)
+        assert dict(found.rows) == {"orders": 4}
+        assert found.superseded == {0: 1}
+        assert refused
+        assert loads.read("SHOW TABLES FROM web") == [("_sdc_rejected",), ("orders",)]
+        again = session.load(plan, rehearse=True)
+        assert again == found
+        refused.clear()
+        assert session.load(plan) == found
+        assert loads.orders() == [(1, "x", 1), (2, "z", 2), (3, "y", 5)]
+        assert refused == []
 
 
 def test_a_rehearsal_of_a_change_meets_the_users_own_index(mariadb_url: str) -> None:

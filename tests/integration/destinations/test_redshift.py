@@ -8,6 +8,7 @@ import pytest
 from pyarrow.fs import FileSelector
 from tests.integration.destinations.questions import ask, asked
 from tests.integration.destinations.test_rehearsal import phases, rehearse
+from tests.servers.redshift_gate import DETAIL
 
 from treadle.destinations.asking import StatementFaultError, ValueForm
 from treadle.destinations.conformance.builders import (
@@ -17,16 +18,20 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.conformance.planning import LOG, NOW, prepared
+from treadle.destinations.planning import execute_accepted
 from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
     DestinationUnavailableError,
+    RowRefusedError,
 )
 from treadle.destinations.redshift_form import RedshiftUrl
 from treadle.destinations.registry import make_destination
-from treadle.errors import OperatorError
+from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import AddColumn, Column, CreateRelation
+from treadle.tables.model import AddColumn, Column, CreateRelation, OffsetCommit
+from treadle.tables.profiles import REDSHIFT
 
 if TYPE_CHECKING:
     from tests.servers.redshift_gate import RedshiftGate
@@ -122,6 +127,20 @@ def test_a_role_that_the_cluster_may_not_take_is_told(
         assert loads.orders() == [(1, "x", 1)]
 
 
+def test_a_file_that_redshift_does_not_take_stops_its_table_alone(
+    redshift_gate: "RedshiftGate", redshift_url: str
+) -> None:
+    context = "File 'https://s3.amazonaws.com/lake/f.parquet' has an incompatible Parquet schema"
+    detail = DETAIL.format(error="Spectrum Scan Error", code=15007, context=context)
+    with make_destination(redshift_url).open() as session:
+        loads = load_orders(session)
+        redshift_gate.refuse_next("^COPY", "XX000", "Spectrum Scan Error", detail)
+        with pytest.raises(TableStoppedError, match=r"Spectrum Scan Error: File .* incompatible"):
+            loads.load(table(ORDERS), upsert(MANY))
+        loads.load(table(ORDERS), upsert(MANY))
+        assert loads.read("SELECT count(*) FROM web.orders") == [(400,)]
+
+
 def test_an_object_store_that_refuses_is_told(redshift_url: str) -> None:
     wrong = redshift_url.replace("s3.secret-access-key=", "s3.secret-access-key=wrong")
     with make_destination(wrong).open() as session:
@@ -134,6 +153,37 @@ def test_an_object_store_that_refuses_is_told(redshift_url: str) -> None:
     found = rehearse(wrong, "web")
     assert phases(found)[-1][1]
     assert "allow s3:PutObject" in (found.fault or "")
+
+
+def test_a_text_that_a_narrowed_column_does_not_hold_is_refused(redshift_url: str) -> None:
+    with make_destination(redshift_url).open() as session:
+        loads = load_orders(session)
+        loads.read("ALTER TABLE web.orders ALTER COLUMN a TYPE varchar(3)")
+        with pytest.raises(
+            RowRefusedError, match=r"Value too long for type character varying\(3\)"
+        ):
+            loads.load(table(ORDERS), upsert([(2, 1, "four")]))
+        loads.load(table(ORDERS), upsert([(2, 1, "two")]))
+        assert loads.orders() == [(1, "x", 1), (2, "two", 1)]
+
+
+def test_the_record_that_a_narrowed_column_does_not_hold_is_rejected_alone(
+    redshift_url: str,
+) -> None:
+    first = prepared(REDSHIFT, 1, (1, {"id": 1, "a": "x"}))
+    later = prepared(
+        REDSHIFT, 2, (2, {"id": 2, "a": "two"}), (3, {"id": 3, "a": "four"}), (4, {"id": 4})
+    )
+    with make_destination(redshift_url).open() as session:
+        execute_accepted(session, first, offset=OffsetCommit(LOG, 1, "t", -1, 1), now=NOW)
+        session.query("ALTER TABLE web.t ALTER COLUMN a TYPE varchar(3)")
+        _, plan, _ = execute_accepted(
+            session, later, offset=OffsetCommit(LOG, 1, "t", 1, 2), now=NOW
+        )
+        found = session.query("SELECT id, a FROM web.t ORDER BY id").rows
+        assert found == [(1, "x"), (2, "two"), (4, None)]
+        [rejection] = plan.rejections
+        assert "Value too long for type character varying(3)" in rejection.reason
 
 
 def test_a_connection_that_breaks_at_commit_leaves_it_unknown(

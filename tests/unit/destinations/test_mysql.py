@@ -1,16 +1,20 @@
 """MySQL without a server: its URL, its form, its names, types, rows and errors."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pymysql
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.destinations.conformance.builders import ORDERS, rows
 from treadle.destinations.form import merge_properties
 from treadle.destinations.form_registry import find_form, list_forms
+from treadle.destinations.mysql.connection import MysqlConnection
+from treadle.destinations.mysql.destination import OPTIONAL_SETTINGS, MysqlDestination
 from treadle.destinations.mysql.dialect import MysqlDialect
 from treadle.destinations.mysql.errors import (
     explain,
@@ -19,16 +23,19 @@ from treadle.destinations.mysql.errors import (
     translate,
     translate_login,
 )
-from treadle.destinations.mysql.row_format import encode_rows
+from treadle.destinations.mysql.row_format import encode_rows, group_rows
 from treadle.destinations.mysql_form import MysqlForm, MysqlUrl, SslMode
 from treadle.destinations.protocol import (
     AccessDeniedError,
+    CommitUnknownError,
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
+    TableHeldError,
 )
 from treadle.destinations.registry import is_exclusive, make_destination
 from treadle.destinations.reserved_schemas import is_reserved_schema
+from treadle.destinations.sql.text import Quoted
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.arrow_column import to_arrow_if_long
@@ -125,6 +132,55 @@ def test_a_verified_or_local_server_is_no_risk(url: str) -> None:
     assert find_transport_risk(make_destination(url)) is None
 
 
+class RefusingCursor:
+    """Refuses what a user without further rights may not set, and notes all that is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return
+
+    def execute(self, statement: str) -> None:
+        self.asked.append(statement)
+        if "_strict_mode" in statement or "sql_require" in statement:
+            raise pymysql.err.OperationalError(
+                1227, "Access denied; you need SESSION_VARIABLES_..."
+            )
+        if "idle_write" in statement:
+            raise pymysql.err.OperationalError(1193, "Unknown system variable")
+
+
+class RefusingDriver:
+    """A connection to MySQL 8 by such a user."""
+
+    open = True
+
+    def __init__(self) -> None:
+        self.asked = RefusingCursor()
+
+    def cursor(self) -> RefusingCursor:
+        return self.asked
+
+    def get_server_info(self) -> str:
+        return "8.0.36"
+
+    def close(self) -> None:
+        return
+
+
+def test_a_session_does_without_what_it_may_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = RefusingDriver()
+    monkeypatch.setattr(MysqlDestination, "_log_in", lambda *_: driver)
+    make_destination(REMOTE).open().close()
+    asked = driver.asked.asked
+    assert "SET SESSION sql_require_primary_key = OFF" in asked
+    assert asked[-1] == OPTIONAL_SETTINGS[-1]
+
+
 # --- names and types ------------------------------------------------------------------------------
 
 
@@ -208,6 +264,37 @@ def test_text_that_is_not_unicode_is_found(times: int) -> None:
         list(encode_rows([(ColumnType.TEXT, ["a\ud800"] * times)]))
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], []),
+        (["a", "b", "c"], [["a", "b"], ["c"]]),
+        (["aaa", "bb", "c"], [["aaa", "bb"], ["c"]]),
+        (["aaa", "bbb", "c"], [["aaa"], ["bbb", "c"]]),
+        (["éé", "bb"], [["éé"], ["bb"]]),
+        (["a", "longer than all", "b"], [["a"], ["longer than all"], ["b"]]),
+    ],
+)
+def test_rows_of_a_statement_are_few_and_short(rows: list[str], expected: list[list[str]]) -> None:
+    assert list(group_rows(rows, rows_max=2, bytes_max=5)) == expected
+
+
+class ForgettingDriver(RefusingDriver):
+    """Leaves a row out of LOAD DATA and says nothing of it."""
+
+    def load_rows(self, statement: str, pieces: Iterable[bytes | memoryview]) -> tuple[int, int]:
+        return b"".join(map(bytes, pieces)).count(b"\n") - 1, 0
+
+
+def test_a_row_that_is_left_out_without_a_warning_stops_the_table() -> None:
+    connection = MysqlConnection(ForgettingDriver(), print)  # type: ignore[arg-type]
+    with pytest.raises(TableStoppedError, match=r"left out rows .* takes 2, found 1;"):
+        connection.insert(
+            Quoted("web.orders"),
+            rows(ORDERS, ("id", "_sdc_sequence", "a"), [(1, 1, "x"), (2, 1, "y")]),
+        )
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 
@@ -216,9 +303,15 @@ def test_text_that_is_not_unicode_is_found(times: int) -> None:
     [
         (1044, AccessDeniedError),
         (1142, AccessDeniedError),
-        (1205, DestinationUnavailableError),
-        (1213, DestinationUnavailableError),
+        (1205, TableHeldError),
+        (1213, TableHeldError),
+        (3572, TableHeldError),
         (2013, DestinationUnavailableError),
+        (1047, DestinationUnavailableError),  # a node of Galera that does not serve
+        (1180, DestinationUnavailableError),
+        (3100, DestinationUnavailableError),
+        (3797, DestinationUnavailableError),  # a new primary that is still behind
+        (1412, PlanOutdatedError),
         (1054, PlanOutdatedError),
         (1146, PlanOutdatedError),
         (1062, RowRefusedError),
@@ -226,12 +319,32 @@ def test_text_that_is_not_unicode_is_found(times: int) -> None:
         (1118, RowRefusedError),
         (1364, TableStoppedError),
         (1193, TableStoppedError),
+        (3098, TableStoppedError),
+        (3750, AccessDeniedError),
     ],
 )
 def test_a_number_has_a_meaning(number: int, kind: type[Exception]) -> None:
     error = pymysql.err.OperationalError(number, "what the server says")
     assert type(translate(error)) is kind
     assert type(explain(number, "said")) is kind
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (1180, CommitUnknownError),
+        (3100, CommitUnknownError),
+        (1053, CommitUnknownError),
+        (1213, TableHeldError),  # undone, surely
+        (3101, DestinationUnavailableError),
+    ],
+)
+def test_what_became_of_a_commit_is_asked_where_it_is_not_known(
+    number: int, kind: type[Exception]
+) -> None:
+    connection = MysqlConnection(RefusingDriver(), print)  # type: ignore[arg-type]
+    error = pymysql.err.OperationalError(number, "what the server says")
+    assert type(connection.translate_commit(error)) is kind
 
 
 @pytest.mark.parametrize(
@@ -257,6 +370,12 @@ def test_the_servers_words_are_kept() -> None:
     assert is_missing(pymysql.err.ProgrammingError(1146, "Table 'a.b' doesn't exist"))
     assert is_refused_change(pymysql.err.ProgrammingError(1166, "Incorrect column name"))
     assert not is_refused_change(pymysql.err.OperationalError(1142, "denied"))
+
+
+def test_a_table_that_has_to_have_a_key_is_told_with_what_to_do() -> None:
+    text = "Unable to create or change a table without a primary key"
+    assert "GRANT SESSION_VARIABLES_ADMIN ON *.* TO" in str(explain(3750, text))
+    assert "Group Replication" in str(explain(3098, "The table does not comply"))
 
 
 def test_a_broken_connection_and_a_refused_login() -> None:

@@ -8,7 +8,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 from psycopg import errors
-from tests.servers.redshift_gate import find_strange, judge, rewrite
+from psycopg.pq import DiagnosticField
+from tests.servers.redshift_gate import DETAIL, find_strange, judge, rewrite
 
 from treadle.destinations.form import PropertiesRefusedError, merge_properties
 from treadle.destinations.form_registry import find_form, list_forms
@@ -28,7 +29,7 @@ from treadle.destinations.sql.packed_text import PREFIX, pack_text, unpack_text
 from treadle.destinations.sql.relation_definition import create_relation
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.transport import find_transport_risk
-from treadle.errors import OperatorError, TreadleError
+from treadle.errors import OperatorError, TableStoppedError, TreadleError
 from treadle.tables.arrow_column import to_arrow_if_long
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, Relation
@@ -251,7 +252,7 @@ def test_a_packed_text_comes_back(bytes_max: int | None) -> None:
         ),
         (
             errors.InternalError_("Load into table 't' failed. Check 'stl_load_errors'"),
-            RowRefusedError,
+            TableStoppedError,
         ),
         (errors.UniqueViolation("pg_class_relname_nsp_index"), DestinationUnavailableError),
         (errors.UndefinedTable("relation t does not exist"), PlanOutdatedError),
@@ -263,6 +264,78 @@ def test_what_an_error_means(error: psycopg.Error, expected: type[TreadleError])
     found = connection.translate(error)
     assert type(found) is expected
     assert str(error) in str(found)
+
+
+def make_internal(message: str, code: int, context: str) -> psycopg.Error:
+    """An error of Redshift's own, as its clients show it."""
+    detail = DETAIL.format(error=message, code=code, context=context)
+    parts: dict[int, bytes | None] = {
+        DiagnosticField.SEVERITY: b"ERROR",
+        DiagnosticField.SQLSTATE: b"XX000",
+        DiagnosticField.MESSAGE_PRIMARY: message.encode(),
+        DiagnosticField.MESSAGE_DETAIL: detail.encode(),
+    }
+    return errors.InternalError_(message, info=parts)
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "context", "expected"),
+    [
+        (
+            "Value too long for character type",
+            8001,
+            "Value too long for type character varying(128)",
+            RowRefusedError,
+        ),
+        ("Numeric data overflow (result precision)", 1058, "64 bit overflow", RowRefusedError),
+        (
+            "S3ServiceException:Access Denied,Status 403,Error AccessDenied",
+            8001,
+            "Listing bucket=lake prefix=in/",
+            AccessDeniedError,
+        ),
+        (
+            "Spectrum Scan Error",
+            15007,
+            "Forbidden: HTTP response error code: 403 Message: AccessDenied",
+            AccessDeniedError,
+        ),
+        (
+            "Spectrum Scan Error",
+            15007,
+            "File 'https://s3.amazonaws.com/f.parquet' has an incompatible Parquet schema",
+            TableStoppedError,
+        ),
+        (
+            "Spectrum Scan Error",
+            15001,
+            "The length of the data column a is longer than the length defined in the table.",
+            RowRefusedError,
+        ),
+        ("Cannot insert a NULL value into column b", 8007, "", TableStoppedError),
+        ("Assert", 1000, "Unreachable - Invalid type:\n  4000", DestinationUnavailableError),
+    ],
+)
+def test_an_error_of_its_own_is_told_by_message_and_context(
+    message: str, code: int, context: str, expected: type[TreadleError]
+) -> None:
+    connection = RedshiftConnection(None, None, "")  # type: ignore[arg-type]
+    found = connection.translate(make_internal(message, code, context))
+    assert type(found) is expected
+    said = ": ".join(filter(None, (message, " ".join(context.split()))))
+    assert f"ERROR: {said}" in str(found)
+    assert ("s3:GetObject" in str(found)) == (expected is AccessDeniedError)
+
+
+def test_a_detail_without_parts_is_told_as_it_is() -> None:
+    parts: dict[int, bytes | None] = {
+        DiagnosticField.SEVERITY: b"ERROR",
+        DiagnosticField.MESSAGE_PRIMARY: b"1023",
+        DiagnosticField.MESSAGE_DETAIL: b"Serializable isolation violation on table - 12",
+    }
+    connection = RedshiftConnection(None, None, "")  # type: ignore[arg-type]
+    found = connection.translate(errors.InternalError_("1023", info=parts))
+    assert str(found).endswith("ERROR: 1023: Serializable isolation violation on table - 12")
 
 
 # --- the gate of the tests ------------------------------------------------------------------------

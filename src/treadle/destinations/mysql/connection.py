@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import pymysql
 from pymysql.cursors import SSCursor
@@ -15,6 +16,9 @@ from treadle.destinations.mysql.driver import MysqlDriver
 from treadle.destinations.mysql.errors import (
     ENDED,
     FILES_REFUSED,
+    HALF_COMMITTED,
+    REOPENED,
+    ROW_TOO_BIG,
     error_number,
     explain,
     is_missing,
@@ -22,29 +26,37 @@ from treadle.destinations.mysql.errors import (
     server_message,
     translate,
 )
-from treadle.destinations.mysql.row_format import encode_rows, spell_value
+from treadle.destinations.mysql.row_format import encode_rows, group_rows, spell_value
 from treadle.destinations.protocol import (
     CommitUnknownError,
     QueryResult,
     QueryStream,
+    RowRefusedError,
     ValueBatch,
 )
 from treadle.destinations.sql.connection import STREAMED_ROWS, Field, SqlConnection
 from treadle.destinations.sql.row_choice import sort_rows
-from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.destinations.sql.text import NOTHING, Quoted, compose, join, where
 from treadle.destinations.sql.upsert import (
     StagedRows,
     StagedUpsert,
+    choose_absent,
     insert,
-    insert_absent,
     update_replaced,
 )
-from treadle.errors import OperatorError, TreadleError
+from treadle.errors import OperatorError, TableStoppedError, TreadleError
 from treadle.tables.arrow_column import to_values
 from treadle.tables.model import PhysicalRelation, RelationRows
 
 INSERTED_ROWS: Final = 200
 """Rows of one INSERT, where a server does not take LOAD DATA."""
+
+INSERTED_BYTES: Final = 1_000_000
+"""Bytes of the rows of one INSERT; a longer row has one for itself."""
+
+TABLE_SECONDS_MAX: Final = 86_400
+"""A statement about a whole table may take so long. A machine that vanished meanwhile is noticed by
+keepalives, and a lock is waited for no longer than otherwise."""
 
 _MARK: Final = re.compile(r"`(?:[^`]|``)*`|'(?:[^']|'')*'|\$(\d+)")
 """A quoted name, a quoted text, or the place of a value."""
@@ -135,6 +147,10 @@ class MysqlConnection(SqlConnection):
         with suppress(pymysql.Error, TreadleError):
             self._interrupt(self.driver.thread_id())
 
+    def unhurried(self) -> AbstractContextManager[object]:
+        """Give statements about whole tables a day; see `SqlConnection.unhurried`."""
+        return self.driver.waiting(TABLE_SECONDS_MAX)
+
     def begin(self, purpose: str = "load") -> None:
         """Begin a transaction; for the purposes see `SqlDialect.begin`."""
         if purpose == "snapshot":
@@ -152,6 +168,8 @@ class MysqlConnection(SqlConnection):
             return CommitUnknownError(
                 f"the connection to MySQL broke during COMMIT: {self.message(error)}"
             )
+        if error_number(error) in HALF_COMMITTED:
+            return CommitUnknownError(f"MySQL failed during COMMIT: {self.message(error)}")
         return self.translate(error)
 
     def close(self) -> None:
@@ -189,24 +207,25 @@ class MysqlConnection(SqlConnection):
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Send values to a new temporary table, until `release`."""
+        columns = (
+            compose("{name} {type}", name=name, type=self.dialect.types[type_])
+            for name, type_, _ in fields
+        )
+        place = self._add_temporary(
+            title,
+            "CREATE TEMPORARY TABLE {copy} ({columns}){options}",
+            columns=join(", ", columns),
+            options=self.dialect.table_options,
+        )
+        self._load(place, fields)
+        return place
+
+    def _add_temporary(self, title: str, make: LiteralString, **parts: Quoted) -> Quoted:
+        """Make a temporary table, `{copy}`, until `release`; returns its place."""
         place = self.dialect.own(title)
         self._staged.append(place)  # a table of that name may be left of a transaction that failed
         self.run(compose(self.dialect.drop_temporary, table=place))
-        self.run(
-            compose(
-                "CREATE TEMPORARY TABLE {place} ({columns}){options}",
-                place=place,
-                columns=join(
-                    ", ",
-                    (
-                        compose("{name} {type}", name=name, type=self.dialect.types[type_])
-                        for name, type_, _ in fields
-                    ),
-                ),
-                options=self.dialect.table_options,
-            )
-        )
-        self._load(place, fields)
+        self.run(compose(make, copy=place, **parts))
         return place
 
     def release(self) -> None:
@@ -233,7 +252,31 @@ class MysqlConnection(SqlConnection):
         updated = self.run(update_replaced(self.dialect, upsert))
         if updated == len(upsert.rows):  # each key is there
             return updated
-        return updated + self.run(insert_absent(self.dialect, upsert))
+        return updated + self._insert_absent(upsert)
+
+    def _insert_absent(self, upsert: StagedUpsert) -> int:
+        """Insert those staged rows whose key no row has."""
+        absent = choose_absent(self.dialect, upsert)
+        try:
+            return self.run(insert(self.dialect, absent))
+        except pymysql.Error as error:
+            if error_number(error) != REOPENED:
+                raise
+        # The target is the copy of a rehearsal, and MySQL takes the name of a temporary table once
+        # in a statement.
+        chosen = self._add_temporary(
+            "treadle_absent", self.dialect.copy_definition, original=upsert.stage.name
+        )
+        self.run(
+            compose(
+                "INSERT INTO {chosen} SELECT s.* FROM {stage} s {where}",
+                chosen=chosen,
+                stage=upsert.stage.name,
+                where=where(absent.condition),
+            )
+        )
+        stage = replace(upsert.stage, name=chosen)
+        return self.run(insert(self.dialect, replace(upsert, stage=stage, condition=NOTHING)))
 
     def _load(self, target: Quoted, fields: Sequence[Field]) -> int:
         names = join(", ", (name for name, *_ in fields))
@@ -260,6 +303,12 @@ class MysqlConnection(SqlConnection):
             for level, number, text in self.rows(Quoted("SHOW WARNINGS")):
                 if level != "Note":
                     raise explain(int(number), f"ERROR {number}: {text}")
+        sent = len(fields[0][2])
+        if taken != sent:
+            raise TableStoppedError(
+                "MySQL left out rows of a load, which is undone, and does not say why: expected "
+                f"that it takes {sent}, found {taken}; look for triggers on the table"
+            )
         return taken
 
     def _insert_values(self, target: Quoted, names: Quoted, fields: Sequence[Field]) -> int:
@@ -272,15 +321,18 @@ class MysqlConnection(SqlConnection):
             for _, type_, column in fields
         ]
         rows = [compose("({values})", values=join(", ", row)) for row in zip(*columns, strict=True)]
-        for start in range(0, len(rows), INSERTED_ROWS):
-            self.run(
-                compose(
-                    "INSERT INTO {target} ({names}) VALUES {rows}",
-                    target=target,
-                    names=names,
-                    rows=join(", ", rows[start : start + INSERTED_ROWS]),
-                )
+        [(packet,)] = self.rows(Quoted("SELECT @@max_allowed_packet"))
+        for group in group_rows(rows, INSERTED_ROWS, min(INSERTED_BYTES, packet // 2)):
+            statement = compose(
+                "INSERT INTO {target} ({names}) VALUES {rows}",
+                target=target,
+                names=names,
+                rows=join(", ", group),
             )
+            # A longer packet would end the connection, often without an answer that says so.
+            if len(group) == 1 and len(statement.encode()) >= packet:
+                raise RowRefusedError(ROW_TOO_BIG)
+            self.run(statement)
         return len(rows)
 
 

@@ -34,24 +34,37 @@ from treadle.errors import OperatorError
 from treadle.tables.profiles import MYSQL
 
 STATEMENT_SECONDS_MAX: Final = 900
-"""A statement that takes longer is taken for hung, and its connection is closed."""
+"""A statement that takes longer is taken for hung, and its connection is closed; but see
+`MysqlConnection.unhurried`."""
 
 SESSION_SETTINGS: Final = (
     "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL,NO_BACKSLASH_ESCAPES,ANSI_QUOTES',"
-    " innodb_lock_wait_timeout = 15, lock_wait_timeout = 15, wait_timeout = 3600"
+    " innodb_lock_wait_timeout = 15, lock_wait_timeout = 15, wait_timeout = 120,"
+    " max_error_count = 1024, sql_notes = 0"
 )
-"""A lock that somebody holds delays the load, which is repeated. Names are quoted as in the other
-databases, so that a statement of the operator's is the same in all of them."""
+"""A lock that somebody holds delays the load of a table, which is repeated. The locks of a session
+end with it, two minutes after its last statement: a loader that vanished says nothing. Warnings
+are kept, whatever the server keeps by default, since one may tell of a row that LOAD DATA left out,
+and notes do not take their place. Names are quoted as in the other databases, so that a statement
+of the operator's is the same in all of them.
+"""
+
+READER_SETTINGS: Final = ("SET wait_timeout = 3600", "SET SESSION TRANSACTION READ ONLY")
+"""Of a session that only reads, which may compare for long what it read, and has no lock by which
+others do not load."""
 
 OPTIONAL_SETTINGS: Final = (
     # Without gaps between keys: loads of two tables do not wait for each other.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     # More columns of text than rows have room for, if all of them were long: most are not.
     "SET SESSION innodb_strict_mode = OFF",
+    # Tables that rows are only added to have no key, and neither have those that are staged.
+    "SET SESSION sql_require_primary_key = OFF",
     # A process that was stopped in the middle of a load keeps its locks for a minute at most.
     "SET SESSION idle_write_transaction_timeout = 60",
 )
-"""Settings that some servers do not know, or let nobody change."""
+"""Settings that some servers do not know, or let nobody change. MySQL wants the right
+SESSION_VARIABLES_ADMIN for two of them, or treadle does without."""
 
 MEMBER_SESSIONS_MAX: Final = 64
 """Most sessions of one member that can be told apart."""
@@ -147,8 +160,8 @@ class MysqlDestination:
                 for setting in OPTIONAL_SETTINGS:
                     with suppress(pymysql.Error):
                         cursor.execute(setting)
-                if read_only:
-                    cursor.execute("SET SESSION TRANSACTION READ ONLY")
+                for setting in READER_SETTINGS if read_only else ():
+                    cursor.execute(setting)
             connection = MysqlConnection(driver, self._interrupt, read_only=read_only)
             self._tell_member(connection)
         except pymysql.Error as error:

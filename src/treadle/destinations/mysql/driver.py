@@ -6,7 +6,8 @@ looked at, and what is sent is what this process offered, or nothing.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from pymysql import err
@@ -47,6 +48,16 @@ class MysqlDriver(Connection):  # type: ignore[misc]  # PyMySQL has no types
     """
 
     offered: Iterable[bytes | memoryview] | None = None
+    _read_timeout: int | None
+
+    @contextmanager
+    def waiting(self, seconds: int) -> Iterator[None]:
+        """Wait so long for an answer in the block, not as long as was said when it was made."""
+        former, self._read_timeout = self._read_timeout, seconds
+        try:
+            yield
+        finally:
+            self._read_timeout = former
 
     def _read_query_result(self, unbuffered: bool = False) -> int:
         self._result = None

@@ -15,6 +15,7 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
+    TableHeldError,
 )
 from treadle.errors import TableStoppedError, TreadleError
 
@@ -27,6 +28,9 @@ TOO_MANY_COLUMNS: Final = "ERROR: too many columns"
 FILES_REFUSED: Final = frozenset({1148, 3948, 4166})
 """The server does not take LOAD DATA LOCAL."""
 
+REOPENED: Final = 1137
+"""A statement names a temporary table twice, which MySQL does not take, and MariaDB does."""
+
 MISSING: Final = frozenset({1046, 1049, 1051, 1109, 1146})
 """No such table or schema."""
 
@@ -35,6 +39,9 @@ INTERRUPTED: Final = frozenset({1317, 1969, 3024})
 
 ENDED: Final = INTERRUPTED | {1053, 1927, 4031}
 """The server ends the session, or what it does."""
+
+HALF_COMMITTED: Final = frozenset({1180, 1181, 3100})
+"""COMMIT failed in the engine or in what replicates it, which may have had the transaction."""
 
 _REFUSED_CHANGES: Final = frozenset(
     {
@@ -71,22 +78,42 @@ _MEANINGS: Final[Sequence[tuple[frozenset[int], type[TreadleError], str]]] = (
         AccessDeniedError,
         "{text}",
     ),
+    # a table has to have a primary key: by a variable that the session may not set, and by Group
+    # Replication
+    (
+        frozenset({3750}),
+        AccessDeniedError,
+        "{text}; let its owner run: GRANT SESSION_VARIABLES_ADMIN ON *.* TO <treadle's user>",
+    ),
+    (
+        frozenset({3098}),
+        TableStoppedError,
+        "MySQL refused the load: {text}; Group Replication wants a primary key in each table",
+    ),
     (
         frozenset(
             {
-                *(1020, 1021, 1026, 1030, 1037, 1038, 1040, 1041, 1053, 1077, 1079),
+                *(1020, 1021, 1026, 1030, 1037, 1038, 1040, 1041, 1047, 1053, 1077, 1079),
                 *(1105, 1114, 1129, 1158, 1159, 1160, 1161, 1184),  # full, or the network
-                *(1203, 1205, 1206, 1213, 1226, 1290, 1317, 1637, 1792, 1836, 1927, 1969),
-                *(3024, 3058, 3101, 3168, 3572, 4031),
+                *(1203, 1206, 1226, 1290, 1317, 1637, 1792, 1836, 1927, 1969),
+                *(3024, 3101, 3168, 4031),
+                *(3796, 3797, 3798, 3799),  # a member of a group that is not ready
+                *HALF_COMMITTED,
                 *range(2000, 2100),  # the driver's: the connection
             }
         ),
         DestinationUnavailableError,
         _UNAVAILABLE,
     ),
+    # a table or rows that another session has, or each the other's
+    (
+        frozenset({1205, 1213, 3058, 3572}),
+        TableHeldError,
+        "another session has the table, or rows of it: {text}",
+    ),
     # a relation, column, key or schema is not as the plan saw it
     (
-        frozenset({1007, 1008, 1049, 1050, 1051, 1054, 1060, 1068, 1091, 1146, 1347}),
+        frozenset({1007, 1008, 1049, 1050, 1051, 1054, 1060, 1068, 1091, 1146, 1347, 1412}),
         PlanOutdatedError,
         "the table is not as it was planned: {text}",
     ),

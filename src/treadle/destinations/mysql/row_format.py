@@ -5,7 +5,7 @@ Long columns are written by Arrow, some thousand rows at a time.
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +19,8 @@ from treadle.tables.arrow_column import (
 )
 from treadle.tables.column_type import ColumnType
 from treadle.timestamps import format_microseconds
+
+Text = TypeVar("Text", bound=str)
 
 TypedField = tuple[ColumnType, TypedColumn]
 """Type and values of a column."""
@@ -69,6 +71,25 @@ def spell_value(type_: ColumnType, value: Any) -> str:
             return repr(float(value))
         case _:
             return str(value)
+
+
+def group_rows(rows: Sequence[Text], rows_max: int, bytes_max: int) -> Iterator[Sequence[Text]]:
+    """Give rows in groups, in order.
+
+    Args:
+        rows: as text.
+        rows_max: of a group.
+        bytes_max: of a group in UTF-8; a longer row is a group by itself.
+    """
+    start = size = 0
+    for at, row in enumerate(rows):
+        added = len(row.encode())
+        if at > start and (at - start >= rows_max or size + added > bytes_max):
+            yield rows[start:at]
+            start, size = at, 0
+        size += added
+    if rows:
+        yield rows[start:]
 
 
 def _join_values(fields: Sequence[TypedField]) -> str:

@@ -11,14 +11,9 @@ from psycopg.types.datetime import TimestampLoader
 
 from treadle.destinations.layout import partition_columns
 from treadle.destinations.libpq.connection import LibpqConnection
-from treadle.destinations.protocol import (
-    AccessDeniedError,
-    DestinationUnavailableError,
-    QueryResult,
-    QueryStream,
-    RowRefusedError,
-)
+from treadle.destinations.protocol import QueryResult, QueryStream
 from treadle.destinations.redshift.dialect import JSON_COMMENT, RedshiftDialect, read_key
+from treadle.destinations.redshift.errors import SERVER, server_message, translate_own
 from treadle.destinations.redshift.row_files import RowFiles, make_table
 from treadle.destinations.sql.catalogue import OFFSETS
 from treadle.destinations.sql.connection import Field
@@ -47,13 +42,6 @@ STATEMENT_BYTES_MAX: Final = 1_000_000
 STATEMENT_VALUES_MAX: Final = 30_000
 """Values of one INSERT; the protocol takes 32,767."""
 
-_MEANINGS: Final = (
-    # XX000 is the code of all of them, so their text has to tell.
-    (("S3ServiceException:Access", "not authorized to assume IAM Role"), AccessDeniedError),
-    (("stl_load_errors", "sys_load_error_detail"), RowRefusedError),
-)
-"""Parts of messages of Redshift -> what they mean."""
-
 
 class _UtcLoader(TimestampLoader):
     """Timestamps without a zone, which are in UTC."""
@@ -75,8 +63,9 @@ class RedshiftConnection(LibpqConnection):
         copies_all: rows are copied however few they are, if there is a place for files.
     """
 
-    server = "Amazon Redshift"
+    server = SERVER
     dialect: RedshiftDialect
+    message = staticmethod(server_message)
 
     def __init__(
         self,
@@ -95,16 +84,8 @@ class RedshiftConnection(LibpqConnection):
 
     def translate(self, error: Exception) -> TreadleError:
         """Return the meaning of an error of a statement."""
-        if isinstance(error, psycopg.errors.InternalError_):
-            said = f"{self.message(error)} {error.diag.message_detail or ''}".strip()
-            for marks, kind in _MEANINGS:
-                if any(mark in said for mark in marks):
-                    return kind(said)
-        if isinstance(error, psycopg.errors.UniqueViolation):
-            # No user has an index, so it is one of the database's own catalogue.
-            return DestinationUnavailableError(
-                f"another session made the same meanwhile: {self.message(error)}"
-            )
+        if isinstance(error, psycopg.errors.InternalError_ | psycopg.errors.UniqueViolation):
+            return translate_own(error)
         return super().translate(error)
 
     # --- transactions -----------------------------------------------------------------------------

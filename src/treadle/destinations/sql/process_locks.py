@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.destinations.protocol import TableHeldError
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.stepped_session import SteppedTransactions
 
@@ -37,8 +37,6 @@ class LocalTransactions(SteppedTransactions):
             for name in sorted(set(names)):
                 lock = _LOCKS.setdefault((self._identity, name), threading.Lock())
                 if not lock.acquire(timeout=LOCK_SECONDS_MAX):
-                    raise DestinationUnavailableError(
-                        "another load of the same table is still running"
-                    )
+                    raise TableHeldError("another load of the same table is still running")
                 held.callback(lock.release)
             yield

@@ -14,7 +14,11 @@ from typing import ClassVar, Final
 from treadle import failpoint
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest_name
 from treadle.destinations.load_counter import LoadCounter
-from treadle.destinations.protocol import DestinationUnavailableError, LoadResult
+from treadle.destinations.protocol import (
+    DestinationUnavailableError,
+    LoadResult,
+    TableHeldError,
+)
 from treadle.destinations.schema_claim import refuse_system_schema
 from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.connection import SqlConnection
@@ -61,7 +65,7 @@ class SteppedTransactions(SqlTransactions):
         """Have locks that no other session has.
 
         Raises:
-            DestinationUnavailableError: another session has one of them for too long.
+            TableHeldError: another session has one of them for too long.
         """
         taken: list[str] = []
         try:
@@ -69,9 +73,7 @@ class SteppedTransactions(SqlTransactions):
                 with self.translated() as connection:
                     [(is_taken,)] = connection.rows(self.dialect.take_lock, name)
                 if not is_taken:
-                    raise DestinationUnavailableError(
-                        "another load of the same table is still running"
-                    )
+                    raise TableHeldError("another load of the same table is still running")
                 taken.append(name)
             yield
         finally:
@@ -183,7 +185,7 @@ class SteppedSession(SqlSession):
         if intent.replacements:
             failpoint.reach("destination.swap")
         for statement in generate_ending(connection, intent):
-            with self._transactions.guarded():
+            with self._transactions.guarded(), connection.unhurried():
                 connection.run(statement)
         with self._transactions.guarded():
             catalogue.keep_intent(connection, schema, table, LoadIntent())
@@ -243,7 +245,7 @@ class SteppedSession(SqlSession):
                 self._end(connection, plan.schema, table, noted)
             elif noted is not None:
                 for statement in generate_undoing(connection, noted):
-                    with self._transactions.guarded():
+                    with self._transactions.guarded(), connection.unhurried():
                         connection.run(statement)
             statements = self.schema_statements(connection, plan)
             statements.check()
@@ -258,7 +260,7 @@ class SteppedSession(SqlSession):
                 statements.is_noted = True
                 failpoint.reach("destination.pending")
                 for statement in statements.generate_structure():
-                    with self._transactions.guarded():
+                    with self._transactions.guarded(), connection.unhurried():
                         run_change(connection, statement)
                     failpoint.reach("destination.changed")
         return statements
@@ -268,7 +270,8 @@ class SteppedSession(SqlSession):
         connection = self._transactions.connection
         with self._transactions.dialect.drafting(statements.drafts):
             for statement in statements.generate_contents():
-                connection.run(statement)
+                with connection.unhurried():
+                    connection.run(statement)
             result = self.write(plan)
         if statements.is_noted or statements.ending:
             catalogue.keep_intent(connection, plan.schema, name_entry(plan), statements.ending)

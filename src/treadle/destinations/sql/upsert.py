@@ -196,12 +196,17 @@ def delete_matching(
 
 def insert_absent(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     """Return the statement that inserts those staged rows whose key no row has."""
+    return insert(dialect, choose_absent(dialect, upsert))
+
+
+def choose_absent(dialect: SqlDialect, upsert: StagedUpsert) -> StagedUpsert:
+    """Return the same of only those staged rows whose key no row has."""
     absent = compose(
         "NOT EXISTS (SELECT 1 FROM {target} t WHERE {same_key})",
         target=upsert.target,
         same_key=_match_key(dialect, upsert),
     )
-    return insert(dialect, replace(upsert, condition=join_conditions(absent, upsert.condition)))
+    return replace(upsert, condition=join_conditions(absent, upsert.condition))
 
 
 def merge(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
