@@ -241,7 +241,7 @@ FILES_CARD = {
                 ),
                 descriptor(
                     "path",
-                    {"type": "string", "pattern": r"^[^?\\#%]+$"},
+                    {"type": "string", "pattern": r"^[^/?\\#%]+\.files$"},
                     False,
                     is_required=False,
                 ),
