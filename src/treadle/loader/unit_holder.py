@@ -165,6 +165,7 @@ class UnitHolder:
         Raises:
             RetriableError, OperatorError: of the store, at the first beat.
         """
+        self._is_ending = False
         self.beat()
         if self._beats and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
