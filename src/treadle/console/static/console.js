@@ -208,7 +208,7 @@
       isStarting = true;
       holders.clear();
       channel.postMessage({ asks: me });
-      await new Promise((done) => { setTimeout(done, 100); });
+      await new Promise((done) => { setTimeout(done, 250); });
       isStarting = false;
       if (document.hidden || isLeft) return;
       if (holders.size >= 4) {
