@@ -20,7 +20,7 @@ from treadle.loader.schema_changes import describe_schema_changes
 from treadle.log.protocol import LogEntry
 from treadle.store.model import EntryOutcome, KeptColumns, LoadReport, RecordRejection
 from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn, Table
-from treadle.tables.names import is_level, pair_source_keys
+from treadle.tables.names import is_repeated
 from treadle.tables.prepare.key_mismatch import describe_conflict
 from treadle.tables.rejection_reason import RejectionCode
 from treadle.tracking.field_notes import TEXT_MAX, encode_notes
@@ -291,12 +291,13 @@ def _describe_plan(plan: LoadPlan, positions: Sequence[int]) -> dict[str, Any]:
 
 
 def _list_keys(table: Table) -> dict[str, list[str]]:
-    """Return the columns of the key of each relation, which a subtable repeats."""
-    root, *subtables = table.relations
-    names = [key.name for key in table.keys]
-    keys = {root.name: names}
-    for relation in subtables:
-        columns = [column.name for column in relation.columns]
-        repeated = [repeat for _, repeat in pair_source_keys(names, columns)]
-        keys[relation.name] = repeated + [name for name in columns if is_level(name)]
-    return keys
+    """Return the columns by which the rows of each relation are told apart.
+
+    A subtable repeats the key of its table, that of any time before too, and has places in arrays.
+    """
+    return {
+        relation.name: [column.name for column in relation.columns if is_repeated(column.name)]
+        if relation.path
+        else [key.name for key in table.keys]
+        for relation in table.relations
+    }

@@ -79,9 +79,9 @@ def level_column(number: int) -> str:
     return f"_sdc_level_{number}_id"
 
 
-def is_level(name: str) -> bool:
-    """Return whether a column has the index in the array at a nesting level."""
-    return _LEVEL_NAME.fullmatch(name) is not None
+def is_repeated(name: str) -> bool:
+    """Return whether a column of a subtable repeats a key, or has the index at a nesting level."""
+    return name.startswith(SOURCE_KEY) or _LEVEL_NAME.fullmatch(name) is not None
 
 
 def pair_source_keys(keys: Sequence[str], columns: Collection[str]) -> tuple[tuple[str, str], ...]:

@@ -175,6 +175,16 @@ def test_a_report_names_the_objects_that_a_load_wrote_and_the_key() -> None:
         "orders__items": ["_sdc_source_key_id", "_sdc_level_0_id"],
     }
     assert "objects" not in complete_report(noted, LoadResult({}, {}), 8, list)[0].details
+    # The key is another one than that which the subtable repeats; and all rows are in a stage.
+    rekeyed = replace(table, keys=(*table.keys, columns[1]))
+    for after in (rekeyed, replace(table, relations=())):
+        found = plan_report(CHUNK, plan(table_after=after), "load", started_at=1).details
+        assert found["primary_keys"] == {
+            relation.name: ["_sdc_source_key_id", "_sdc_level_0_id"]
+            if relation.path
+            else ["id", "_sdc_sequence"]
+            for relation in after.relations
+        }
 
 
 def test_a_report_of_an_earlier_release_is_read() -> None:
