@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seen: dict[tuple[Path, str], list[str]] = {}
     for item in items:
         if item.name in GAPS:
-            item.add_marker(pytest.mark.xfail(reason=GAPS[item.name]))
+            item.add_marker(pytest.mark.xfail(reason=GAPS[item.name], strict=True))
         chosen = getattr(item, "callspec", None)
         kind = chosen.params.get("url") if chosen else None
         if item.path.parent != HERE or kind not in TAKEN_EVERY:

@@ -470,6 +470,7 @@ def test_errors_of_a_store_say_whose_they_are() -> None:
     pytest.importorskip("obstore")
     from obstore import exceptions
 
+    from treadle.destinations.files.bucket_store import BucketStore, StoreLogin
     from treadle.destinations.files.bucket_store import translate as translate_store
 
     denied = exceptions.PermissionDeniedError("no")
@@ -481,5 +482,8 @@ def test_errors_of_a_store_say_whose_they_are() -> None:
     found = translate_store(away, "the bucket 'b'")
     assert type(found) is DestinationUnavailableError
     assert str(found) == "the bucket 'b' cannot be reached now: error sending request"
+    login = StoreLogin("key", "", "a-token")
+    place = BucketStore("b", "", {}, login=login, seconds=(1, 1), is_encrypted=True)
+    assert place._secrets == ["a-token"]  # an empty one is between any two letters
     repeated = exceptions.GenericError("x-amz-security-token: a-token is not one")
     assert "a-token" not in str(translate_store(repeated, "b", ["secret", "a-token"]))

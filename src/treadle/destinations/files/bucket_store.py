@@ -74,7 +74,7 @@ class BucketStore:
         settings: Any = dict(config)
         self.place = f"{bucket}/{prefix}".rstrip("/")
         self._name = f"the bucket {bucket!r}"
-        self._secrets = [] if login is None else [login.secret, login.token or login.secret]
+        self._secrets = [] if login is None else list(filter(None, (login.secret, login.token)))
         with self._translated():
             self._store = S3Store(
                 bucket,

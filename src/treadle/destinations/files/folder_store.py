@@ -104,7 +104,6 @@ class FolderStore:
             try:
                 self._link(source, self._root / shown)
             except FileNotFoundError:  # it is shown by somebody, or its folder was removed
-                self._made.clear()
                 continue
             source.unlink(missing_ok=True)
         with suppress(OSError):  # others of its attempt are in it, or it is gone
