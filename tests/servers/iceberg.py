@@ -134,6 +134,7 @@ class SeaweedServer:
                 f"-tableBucket={self.table_bucket}",
                 f"-s3.port={self.s3_port}",
                 f"-s3.port.iceberg={self.rest_port}",
+                "-s3.port.lance=0",  # whose port is the same for every server otherwise
                 f"-master.port={ports[0]}",
                 f"-volume.port={ports[1]}",
                 f"-filer.port={ports[2]}",
