@@ -30,6 +30,7 @@ from treadle.log.postgres.installation import (
     make_log,
 )
 from treadle.log.postgres.reader import PostgresReader
+from treadle.log.postgres.schema import MARK_LOCK, SCHEMA_LOCK
 from treadle.log.postgres.statements import POSITION_JUMP
 from treadle.log.protocol import (
     AppendResult,
@@ -277,6 +278,194 @@ def test_a_process_that_stands_still_in_the_middle_of_an_append_keeps_nobody_wai
     first, second = asyncio.run(run())
     assert second == first + 1
     assert payloads(kind) == [(first, b"0"), (second, b"1")]
+
+
+def begin_still(
+    kind: PostgresKind, name: str, statement: str, values: Sequence[int | bytes]
+) -> "psycopg.pq.abc.PGconn":
+    """Begin a transaction in a pipeline whose end does not come."""
+    still = psycopg.connect(kind.url, application_name=name).pgconn
+    still.enter_pipeline_mode()
+    still.send_query_params(b"BEGIN", [])
+    encoded = [one if isinstance(one, bytes) else b"%d" % one for one in values]
+    formats = [int(isinstance(one, bytes)) for one in values]
+    still.send_query_params(statement.encode(), encoded, param_formats=formats)
+    still.send_flush_request()
+    still.flush()
+    return still
+
+
+def find_still(kind: PostgresKind) -> set[str]:
+    """The sessions that hold something and wait for their clients."""
+    with psycopg.connect(kind.url) as connection:
+        rows = connection.execute(
+            """
+            SELECT a.application_name FROM pg_stat_activity AS a
+            WHERE a.application_name LIKE 'still %' AND a.wait_event = 'ClientRead'
+                AND EXISTS (
+                    SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND (
+                        l.locktype = 'advisory' AND l.granted OR l.mode = 'RowExclusiveLock'
+                    )
+                )
+            """
+        ).fetchall()
+    return {name for (name,) in rows}
+
+
+def test_what_a_process_that_stands_still_holds_is_taken_from_it(
+    kind: PostgresKind, server: PostgresServer
+) -> None:
+    """A key and the lists of tables, those of a process of the release before too."""
+    key = once("a")
+    put_key = """
+        INSERT INTO treadle_log.requests (name, digest, log, first, at) VALUES ($1, $2, 1, 0, 0)
+        """
+    holding: dict[str, tuple[str, list[int | bytes]]] = {
+        "still key": (put_key, [key.name, key.digest]),
+        "still table": (statements.LOCK_TABLES, [kind.number]),
+        "still before": (
+            "SELECT pg_advisory_xact_lock($1, $2)",
+            [SCHEMA_LOCK, kind.number],
+        ),
+    }
+
+    async def run(name: str) -> tuple[int, bool, int]:
+        appenders = [kind.open_appender() for _ in range(2)]
+        await appenders[0].append([entry()])
+        still = begin_still(kind, name, *holding[name])
+        await until(lambda: find_still(kind) == {name})
+        keyed, added = await asyncio.gather(
+            appenders[0].append_once([entry(b"keyed")], key),
+            appenders[1].append([entry(b"added", f"of {name}")]),
+        )
+        assert find_still(kind) == set()
+        still.finish()
+        for appender in appenders:
+            await appender.aclose()
+        return keyed.first, keyed.duplicate, added
+
+    found = [asyncio.run(run(name)) for name in holding]
+    [first] = {first for first, _, _ in found}
+    assert [duplicate for _, duplicate, _ in found] == [False, True, True]
+    there = dict(payloads(kind))
+    assert there[first] == b"keyed"
+    assert [there[added] for _, _, added in found] == [b"added"] * 3
+
+
+def test_an_import_is_not_taken_for_a_process_that_stands_still(kind: PostgresKind) -> None:
+    """It sends keys for as long as it takes, and the server waits for them meanwhile."""
+    with psycopg.connect(kind.url, application_name="still import") as importing:
+        importing.execute(statements.LOCK_IMPORT.replace("$1", "99"))
+        put_key = "INSERT INTO treadle_log.requests VALUES ('x', 'y', 99, 0, 0)"
+        importing.execute(put_key.encode())
+        with psycopg.connect(kind.url, autocommit=True) as connection:
+            wait = (
+                "SELECT pg_sleep(0.1) FROM pg_stat_activity WHERE application_name = 'still import'"
+            )
+            old = " AND state_change < clock_timestamp() - interval '2.1 seconds'"
+            while not connection.execute((wait + old).encode()).fetchall():
+                pass
+            assert connection.execute(statements.END_HOLDERS.encode()).rowcount == 0
+        assert importing.execute("SELECT count(*) FROM treadle_log.requests").fetchone() == (1,)
+
+
+def test_a_loader_that_stands_still_while_it_writes_marks_keeps_nobody_waiting(
+    kind: PostgresKind,
+) -> None:
+    """Marks are hints: other loaders write theirs later, and gates add tables meanwhile."""
+
+    async def fill(*tables: str) -> None:
+        appender = kind.open_appender()
+        for table in tables:
+            await appender.append([entry(table=table)])
+        await appender.aclose()
+
+    def count(reader: PostgresReader) -> dict[str, int]:
+        return {one.table_name: one.entries for one in reader.list_backlogs()}
+
+    asyncio.run(fill("a", "b"))
+    with closing(kind.open_reader()) as reader, closing(kind.open_reader()) as other:
+        assert count(reader) == count(other) == {"a": 1, "b": 1}
+        with psycopg.connect(kind.url, application_name="still marks") as still:
+            still.execute(f"SELECT pg_advisory_xact_lock({MARK_LOCK}, {kind.number})".encode())
+            reader.mark_loaded(1, "a", 1)
+            assert count(reader) == {"b": 1}
+            assert count(reader) == {"b": 1}
+            assert count(other) == {"a": 1, "b": 1}
+            asyncio.run(fill("c"))
+            assert find_still(kind) == {"still marks"}
+            assert count(reader) == {"b": 1, "c": 1}
+        assert count(reader) == count(other) == {"b": 1, "c": 1}
+
+
+def test_a_loader_of_the_release_before_that_stands_still_keeps_no_loader_waiting(
+    kind: PostgresKind,
+) -> None:
+    """It holds what was the one lock of marks and of tables."""
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table="a"), entry(table="b")])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    with closing(kind.open_reader()) as reader:
+        with psycopg.connect(kind.url) as still:
+            still.execute(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK}, {kind.number})".encode())
+            reader.mark_loaded(1, "a", 1)
+            assert [one.table_name for one in reader.list_backlogs()] == ["b"]
+        reader.list_backlogs()
+        with closing(kind.open_reader()) as other:
+            assert [one.table_name for one in other.list_backlogs()] == ["b"]
+
+
+def test_a_transaction_of_marks_ends_soon_when_its_process_stands_still(
+    kind: PostgresKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry()])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    seen: list[str] = []
+    change_rows = reading.ReaderConnection.change
+
+    def change(self: reading.ReaderConnection, statement: str, *values: Any) -> int:
+        [(timeout,)] = self.execute("SHOW idle_in_transaction_session_timeout")
+        seen.append(timeout)
+        return change_rows(self, statement, *values)
+
+    monkeypatch.setattr(reading.ReaderConnection, "change", change)
+    with closing(kind.open_reader()) as reader:
+        reader.mark_loaded(1, "orders", 1)
+        reader.list_backlogs()
+    assert seen == ["3s"]
+
+
+def test_a_loader_goes_on_where_its_marks_are_not_taken(
+    kind: PostgresKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the disk of the server is full: what is loaded makes room."""
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table="a"), entry(table="b")])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    refuse = "ADD CONSTRAINT unmarked CHECK (marked = 0) NOT VALID"
+    with closing(kind.open_reader()) as reader, closing(kind.open_reader()) as other:
+        change(kind, f"ALTER TABLE treadle_log.tables {refuse}")
+        reader.mark_loaded(1, "a", 1)
+        for _ in range(2):
+            assert [one.table_name for one in reader.list_backlogs()] == ["b"]
+        assert [one.table_name for one in other.list_backlogs()] == ["a", "b"]
+        [said] = [record.message for record in caplog.records]
+        assert said.startswith("log 1 does not take how far tables are loaded, and is told again: ")
+        change(kind, "ALTER TABLE treadle_log.tables DROP CONSTRAINT unmarked")
+        reader.list_backlogs()
+        assert [one.table_name for one in other.list_backlogs()] == ["b"]
 
 
 def test_a_killed_server_is_waited_for(kind: PostgresKind, server: PostgresServer) -> None:

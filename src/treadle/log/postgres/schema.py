@@ -9,8 +9,16 @@ from typing import Final
 FORM: Final = 1
 """The form of the tables. Written into `logs`, so that an older treadle refuses a newer one's."""
 
-# Held while tables of the schema are made, so that several processes may do so at once: "trdl".
+# Keys of advisory locks. Held while tables of the schema are made, so that several processes may do
+# so at once: "trdl".
 SCHEMA_LOCK: Final = 0x7472_646C
+# Held while tables are added to a log, and while marks are written: "trta", "trma". They were one
+# lock, that of the schema with the log's number, which is held as a shared one beside them as long
+# as processes of that release may run.
+TABLES_LOCK: Final = 0x7472_7461
+MARK_LOCK: Final = 0x7472_6D61
+# Held by the session that imports a log, so that none that was killed goes on meanwhile: "trim".
+IMPORT_LOCK: Final = 0x7472_696D
 
 RESCUE_SEGMENT: Final = 0
 FIRST_SEGMENT: Final = 1
