@@ -934,6 +934,45 @@ def test_what_is_loaded_beyond_the_end_of_a_log_is_not_marked(kind: PostgresKind
         assert [one.entries for one in other.list_backlogs()] == [2]
 
 
+# Logs of earlier releases
+
+
+def explain(kind: PostgresKind, statement: str, *values: str) -> str:
+    """How the server runs a statement where it takes an index if it can."""
+    with psycopg.connect(kind.url) as connection:
+        connection.execute("SET LOCAL enable_seqscan = off")
+        for number, value in enumerate(values, start=1):
+            statement = statement.replace(f"${number}", value)
+        rows = connection.execute(f"EXPLAIN {statement}".encode()).fetchall()
+    return "\n".join(line for (line,) in rows)
+
+
+def test_who_keeps_a_log_adds_the_index_that_it_lacks(
+    kind: PostgresKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A look would read all tables of the database to see whether a log has a new one."""
+    caplog.set_level("INFO", logger="treadle.log")
+    look = (statements.LOOK, "'{1}'")
+    new_tables = (statements.NEW_TABLES, "1", "7")
+    for asked in (look, new_tables):
+        assert "tables_by_id" in explain(kind, *asked)
+    kind.keep()
+    assert caplog.records == []
+    change(kind, "DROP INDEX treadle_log.tables_by_id")
+    with psycopg.connect(kind.url) as using:
+        using.execute("LOCK TABLE treadle_log.tables IN ROW EXCLUSIVE MODE")
+        kind.keep()  # it does what else is due
+    assert "tables_by_id" not in explain(kind, *look)
+    kind.keep()
+    for asked in (look, new_tables):
+        assert "tables_by_id" in explain(kind, *asked)
+    name = "treadle_log.tables_by_id"
+    assert [record.message for record in caplog.records] == [
+        f"the index {name} is made later: its table is in use",
+        f"made the index {name}, which an earlier release did not know",
+    ]
+
+
 # Damage
 
 

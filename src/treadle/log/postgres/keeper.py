@@ -22,7 +22,7 @@ from treadle.log.postgres.connection import (
     translate_errors,
 )
 from treadle.log.postgres.installation import make_segment
-from treadle.log.postgres.schema import name_segment
+from treadle.log.postgres.schema import LATER_INDEXES, name_segment
 from treadle.log.postgres.segment_choice import (
     LogSegment,
     list_overdue,
@@ -37,7 +37,7 @@ logger = logging.getLogger("treadle.log")
 KEEP_SECONDS: Final = 10.0
 """How often a log is to be kept."""
 
-_DROP_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '1s'"
+_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '1s'"
 
 
 class KeeperConnection:
@@ -119,6 +119,7 @@ class LogKeeper:
             raise
 
     def _keep(self, connection: Connection[Row]) -> None:
+        add_indexes(connection)
         current = self._read_current(connection)
         segments = self._list_segments(connection)
         if current + 1 not in [one.number for one in segments]:
@@ -195,13 +196,32 @@ class LogKeeper:
                 row = connection.execute(counting).fetchone()
                 if row is None or not should_rescue(int(row[0]), int(row[1])):
                     return
-                connection.execute(_DROP_LOCK_TIMEOUT.encode())
+                connection.execute(_LOCK_TIMEOUT.encode())
                 connection.execute(statements.make_rescue(self._log, segment).encode())
                 for statement in (statements.FORGET_SEGMENT_TABLES, statements.FORGET_SEGMENT):
                     connection.execute(statement.encode(), (self._log, segment))
                 connection.execute(statements.make_drop_segment(self._log, segment).encode())
         except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable):
             logger.info("segment %d of log %d is read; it is dropped later", segment, self._log)
+
+
+def add_indexes(connection: Connection[Row]) -> None:
+    """Make the indexes that a log of an earlier release lacks.
+
+    Others go on meanwhile: where the tables are in use for a second, it is done the next time.
+    """
+    rows = connection.execute(statements.LIST_MISSING.encode(), (list(LATER_INDEXES),)).fetchall()
+    for (name,) in rows:
+        try:
+            with connection.transaction():
+                connection.execute(_LOCK_TIMEOUT.encode())
+                connection.execute(statements.NEED_NO_STANDBY.encode())
+                connection.execute(statements.LOCK_SCHEMA.encode())
+                connection.execute(LATER_INDEXES[name].encode())
+        except psycopg.errors.LockNotAvailable:
+            logger.info("the index %s is made later: its table is in use", name)
+        else:
+            logger.info("made the index %s, which an earlier release did not know", name)
 
 
 def drop_segments(connection: Connection[Row], log: int) -> int:
@@ -214,7 +234,7 @@ def drop_segments(connection: Connection[Row], log: int) -> int:
     for segment, entries in rows:
         try:
             with connection.transaction():
-                connection.execute(_DROP_LOCK_TIMEOUT.encode())
+                connection.execute(_LOCK_TIMEOUT.encode())
                 for statement in (statements.FORGET_SEGMENT_TABLES, statements.FORGET_SEGMENT):
                     connection.execute(statement.encode(), (log, segment))
                 connection.execute(statements.make_drop_segment(log, segment).encode())

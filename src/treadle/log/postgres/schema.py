@@ -4,6 +4,7 @@ Entries are in segments, each a plain table that is dropped as a whole: `e_<log>
 0 of a log holds what was copied out of old segments for tables that cannot be loaded.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 FORM: Final = 1
@@ -25,6 +26,16 @@ FIRST_SEGMENT: Final = 1
 
 IMPORTING: Final = "importing"
 """The state of a log of which not everything has arrived: nobody may use it."""
+
+LATER_INDEXES: Final[Mapping[str, str]] = {
+    # For what a look asks of each log: are there new tables?
+    "treadle_log.tables_by_id": """
+        CREATE INDEX IF NOT EXISTS tables_by_id ON treadle_log.tables (log, id)
+        """,
+}
+"""Name -> the statement that makes an index which logs of earlier releases may lack.
+
+Who keeps such a log makes it. The form of the tables stays: every release can do without."""
 
 CREATE_SCHEMA: Final = (
     "CREATE SCHEMA IF NOT EXISTS treadle_log",
@@ -106,6 +117,7 @@ CREATE_SCHEMA: Final = (
     )
     """,
     "CREATE INDEX IF NOT EXISTS requests_by_time ON treadle_log.requests (at)",
+    *LATER_INDEXES.values(),
 )
 
 HAS_SCHEMA: Final = "SELECT to_regclass('treadle_log.logs') IS NOT NULL"

@@ -485,6 +485,9 @@ MEASURE_SPACE: Final = """
 
 # Keeping segments
 
+LIST_MISSING: Final = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL"
+# Where it is lost with its server it is made again: it need not wait for a standby with its locks.
+NEED_NO_STANDBY: Final = "SET LOCAL synchronous_commit = off"
 LIST_SEGMENTS: Final = """
     SELECT segment, first, last, bytes, entries, made_at, sealed_at, frozen_at
     FROM treadle_log.segments WHERE log = $1::smallint ORDER BY segment
