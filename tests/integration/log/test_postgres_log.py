@@ -563,6 +563,7 @@ def test_a_full_log_refuses_until_some_is_removed(
         assert said.startswith("the log holds ")
         kind.roll()
         with closing(kind.open_reader()) as reader:
+            reader.mark_loaded(1, "orders", accepted)
             assert reader.trim([TrimPoint(1, "orders", accepted)]) == accepted
         await until(lambda: appender.find_refusal() is None)
         assert await appender.append([entry()]) == accepted + 1
@@ -598,7 +599,9 @@ def keep():
 
 def trim():
     failpoint.arm(plan)
-    PostgresReader(url, 1).trim([TrimPoint(1, "orders", 2)])
+    reader = PostgresReader(url, 1)
+    reader.mark_loaded(1, "orders", 2)
+    reader.trim([TrimPoint(1, "orders", 2)])
 
 asyncio.run(append()) if work == "append" else keep() if work == "keep" else trim()
 """
@@ -795,10 +798,13 @@ def test_segments_go_when_all_of_their_tables_may(kind: PostgresKind) -> None:
     asyncio.run(fill("a"))
     with closing(kind.open_reader()) as reader:
         assert [one.entries for one in reader.list_backlogs()] == [4, 2]
+        reader.mark_loaded(1, "a", 6)
+        reader.mark_loaded(1, "b", 2)
         assert reader.trim([TrimPoint(1, "a", 6)]) == 0
         assert reader.trim([TrimPoint(1, "b", 2)]) == 3
         assert [one.position for one in reader.find_entries(1, 10)] == [4, 5, 6]
         assert [(one.table_name, one.entries) for one in reader.list_backlogs()] == [("b", 1)]
+        reader.mark_loaded(1, "b", 6)
         # A reader in a look keeps a segment, for now.
         with psycopg.connect(kind.url) as connection:
             connection.execute("SELECT 1 FROM treadle_log.e_1_2")
@@ -827,7 +833,8 @@ def test_what_cannot_be_loaded_is_copied_out_of_an_old_segment(kind: PostgresKin
         with closing(kind.open_reader()) as other:
             assert other.list_backlogs() == waiting
         assert [one.position for one in reader.statistics.list_entries_below(None, 1)] == [38]
-        assert reader.trim([TrimPoint(1, "stuck", 8)]) == 1
+        reader.mark_loaded(1, "stuck", 8)
+        assert reader.trim([TrimPoint(1, "stuck", 38)]) == 1
         assert [one.position for one in reader.read(1, "stuck", 0, 10, 100)] == [38]
 
 
@@ -857,6 +864,36 @@ def test_what_was_rescued_lies_between_what_other_segments_hold(kind: PostgresKi
             with closing(kind.open_reader()) as other:
                 for its in (reader.list_backlogs(), other.list_backlogs()):
                     assert [one.entries for one in its] == ([len(expected)] if expected else [])
+
+
+def test_what_another_loader_has_not_loaded_stays(kind: PostgresKind) -> None:
+    """Its source was moved, and the former destination has more of it than the new one."""
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        for _ in range(2):
+            await appender.append([entry(table="mine"), entry(table="others")])
+        await appender.aclose()
+
+    def count(reader: PostgresReader) -> dict[str, int]:
+        return {one.table_name: one.entries for one in reader.list_backlogs()}
+
+    asyncio.run(fill())
+    kind.roll()
+    with closing(kind.open_reader()) as keeping, closing(kind.open_reader()) as other:
+        keeping.share_tables(frozenset({compute_slot(1, "mine")}), {})
+        assert count(keeping) == {"mine": 2}
+        keeping.mark_loaded(1, "mine", 3)
+        other.mark_loaded(1, "others", 2)
+        assert count(other)["others"] == 1
+        points = [TrimPoint(1, "mine", 3), TrimPoint(1, "others", 4)]
+        assert keeping.trim(points) == 0
+        with closing(kind.open_reader()) as another:
+            assert count(other) == count(another) == {"others": 1}
+            assert len(another.read(1, "others", 2, 9, 99)) == 1
+        other.mark_loaded(1, "others", 4)
+        assert count(other) == {}
+        assert keeping.trim(points) == 4
 
 
 def test_an_append_goes_on_in_the_next_segment(kind: PostgresKind) -> None:

@@ -232,19 +232,18 @@ class PostgresReader:
         """Remove entries at or below positions; see `protocol.LogReader.trim`.
 
         Whole segments go, as soon as all of their tables may be trimmed so far. Their tables
-        remember the positions, so each is told once.
+        remember the positions, so each is told once. What is not marked as loaded stays.
         """
 
         def trim() -> int:
             self._write_marks()
-            end = self._fetch_end()
-            ids = [
-                (table_id, min(point.position, end))
+            ids = {
+                table_id: point.position
                 for point in points
                 if (table_id := self._find_table(point.source_id, point.table_name)) is not None
-            ]
+            }
             if ids:
-                self._write_numbered(statements.TRIM, dict(ids))
+                self._connection.run_in_transaction(lambda: self._write_trimmed(ids))
                 failpoint.reach("log.trim")
             removed = self._connection.run_with(
                 lambda connection: drop_segments(connection, self._connection.log)
@@ -402,6 +401,13 @@ class PostgresReader:
         failpoint.reach("log.after-marks")
         self._marks.clear()
         self._marked_at = self._clock()
+
+    def _write_trimmed(self, positions: Mapping[int, int]) -> None:
+        """Note how far tables may be trimmed; nobody marks one of them meanwhile."""
+        self._connection.execute(statements.LOCK_MARKS, self._connection.log)
+        self._connection.change(
+            statements.TRIM, encode_int4s(list(positions)), encode_int8s(list(positions.values()))
+        )
 
     def _write_numbered(
         self, statement: str, positions: Mapping[int, int], *, waits: bool = True

@@ -410,13 +410,13 @@ MARK: Final = """
     FROM unnest($2::int4[], $3::int8[]) AS k (id, loaded)
     WHERE t.id = k.id AND t.loaded <> k.loaded
     """
+# Who trims knows how far tables are loaded into any destination, and not how far the loader of each
+# one is: another destination may have got it.
 TRIM: Final = """
     UPDATE treadle_log.tables AS t
-    SET trimmed = greatest(t.trimmed, k.position),
-        loaded = greatest(t.loaded, k.position),
-        marked = $1::bigint
-    FROM unnest($2::int4[], $3::int8[]) AS k (id, position)
-    WHERE t.id = k.id AND (t.trimmed < k.position OR t.loaded < k.position)
+    SET trimmed = least(k.position, t.loaded)
+    FROM unnest($1::int4[], $2::int8[]) AS k (id, position)
+    WHERE t.id = k.id AND t.trimmed < least(k.position, t.loaded)
     """
 
 # Statistics
