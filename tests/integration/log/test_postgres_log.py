@@ -29,8 +29,10 @@ from treadle.log.postgres.installation import (
     look_at_server,
     make_log,
 )
+from treadle.log.postgres.keeper import KeeperConnection, LogKeeper
 from treadle.log.postgres.reader import PostgresReader
 from treadle.log.postgres.schema import MARK_LOCK, SCHEMA_LOCK
+from treadle.log.postgres.segment_choice import RESCUE_PAUSE_US
 from treadle.log.postgres.statements import POSITION_JUMP
 from treadle.log.protocol import (
     AppendResult,
@@ -781,6 +783,16 @@ def test_what_cannot_be_opened_says_why(kind: PostgresKind, server: PostgresServ
             opens(kind.url, kind.number)
 
 
+def explain(kind: PostgresKind, statement: str, *values: str) -> str:
+    """How the server runs a statement where it takes an index if it can."""
+    with psycopg.connect(kind.url) as connection:
+        connection.execute("SET LOCAL enable_seqscan = off")
+        for number, value in enumerate(values, start=1):
+            statement = statement.replace(f"${number}", value)
+        rows = connection.execute(f"EXPLAIN {statement}".encode()).fetchall()
+    return "\n".join(line for (line,) in rows)
+
+
 # Segments
 
 
@@ -836,6 +848,48 @@ def test_what_cannot_be_loaded_is_copied_out_of_an_old_segment(kind: PostgresKin
         reader.mark_loaded(1, "stuck", 8)
         assert reader.trim([TrimPoint(1, "stuck", 38)]) == 1
         assert [one.position for one in reader.read(1, "stuck", 0, 10, 100)] == [38]
+
+
+def test_what_waits_of_an_old_segment_is_counted_once_an_hour(
+    kind: PostgresKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A destination may be away for weeks, and there is a segment for each hour of them."""
+    counted: list[int] = []
+    make_count_stuck = statements.make_count_stuck
+
+    def count(log: int, segment: int) -> str:
+        counted.append(segment)
+        return make_count_stuck(log, segment)
+
+    monkeypatch.setattr(statements, "make_count_stuck", count)
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table="stuck" if n % 2 else "a") for n in range(20)])
+        await appender.aclose()
+
+    for _ in range(2):
+        asyncio.run(fill())
+        kind.roll()
+    now = 10**6
+    with closing(kind.open_reader()) as reader, closing(KeeperConnection(kind.url)) as connection:
+        reader.mark_loaded(1, "a", 40)
+        reader.list_backlogs()
+        keeper = LogKeeper(connection, kind.number, 10, clock=lambda: now)
+        for _ in range(2):
+            keeper.keep()
+        assert counted == [1, 2]
+        reader.mark_loaded(1, "stuck", 20)
+        reader.list_backlogs()
+        now += RESCUE_PAUSE_US - 1
+        keeper.keep()
+        assert counted == [1, 2]
+        now += 1
+        for _ in range(2):
+            keeper.keep()
+        assert counted == [1, 2, 1, 2]
+        assert [one.position for one in reader.find_entries(1, 99)] == list(range(21, 41))
+    assert "e_1_2_by_table" in explain(kind, make_count_stuck(1, 2), "3")
 
 
 def test_what_was_rescued_lies_between_what_other_segments_hold(kind: PostgresKind) -> None:
@@ -972,16 +1026,6 @@ def test_what_is_loaded_beyond_the_end_of_a_log_is_not_marked(kind: PostgresKind
 
 
 # Logs of earlier releases
-
-
-def explain(kind: PostgresKind, statement: str, *values: str) -> str:
-    """How the server runs a statement where it takes an index if it can."""
-    with psycopg.connect(kind.url) as connection:
-        connection.execute("SET LOCAL enable_seqscan = off")
-        for number, value in enumerate(values, start=1):
-            statement = statement.replace(f"${number}", value)
-        rows = connection.execute(f"EXPLAIN {statement}".encode()).fetchall()
-    return "\n".join(line for (line,) in rows)
 
 
 def test_who_keeps_a_log_adds_the_index_that_it_lacks(

@@ -5,10 +5,10 @@ from treadle.log.postgres.segment_choice import (
     SEGMENT_AGE_US,
     SEGMENT_BYTES_MAX,
     LogSegment,
+    count_rescued_max,
     list_overdue,
     list_unfrozen,
     list_unsealed,
-    should_rescue,
     should_switch,
 )
 
@@ -36,10 +36,8 @@ def test_what_is_done_with_segments_that_ended() -> None:
     ]
     assert list_unsealed(segments, open_segment=5) == [4]
     assert list_unfrozen(segments[1:], now) == [2]
-    assert list_overdue(segments, now, retention_us=2 * day) == [1]
+    assert [one.number for one in list_overdue(segments, now, retention_us=2 * day)] == [1]
 
 
 def test_little_is_copied_out_of_an_old_segment_and_much_is_not() -> None:
-    assert should_rescue(0, 100)
-    assert should_rescue(10, 100)
-    assert not should_rescue(11, 100)
+    assert [count_rescued_max(entries) for entries in (0, 9, 10, 19, 100)] == [0, 0, 1, 1, 10]

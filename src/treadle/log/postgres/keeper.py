@@ -24,11 +24,12 @@ from treadle.log.postgres.connection import (
 from treadle.log.postgres.installation import make_segment
 from treadle.log.postgres.schema import LATER_INDEXES, name_segment
 from treadle.log.postgres.segment_choice import (
+    RESCUE_PAUSE_US,
     LogSegment,
+    count_rescued_max,
     list_overdue,
     list_unfrozen,
     list_unsealed,
-    should_rescue,
     should_switch,
 )
 
@@ -103,6 +104,8 @@ class LogKeeper:
         self._retention_us = retention_us
         self._clock = clock
         self._should_switch = should_switch_segment
+        self._left: dict[int, int] = {}
+        """Overdue segment -> when it was found that too much of it waits to be copied."""
 
     def keep(self) -> None:
         """Do what is due.
@@ -133,8 +136,17 @@ class LogKeeper:
             self._seal(connection, segment)
         for segment in list_unfrozen(segments, self._clock()):
             self._freeze(connection, segment)
-        for segment in list_overdue(segments, self._clock(), self._retention_us):
-            self._rescue(connection, segment)
+        overdue = list_overdue(segments, self._clock(), self._retention_us)
+        self._left = {
+            one.number: self._left[one.number] for one in overdue if one.number in self._left
+        }
+        for one in overdue:
+            if (
+                not 0
+                <= self._clock() - self._left.get(one.number, -RESCUE_PAUSE_US)
+                < RESCUE_PAUSE_US
+            ):
+                self._rescue(connection, one)
         if any(one.sealed_at is not None for one in segments):
             drop_segments(connection, self._log)
 
@@ -188,13 +200,15 @@ class LogKeeper:
         connection.execute(f"VACUUM (FREEZE) {name_segment(self._log, segment)}".encode())
         connection.execute(statements.NOTE_FROZEN.encode(), (self._log, segment, self._clock()))
 
-    def _rescue(self, connection: Connection[Row], segment: int) -> None:
+    def _rescue(self, connection: Connection[Row], overdue: LogSegment) -> None:
         """Copy the few entries that cannot be loaded out of an old segment, and drop the rest."""
+        segment, most = overdue.number, count_rescued_max(overdue.entries or 0)
         try:
             with connection.transaction():
                 counting = statements.make_count_stuck(self._log, segment).encode()
-                row = connection.execute(counting).fetchone()
-                if row is None or not should_rescue(int(row[0]), int(row[1])):
+                row = connection.execute(counting, (most + 1,)).fetchone()
+                if row is None or int(row[0]) > most:
+                    self._left[segment] = self._clock()
                     return
                 connection.execute(_LOCK_TIMEOUT.encode())
                 connection.execute(statements.make_rescue(self._log, segment).encode())

@@ -14,6 +14,9 @@ FREEZE_AGE_US: Final = 86_400_000_000
 RESCUED_PART_MAX: Final = 0.1
 """The most of a segment that is copied out of it, so that the rest can go."""
 
+RESCUE_PAUSE_US: Final = 3_600_000_000
+"""Time between two looks at how much of an overdue segment waits: to count it takes a while."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogSegment:
@@ -68,10 +71,10 @@ def list_unfrozen(segments: list[LogSegment], now: int) -> list[int]:
     ]
 
 
-def list_overdue(segments: list[LogSegment], now: int, retention_us: int) -> list[int]:
+def list_overdue(segments: list[LogSegment], now: int, retention_us: int) -> list[LogSegment]:
     """Return the sealed segments that should have gone: older than twice the retention."""
     return [
-        one.number
+        one
         for one in segments
         if one.number != RESCUE_SEGMENT
         and one.sealed_at is not None
@@ -79,9 +82,9 @@ def list_overdue(segments: list[LogSegment], now: int, retention_us: int) -> lis
     ]
 
 
-def should_rescue(waiting_entries: int, entries: int) -> bool:
-    """Return whether what waits in an overdue segment is copied out of it.
+def count_rescued_max(entries: int) -> int:
+    """Return how many entries of an overdue segment are copied out of it at most.
 
-    Where much of it waits its destination is away: then it is kept as it is.
+    Where more of it wait their destination is away: then it is kept as it is.
     """
-    return waiting_entries <= RESCUED_PART_MAX * entries
+    return int(RESCUED_PART_MAX * entries)

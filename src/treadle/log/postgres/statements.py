@@ -558,10 +558,23 @@ def make_drop_segment(log: int, segment: int) -> str:
 
 
 def make_count_stuck(log: int, segment: int) -> str:
-    """Make the statement that counts what of a sealed segment is not loaded, and all of it."""
+    """Make the statement that counts what of a sealed segment is not loaded, up to a number.
+
+    It touches only what it counts.
+    """
     return f"""
-    SELECT count(*) FILTER (WHERE e.position > t.loaded), count(*)
-    FROM {name_segment(log, segment)} AS e JOIN treadle_log.tables AS t ON t.id = e.table_id
+    SELECT count(*) FROM (
+        SELECT FROM treadle_log.segment_tables AS g
+        JOIN treadle_log.tables AS t ON t.id = g.table_id AND g.last > t.loaded
+        CROSS JOIN LATERAL (
+            SELECT FROM {name_segment(log, segment)} AS e
+            WHERE (e.table_id, e.position) > (t.id, t.loaded)
+                AND (e.table_id, e.position) <= (t.id, g.last)
+            LIMIT $1::bigint
+        ) AS e
+        WHERE g.log = {log:d} AND g.segment = {segment:d}
+        LIMIT $1::bigint
+    ) AS stuck
     """  # noqa: S608 - made of names without quotes
 
 
