@@ -24,6 +24,15 @@ def test_a_segment_ends_when_it_is_large_or_old_and_not_empty() -> None:
     assert not should_switch(SEGMENT_BYTES_MAX, 0, SEGMENT_AGE_US, has_entries=False)
 
 
+def test_a_log_that_is_bounded_has_segments_that_end_before_it_is_full() -> None:
+    for log_bytes_max, expected in ((8_000, 1_000), (10**15, SEGMENT_BYTES_MAX)):
+        ends = [
+            should_switch(used, 0, 1, has_entries=True, log_bytes_max=log_bytes_max)
+            for used in (expected - 1, expected)
+        ]
+        assert ends == [False, True]
+
+
 def test_what_is_done_with_segments_that_ended() -> None:
     day, now = FREEZE_AGE_US, 10 * FREEZE_AGE_US
     segments = [

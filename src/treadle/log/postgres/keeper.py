@@ -5,6 +5,7 @@ One process keeps a log at a time; a second one does no harm, since each step is
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -86,8 +87,10 @@ class LogKeeper:
         connection: to its database. It may be that of keepers of other logs there.
         number: the log's.
         retention_us: how long entries are kept after they were loaded, microseconds.
+        bytes_max: what the log may hold (`log_bytes`); 0 for any.
         clock: microseconds since 1970.
-        should_switch_segment: decides when the log goes on in a new segment.
+        should_switch_segment: decides when the log goes on in a new segment; by default
+            `segment_choice.should_switch`.
     """
 
     def __init__(
@@ -96,14 +99,17 @@ class LogKeeper:
         number: int,
         retention_us: int,
         *,
+        bytes_max: int = 0,
         clock: Callable[[], int] = read_clock,
-        should_switch_segment: Callable[..., bool] = should_switch,
+        should_switch_segment: Callable[..., bool] | None = None,
     ) -> None:
         self._connection = connection
         self._log = number
         self._retention_us = retention_us
         self._clock = clock
-        self._should_switch = should_switch_segment
+        self._should_switch = should_switch_segment or partial(
+            should_switch, log_bytes_max=bytes_max
+        )
         self._left: dict[int, int] = {}
         """Overdue segment -> when it was found that too much of it waits to be copied."""
 

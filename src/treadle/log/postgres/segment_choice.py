@@ -6,6 +6,10 @@ from typing import Final
 from treadle.log.postgres.schema import RESCUE_SEGMENT
 
 SEGMENT_BYTES_MAX: Final = 1 << 30
+
+SEGMENT_PARTS: Final = 8
+"""A log that is bounded has at least so many segments when it is full: only those that ended go."""
+
 SEGMENT_AGE_US: Final = 3_600_000_000
 
 FREEZE_AGE_US: Final = 86_400_000_000
@@ -39,7 +43,9 @@ class LogSegment:
     frozen_at: int | None
 
 
-def should_switch(used_bytes: int, made_at: int, now: int, *, has_entries: bool) -> bool:
+def should_switch(
+    used_bytes: int, made_at: int, now: int, *, has_entries: bool, log_bytes_max: int = 0
+) -> bool:
     """Return whether the log goes on in a new segment: the open one is large, or old.
 
     Args:
@@ -47,8 +53,10 @@ def should_switch(used_bytes: int, made_at: int, now: int, *, has_entries: bool)
         made_at: when the log went on in it.
         now: microseconds since 1970.
         has_entries: whether something was appended to it.
+        log_bytes_max: what the log may hold; 0 for any.
     """
-    return has_entries and (used_bytes >= SEGMENT_BYTES_MAX or now - made_at >= SEGMENT_AGE_US)
+    bytes_max = min(SEGMENT_BYTES_MAX, log_bytes_max // SEGMENT_PARTS or SEGMENT_BYTES_MAX)
+    return has_entries and (used_bytes >= bytes_max or now - made_at >= SEGMENT_AGE_US)
 
 
 def list_unsealed(segments: list[LogSegment], open_segment: int) -> list[int]:
