@@ -543,6 +543,16 @@ def choose_reader(reader: LogReader, source_id: int) -> LogReader:
     return reader.choose(source_id) if isinstance(reader, JoinedReader) else reader
 
 
+def get_log_reader(reader: LogReader, number: int) -> LogReader:
+    """Return the reader of a log, of one that may stand for several; a single one is that log's.
+
+    Raises:
+        OperatorError: it cannot be opened.
+        RetriableError: it is not available now.
+    """
+    return reader.get_part(number) if isinstance(reader, JoinedReader) else reader
+
+
 def list_readers(reader: LogReader) -> Mapping[int, LogReader]:
     """Return log number -> reader, of a reader that may stand for several logs.
 

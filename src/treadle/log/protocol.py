@@ -473,7 +473,10 @@ class LogStatistics(Protocol):
         """Return name -> position of the first entry, of those names a request was stored under."""
 
     def forget_keys(self, before: int) -> int:
-        """Forget names stored before a time, microseconds since 1970; returns how many."""
+        """Forget names stored before a time, microseconds since 1970; returns how many.
+
+        Some thousands at once, so who wants all of them gone calls until none went.
+        """
 
     def measure_space(self) -> LogSpace:
         """Measure how full the log is."""
