@@ -563,10 +563,12 @@ def test_a_full_log_refuses_until_some_is_removed(
             except RetriableError as error:
                 said = str(error)
         assert said.startswith("the log holds ")
-        kind.keep(bytes_max=600_000)
         with closing(kind.open_reader()) as reader:
             reader.mark_loaded(1, "orders", accepted)
-            assert reader.trim([TrimPoint(1, "orders", accepted)]) == accepted
+            assert reader.trim([TrimPoint(1, "orders", accepted)]) == 0
+            assert len(reader.find_entries(1, accepted)) == accepted
+            kind.keep(bytes_max=600_000)  # it seals the segment, which goes at once
+            assert reader.find_entries(1, accepted) == []
         await until(lambda: appender.find_refusal() is None)
         assert await appender.append([entry()]) == accepted + 1
         await appender.aclose()

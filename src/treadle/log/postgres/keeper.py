@@ -138,7 +138,8 @@ class LogKeeper:
             current += 1
             make_segment(connection, self._log, current + 1, None, self._clock())
             segments = self._list_segments(connection)
-        for segment in list_unsealed(segments, current):
+        ended = list_unsealed(segments, current)
+        for segment in ended:
             self._seal(connection, segment)
         for segment in list_unfrozen(segments, self._clock()):
             self._freeze(connection, segment)
@@ -153,7 +154,7 @@ class LogKeeper:
                 < RESCUE_PAUSE_US
             ):
                 self._rescue(connection, one)
-        if any(one.sealed_at is not None for one in segments):
+        if ended or any(one.sealed_at is not None for one in segments):
             drop_segments(connection, self._log)
 
     def _read_current(self, connection: Connection[Row]) -> int:
