@@ -2,10 +2,12 @@
 
 from treadle.log.postgres.segment_choice import (
     FREEZE_AGE_US,
+    RESCUE_PAUSE_US,
     SEGMENT_AGE_US,
     SEGMENT_BYTES_MAX,
     LogSegment,
     count_rescued_max,
+    is_rescue_due,
     list_overdue,
     list_unfrozen,
     list_unsealed,
@@ -46,6 +48,13 @@ def test_what_is_done_with_segments_that_ended() -> None:
     assert list_unsealed(segments, open_segment=5) == [4]
     assert list_unfrozen(segments[1:], now) == [2]
     assert [one.number for one in list_overdue(segments, now, retention_us=2 * day)] == [1]
+
+
+def test_an_old_segment_of_which_much_waits_is_looked_at_once_an_hour() -> None:
+    assert is_rescue_due(None, 5)
+    assert not is_rescue_due(5, 5 + RESCUE_PAUSE_US - 1)
+    assert is_rescue_due(5, 5 + RESCUE_PAUSE_US)
+    assert is_rescue_due(5, 4)  # the clock was set back
 
 
 def test_little_is_copied_out_of_an_old_segment_and_much_is_not() -> None:

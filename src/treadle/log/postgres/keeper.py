@@ -18,6 +18,7 @@ from treadle.log.postgres import statements
 from treadle.log.postgres.connection import (
     Row,
     connect_reader,
+    describe_error,
     make_member,
     make_parameters,
     translate_errors,
@@ -25,9 +26,9 @@ from treadle.log.postgres.connection import (
 from treadle.log.postgres.installation import make_segment
 from treadle.log.postgres.schema import LATER_INDEXES, name_segment
 from treadle.log.postgres.segment_choice import (
-    RESCUE_PAUSE_US,
     LogSegment,
     count_rescued_max,
+    is_rescue_due,
     list_overdue,
     list_unfrozen,
     list_unsealed,
@@ -112,6 +113,8 @@ class LogKeeper:
         )
         self._left: dict[int, int] = {}
         """Overdue segment -> when it was found that too much of it waits to be copied."""
+        self._missing: dict[str, str] = {}
+        """Index that could not be made -> why."""
 
     def keep(self) -> None:
         """Do what is due.
@@ -128,7 +131,7 @@ class LogKeeper:
             raise
 
     def _keep(self, connection: Connection[Row]) -> None:
-        add_indexes(connection)
+        self._add_indexes(connection)
         current = self._read_current(connection)
         segments = self._list_segments(connection)
         if current + 1 not in [one.number for one in segments]:
@@ -143,19 +146,37 @@ class LogKeeper:
             self._seal(connection, segment)
         for segment in list_unfrozen(segments, self._clock()):
             self._freeze(connection, segment)
-        overdue = list_overdue(segments, self._clock(), self._retention_us)
-        self._left = {
-            one.number: self._left[one.number] for one in overdue if one.number in self._left
-        }
+        now = self._clock()
+        overdue = list_overdue(segments, now, self._retention_us)
+        left, self._left = self._left, {}
         for one in overdue:
-            if (
-                not 0
-                <= self._clock() - self._left.get(one.number, -RESCUE_PAUSE_US)
-                < RESCUE_PAUSE_US
-            ):
+            if is_rescue_due(left.get(one.number), now):
                 self._rescue(connection, one)
+            else:
+                self._left[one.number] = left[one.number]
         if ended or any(one.sealed_at is not None for one in segments):
             drop_segments(connection, self._log)
+
+    def _add_indexes(self, connection: Connection[Row]) -> None:
+        """Make the indexes that a log of an earlier release lacks.
+
+        Others go on meanwhile: where the tables are in use for a second, it is done the next time.
+        """
+        names = list(LATER_INDEXES)
+        for (name,) in connection.execute(statements.LIST_MISSING.encode(), (names,)).fetchall():
+            try:
+                with connection.transaction():
+                    connection.execute(_LOCK_TIMEOUT.encode())
+                    connection.execute(statements.NEED_NO_STANDBY.encode())
+                    connection.execute(statements.LOCK_SCHEMA.encode())
+                    connection.execute(LATER_INDEXES[name].encode())
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as error:
+                said = describe_error(error)
+                if self._missing.get(name) != said:
+                    logger.info("the index %s cannot be made now: %s", name, said)
+                self._missing[name] = said
+            else:
+                logger.info("made the index %s, which an earlier release did not know", name)
 
     def _read_current(self, connection: Connection[Row]) -> int:
         row = connection.execute(statements.READ_LOG.encode(), (self._log,)).fetchone()
@@ -224,25 +245,6 @@ class LogKeeper:
                 connection.execute(statements.make_drop_segment(self._log, segment).encode())
         except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable):
             logger.info("segment %d of log %d is read; it is dropped later", segment, self._log)
-
-
-def add_indexes(connection: Connection[Row]) -> None:
-    """Make the indexes that a log of an earlier release lacks.
-
-    Others go on meanwhile: where the tables are in use for a second, it is done the next time.
-    """
-    rows = connection.execute(statements.LIST_MISSING.encode(), (list(LATER_INDEXES),)).fetchall()
-    for (name,) in rows:
-        try:
-            with connection.transaction():
-                connection.execute(_LOCK_TIMEOUT.encode())
-                connection.execute(statements.NEED_NO_STANDBY.encode())
-                connection.execute(statements.LOCK_SCHEMA.encode())
-                connection.execute(LATER_INDEXES[name].encode())
-        except psycopg.errors.LockNotAvailable:
-            logger.info("the index %s is made later: its table is in use", name)
-        else:
-            logger.info("made the index %s, which an earlier release did not know", name)
 
 
 def drop_segments(connection: Connection[Row], log: int) -> int:

@@ -90,6 +90,16 @@ def list_overdue(segments: list[LogSegment], now: int, retention_us: int) -> lis
     ]
 
 
+def is_rescue_due(left_at: int | None, now: int) -> bool:
+    """Return whether an overdue segment is looked at.
+
+    Args:
+        left_at: when it was found that too much of it waits; None where it was not.
+        now: microseconds since 1970.
+    """
+    return left_at is None or not 0 <= now - left_at < RESCUE_PAUSE_US
+
+
 def count_rescued_max(entries: int) -> int:
     """Return how many entries of an overdue segment are copied out of it at most.
 
