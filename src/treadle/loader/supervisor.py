@@ -1,8 +1,8 @@
 """The main loop of the loader process.
 
 Twenty times a second it reads what waits in the log and gives it to the loader of each destination
-(`DestinationLoader`), each of which has a thread. It also tells the log what was loaded, and trims
-it. It waits for no destination.
+(`DestinationLoader`), each of which has a thread. It also tells the log what was loaded. It waits
+for no destination. The log is trimmed in a thread of its own (`LogTrimmer`).
 
 Several such processes may run, on one machine or several. Each loads the tables of its units
 (`unit_holder`). What is to be done once for all is done by the holder of the first unit of the
@@ -24,7 +24,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from treadle import __version__, failpoint
-from treadle.counting import count_noun
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import is_exclusive
@@ -36,6 +35,7 @@ from treadle.loader.destination_share import DestinationShare
 from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.load_texts import describe_source
 from treadle.loader.log_shares import LogShares
+from treadle.loader.log_trimmer import LogTrimmer, TrimRules
 from treadle.loader.move_agreement import MoveAgreement
 from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
@@ -43,7 +43,7 @@ from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.unit_holder import UnitHolder
 from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
 from treadle.log.joined import list_present_backlogs, list_readers
-from treadle.log.protocol import LogReader, ReadLimits, TableBacklog, TrimPoint
+from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
 from treadle.store.load_requests import REQUEST_US_MAX
@@ -58,9 +58,11 @@ PREPARED_SECONDS_MAX = 5.0
 
 PREPARED_LOOK_SECONDS = 0.02
 
-TRIM_INTERVAL_US = 600 * 1_000_000
-QUOTA_CHECK_INTERVAL_US = 500_000
-"""The time between two looks whether the log is full."""
+FOLD_INTERVAL_US = 600 * 1_000_000
+"""The time between two looks for hours whose reports are to be folded."""
+
+TRIMMER_SECONDS_MAX = 5.0
+"""At the end the step of the trimmer may take this long; it is done again after the next start."""
 
 REPORT_RETENTION_US = 60 * 86_400 * 1_000_000
 """Load reports stay this long, unless the setting `report_days` says otherwise: the longest of the
@@ -71,9 +73,6 @@ FOLDING_AGE_US = 86_400 * 1_000_000
 
 FOLDING_PAUSE_US = 2 * 1_000_000
 """The time between two hours that are folded while there are more, as after an upgrade."""
-
-KEY_RETENTION_US = 3_600 * 1_000_000
-"""An idempotency key is known at least this long: longer than a client goes on sending it."""
 
 AUDIT_RETENTION_US = 400 * 86_400 * 1_000_000
 """Events of the trail stay this long, unless the setting `audit_days` says otherwise."""
@@ -106,7 +105,7 @@ class LoaderSupervisor:
         tells_local: this process tells what waits in the logs of its machine, for all of them.
         loads_files: returns whether this process may load a destination that one process at a time
             can open. One loader of a machine does.
-        log_quota: bounds of the log. While one is reached, loaded entries are removed at once.
+        log_quota: bounds of each log. While one is reached, loaded entries are removed at once.
         priority: see `LoaderDependencies`.
         quotas: what holds for sources for which the operator set nothing.
         board: tells the workers what waits; None where there are none.
@@ -159,9 +158,7 @@ class LoaderSupervisor:
     """How far tables are loaded of which the log was not told, as it could not be reached."""
     _destination_of: dict[int, int] = field(default_factory=dict)
     _revision: int | None = None
-    _trimmed_at: int = 0
     _fold_at: int = 0
-    _quota_checked_at: int = 0
     _published_at: int = 0
     _last_request: int = 0
     _sources_count: int = 0
@@ -197,19 +194,21 @@ class LoaderSupervisor:
         gc.disable()
         # Arrow's own allocator keeps what was freed, about 40 MB after a load of 100,000 records.
         pa.set_memory_pool(pa.system_memory_pool())
-        reader = self._open_logs()
+        reader, trimmer = self._open_logs(), self.make_trimmer()
         try:
             self._refresh(start=False)
             self._start_loaders(stop)
             self.units.start()
             ready()
+            trimmer.start(self.open_reader)
             while not stop.is_set():
-                self._poll(reader)
+                self._poll(reader, trimmer)
                 self._rest(reader, stop)
         finally:
             # Beats go on until the loads are done: nobody takes them for those of a lost loader.
             self.units.finish()
             is_done = self.close()
+            trimmer.close(TRIMMER_SECONDS_MAX)
             try:
                 self._mark_loaded(reader)
                 reader.close()
@@ -252,7 +251,7 @@ class LoaderSupervisor:
             if reader.sense_append():
                 break
 
-    def _poll(self, reader: LogReader) -> None:
+    def _poll(self, reader: LogReader, trimmer: LogTrimmer) -> None:
         """Look once; what cannot be done now is tried again at the next look."""
         self._is_busy = True  # until nothing was found to wait
         try:
@@ -283,7 +282,7 @@ class LoaderSupervisor:
                 if offered is not None:
                     loader.set_backlog(offered)
                 loader.report_silence()
-            self._trim(reader, backlogs)
+            trimmer.note_sight(backlogs, self._moves.held_sources)
             self._is_busy = (
                 (any(waiting.values()) if self.beats else any(one.entries for one in backlogs))
                 or any(keys for _, keys in claims)
@@ -570,50 +569,14 @@ class LoaderSupervisor:
                 del loaded[key]
         return untold
 
-    def _trim(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
-        """Remove what is older than its retention; all that is loaded while the log is full.
-
-        What a destination is still to get stays, also when another one has it: its source was
-        moved, or came back.
-        """
-        kept = [number for number in self.shares.logs if self.shares.keeps_log(number)]
-        now = self.clock()
-        retention_us = self.retention_us
-        if now - self._trimmed_at < TRIM_INTERVAL_US:
-            if now - self._quota_checked_at < QUOTA_CHECK_INTERVAL_US or not kept:
-                return
-            self._quota_checked_at = now
-            if self.log_quota.find_shortage(reader.statistics.measure_space()) is None:
-                return
-            retention_us = 0  # accepting records matters more than keeping loaded ones
-        else:
-            self._trimmed_at = now
-            if self.shares.is_chief:
-                self.store.trail.delete_events_before(now - self.audit_us)
-        if not kept:
-            return
-        held = self._moves.held_sources
-        loaded = {(one.source_id, one.table_name): one.loaded for one in backlogs}
-        found = self.store.loads.list_loaded_before(now - retention_us)
-        points = [
-            TrimPoint(source_id, name, min(position, loaded.get((source_id, name), position)))
-            for source_id, name, position in found
-            if source_id not in held and self.shares.numbers.get_number(source_id) in kept
-        ]
-        entries = reader.trim(points)
-        if entries:
-            logger.info(
-                "trimmed %s of the log",
-                count_noun(entries, "entry", "entries"),
-                extra={"fields": {"entries": entries}},
-            )
-        if self.shares.is_chief:
-            self.store.loads.delete_loads_before(now - max(self.retention_us, self.report_us))
-        reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
+    def make_trimmer(self) -> LogTrimmer:
+        """Make what trims the logs that this process keeps."""
+        rules = TrimRules(self.retention_us, self.report_us, self.audit_us, self.log_quota)
+        return LogTrimmer(self.store, self.shares, rules, self.clock)
 
     def _fold_reports(self) -> None:
         """Fold the load reports of one hour that is a day old; soon the next one, if there is."""
         now = self.clock()
         if now >= self._fold_at:
             more = self.store.loads.fold_loads(now - FOLDING_AGE_US)
-            self._fold_at = now + (FOLDING_PAUSE_US if more else TRIM_INTERVAL_US)
+            self._fold_at = now + (FOLDING_PAUSE_US if more else FOLD_INTERVAL_US)

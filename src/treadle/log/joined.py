@@ -5,6 +5,7 @@ position says nothing without its log, so who has one chooses the log first (`ch
 one log nothing of this is used: its own appender and reader are.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ from treadle.log.protocol import (
     TrimPoint,
 )
 from treadle.log.quota import LogSpace
+
+logger = logging.getLogger("treadle.log")
 
 FOLLOW_SECONDS: Final = 5.0
 """How often a process looks for logs that were added."""
@@ -269,6 +272,7 @@ class JoinedReader(JoinedLogs[LogReader]):
         super().__init__(parts, numbers, follow)
         self._monotonic = monotonic
         self._followed_at = monotonic()
+        self._left_out: frozenset[int] = frozenset()
         self.statistics = JoinedStatistics(self)
 
     @staticmethod
@@ -316,13 +320,24 @@ class JoinedReader(JoinedLogs[LogReader]):
     def read_backlogs(self) -> dict[int, list[TableBacklog]]:
         """Return log number -> its backlogs, of the logs that are available now.
 
-        Logs that were added meanwhile are opened, every few seconds.
+        Logs that were added meanwhile are opened, every few seconds. A log line says which one is
+        left out, and that it is read again.
 
         Raises:
             RetriableError: none is.
         """
         self._open_added()
-        return _ask_available(self.readers, lambda number, its: its.list_backlogs())
+        failures: dict[int, RetriableError] = {}
+        found = _ask_available(self.readers, lambda number, its: its.list_backlogs(), failures)
+        self._tell_left_out(failures)
+        return found
+
+    def _tell_left_out(self, failures: Mapping[int, RetriableError]) -> None:
+        for number in sorted(failures.keys() - self._left_out):
+            logger.warning("log %d is left out for now: %s", number, failures[number])
+        for number in sorted(self._left_out - failures.keys()):
+            logger.info("log %d is read again", number)
+        self._left_out = frozenset(failures)
 
     def _open_added(self) -> None:
         if self._follow is not None and self._monotonic() - self._followed_at >= FOLLOW_SECONDS:
@@ -445,22 +460,29 @@ class JoinedStatistics:
 
 
 def _ask_available(
-    readers: Mapping[int, LogReader], ask: Callable[[int, LogReader], T]
+    readers: Mapping[int, LogReader],
+    ask: Callable[[int, LogReader], T],
+    failures: dict[int, RetriableError] | None = None,
 ) -> dict[int, T]:
     """Return log number -> the answer of the log, of those that are available now.
+
+    Args:
+        readers: of the logs, by number.
+        ask: asks one.
+        failures: gets what the others said.
 
     Raises:
         RetriableError: none is.
     """
     answers: dict[int, T] = {}
-    failure: RetriableError | None = None
+    failures = {} if failures is None else failures
     for number, reader in readers.items():
         try:
             answers[number] = ask(number, reader)
         except RetriableError as error:
-            failure = error
-    if failure is not None and not answers:
-        raise failure
+            failures[number] = error
+    if failures and not answers:
+        raise next(reversed(failures.values()))
     return answers
 
 
@@ -519,6 +541,16 @@ def join_spaces(spaces: Sequence[LogSpace]) -> LogSpace:
 def choose_reader(reader: LogReader, source_id: int) -> LogReader:
     """Return the reader of a source's log, of one that may stand for several."""
     return reader.choose(source_id) if isinstance(reader, JoinedReader) else reader
+
+
+def get_log_reader(reader: LogReader, number: int) -> LogReader:
+    """Return the reader of a log, of one that may stand for several; a single one is that log's.
+
+    Raises:
+        OperatorError: it cannot be opened.
+        RetriableError: it is not available now.
+    """
+    return reader.get_part(number) if isinstance(reader, JoinedReader) else reader
 
 
 def list_readers(reader: LogReader) -> Mapping[int, LogReader]:

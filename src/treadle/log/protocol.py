@@ -414,7 +414,8 @@ class LogReader(Protocol):
         """Remove entries of tables at or below their positions; returns how many went.
 
         Removed is what can be: a back-end that removes many entries at once keeps some until those
-        beside them may go, too.
+        beside them may go, too. A back-end that several machines read keeps what is not marked as
+        loaded, whatever the points say: who trims does not know the tables of others.
 
         Args:
             points: of all tables that may be trimmed.
@@ -472,7 +473,10 @@ class LogStatistics(Protocol):
         """Return name -> position of the first entry, of those names a request was stored under."""
 
     def forget_keys(self, before: int) -> int:
-        """Forget names stored before a time, microseconds since 1970; returns how many."""
+        """Forget names stored before a time, microseconds since 1970; returns how many.
+
+        Some thousands at once, so who wants all of them gone calls until none went.
+        """
 
     def measure_space(self) -> LogSpace:
         """Measure how full the log is."""

@@ -194,10 +194,12 @@ class RemoteKeepers:
 
     Args:
         retention_us: how long entries are kept after they were loaded, microseconds.
+        bytes_max: what each log may hold; 0 for any.
     """
 
-    def __init__(self, retention_us: int) -> None:
+    def __init__(self, retention_us: int, bytes_max: int = 0) -> None:
         self._retention_us = retention_us
+        self._bytes_max = bytes_max
         self._connections: dict[str, Any] = {}
 
     def make_keeper(self, log: LogInfo) -> "RemoteKeeper":
@@ -206,7 +208,9 @@ class RemoteKeepers:
         connection = self._connections.get(log.url)
         if connection is None:
             connection = self._connections[log.url] = module.KeeperConnection(log.url)
-        keeper: RemoteKeeper = module.LogKeeper(connection, log.number, self._retention_us)
+        keeper: RemoteKeeper = module.LogKeeper(
+            connection, log.number, self._retention_us, bytes_max=self._bytes_max
+        )
         return keeper
 
     def close(self) -> None:

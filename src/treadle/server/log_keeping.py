@@ -169,7 +169,7 @@ def make_keeping(
         store: knows the logs; the caller closes it.
         is_held: whether this process keeps a log, by its number.
     """
-    keepers = RemoteKeepers(int(config.retention_days * 86_400_000_000))
+    keepers = RemoteKeepers(int(config.retention_days * 86_400_000_000), config.log_bytes)
     return LogKeeping(
         lambda: list_remote_logs(config, store.logs), keepers.make_keeper, keepers.close, is_held
     )

@@ -255,6 +255,8 @@ def test_old_events_are_removed_by_the_server(shop: Shop, treadle: Treadle) -> N
     shop.loader.audit_us = 0
     shop.loader.clock = lambda: 4_000_000_000_000_000
     reader = shop.loader.open_reader()
-    shop.loader._trim(reader, [])
+    trimmer = shop.loader.make_trimmer()
+    trimmer.note_sight([], frozenset())
+    trimmer.trim_due(reader)
     reader.close()
     assert treadle("trail --json").json == []

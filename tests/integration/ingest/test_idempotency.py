@@ -16,7 +16,7 @@ from tests.servers.ingest import Answer, ImportServer
 from tests.servers.loading import Warehouse
 
 from treadle.errors import RetriableError
-from treadle.loader.supervisor import TRIM_INTERVAL_US
+from treadle.loader.log_trimmer import TRIM_INTERVAL_US
 from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry, TrimPoint
 from treadle.log.quota import LogQuota
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader

@@ -235,7 +235,9 @@ def test_nothing_is_trimmed_that_a_destination_is_still_to_get(yard: Yard) -> No
     loader.retention_us = 0
     with closing(loader), closing(SqliteReader(yard.folder / "log.sqlite")) as reader:
         loader._refresh(start=False)
-        loader._trim(reader, reader.list_backlogs())
+        trimmer = loader.make_trimmer()
+        trimmer.note_sight(reader.list_backlogs(), loader._moves.held_sources)
+        trimmer.trim_due(reader)
         assert reader.statistics.count_records_above(yard.sources[0], "events", 0) == 10
     yard.load()
     yard.load()

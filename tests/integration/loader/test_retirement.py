@@ -176,7 +176,7 @@ def test_a_destination_is_replaced_while_it_hangs(stage: Stage, ending: str) -> 
         eventually(
             lambda: not any(row.trouble for row in stage.store.destinations.list_destinations())
         )
-    assert stage.opened == stage.closed == 4  # of the main loop, and three threads
+    assert stage.opened == stage.closed == 5  # of the main loop, three threads and the trimmer
     assert stage.entries(stage.url, "web", "orders") == (
         [] if ending == "failed before" else [0] * 5
     )
@@ -278,10 +278,10 @@ def test_the_end_does_not_wait_for_ever(stage: Stage, caplog: pytest.LogCaptureF
         stage.accept([(second, "events", 0)])
         eventually(lambda: stage.entries(stage.place("well"), "other", "events") == [0] * 5)
     assert f"{make_destination(stage.url).identity} does not answer, and is left" in caplog.text
-    assert stage.closed == 2  # all but that of the thread that hangs
+    assert stage.closed == 3  # all but that of the thread that hangs
     # The next one begins in the same place. What the load came to is known when that is told.
     stage.held.released.set()
-    eventually(lambda: stage.closed == 3)
+    eventually(lambda: stage.closed == 4)
     loader = stage.loader()
     loader.load_once()
     loader.close()

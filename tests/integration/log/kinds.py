@@ -105,13 +105,20 @@ class PostgresKind:
     def open_another(self) -> PostgresReader:
         return PostgresKind(self.url, self.number + 1).open_reader()
 
-    def keep(self, *, retention_us: int = 10**18, switching: bool = False, now: int = 0) -> None:
+    def keep(
+        self,
+        *,
+        retention_us: int = 10**18,
+        switching: bool = False,
+        now: int = 0,
+        bytes_max: int = 0,
+    ) -> None:
         """Let the keeper do what is due."""
-        always: dict[str, Any] = (
-            {"should_switch_segment": lambda *values, has_entries: has_entries} if switching else {}
-        )
+        given: dict[str, Any] = {"clock": lambda: now, "bytes_max": bytes_max}
+        if switching:
+            given["should_switch_segment"] = lambda *values, has_entries: has_entries
         with closing(KeeperConnection(self.url)) as connection:
-            LogKeeper(connection, self.number, retention_us, clock=lambda: now, **always).keep()
+            LogKeeper(connection, self.number, retention_us, **given).keep()
 
     def roll(self) -> None:
         self.keep(switching=True)

@@ -256,8 +256,9 @@ def test_nothing_of_a_closed_log_is_kept(folder: Folder) -> None:
 
 
 def test_what_a_log_that_is_away_has_is_left_out_by_the_loader(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="treadle.log")
     append(folder, 2, 3)
     with closing(open_reader(folder, folder)) as reader:
         readers = list_readers(reader)
@@ -265,8 +266,16 @@ def test_what_a_log_that_is_away_has_is_left_out_by_the_loader(
         def fail(*_: object) -> list[TableBacklog]:
             raise RetriableError("away")
 
+        with monkeypatch.context() as patched:
+            patched.setattr(readers[1], "list_backlogs", fail)
+            for _ in range(2):
+                assert [one.source_id for one in list_present_backlogs(reader)] == [2]
+        assert [one.source_id for one in list_present_backlogs(reader)] == [2, 3]
+        assert [one.message for one in caplog.records] == [
+            "log 1 is left out for now: away",
+            "log 1 is read again",
+        ]
         monkeypatch.setattr(readers[1], "list_backlogs", fail)
-        assert [one.source_id for one in list_present_backlogs(reader)] == [2]
         with pytest.raises(RetriableError, match="away"):  # figures would be too small
             reader.list_backlogs()
         monkeypatch.setattr(readers[1], "trim", fail)

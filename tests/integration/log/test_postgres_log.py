@@ -29,7 +29,10 @@ from treadle.log.postgres.installation import (
     look_at_server,
     make_log,
 )
+from treadle.log.postgres.keeper import KeeperConnection, LogKeeper
 from treadle.log.postgres.reader import MARK_SECONDS, PostgresReader
+from treadle.log.postgres.schema import MARK_LOCK, SCHEMA_LOCK
+from treadle.log.postgres.segment_choice import RESCUE_PAUSE_US
 from treadle.log.postgres.statements import POSITION_JUMP
 from treadle.log.protocol import (
     AppendResult,
@@ -279,6 +282,194 @@ def test_a_process_that_stands_still_in_the_middle_of_an_append_keeps_nobody_wai
     assert payloads(kind) == [(first, b"0"), (second, b"1")]
 
 
+def begin_still(
+    kind: PostgresKind, name: str, statement: str, values: Sequence[int | bytes]
+) -> "psycopg.pq.abc.PGconn":
+    """Begin a transaction in a pipeline whose end does not come."""
+    still = psycopg.connect(kind.url, application_name=name).pgconn
+    still.enter_pipeline_mode()
+    still.send_query_params(b"BEGIN", [])
+    encoded = [one if isinstance(one, bytes) else b"%d" % one for one in values]
+    formats = [int(isinstance(one, bytes)) for one in values]
+    still.send_query_params(statement.encode(), encoded, param_formats=formats)
+    still.send_flush_request()
+    still.flush()
+    return still
+
+
+def find_still(kind: PostgresKind) -> set[str]:
+    """The sessions that hold something and wait for their clients."""
+    with psycopg.connect(kind.url) as connection:
+        rows = connection.execute(
+            """
+            SELECT a.application_name FROM pg_stat_activity AS a
+            WHERE a.application_name LIKE 'still %' AND a.wait_event = 'ClientRead'
+                AND EXISTS (
+                    SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND (
+                        l.locktype = 'advisory' AND l.granted OR l.mode = 'RowExclusiveLock'
+                    )
+                )
+            """
+        ).fetchall()
+    return {name for (name,) in rows}
+
+
+def test_what_a_process_that_stands_still_holds_is_taken_from_it(
+    kind: PostgresKind, server: PostgresServer
+) -> None:
+    """A key and the lists of tables, those of a process of the release before too."""
+    key = once("a")
+    put_key = """
+        INSERT INTO treadle_log.requests (name, digest, log, first, at) VALUES ($1, $2, 1, 0, 0)
+        """
+    holding: dict[str, tuple[str, list[int | bytes]]] = {
+        "still key": (put_key, [key.name, key.digest]),
+        "still table": (statements.LOCK_TABLES, [kind.number]),
+        "still before": (
+            "SELECT pg_advisory_xact_lock($1, $2)",
+            [SCHEMA_LOCK, kind.number],
+        ),
+    }
+
+    async def run(name: str) -> tuple[int, bool, int]:
+        appenders = [kind.open_appender() for _ in range(2)]
+        await appenders[0].append([entry()])
+        still = begin_still(kind, name, *holding[name])
+        await until(lambda: find_still(kind) == {name})
+        keyed, added = await asyncio.gather(
+            appenders[0].append_once([entry(b"keyed")], key),
+            appenders[1].append([entry(b"added", f"of {name}")]),
+        )
+        assert find_still(kind) == set()
+        still.finish()
+        for appender in appenders:
+            await appender.aclose()
+        return keyed.first, keyed.duplicate, added
+
+    found = [asyncio.run(run(name)) for name in holding]
+    [first] = {first for first, _, _ in found}
+    assert [duplicate for _, duplicate, _ in found] == [False, True, True]
+    there = dict(payloads(kind))
+    assert there[first] == b"keyed"
+    assert [there[added] for _, _, added in found] == [b"added"] * 3
+
+
+def test_an_import_is_not_taken_for_a_process_that_stands_still(kind: PostgresKind) -> None:
+    """It sends keys for as long as it takes, and the server waits for them meanwhile."""
+    with psycopg.connect(kind.url, application_name="still import") as importing:
+        importing.execute(statements.LOCK_IMPORT.replace("$1", "99"))
+        put_key = "INSERT INTO treadle_log.requests VALUES ('x', 'y', 99, 0, 0)"
+        importing.execute(put_key.encode())
+        with psycopg.connect(kind.url, autocommit=True) as connection:
+            wait = (
+                "SELECT pg_sleep(0.1) FROM pg_stat_activity WHERE application_name = 'still import'"
+            )
+            old = " AND state_change < clock_timestamp() - interval '2.1 seconds'"
+            while not connection.execute((wait + old).encode()).fetchall():
+                pass
+            assert connection.execute(statements.END_HOLDERS.encode()).rowcount == 0
+        assert importing.execute("SELECT count(*) FROM treadle_log.requests").fetchone() == (1,)
+
+
+def test_a_loader_that_stands_still_while_it_writes_marks_keeps_nobody_waiting(
+    kind: PostgresKind,
+) -> None:
+    """Marks are hints: other loaders write theirs later, and gates add tables meanwhile."""
+
+    async def fill(*tables: str) -> None:
+        appender = kind.open_appender()
+        for table in tables:
+            await appender.append([entry(table=table)])
+        await appender.aclose()
+
+    def count(reader: PostgresReader) -> dict[str, int]:
+        return {one.table_name: one.entries for one in reader.list_backlogs()}
+
+    asyncio.run(fill("a", "b"))
+    with closing(kind.open_reader()) as reader, closing(kind.open_reader()) as other:
+        assert count(reader) == count(other) == {"a": 1, "b": 1}
+        with psycopg.connect(kind.url, application_name="still marks") as still:
+            still.execute(f"SELECT pg_advisory_xact_lock({MARK_LOCK}, {kind.number})".encode())
+            reader.mark_loaded(1, "a", 1)
+            assert count(reader) == {"b": 1}
+            assert count(reader) == {"b": 1}
+            assert count(other) == {"a": 1, "b": 1}
+            asyncio.run(fill("c"))
+            assert find_still(kind) == {"still marks"}
+            assert count(reader) == {"b": 1, "c": 1}
+        assert count(reader) == count(other) == {"b": 1, "c": 1}
+
+
+def test_a_loader_of_the_release_before_that_stands_still_keeps_no_loader_waiting(
+    kind: PostgresKind,
+) -> None:
+    """It holds what was the one lock of marks and of tables."""
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table="a"), entry(table="b")])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    with closing(kind.open_reader()) as reader:
+        with psycopg.connect(kind.url) as still:
+            still.execute(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK}, {kind.number})".encode())
+            reader.mark_loaded(1, "a", 1)
+            assert [one.table_name for one in reader.list_backlogs()] == ["b"]
+        reader.list_backlogs()
+        with closing(kind.open_reader()) as other:
+            assert [one.table_name for one in other.list_backlogs()] == ["b"]
+
+
+def test_a_transaction_of_marks_ends_soon_when_its_process_stands_still(
+    kind: PostgresKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry()])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    seen: list[str] = []
+    change_rows = reading.ReaderConnection.change
+
+    def change(self: reading.ReaderConnection, statement: str, *values: Any) -> int:
+        [(timeout,)] = self.execute("SHOW idle_in_transaction_session_timeout")
+        seen.append(timeout)
+        return change_rows(self, statement, *values)
+
+    monkeypatch.setattr(reading.ReaderConnection, "change", change)
+    with closing(kind.open_reader()) as reader:
+        reader.mark_loaded(1, "orders", 1)
+        reader.list_backlogs()
+    assert seen == ["3s"]
+
+
+def test_a_loader_goes_on_where_its_marks_are_not_taken(
+    kind: PostgresKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the disk of the server is full: what is loaded makes room."""
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table="a"), entry(table="b")])
+        await appender.aclose()
+
+    asyncio.run(fill())
+    refuse = "ADD CONSTRAINT unmarked CHECK (marked = 0) NOT VALID"
+    with closing(kind.open_reader()) as reader, closing(kind.open_reader()) as other:
+        change(kind, f"ALTER TABLE treadle_log.tables {refuse}")
+        reader.mark_loaded(1, "a", 1)
+        for _ in range(2):
+            assert [one.table_name for one in reader.list_backlogs()] == ["b"]
+        assert [one.table_name for one in other.list_backlogs()] == ["a", "b"]
+        [said] = [record.message for record in caplog.records]
+        assert said.startswith("log 1 does not take how far tables are loaded, and is told again: ")
+        change(kind, "ALTER TABLE treadle_log.tables DROP CONSTRAINT unmarked")
+        reader.list_backlogs()
+        assert [one.table_name for one in other.list_backlogs()] == ["b"]
+
+
 def test_a_killed_server_is_waited_for(kind: PostgresKind, server: PostgresServer) -> None:
     async def run() -> list[int]:
         appender = kind.open_appender()
@@ -372,9 +563,12 @@ def test_a_full_log_refuses_until_some_is_removed(
             except RetriableError as error:
                 said = str(error)
         assert said.startswith("the log holds ")
-        kind.roll()
         with closing(kind.open_reader()) as reader:
-            assert reader.trim([TrimPoint(1, "orders", accepted)]) == accepted
+            reader.mark_loaded(1, "orders", accepted)
+            assert reader.trim([TrimPoint(1, "orders", accepted)]) == 0
+            assert len(reader.find_entries(1, accepted)) == accepted
+            kind.keep(bytes_max=600_000)  # it seals the segment, which goes at once
+            assert reader.find_entries(1, accepted) == []
         await until(lambda: appender.find_refusal() is None)
         assert await appender.append([entry()]) == accepted + 1
         await appender.aclose()
@@ -409,7 +603,9 @@ def keep():
 
 def trim():
     failpoint.arm(plan)
-    PostgresReader(url, 1).trim([TrimPoint(1, "orders", 2)])
+    reader = PostgresReader(url, 1)
+    reader.mark_loaded(1, "orders", 2)
+    reader.trim([TrimPoint(1, "orders", 2)])
 
 asyncio.run(append()) if work == "append" else keep() if work == "keep" else trim()
 """
@@ -589,6 +785,16 @@ def test_what_cannot_be_opened_says_why(kind: PostgresKind, server: PostgresServ
             opens(kind.url, kind.number)
 
 
+def explain(kind: PostgresKind, statement: str, *values: str) -> str:
+    """How the server runs a statement where it takes an index if it can."""
+    with psycopg.connect(kind.url) as connection:
+        connection.execute("SET LOCAL enable_seqscan = off")
+        for number, value in enumerate(values, start=1):
+            statement = statement.replace(f"${number}", value)
+        rows = connection.execute(f"EXPLAIN {statement}".encode()).fetchall()
+    return "\n".join(line for (line,) in rows)
+
+
 # Segments
 
 
@@ -606,10 +812,13 @@ def test_segments_go_when_all_of_their_tables_may(kind: PostgresKind) -> None:
     asyncio.run(fill("a"))
     with closing(kind.open_reader()) as reader:
         assert [one.entries for one in reader.list_backlogs()] == [4, 2]
+        reader.mark_loaded(1, "a", 6)
+        reader.mark_loaded(1, "b", 2)
         assert reader.trim([TrimPoint(1, "a", 6)]) == 0
         assert reader.trim([TrimPoint(1, "b", 2)]) == 3
         assert [one.position for one in reader.find_entries(1, 10)] == [4, 5, 6]
         assert [(one.table_name, one.entries) for one in reader.list_backlogs()] == [("b", 1)]
+        reader.mark_loaded(1, "b", 6)
         # A reader in a look keeps a segment, for now.
         with psycopg.connect(kind.url) as connection:
             connection.execute("SELECT 1 FROM treadle_log.e_1_2")
@@ -638,8 +847,51 @@ def test_what_cannot_be_loaded_is_copied_out_of_an_old_segment(kind: PostgresKin
         with closing(kind.open_reader()) as other:
             assert other.list_backlogs() == waiting
         assert [one.position for one in reader.statistics.list_entries_below(None, 1)] == [38]
-        assert reader.trim([TrimPoint(1, "stuck", 8)]) == 1
+        reader.mark_loaded(1, "stuck", 8)
+        assert reader.trim([TrimPoint(1, "stuck", 38)]) == 1
         assert [one.position for one in reader.read(1, "stuck", 0, 10, 100)] == [38]
+
+
+def test_what_waits_of_an_old_segment_is_counted_once_an_hour(
+    kind: PostgresKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A destination may be away for weeks, and there is a segment for each hour of them."""
+    counted: list[int] = []
+    make_count_stuck = statements.make_count_stuck
+
+    def count(log: int, segment: int) -> str:
+        counted.append(segment)
+        return make_count_stuck(log, segment)
+
+    monkeypatch.setattr(statements, "make_count_stuck", count)
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        await appender.append([entry(table="stuck" if n % 2 else "a") for n in range(20)])
+        await appender.aclose()
+
+    for _ in range(2):
+        asyncio.run(fill())
+        kind.roll()
+    now = 10**6
+    with closing(kind.open_reader()) as reader, closing(KeeperConnection(kind.url)) as connection:
+        reader.mark_loaded(1, "a", 40)
+        reader.list_backlogs()
+        keeper = LogKeeper(connection, kind.number, 10, clock=lambda: now)
+        for _ in range(2):
+            keeper.keep()
+        assert counted == [1, 2]
+        reader.mark_loaded(1, "stuck", 20)
+        reader.list_backlogs()
+        now += RESCUE_PAUSE_US - 1
+        keeper.keep()
+        assert counted == [1, 2]
+        now += 1
+        for _ in range(2):
+            keeper.keep()
+        assert counted == [1, 2, 1, 2]
+        assert [one.position for one in reader.find_entries(1, 99)] == list(range(21, 41))
+    assert "e_1_2_by_table" in explain(kind, make_count_stuck(1, 2), "3")
 
 
 def test_what_was_rescued_lies_between_what_other_segments_hold(kind: PostgresKind) -> None:
@@ -668,6 +920,36 @@ def test_what_was_rescued_lies_between_what_other_segments_hold(kind: PostgresKi
             with closing(kind.open_reader()) as other:
                 for its in (reader.list_backlogs(), other.list_backlogs()):
                     assert [one.entries for one in its] == ([len(expected)] if expected else [])
+
+
+def test_what_another_loader_has_not_loaded_stays(kind: PostgresKind) -> None:
+    """Its source was moved, and the former destination has more of it than the new one."""
+
+    async def fill() -> None:
+        appender = kind.open_appender()
+        for _ in range(2):
+            await appender.append([entry(table="mine"), entry(table="others")])
+        await appender.aclose()
+
+    def count(reader: PostgresReader) -> dict[str, int]:
+        return {one.table_name: one.entries for one in reader.list_backlogs()}
+
+    asyncio.run(fill())
+    kind.roll()
+    with closing(kind.open_reader()) as keeping, closing(kind.open_reader()) as other:
+        keeping.share_tables(frozenset({compute_slot(1, "mine")}), {})
+        assert count(keeping) == {"mine": 2}
+        keeping.mark_loaded(1, "mine", 3)
+        other.mark_loaded(1, "others", 2)
+        assert count(other)["others"] == 1
+        points = [TrimPoint(1, "mine", 3), TrimPoint(1, "others", 4)]
+        assert keeping.trim(points) == 0
+        with closing(kind.open_reader()) as another:
+            assert count(other) == count(another) == {"others": 1}
+            assert len(another.read(1, "others", 2, 9, 99)) == 1
+        other.mark_loaded(1, "others", 4)
+        assert count(other) == {}
+        assert keeping.trim(points) == 4
 
 
 def test_an_append_goes_on_in_the_next_segment(kind: PostgresKind) -> None:
@@ -766,6 +1048,35 @@ def test_what_is_loaded_beyond_the_end_of_a_log_is_not_marked(kind: PostgresKind
             assert successor.list_backlogs() == []
     with closing(kind.open_reader()) as other:
         assert [one.entries for one in other.list_backlogs()] == [2]
+
+
+# Logs of earlier releases
+
+
+def test_who_keeps_a_log_adds_the_index_that_it_lacks(
+    kind: PostgresKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A look would read all tables of the database to see whether a log has a new one."""
+    caplog.set_level("INFO", logger="treadle.log")
+    look = (statements.LOOK, "'{1}'")
+    new_tables = (statements.NEW_TABLES, "1", "7")
+    for asked in (look, new_tables):
+        assert "tables_by_id" in explain(kind, *asked)
+    kind.keep()
+    assert caplog.records == []
+    change(kind, "DROP INDEX treadle_log.tables_by_id")
+    with psycopg.connect(kind.url) as using:
+        using.execute("LOCK TABLE treadle_log.tables IN ROW EXCLUSIVE MODE")
+        kind.keep()  # it does what else is due
+    assert "tables_by_id" not in explain(kind, *look)
+    kind.keep()
+    for asked in (look, new_tables):
+        assert "tables_by_id" in explain(kind, *asked)
+    name = "treadle_log.tables_by_id"
+    assert [record.message for record in caplog.records] == [
+        f"the index {name} cannot be made now: ERROR: canceling statement due to lock timeout",
+        f"made the index {name}, which an earlier release did not know",
+    ]
 
 
 # Damage

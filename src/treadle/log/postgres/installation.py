@@ -190,7 +190,7 @@ def make_log(
     with translate_errors(), closing(_connect(url, member)) as connection:
         connection.execute(b"SET synchronous_commit = on")
         with connection.transaction():
-            connection.execute(statements.LOCK_TABLES.encode(), (schema.SCHEMA_LOCK, -1))
+            connection.execute(statements.LOCK_SCHEMA.encode())
             for statement in schema.CREATE_SCHEMA:
                 connection.execute(statement.encode())
             added = connection.execute(

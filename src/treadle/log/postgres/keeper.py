@@ -5,6 +5,7 @@ One process keeps a log at a time; a second one does no harm, since each step is
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -17,18 +18,20 @@ from treadle.log.postgres import statements
 from treadle.log.postgres.connection import (
     Row,
     connect_reader,
+    describe_error,
     make_member,
     make_parameters,
     translate_errors,
 )
 from treadle.log.postgres.installation import make_segment
-from treadle.log.postgres.schema import name_segment
+from treadle.log.postgres.schema import LATER_INDEXES, name_segment
 from treadle.log.postgres.segment_choice import (
     LogSegment,
+    count_rescued_max,
+    is_rescue_due,
     list_overdue,
     list_unfrozen,
     list_unsealed,
-    should_rescue,
     should_switch,
 )
 
@@ -37,7 +40,7 @@ logger = logging.getLogger("treadle.log")
 KEEP_SECONDS: Final = 10.0
 """How often a log is to be kept."""
 
-_DROP_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '1s'"
+_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '1s'"
 
 
 class KeeperConnection:
@@ -85,8 +88,10 @@ class LogKeeper:
         connection: to its database. It may be that of keepers of other logs there.
         number: the log's.
         retention_us: how long entries are kept after they were loaded, microseconds.
+        bytes_max: what the log may hold (`log_bytes`); 0 for any.
         clock: microseconds since 1970.
-        should_switch_segment: decides when the log goes on in a new segment.
+        should_switch_segment: decides when the log goes on in a new segment; by default
+            `segment_choice.should_switch`.
     """
 
     def __init__(
@@ -95,14 +100,21 @@ class LogKeeper:
         number: int,
         retention_us: int,
         *,
+        bytes_max: int = 0,
         clock: Callable[[], int] = read_clock,
-        should_switch_segment: Callable[..., bool] = should_switch,
+        should_switch_segment: Callable[..., bool] | None = None,
     ) -> None:
         self._connection = connection
         self._log = number
         self._retention_us = retention_us
         self._clock = clock
-        self._should_switch = should_switch_segment
+        self._should_switch = should_switch_segment or partial(
+            should_switch, log_bytes_max=bytes_max
+        )
+        self._left: dict[int, int] = {}
+        """Overdue segment -> when it was found that too much of it waits to be copied."""
+        self._missing: dict[str, str] = {}
+        """Index that could not be made -> why."""
 
     def keep(self) -> None:
         """Do what is due.
@@ -119,6 +131,7 @@ class LogKeeper:
             raise
 
     def _keep(self, connection: Connection[Row]) -> None:
+        self._add_indexes(connection)
         current = self._read_current(connection)
         segments = self._list_segments(connection)
         if current + 1 not in [one.number for one in segments]:
@@ -128,14 +141,42 @@ class LogKeeper:
             current += 1
             make_segment(connection, self._log, current + 1, None, self._clock())
             segments = self._list_segments(connection)
-        for segment in list_unsealed(segments, current):
+        ended = list_unsealed(segments, current)
+        for segment in ended:
             self._seal(connection, segment)
         for segment in list_unfrozen(segments, self._clock()):
             self._freeze(connection, segment)
-        for segment in list_overdue(segments, self._clock(), self._retention_us):
-            self._rescue(connection, segment)
-        if any(one.sealed_at is not None for one in segments):
+        now = self._clock()
+        overdue = list_overdue(segments, now, self._retention_us)
+        left, self._left = self._left, {}
+        for one in overdue:
+            if is_rescue_due(left.get(one.number), now):
+                self._rescue(connection, one)
+            else:
+                self._left[one.number] = left[one.number]
+        if ended or any(one.sealed_at is not None for one in segments):
             drop_segments(connection, self._log)
+
+    def _add_indexes(self, connection: Connection[Row]) -> None:
+        """Make the indexes that a log of an earlier release lacks.
+
+        Others go on meanwhile: where the tables are in use for a second, it is done the next time.
+        """
+        names = list(LATER_INDEXES)
+        for (name,) in connection.execute(statements.LIST_MISSING.encode(), (names,)).fetchall():
+            try:
+                with connection.transaction():
+                    connection.execute(_LOCK_TIMEOUT.encode())
+                    connection.execute(statements.NEED_NO_STANDBY.encode())
+                    connection.execute(statements.LOCK_SCHEMA.encode())
+                    connection.execute(LATER_INDEXES[name].encode())
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as error:
+                said = describe_error(error)
+                if self._missing.get(name) != said:
+                    logger.info("the index %s cannot be made now: %s", name, said)
+                self._missing[name] = said
+            else:
+                logger.info("made the index %s, which an earlier release did not know", name)
 
     def _read_current(self, connection: Connection[Row]) -> int:
         row = connection.execute(statements.READ_LOG.encode(), (self._log,)).fetchone()
@@ -187,15 +228,17 @@ class LogKeeper:
         connection.execute(f"VACUUM (FREEZE) {name_segment(self._log, segment)}".encode())
         connection.execute(statements.NOTE_FROZEN.encode(), (self._log, segment, self._clock()))
 
-    def _rescue(self, connection: Connection[Row], segment: int) -> None:
+    def _rescue(self, connection: Connection[Row], overdue: LogSegment) -> None:
         """Copy the few entries that cannot be loaded out of an old segment, and drop the rest."""
+        segment, most = overdue.number, count_rescued_max(overdue.entries or 0)
         try:
             with connection.transaction():
                 counting = statements.make_count_stuck(self._log, segment).encode()
-                row = connection.execute(counting).fetchone()
-                if row is None or not should_rescue(int(row[0]), int(row[1])):
+                row = connection.execute(counting, (most + 1,)).fetchone()
+                if row is None or int(row[0]) > most:
+                    self._left[segment] = self._clock()
                     return
-                connection.execute(_DROP_LOCK_TIMEOUT.encode())
+                connection.execute(_LOCK_TIMEOUT.encode())
                 connection.execute(statements.make_rescue(self._log, segment).encode())
                 for statement in (statements.FORGET_SEGMENT_TABLES, statements.FORGET_SEGMENT):
                     connection.execute(statement.encode(), (self._log, segment))
@@ -214,7 +257,7 @@ def drop_segments(connection: Connection[Row], log: int) -> int:
     for segment, entries in rows:
         try:
             with connection.transaction():
-                connection.execute(_DROP_LOCK_TIMEOUT.encode())
+                connection.execute(_LOCK_TIMEOUT.encode())
                 for statement in (statements.FORGET_SEGMENT_TABLES, statements.FORGET_SEGMENT):
                     connection.execute(statement.encode(), (log, segment))
                 connection.execute(statements.make_drop_segment(log, segment).encode())

@@ -235,7 +235,7 @@ class PostgresLogImport:
     def _begin(self, connection: Connection[Row], *, accepts_open: bool) -> bool:
         """Make the log where there is none, and its tables; return whether it is to be imported."""
         with connection.transaction():
-            connection.execute(statements.LOCK_TABLES.encode(), (schema.SCHEMA_LOCK, -1))
+            connection.execute(statements.LOCK_SCHEMA.encode())
             for statement in schema.CREATE_SCHEMA:
                 connection.execute(statement.encode())
             log_id, timeline = self._source.log_id, read_timeline(connection)

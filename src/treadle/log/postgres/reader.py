@@ -1,6 +1,7 @@
 """The reading side of the log on PostgreSQL, for loaders and commands."""
 
 import heapq
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from treadle import failpoint
 from treadle.errors import OperatorError
 from treadle.log.postgres import statements
 from treadle.log.postgres.backlog import SharedBacklog
+from treadle.log.postgres.connection import describe_error
 from treadle.log.postgres.entry_rows import (
     EntryDecoder,
     StoredRow,
@@ -32,7 +34,7 @@ from treadle.log.postgres.reading import (
     connect_shared,
     read_around_damage,
 )
-from treadle.log.postgres.schema import RESCUE_SEGMENT, SCHEMA_LOCK
+from treadle.log.postgres.schema import RESCUE_SEGMENT
 from treadle.log.postgres.statistics import PostgresStatistics
 from treadle.log.protocol import (
     DamagedEntry,
@@ -41,6 +43,8 @@ from treadle.log.protocol import (
     TrimPoint,
     make_older_log_error,
 )
+
+logger = logging.getLogger("treadle.log")
 
 MARK_SECONDS: Final = 1.0
 """How often marks are written: they are hints, and another reader may see them so much later."""
@@ -103,6 +107,7 @@ class PostgresReader:
         self._mark_seconds = mark_seconds
         self._clock = clock
         self._marked_at = clock()
+        self._marks_refusal = ""
         self._end = 0
         self.statistics = PostgresStatistics(self._connection, self._find_table)
         try:
@@ -120,7 +125,7 @@ class PostgresReader:
 
         def look() -> list[TableBacklog]:
             if self._marks and self._clock() - self._marked_at >= self._mark_seconds:
-                self._write_marks()
+                self._offer_marks()
             found = self._backlog.refresh(self._marks)
             for key, position in self._backlog.late_marks.items():
                 self._marks.setdefault(key, position)
@@ -227,19 +232,18 @@ class PostgresReader:
         """Remove entries at or below positions; see `protocol.LogReader.trim`.
 
         Whole segments go, as soon as all of their tables may be trimmed so far. Their tables
-        remember the positions, so each is told once.
+        remember the positions, so each is told once. What is not marked as loaded stays.
         """
 
         def trim() -> int:
             self._write_marks()
-            end = self._fetch_end()
-            ids = [
-                (table_id, min(point.position, end))
+            ids = {
+                table_id: point.position
                 for point in points
                 if (table_id := self._find_table(point.source_id, point.table_name)) is not None
-            ]
+            }
             if ids:
-                self._write_numbered(statements.TRIM, dict(ids))
+                self._connection.run_in_transaction(lambda: self._write_trimmed(ids))
                 failpoint.reach("log.trim")
             removed = self._connection.run_with(
                 lambda connection: drop_segments(connection, self._connection.log)
@@ -353,7 +357,37 @@ class PostgresReader:
         for above in range(after, end, CAREFUL_POSITIONS):
             yield from read_around_damage(read, above, min(above + CAREFUL_POSITIONS, end))
 
-    def _write_marks(self) -> None:
+    def _offer_marks(self) -> None:
+        """Write the marks where that can be done at once; they are kept until then.
+
+        They are hints, and this reader counts by them in any case.
+
+        Raises:
+            psycopg.Error: the connection is lost.
+        """
+        try:
+            self._write_marks(waits=False)
+        except psycopg.Error as error:
+            if self._connection.is_lost(error):
+                raise
+            self._marked_at = self._clock()
+            said = describe_error(error)
+            if said != self._marks_refusal:
+                logger.warning(
+                    "log %d does not take how far tables are loaded, and is told again: %s",
+                    self._connection.log,
+                    said,
+                )
+            self._marks_refusal = said
+        else:
+            self._marks_refusal = ""
+
+    def _write_marks(self, *, waits: bool = True) -> None:
+        """Write the marks.
+
+        Args:
+            waits: also while others write theirs; otherwise they are kept until the next time.
+        """
         if not self._marks:
             return
         failpoint.reach("log.before-marks")
@@ -362,20 +396,41 @@ class PostgresReader:
             for key, position in self._marks.items()
             if (table_id := self._find_table(*key)) is not None
         }
-        self._write_numbered(statements.MARK, ids)
+        if not self._write_numbered(statements.MARK, ids, waits=waits):
+            return
         failpoint.reach("log.after-marks")
         self._marks.clear()
         self._marked_at = self._clock()
 
-    def _write_numbered(self, statement: str, positions: Mapping[int, int]) -> None:
+    def _write_trimmed(self, positions: Mapping[int, int]) -> None:
+        """Note how far tables may be trimmed; nobody marks one of them meanwhile."""
+        self._connection.execute(statements.LOCK_MARKS, self._connection.log)
+        self._connection.change(
+            statements.TRIM, encode_int4s(list(positions)), encode_int8s(list(positions.values()))
+        )
+
+    def _write_numbered(
+        self, statement: str, positions: Mapping[int, int], *, waits: bool = True
+    ) -> bool:
         """Write positions of tables, with a number that grows from one such write to the next.
 
         Writers take turns, so that a reader that knows a number knows all below it.
+
+        Args:
+            statement: takes the number, the ids of tables and their positions.
+            positions: by the ids of tables.
+            waits: for its turn.
+
+        Returns:
+            Whether it was its turn, and they are written.
         """
 
-        def write() -> None:
+        def write() -> bool:
             log = self._connection.log
-            self._connection.execute(statements.LOCK_TABLES, SCHEMA_LOCK, log)
+            if waits:
+                self._connection.execute(statements.LOCK_MARKS, log)
+            elif not self._connection.execute(statements.TRY_MARKS, log)[0][0]:
+                return False
             [(number,)] = self._connection.execute(statements.NEXT_MARK, log)
             self._connection.change(
                 statement,
@@ -383,9 +438,9 @@ class PostgresReader:
                 encode_int4s(list(positions)),
                 encode_int8s(list(positions.values())),
             )
+            return True
 
-        if positions:
-            self._connection.run_in_transaction(write)
+        return not positions or self._connection.run_in_transaction(write)
 
 
 def count_fitting(measured: Sequence[tuple[Any, ...]], records_max: int, bytes_max: int) -> int:

@@ -186,7 +186,7 @@ class ReaderConnection:
         try:
             return self._run(ask)
         except psycopg.Error as error:
-            if not (self._is_lost(error) or error.sqlstate in _STALE):
+            if not (self.is_lost(error) or error.sqlstate in _STALE):
                 raise translate_error(error) from error
         try:
             return self._run(ask)
@@ -200,6 +200,12 @@ class ReaderConnection:
     def change(self, statement: str, *values: Any) -> int:
         """Run a statement that writes; return how many rows it wrote."""
         return self._open().execute(statement.encode(), values).rowcount
+
+    def is_lost(self, error: psycopg.Error) -> bool:
+        """Return whether an error has ended the connection."""
+        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+            return True
+        return not self._shared.is_open
 
     def run_in_look(self, ask: Callable[[], T]) -> T:
         """Run something that sees one state of the database."""
@@ -242,14 +248,9 @@ class ReaderConnection:
         try:
             return ask()
         except psycopg.Error as error:
-            if self._is_lost(error):
+            if self.is_lost(error):
                 self._shared.lose()
             raise
-
-    def _is_lost(self, error: psycopg.Error) -> bool:
-        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-            return True
-        return not self._shared.is_open
 
     def _open(self) -> Connection[Row]:
         connection = self._shared.open()

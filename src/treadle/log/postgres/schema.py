@@ -4,19 +4,38 @@ Entries are in segments, each a plain table that is dropped as a whole: `e_<log>
 0 of a log holds what was copied out of old segments for tables that cannot be loaded.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 FORM: Final = 1
 """The form of the tables. Written into `logs`, so that an older treadle refuses a newer one's."""
 
-# Held while tables of the schema are made, so that several processes may do so at once: "trdl".
+# Keys of advisory locks. Held while tables of the schema are made, so that several processes may do
+# so at once: "trdl".
 SCHEMA_LOCK: Final = 0x7472_646C
+# Held while tables are added to a log, and while marks are written: "trta", "trma". They were one
+# lock, that of the schema with the log's number, which is held as a shared one beside them as long
+# as processes of that release may run.
+TABLES_LOCK: Final = 0x7472_7461
+MARK_LOCK: Final = 0x7472_6D61
+# Held by the session that imports a log, so that none that was killed goes on meanwhile: "trim".
+IMPORT_LOCK: Final = 0x7472_696D
 
 RESCUE_SEGMENT: Final = 0
 FIRST_SEGMENT: Final = 1
 
 IMPORTING: Final = "importing"
 """The state of a log of which not everything has arrived: nobody may use it."""
+
+LATER_INDEXES: Final[Mapping[str, str]] = {
+    # For what a look asks of each log: are there new tables?
+    "treadle_log.tables_by_id": """
+        CREATE INDEX IF NOT EXISTS tables_by_id ON treadle_log.tables (log, id)
+        """,
+}
+"""Name -> the statement that makes an index which logs of earlier releases may lack.
+
+Who keeps such a log makes it. The form of the tables stays: every release can do without."""
 
 CREATE_SCHEMA: Final = (
     "CREATE SCHEMA IF NOT EXISTS treadle_log",
@@ -98,6 +117,7 @@ CREATE_SCHEMA: Final = (
     )
     """,
     "CREATE INDEX IF NOT EXISTS requests_by_time ON treadle_log.requests (at)",
+    *LATER_INDEXES.values(),
 )
 
 HAS_SCHEMA: Final = "SELECT to_regclass('treadle_log.logs') IS NOT NULL"

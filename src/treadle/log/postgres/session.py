@@ -35,7 +35,7 @@ from treadle.log.postgres.outcome import (
     is_unreplicated,
     judge_error,
 )
-from treadle.log.postgres.schema import SCHEMA_LOCK, find_obstacle
+from treadle.log.postgres.schema import find_obstacle
 from treadle.log.protocol import IdempotencyKey
 from treadle.log.slots import compute_slot
 from treadle.quotas import QuotaReachedError
@@ -309,9 +309,7 @@ class LaneSession:
 
         async def run() -> tuple[dict[TableKey, int], dict[int, QuotaReachedError]]:
             async with self._connection.transaction():
-                await self._connection.execute(
-                    statements.LOCK_TABLES.encode(), (SCHEMA_LOCK, self._log)
-                )
+                await self._connection.execute(statements.LOCK_TABLES.encode(), (self._log,))
                 every = list(dict.fromkeys(table for tables in wanted for table in tables))
                 ids = await self._find_tables(every)
                 most = {source_id: get_tables_max(source_id) for source_id, _ in every}

@@ -2,12 +2,22 @@
 
 from typing import Final
 
-from treadle.log.postgres.schema import IMPORTING, name_segment
+from treadle.log.postgres.schema import (
+    IMPORT_LOCK,
+    IMPORTING,
+    MARK_LOCK,
+    SCHEMA_LOCK,
+    TABLES_LOCK,
+    name_segment,
+)
 
 POSITION_JUMP: Final = 1 << 20
 """Positions that are left out after a failover: more than a lost end of the log can have had."""
 
 # Sessions
+
+# Held while the schema is made.
+LOCK_SCHEMA: Final = f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK}, -1)"
 
 SESSION_SETTINGS: Final = (
     "SET synchronous_commit = on",
@@ -64,20 +74,36 @@ TERMINATE_SESSION: Final = """
     WHERE pid = $1 AND backend_start::text = $2
     """
 
-# Sessions that hold the row of a log and wait for their client: a process that was stopped or cut
-# off in the middle of a transaction. Nobody appends meanwhile. No timeout of the server ends them:
-# it counts from the end of a pipeline, which has not come. What they did is undone with them.
-END_HOLDERS: Final = """
+# Sessions that hold the row of a log, names of requests or a turn at the tables, and wait for their
+# client: a process that was stopped or cut off in the middle of a transaction. Others do not append
+# meanwhile. No timeout of the server ends them: it counts from the end of a pipeline, which has not
+# come. What they did is undone with them. An import waits for what it copies.
+END_HOLDERS: Final = f"""
     SELECT pg_terminate_backend(a.pid, 2000)
-    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.relation = to_regclass('treadle_log.logs')
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND l.mode = 'RowExclusiveLock' AND l.granted
-      AND a.pid <> pg_backend_pid()
-      AND a.usename = current_user
-      AND a.wait_event = 'ClientRead'
-      AND a.xact_start < clock_timestamp() - interval '2 seconds'
-    """
+    FROM pg_stat_activity AS a
+    WHERE a.datname = current_database()
+        AND a.pid <> pg_backend_pid()
+        AND a.usename = current_user
+        AND a.wait_event = 'ClientRead'
+        AND a.state_change < clock_timestamp() - interval '2 seconds'
+        AND EXISTS (
+            SELECT FROM pg_locks AS l
+            WHERE l.pid = a.pid AND l.granted AND (
+                l.mode = 'RowExclusiveLock' AND l.relation IN (
+                    to_regclass('treadle_log.logs'),
+                    to_regclass('treadle_log.requests'),
+                    to_regclass('treadle_log.tables')
+                )
+                OR l.locktype = 'advisory' AND l.classid IN (
+                    {SCHEMA_LOCK}, {TABLES_LOCK}, {MARK_LOCK}
+                )
+            )
+        )
+        AND NOT EXISTS (
+            SELECT FROM pg_locks AS l
+            WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.classid = {IMPORT_LOCK}
+        )
+    """  # noqa: S608 - made of constants
 
 # Makes durable, on a standby too, whatever was visible before it. On another timeline positions
 # jump, so that none is given twice that a lost end of the log had given.
@@ -191,7 +217,12 @@ def make_find_uids(log: int, segment: int) -> str:
 
 # Tables
 
-LOCK_TABLES: Final = "SELECT pg_advisory_xact_lock($1::int, $2::int)"
+# Both in this order everywhere: who has the first one waits for nobody who waits for it.
+LOCK_TABLES: Final = f"""
+    SELECT
+        pg_advisory_xact_lock({TABLES_LOCK}, $1::int),
+        pg_advisory_xact_lock_shared({SCHEMA_LOCK}, $1::int)
+    """
 FIND_TABLES: Final = """
     SELECT t.id, t.source_id, t.name
     FROM unnest($2::int8[], $3::bytea[]) AS k (source_id, name)
@@ -356,6 +387,21 @@ def make_read_anchor(log: int, segment: int) -> str:
 
 # Marks
 
+# Who stands still while it writes marks keeps others from theirs for so long.
+_MARK_TIMEOUT: Final = "set_config('idle_in_transaction_session_timeout', '3s', true)"
+LOCK_MARKS: Final = f"""
+    SELECT
+        {_MARK_TIMEOUT},
+        pg_advisory_xact_lock({MARK_LOCK}, $1::int),
+        pg_advisory_xact_lock_shared({SCHEMA_LOCK}, $1::int)
+    """
+# The same without waiting; false where another one has its turn.
+TRY_MARKS: Final = f"""
+    SELECT
+        {_MARK_TIMEOUT} IS NOT NULL
+        AND pg_try_advisory_xact_lock({MARK_LOCK}, $1::int)
+        AND pg_try_advisory_xact_lock_shared({SCHEMA_LOCK}, $1::int)
+    """
 NEXT_MARK: Final = """
     SELECT coalesce(max(marked), 0) + 1 FROM treadle_log.tables WHERE log = $1::smallint
     """
@@ -366,13 +412,13 @@ MARK: Final = """
     FROM unnest($2::int4[], $3::int8[]) AS k (id, loaded)
     WHERE t.id = k.id
     """
+# Who trims knows how far tables are loaded into any destination, and not how far the loader of each
+# one is: another destination may have got it.
 TRIM: Final = """
     UPDATE treadle_log.tables AS t
-    SET trimmed = greatest(t.trimmed, k.position),
-        loaded = greatest(t.loaded, k.position),
-        marked = $1::bigint
-    FROM unnest($2::int4[], $3::int8[]) AS k (id, position)
-    WHERE t.id = k.id AND (t.trimmed < k.position OR t.loaded < k.position)
+    SET trimmed = least(k.position, t.loaded)
+    FROM unnest($1::int4[], $2::int8[]) AS k (id, position)
+    WHERE t.id = k.id AND t.trimmed < least(k.position, t.loaded)
     """
 
 # Statistics
@@ -441,6 +487,9 @@ MEASURE_SPACE: Final = """
 
 # Keeping segments
 
+LIST_MISSING: Final = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL"
+# Where it is lost with its server it is made again: it need not wait for a standby with its locks.
+NEED_NO_STANDBY: Final = "SET LOCAL synchronous_commit = off"
 LIST_SEGMENTS: Final = """
     SELECT segment, first, last, bytes, entries, made_at, sealed_at, frozen_at
     FROM treadle_log.segments WHERE log = $1::smallint ORDER BY segment
@@ -511,10 +560,23 @@ def make_drop_segment(log: int, segment: int) -> str:
 
 
 def make_count_stuck(log: int, segment: int) -> str:
-    """Make the statement that counts what of a sealed segment is not loaded, and all of it."""
+    """Make the statement that counts what of a sealed segment is not loaded, up to a number.
+
+    It touches only what it counts.
+    """
     return f"""
-    SELECT count(*) FILTER (WHERE e.position > t.loaded), count(*)
-    FROM {name_segment(log, segment)} AS e JOIN treadle_log.tables AS t ON t.id = e.table_id
+    SELECT count(*) FROM (
+        SELECT FROM treadle_log.segment_tables AS g
+        JOIN treadle_log.tables AS t ON t.id = g.table_id AND g.last > t.loaded
+        CROSS JOIN LATERAL (
+            SELECT FROM {name_segment(log, segment)} AS e
+            WHERE (e.table_id, e.position) > (t.id, t.loaded)
+                AND (e.table_id, e.position) <= (t.id, g.last)
+            LIMIT $1::bigint
+        ) AS e
+        WHERE g.log = {log:d} AND g.segment = {segment:d}
+        LIMIT $1::bigint
+    ) AS stuck
     """  # noqa: S608 - made of names without quotes
 
 
@@ -539,8 +601,7 @@ def make_trim_rescued(log: int) -> str:
 
 # Importing a log
 
-# Held by the session that imports, so that none that was killed goes on meanwhile: "trim".
-LOCK_IMPORT: Final = "SELECT pg_advisory_lock(1953655149, $1::int)"
+LOCK_IMPORT: Final = f"SELECT pg_advisory_lock({IMPORT_LOCK}, $1::int)"
 LIST_LOGS: Final = """
     SELECT number, log_id, installation, state FROM treadle_log.logs ORDER BY number
     """

@@ -14,6 +14,9 @@ from treadle.log.quota import LogLook, LogSpace
 FORGOTTEN_KEYS_MAX: Final = 1000
 """Names forgotten in one transaction, so that no append under one of them waits for long."""
 
+FORGOTTEN_PORTION: Final = 10_000
+"""Names forgotten in one call."""
+
 POSITION_MAX: Final = 2**63 - 1
 
 
@@ -158,7 +161,7 @@ class PostgresStatistics:
                 )
             )
             forgotten += gone
-            if gone < FORGOTTEN_KEYS_MAX:
+            if gone < FORGOTTEN_KEYS_MAX or forgotten >= FORGOTTEN_PORTION:
                 return forgotten
 
     def measure_space(self) -> LogSpace:

@@ -24,6 +24,9 @@ from treadle.log.sqlite.table_ids import TableIds
 DELETE_ROWS_MAX: Final = 1000
 """Rows removed in one transaction: some milliseconds, in which appends wait."""
 
+FORGOTTEN_PORTION: Final = 10_000
+"""Names forgotten in one call."""
+
 POSITION_MAX: Final = 2**63 - 1
 
 DELETE_PAUSE_S: Final = 0.002
@@ -156,7 +159,7 @@ class SqliteStatistics:
                         statements.FORGET_REQUESTS, (before, DELETE_ROWS_MAX)
                     ).rowcount
                 forgotten += gone
-                if gone < DELETE_ROWS_MAX:
+                if gone < DELETE_ROWS_MAX or forgotten >= FORGOTTEN_PORTION:
                     return forgotten
                 time.sleep(DELETE_PAUSE_S)
 
