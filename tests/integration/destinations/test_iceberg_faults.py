@@ -510,7 +510,7 @@ def test_a_compaction_that_loses_against_another_commit_fails_no_load(
 
     from treadle.destinations.iceberg import session as module
 
-    def lose(*given: Any) -> bool:
+    def lose(*given: Any, **named: Any) -> bool:
         raise CommitFailedException("another was first")
 
     monkeypatch.setattr(module, "compact_table", lose)

@@ -287,11 +287,20 @@ def get_metadata(transaction: Transaction) -> TableMetadata:
     return transaction.table_metadata
 
 
-def stage_expiry(transaction: Transaction, snapshot_ids: Collection[int]) -> None:
-    """Stage that snapshots are no longer part of a table; their files stay."""
+def stage_expiry(
+    transaction: Transaction, snapshot_ids: Collection[int], *, present: int | None = None
+) -> None:
+    """Stage that snapshots are no longer part of a table; their files stay.
+
+    Args:
+        transaction: of the table.
+        snapshot_ids: that go.
+        present: the snapshot that has to be the present one; None for any.
+    """
     if snapshot_ids:
         ids: Any = {"snapshot_ids": sorted(snapshot_ids)}  # it has another name on the wire
-        transaction._stage((RemoveSnapshotsUpdate(**ids),))
+        required = () if present is None else (require_main(present),)
+        transaction._stage((RemoveSnapshotsUpdate(**ids),), required)
 
 
 def stage_rollback(transaction: Transaction, snapshot_id: int) -> None:

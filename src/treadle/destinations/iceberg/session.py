@@ -273,11 +273,11 @@ class IcebergSession(IcebergInspection):
 
     def _compact(self, load: IcebergLoad) -> None:
         """Compact tables that have come to many files; what fails is done after a later load."""
-        for (schema, name), table in load.touched.items():
+        for place, table in load.touched.items():
             try:
-                compact_table(table, self._rule)
+                compact_table(table, self._rule, kept=load.list_kept(place))
             except ERRORS as error:
-                logger.warning("cannot compact %s.%s now: %s", schema, name, message(error))
+                logger.warning("cannot compact %s now: %s", ".".join(place), message(error))
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""

@@ -279,7 +279,7 @@ class IcebergLoad:
             draft.properties[self._rejections_note] = encode_part(note, None)[PART]
             return draft
 
-        self._commit_shared(draft_addition)
+        self.touched[context.plan.schema, REJECTED] = self._commit_shared(draft_addition)
 
     def _require_note(self, table: Table, expected: PartNote | None) -> None:
         """Check that no other load of this table has left rejections meanwhile.
@@ -295,7 +295,7 @@ class IcebergLoad:
         if held != expected and is_unfinished(held, self._context.head.record.note):
             raise PlanOutdatedError("another loader rejects records of this table")
 
-    def _commit_shared(self, draft_change: Callable[[Table], RelationDraft]) -> None:
+    def _commit_shared(self, draft_change: Callable[[Table], RelationDraft]) -> Table:
         """Commit to the table of rejections, again where another table's load was first."""
         catalogue, schema = self._context.catalogue, self._context.plan.schema
         for _ in range(TRIES_MAX):
@@ -304,13 +304,11 @@ class IcebergLoad:
                 table = make_rejections(catalogue, schema)
             draft = draft_change(table)
             try:
-                draft.commit()
+                return draft.commit()
             except CommitFailedException:
                 draft.discard()
-                continue
             except ERRORS as error:
                 raise translate_part(error) from error
-            return
         raise DestinationUnavailableError(
             f"the table {REJECTED} of the schema {schema!r} is written to by too many at once"
         )
@@ -357,6 +355,17 @@ class IcebergLoad:
         if context.head.ledger is None:
             raise InternalError("a load came to its end without a ledger")
         return RelationDraft(context.head.ledger, None), False
+
+    def list_kept(self, place: Place) -> set[str]:
+        """Return the files of a touched table that another load may have to find as they are.
+
+        They are those of rejections: a load of another table that did not come to its head is taken
+        back by them.
+        """
+        properties = self.touched[place].properties
+        others = {name for name in properties if name.startswith(f"{PART}.")}
+        notes = [decode_part(properties, name) for name in others - {self._rejections_note}]
+        return {path for note in notes if note is not None for path in note.files}
 
     def discard(self) -> None:
         """Delete the data files that no commit names, as far as possible."""
