@@ -289,6 +289,25 @@ def test_rejections_of_two_loads_with_one_plan_are_there_once(
     assert other.read("SELECT count(*) FROM web._sdc_rejected") == [(1,)]
 
 
+def test_a_load_that_only_rejects_claims_a_root_as_well(
+    monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
+) -> None:
+    """It read the head before another one made the root, and rejected the same record."""
+    loads.run(reject(loads))
+    plan = reject(loads)
+    other = successor(url, plan)
+
+    def make_and_die() -> None:
+        die(monkeypatch, other.session, first(other), "destination.after-rows")
+
+    interrupt(monkeypatch, "destination.after-lock", make_and_die)
+    with pytest.raises(PlanOutdatedError, match="is there by now"):
+        session.load(plan)
+    third = successor(url, plan)
+    third.run(reject(third))
+    assert third.read("SELECT count(*) FROM web._sdc_rejected") == [(2,)]
+
+
 @pytest.mark.parametrize("is_first", [True, *some_at_release(False)])
 def test_the_head_moves_from_the_ledger_to_the_root_once(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads, is_first: bool

@@ -52,6 +52,8 @@ from treadle.tables.model import (
 PART = "destination.part"
 """Between the commit of a subtable or a stage and that of the head."""
 
+REJECTION = Rejection("{}", "why", "orders", 0, 0)
+
 A, B = (1, 0, 1, "a"), (2, 0, 1, "b")
 
 
@@ -406,7 +408,7 @@ def test_rejections_of_a_dead_load_do_not_stop_a_change_of_columns(
             table(after),
             upsert([(1, 1)], ("id", "_sdc_sequence"), after),
             changes=[change],
-            rejections=[Rejection("{}", "why", "orders", 0, 0)],
+            rejections=[REJECTION],
         )
 
     plan = reject(loads)
@@ -442,3 +444,17 @@ def test_rejections_have_the_number_of_the_load_that_counts(
     assert head is not None
     assert note is not None
     assert (note.number, note.load) == (head.note.number, head.note.loads[-1])
+
+
+def test_rejections_that_were_rewritten_by_hand_are_not_doubled(
+    monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
+) -> None:
+    loads.create(ORDERS)
+    plan = loads.plan(None, rejections=[REJECTION])
+    die(monkeypatch, session, plan, "destination.after-rows")
+    run_by_hand(url, "INSERT INTO web._sdc_rejected (reason) VALUES ('mine')")
+    again = successor(url, plan)
+    with pytest.raises(TableStoppedError, match=r"remove the property treadle\.load\.table_"):
+        again.load(None, rejections=[REJECTION])
+    again.load(None)  # a load that rejects nothing does not look there
+    assert again.read("SELECT count(*) FROM web._sdc_rejected") == [(2,)]

@@ -30,7 +30,7 @@ from treadle.destinations.iceberg.relation_draft import (
 )
 from treadle.destinations.iceberg.row_format import make_columns
 from treadle.destinations.iceberg.schema_types import make_schema
-from treadle.destinations.iceberg.table_head import Place, is_pending, make_ledger
+from treadle.destinations.iceberg.table_head import Place, is_pending, make_ledger, read_head
 from treadle.destinations.iceberg.table_record import (
     PART,
     TABLE,
@@ -169,12 +169,8 @@ class IcebergLoad:
         """
         context, head = self._context, self._context.head
         head.record = head.record.follow(context.name + "c")
-        name = head.root_name or self._name_root()
-        if head.root is None and name:
-            if (seen := context.find_table(head.schema, name)) is not None:
-                head.keep_root(name, seen)
-            elif context.catalogue.load(head.schema, name) is not None:
-                raise PlanOutdatedError(f"the table {name!r} is there by now")
+        if head.root is None:
+            self._look_for_root()
         if head.root is not None and not head.is_at_root:
             self._claim_root(head.root)
         if head.table is not None:
@@ -183,6 +179,22 @@ class IcebergLoad:
                 head.keep_root(head.root_name, made)
             else:
                 head.ledger = made
+
+    def _look_for_root(self) -> None:
+        """Look whether the root is there by now, which was missing when the head was read.
+
+        Raises:
+            PlanOutdatedError: it was made after this load looked at its tables.
+        """
+        context, head = self._context, self._context.head
+        after = context.plan.table_after
+        table_name = context.plan.table_name if after is None else after.name
+        fresh = read_head(context.catalogue, head.schema, table_name)
+        if fresh.root is not None:
+            seen = head.tables.get((head.schema, fresh.root_name))
+            if seen is None:
+                raise PlanOutdatedError(f"the table {fresh.root_name!r} is there by now")
+            head.keep_root(fresh.root_name, seen)
 
     def _claim_root(self, root: Table) -> None:
         """Claim a root that is not the head yet."""
@@ -241,13 +253,11 @@ class IcebergLoad:
     def _find_rejections(self) -> PartNote | None:
         """Return the note of a load that left rejections and did not come to its head."""
         context = self._context
-        table = context.catalogue.load(context.plan.schema, REJECTED) if self._rejects else None
+        if not context.plan.rejections:
+            return None
+        table = context.catalogue.load(context.plan.schema, REJECTED)
         part = None if table is None else decode_part(table.properties, self._rejections_note)
         return part if is_unfinished(part, context.head.record.note) else None
-
-    @property
-    def _rejects(self) -> bool:
-        return bool(self._context.plan.rejections)
 
     def _remove_rejections(self, part: PartNote) -> None:
         """Take back the rejections of a load; other tables' loads may have added some since."""
