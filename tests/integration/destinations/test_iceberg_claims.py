@@ -184,6 +184,7 @@ def test_a_load_whose_tables_were_taken_is_not_done(
     assert making.read(third) == making.expected
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("making", MAKINGS)
 def test_a_load_that_is_done_before_the_claim_is_not_taken_back(
     monkeypatch: pytest.MonkeyPatch,
@@ -213,6 +214,7 @@ def test_a_load_that_is_done_before_the_claim_is_not_taken_back(
     assert making.read(other) == making.expected
 
 
+@pytest.mark.release
 def test_a_load_that_was_claimed_does_not_come_back_by_a_root_of_its_own(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:
@@ -251,6 +253,7 @@ def test_keys_that_another_load_noted_as_deleted_are_kept(
     assert other.orders() == [(2, "y", 1)]
 
 
+@pytest.mark.release
 def test_keys_that_a_dead_load_noted_as_deleted_are_forgotten(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:
@@ -268,7 +271,9 @@ def reject(loads: TableLoads) -> LoadPlan:
     return loads.plan(None, rejections=[Rejection("{}", "why", "orders", 0, 0)])
 
 
-@pytest.mark.parametrize("point", ["destination.after-changes", "destination.after-rows"])
+@pytest.mark.parametrize(
+    "point", ["destination.after-rows", *some_at_release("destination.after-changes")]
+)
 @pytest.mark.parametrize("has_root", [True, *some_at_release(False)])
 def test_rejections_of_two_loads_with_one_plan_are_there_once(
     monkeypatch: pytest.MonkeyPatch,
@@ -332,6 +337,7 @@ def make_only_stage(loads: TableLoads) -> LoadPlan:
     )
 
 
+@pytest.mark.release
 def test_an_adopted_root_is_claimed_as_well(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_subtable_whose_column_was_widened_has_its_rows(
     assert read_counts(again) == [(1, "10"), (2, "many")]
 
 
+@pytest.mark.release
 def test_a_load_that_does_without_the_wider_column_is_done_as_well(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:
@@ -251,6 +252,7 @@ def more(loads: TableLoads, of: Relation = ITEMS, **further: Any) -> LoadPlan:
 AFTER_MORE = [(1, 0, 2, "new"), B, (3, 0, 2, "new")]
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("widens", [False, *some_at_release(True)])
 def test_a_table_that_was_rolled_back_by_hand_stays_so(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads, widens: bool
@@ -271,6 +273,7 @@ def test_a_table_that_was_rolled_back_by_hand_stays_so(
     assert again.items() == AFTER_MORE
 
 
+@pytest.mark.release
 def test_rows_that_others_added_since_stay(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:
@@ -365,6 +368,7 @@ def rewrite_files(url: str, name: str) -> None:
     catalog.close()
 
 
+@pytest.mark.release
 def test_an_undone_table_counts_its_files_as_before(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:
@@ -422,6 +426,7 @@ def test_rejections_of_a_dead_load_do_not_stop_a_change_of_columns(
     }
 
 
+@pytest.mark.release
 def test_rejections_have_the_number_of_the_load_that_counts(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:
@@ -446,6 +451,7 @@ def test_rejections_have_the_number_of_the_load_that_counts(
     assert (note.number, note.load) == (head.note.number, head.note.loads[-1])
 
 
+@pytest.mark.release
 def test_rejections_that_were_rewritten_by_hand_are_not_doubled(
     monkeypatch: pytest.MonkeyPatch, url: str, session: Session, loads: TableLoads
 ) -> None:

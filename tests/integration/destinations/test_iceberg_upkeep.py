@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.integration.destinations.deaths import die
 from tests.integration.destinations.iceberg_loads import open_catalog, successor
+from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.builders import (
     BIGINT,
@@ -86,6 +87,7 @@ def test_rejections_of_a_dead_load_are_found_after_a_compaction(
     assert again.read("SELECT count(*) FROM web._sdc_rejected") == [(8,)]
 
 
+@pytest.mark.release
 def test_the_past_of_a_table_goes_though_no_file_is_added(url: str, loads: TableLoads) -> None:
     loads.create(ORDERS)
     for _ in range(9):
@@ -119,6 +121,7 @@ def list_deletes(found: "IcebergTable") -> dict[str, set[str]]:
     return {task.file.file_path: {each.file_path for each in task.delete_files} for task in tasks}
 
 
+@pytest.mark.release
 @pytest.mark.usefixtures("big_files")
 def test_each_data_file_has_one_file_of_deletes_that_stays(url: str, loads: TableLoads) -> None:
     loads.create(BIG)
@@ -180,6 +183,7 @@ def leave_deletes(url: str, count: int) -> None:
     catalog.close()
 
 
+@pytest.mark.release
 def test_a_compaction_that_loses_leaves_no_file(
     monkeypatch: pytest.MonkeyPatch, url: str, loads: TableLoads
 ) -> None:
@@ -219,7 +223,7 @@ def append_by_hand(url: str, key: int) -> None:
     catalog.close()
 
 
-@pytest.mark.parametrize("is_linear", [True, False])
+@pytest.mark.parametrize("is_linear", [False, *some_at_release(True)])
 def test_of_the_past_no_file_goes_that_a_snapshot_has(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_linear: bool
 ) -> None:
