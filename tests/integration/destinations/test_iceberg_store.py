@@ -1,10 +1,12 @@
 """Iceberg tables in an object store, and in a REST catalogue: the real ones of SeaweedFS."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.destinations.deaths import die
 from tests.kinds import some_at_release
 
 from treadle.destinations.conformance.builders import (
@@ -109,6 +111,32 @@ def test_an_account_loads_with_keys_of_its_own(
         assert loads.orders() == [(1, "y", 2), (2, "z", 1)]
     assert checked == {"127.0.0.1"}
     seaweed_server.empty()
+
+
+def test_a_load_that_died_is_undone(
+    monkeypatch: pytest.MonkeyPatch, url: str, session: Session
+) -> None:
+    """Rows and columns of a subtable are set back, which a REST catalogue has to understand."""
+    loads = TableLoads(session)
+    loads.load(
+        table(ORDERS, ITEMS),
+        upsert([(1, 1, "x")], children=[items([(1, 0, 1, "a")])]),
+        changes=[CreateRelation(ORDERS), CreateRelation(ITEMS)],
+    )
+    wider = replace(ITEMS, columns=(*ITEMS.columns, Column("c", "c", ColumnType.BIGINT)))
+    plan = loads.plan(
+        table(ORDERS, wider),
+        upsert([(1, 2, "y")], children=[items([(1, 0, 2, "b")], wider)], stale=[wider]),
+        changes=[AddColumn("orders__items", Column("c", "c", ColumnType.BIGINT))],
+    )
+    die(monkeypatch, session, plan, "destination.part")
+    assert loads.items() == [(1, 0, 2, "b")]
+    again = TableLoads(session, position=0, revision=1, batched_at=plan.batched_at + 1)
+    state = session.state("web", "orders")
+    assert state.table is not None
+    assert state.table.relations[1] == ITEMS
+    again.load(table(ORDERS, ITEMS), upsert([(2, 1, "x")]))
+    assert again.items() == [(1, 0, 1, "a")]
 
 
 def test_a_wrong_secret_is_refused_and_not_repeated(seaweed_server: "SeaweedServer") -> None:

@@ -19,6 +19,8 @@ from treadle.destinations.iceberg.row_delta import (
     iterate_entries,
     order_positions,
     stage_expiry,
+    stage_rollback,
+    stage_schema,
     write_position_deletes,
     write_rows,
 )
@@ -317,3 +319,30 @@ def test_a_folder_that_was_not_synced_is_tried_again(
     monkeypatch.setattr("treadle.destinations.iceberg.file_io.sync_folder", synced.append)
     folders.sync()
     assert synced == []
+
+
+def test_a_table_is_set_back_if_nobody_changed_it(catalog: SqlCatalog, table: Table) -> None:
+    commit(table, (1, "x"))
+    before = table.current_snapshot()
+    assert before is not None
+    commit(table, (2, "x"), replaces_all=True)
+    late = catalog.load_table("web.orders").transaction()
+    stage_rollback(late, before.snapshot_id)
+    transaction = table.transaction()
+    stage_rollback(transaction, before.snapshot_id)
+    commit_once(transaction)
+    assert read(catalog) == [(1, "x")]
+    with pytest.raises(CommitFailedException):
+        commit_once(late)
+    assert catalog.load_table("web.orders").current_snapshot() == before
+
+
+def test_the_columns_of_a_table_are_set_back(catalog: SqlCatalog, table: Table) -> None:
+    commit(table, (1, "x"))
+    held = table.metadata.current_schema_id
+    with table.update_schema() as update:
+        update.rename_column("a", "b")
+    transaction = table.transaction()
+    stage_schema(transaction, held)
+    commit_once(transaction)
+    assert catalog.load_table("web.orders").schema().column_names == ["id", "a"]

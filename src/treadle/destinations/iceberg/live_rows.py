@@ -126,7 +126,7 @@ class LiveRows:
 
         def give() -> Iterator["pa.RecordBatch"]:
             for place, file in enumerate(self.files):
-                gone = self._find_gone(place)
+                gone = self.find_gone(place)
                 at = 0
                 for batch in self._read_file(file, names, WHOLE_ROWS):
                     rows = pa.record_batch(batch.columns, schema=schema)
@@ -145,9 +145,26 @@ class LiveRows:
             self.failure = error
             raise
 
-    def _find_gone(self, place: int) -> "pa.Array[Any]":
-        chosen = self.gone.filter(pc.equal(self.gone["file"], pa.scalar(place, pa.int32())))["pos"]
-        return chosen.combine_chunks()
+    def find_gone(self, place: int) -> "pa.Array[Any]":
+        """Return the rows of a file that are deleted; some may be there twice."""
+        start, size = self._gone_slices.get(place, (0, 0))
+        return self._gone_in_order.slice(start, size)
+
+    @cached_property
+    def _gone_in_order(self) -> "pa.Array[Any]":
+        return self.gone.sort_by("file")["pos"].combine_chunks()
+
+    @cached_property
+    def _gone_slices(self) -> dict[int, tuple[int, int]]:
+        """Place of a file -> start and size of its part of the rows in order."""
+        counted = self.gone.group_by("file").aggregate([("pos", "count")]).to_pylist()
+        sizes = {int(row["file"]): int(row["pos_count"]) for row in counted}
+        found: dict[int, tuple[int, int]] = {}
+        start = 0
+        for place in sorted(sizes):
+            found[place] = (start, sizes[place])
+            start += sizes[place]
+        return found
 
     def _read_file(
         self, file: DataFile, names: Sequence[str], size: int

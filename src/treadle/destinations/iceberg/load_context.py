@@ -23,6 +23,7 @@ class LoadContext:
         head: of the table, as it is now: each commit of the load brings it up to date.
         rehearses: write nothing.
         name: of the load, as parts and heads note it.
+        missing: places where no table was when the load looked.
     """
 
     catalogue: IcebergCatalogue
@@ -31,6 +32,7 @@ class LoadContext:
     head: TableHead
     rehearses: bool = False
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    missing: set[Place] = field(default_factory=set)
 
     @property
     def keeps_tombstones(self) -> bool:
@@ -43,12 +45,19 @@ class LoadContext:
         return PRIVATE_SCHEMA if private else self.plan.schema, name
 
     def find_table(self, schema: str, name: str) -> Table | None:
-        """Return a table that was loaded with the head, or is loaded now."""
-        found = self.head.tables.get((schema, name))
-        if found is None:
+        """Return a table that was loaded with the head, or is loaded now.
+
+        A load looks at a place once. What appears there later is another loader's: making the table
+        fails then, and so does a commit to what was there before.
+        """
+        place = (schema, name)
+        found = self.head.tables.get(place)
+        if found is None and place not in self.missing:
             found = self.catalogue.load(schema, name)
-            if found is not None:
-                self.head.tables[schema, name] = found
+            if found is None:
+                self.missing.add(place)
+            else:
+                self.head.tables[place] = found
         return found
 
     def find_relation(self, name: str, *, private: bool) -> Relation | None:

@@ -51,27 +51,72 @@ class LoadDrafts:
         self.leftovers: dict[str, str] = {}
         self._context = context
 
-    def check_creations(self) -> None:
-        """Refuse a plan that makes what somebody else has made meanwhile.
+    def check_creations(self) -> list[Place]:
+        """Look at the places of what the plan makes.
+
+        Returns:
+            those where an unfinished load of this table left one. Whoever takes such a table has to
+            claim the head first: that load may still be under way.
 
         Raises:
-            PlanOutdatedError: it does.
+            PlanOutdatedError: somebody else has made one meanwhile.
         """
+        found: list[Place] = []
         for change in self._context.plan.changes:
-            if isinstance(change, CreateRelation) and not change.private:
+            if isinstance(change, CreateRelation):
                 name = change.relation.name
-                table = self._context.find_table(self._context.plan.schema, name)
-                if table is not None and not self._is_leftover(name, table):
+                place = self._context.place(name, private=change.private)
+                table = self._context.find_table(*place)
+                if table is None:
+                    continue
+                if not self._is_leftover(name, table, private=change.private):
                     raise PlanOutdatedError(f"the table {name!r} is there by now")
+                found.append(place)
+        return found
 
-    def _is_leftover(self, name: str, table: Table) -> bool:
+    def _is_leftover(self, name: str, table: Table, *, private: bool) -> bool:
         """Return whether a table is what an unfinished load of this one made."""
         head = self._context.head
         if PART not in table.properties or table.properties.get(TABLE) != head.name:
             return False
         entry = head.record.entry
+        if private:
+            stages = () if entry is None else entry.stages
+            return all(each.name != name for stage in stages for each in stage.relations)
         known = set() if entry is None else {relation.name for relation in entry.relations}
         return is_pending(table) and (name not in known or name == head.root_name)
+
+    def list_parts(self) -> list[Place]:
+        """Return the places of the tables that are no head, which earlier loads may have written.
+
+        Tables of deleted keys are among them where the load may look at one.
+        """
+        context, schema = self._context, self._context.plan.schema
+        entry, after = context.head.record.entry, context.plan.table_after
+        stages = () if entry is None else entry.stages
+        staged = [relation for stage in stages for relation in stage.relations]
+        live = () if entry is None else entry.relations
+        places = [(schema, each.name) for each in live if each.path]
+        places += [(PRIVATE_SCHEMA, each.name) for each in staged]
+        if (entry is not None and entry.tombstones) or self._may_keep_keys():
+            roots = {each.name for each in (*live, *(after.relations if after else ()))[:1]}
+            names = [self._name_tombstones(name, private=False) for name in roots]
+            made = [stage.relations for stage in (after.stages if after else ())]
+            found = {
+                each.name for each in (*staged, *(e for g in made for e in g)) if not each.path
+            }
+            names += [self._name_tombstones(name, private=True) for name in sorted(found)]
+            places += [(PRIVATE_SCHEMA, name) for name in dict.fromkeys(names)]
+        return places
+
+    def _may_keep_keys(self) -> bool:
+        """Return whether the load may look at a table of deleted keys."""
+        plan = self._context.plan
+        return (
+            self._context.keeps_tombstones
+            or any(isinstance(change, CopyStage) for change in plan.changes)
+            or any(write.deletes is not None for write in plan.writes)
+        )
 
     # --- changes of the schema ----------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 from pyiceberg.expressions import (
     AlwaysTrue,
     And,
@@ -32,6 +33,8 @@ from treadle.destinations.iceberg.row_delta import (
     plan_files,
     read_manifests,
     stage_expiry,
+    stage_rollback,
+    stage_schema,
     write_position_deletes,
     write_rows,
 )
@@ -46,6 +49,7 @@ from treadle.destinations.iceberg.schema_types import (
     make_schema,
     may_identify,
 )
+from treadle.destinations.iceberg.table_record import RELATION, PartNote, encode_part
 from treadle.destinations.protocol import DestinationUnavailableError, PlanOutdatedError
 from treadle.errors import InternalError, TableStoppedError
 from treadle.tables.column_type import ColumnType
@@ -75,10 +79,13 @@ class RelationDraft:
         self.table = table
         self.relation = relation
         self.properties: dict[str, str] = {}
+        self.note: PartNote | None = None
+        """The load that writes here, for whom the head is another table."""
         self.added: list[DataFile] = []
         self.is_emptied = False
         self.is_touched = False
         self._forgotten: list[str] = []
+        self._restored: int | None = None
         self._rehearses = rehearses
         self._removed: list[tuple[list[str], pa.Table]] = []
         self._manifests: list[ManifestFile] | None = None
@@ -320,18 +327,47 @@ class RelationDraft:
         self.is_touched = True
         self._removed.append((live.paths, places.select(["file", "pos"])))
 
-    def remove_files(self, files: Mapping[str, int]) -> None:
-        """Take all rows of data files away, as far as the files are part of the table.
+    def remove_files(self, files: Mapping[str, int]) -> bool:
+        """Take all rows of data files away; returns whether none of their rows can be left.
+
+        A file that is not part of the table any more may have been written anew by another
+        program. In a table without any file nothing can be left of it.
 
         Args:
             files: path -> rows in it.
         """
         live = self.find_live(AlwaysTrue())
+        if live.paths and not files.keys() <= set(live.paths):
+            return False
         for place, path in enumerate(live.paths):
             if path in files:
                 size = files[path]
                 file = pa.array([place] * size, pa.int32())
                 self.remove_rows(live, pa.table([file, pa.arange(0, size)], names=["file", "pos"]))  # type: ignore[attr-defined]
+        return True
+
+    def restore_rows(self, snapshot_id: int | None) -> None:
+        """Make an earlier snapshot the present one; None for a table that had none."""
+        self.empty()
+        self._restored = snapshot_id
+
+    def restore_columns(self, schema_id: int) -> None:
+        """Make the columns those of an earlier schema."""
+        self.is_touched = True
+        _, transaction = self._require()
+        stage_schema(transaction, schema_id)
+
+    def imagine(self) -> Table:
+        """Return the table with the columns and properties that the commit would give it."""
+        table, transaction = self._require()
+        self._stage_properties(self.properties)
+        return Table(
+            table.name(),
+            get_metadata(transaction),
+            table.metadata_location,
+            table.io,
+            table.catalog,
+        )
 
     # --- commit ---
 
@@ -380,13 +416,45 @@ class RelationDraft:
         past = [] if keeps_history else list_past(metadata)
         held = self._manifests if keeps_history else ()
         # Before the properties: it would have to work out the metadata with them first.
-        RowDelta(transaction, files, replaces_all=self.is_emptied, held=held).stage()
-        if self.properties:
-            transaction.set_properties(self.properties)
-        if self._forgotten:
-            transaction.remove_properties(*self._forgotten)
+        if self._restored is None:
+            delta = RowDelta(transaction, files, replaces_all=self.is_emptied, held=held)
+            delta.stage()
+            self._stage_properties(self.properties | self._encode_note(delta.snapshot_id))
+        else:
+            stage_rollback(transaction, self._restored)
+            self._stage_properties(self.properties)
         stage_expiry(transaction, [snapshot.snapshot_id for snapshot in past])
         return past
+
+    def _stage_properties(self, properties: dict[str, str]) -> None:
+        _, transaction = self._require()
+        if properties:
+            transaction.set_properties(properties)
+        if self._forgotten:
+            transaction.remove_properties(*self._forgotten)
+
+    def _encode_note(self, snapshot_id: int) -> dict[str, str]:
+        """Return the note of the load, with all that it takes to undo its commit."""
+        if self.note is None:
+            return {}
+        table, transaction = self._require()
+        held = table.metadata
+        made = self.properties | encode_part(self.note, self.relation)
+        names = [name for name in (RELATION, KEY_PROPERTY) if name in made]
+        note = replace(
+            self.note,
+            files=self.files,
+            snapshot=snapshot_id,
+            before=held.current_snapshot_id or 0,
+            schemas=(held.current_schema_id, get_metadata(transaction).current_schema_id),
+            properties={
+                name: held.properties.get(name)
+                for name in names
+                if held.properties.get(name) != made[name]
+            },
+            replaces=self.is_emptied,
+        )
+        return encode_part(note, self.relation)
 
     def discard(self) -> None:
         """Delete the data files of a load that surely was not committed, as far as possible."""

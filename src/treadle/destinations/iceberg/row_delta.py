@@ -43,11 +43,16 @@ from pyiceberg.table import (
     Transaction,
 )
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
+    AssertCurrentSchemaId,
+    AssertRefSnapshotId,
     AssertTableUUID,
     RemoveSnapshotsUpdate,
+    SetCurrentSchemaUpdate,
+    SetSnapshotRefUpdate,
     TableRequirement,
     TableUpdate,
 )
@@ -145,6 +150,11 @@ class RowDelta(_SnapshotProducer["RowDelta"]):
         self._held = held
         for file in added:
             self.append_data_file(file)
+
+    @property
+    def snapshot_id(self) -> int:
+        """The id of the snapshot."""
+        return self._snapshot_id
 
     def stage(self) -> None:
         """Write the manifests of the snapshot, and stage it in its transaction."""
@@ -313,11 +323,44 @@ def get_metadata(transaction: Transaction) -> TableMetadata:
     return transaction.table_metadata
 
 
-def stage_expiry(transaction: Transaction, snapshot_ids: Collection[int]) -> None:
-    """Stage that snapshots are no longer part of a table; their files stay."""
+def stage_expiry(
+    transaction: Transaction, snapshot_ids: Collection[int], *, present: int | None = None
+) -> None:
+    """Stage that snapshots are no longer part of a table; their files stay.
+
+    Args:
+        transaction: of the table.
+        snapshot_ids: that go.
+        present: the snapshot that has to be the present one; None for any.
+    """
     if snapshot_ids:
         ids: Any = {"snapshot_ids": sorted(snapshot_ids)}  # it has another name on the wire
-        transaction._stage((RemoveSnapshotsUpdate(**ids),))
+        required = () if present is None else (require_main(present),)
+        transaction._stage((RemoveSnapshotsUpdate(**ids),), required)
+
+
+def stage_rollback(transaction: Transaction, snapshot_id: int) -> None:
+    """Stage that an earlier snapshot is the present one, if the present one still is."""
+    main = transaction.table_metadata.refs[MAIN_BRANCH]
+    named = {"ref-name": MAIN_BRANCH, "type": "branch", "snapshot-id": snapshot_id}
+    kept = main.model_dump(by_alias=True, exclude={"snapshot_id", "snapshot_ref_type"})
+    update = SetSnapshotRefUpdate.model_validate({**kept, **named})
+    transaction._stage((update,), (require_main(main.snapshot_id),))
+
+
+def require_main(snapshot_id: int) -> AssertRefSnapshotId:
+    """Return the requirement of a commit that a snapshot is the present one."""
+    return AssertRefSnapshotId.model_validate({"snapshot-id": snapshot_id, "ref": MAIN_BRANCH})
+
+
+def stage_schema(transaction: Transaction, schema_id: int) -> None:
+    """Stage that a table has the columns of an earlier schema again."""
+    present = transaction.table_metadata.current_schema_id
+    if present != schema_id:
+        transaction._stage(
+            (SetCurrentSchemaUpdate.model_validate({"schema-id": schema_id}),),
+            (AssertCurrentSchemaId.model_validate({"current-schema-id": present}),),
+        )
 
 
 def write_rows(metadata: TableMetadata, io: FileIO, rows: "pa.Table") -> list[DataFile]:

@@ -16,12 +16,17 @@ from treadle.destinations.iceberg.compaction import CompactionRule, compact_tabl
 from treadle.destinations.iceberg.errors import ERRORS, message
 from treadle.destinations.iceberg.inspection import IcebergInspection
 from treadle.destinations.iceberg.load_context import LoadContext
+from treadle.destinations.iceberg.part_undo import describe_before
 from treadle.destinations.iceberg.relation_draft import RelationDraft
 from treadle.destinations.iceberg.row_format import make_columns
 from treadle.destinations.iceberg.schema_types import describe_schema
 from treadle.destinations.iceberg.table_head import TableHead, note_fence, read_head, read_heads
 from treadle.destinations.iceberg.table_load import IcebergLoad
-from treadle.destinations.iceberg.table_record import decode_relation
+from treadle.destinations.iceberg.table_record import (
+    decode_part,
+    decode_relation,
+    is_unfinished,
+)
 from treadle.destinations.iceberg.table_removal import remove_table
 from treadle.destinations.layout import PRIVATE_SCHEMA, SEQUENCE
 from treadle.destinations.load_mark import LoadMark
@@ -143,13 +148,17 @@ class IcebergSession(IcebergInspection):
     def _find_child(
         self, head: TableHead, relation: Relation, physical: dict[str, PhysicalRelation]
     ) -> Relation:
-        """Return a subtable as it is: a load that was interrupted may have added columns."""
+        """Return a subtable as it is, without what an unfinished load did to it."""
         table = self._catalogue.load(head.schema, relation.name)
         if table is None:
             return relation
         head.tables[head.schema, relation.name] = table
-        physical[relation.name] = describe_schema(table.schema(), table.properties)
-        noted = decode_relation(table.properties)
+        part = decode_part(table.properties)
+        # As it is when the load of the plan begins: what another one did is undone first.
+        is_undone = part is not None and is_unfinished(part, head.record.note)
+        schema, properties = describe_before(table, part if is_undone else None)
+        physical[relation.name] = describe_schema(schema, properties)
+        noted = decode_relation(properties)
         if noted is None or noted.path != relation.path:
             return relation
         return noted
@@ -264,11 +273,11 @@ class IcebergSession(IcebergInspection):
 
     def _compact(self, load: IcebergLoad) -> None:
         """Compact tables that have come to many files; what fails is done after a later load."""
-        for (schema, name), table in load.touched.items():
+        for place, table in load.touched.items():
             try:
-                compact_table(table, self._rule)
+                compact_table(table, self._rule, kept=load.list_kept(place))
             except (*ERRORS, TreadleError) as error:  # the load is done, whatever it is
-                logger.warning("cannot compact %s.%s now: %s", schema, name, message(error))
+                logger.warning("cannot compact %s now: %s", ".".join(place), message(error))
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""

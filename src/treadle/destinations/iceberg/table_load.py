@@ -2,9 +2,14 @@
 
 Every relation commits for itself. Rejections come first, then keys that were deleted, stages,
 subtables, and at last the head, which is the root where there is one: with it the load is done.
+
+Before that, in this order: look at every table that the load may write to; where one of them shows
+another load that may not be done, claim the head, so that this load cannot be done any more; undo
+what it committed. Only then is anything drafted.
 """
 
 import contextlib
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from pyiceberg.exceptions import CommitFailedException
@@ -17,6 +22,7 @@ from treadle.destinations.iceberg.errors import ERRORS, translate_commit, transl
 from treadle.destinations.iceberg.load_context import LoadContext
 from treadle.destinations.iceberg.load_drafts import LoadDrafts
 from treadle.destinations.iceberg.load_rows import LoadRows
+from treadle.destinations.iceberg.part_undo import describe_stop, draft_undo
 from treadle.destinations.iceberg.relation_draft import (
     RelationDraft,
     commit_part,
@@ -24,7 +30,7 @@ from treadle.destinations.iceberg.relation_draft import (
 )
 from treadle.destinations.iceberg.row_format import make_columns
 from treadle.destinations.iceberg.schema_types import make_schema
-from treadle.destinations.iceberg.table_head import Place, is_pending, make_ledger
+from treadle.destinations.iceberg.table_head import Place, is_pending, make_ledger, read_head
 from treadle.destinations.iceberg.table_record import (
     PART,
     TABLE,
@@ -50,7 +56,7 @@ from treadle.destinations.protocol import (
     LoadResult,
     PlanOutdatedError,
 )
-from treadle.errors import InternalError
+from treadle.errors import InternalError, TableStoppedError
 from treadle.tables.model import AddColumn, LoadPlan, Relation
 from treadle.tables.names import TOMBSTONES
 from treadle.text import make_storable
@@ -101,59 +107,105 @@ class IcebergLoad:
 
     def change(self) -> None:
         """Make what the plan makes, and draft the other changes of the schema."""
-        context, head = self._context, self._context.head
-        self._drafts.check_creations()
+        context = self._context
         if not context.rehearses:
             self._drop_leftovers()
-            self._take_back()
-            if head.ledger is None:
-                table_name = context.plan.table_name
-                head.ledger = make_ledger(context.catalogue, head, table_name, head.record)
+        found = self._drafts.check_creations()
+        unfinished = self._list_unfinished()
+        if context.rehearses:
+            for place, table, part in unfinished:
+                context.head.tables[place] = draft_undo(table, part, 0).imagine()
+        else:
+            self._take_back(found, unfinished)
         self._drafts.draft_changes()
 
-    def _take_back(self) -> None:
-        """Take back what loads wrote that did not come to their head."""
-        context, head = self._context, self._context.head
-        note, entry = head.record.note, head.record.entry
-        places: list[Place] = []
-        if entry is not None:
-            places += [(context.plan.schema, each.name) for each in entry.relations if each.path]
-            places += [
-                (PRIVATE_SCHEMA, each.name) for stage in entry.stages for each in stage.relations
-            ]
-        unfinished = [
+    def _list_unfinished(self) -> list[tuple[Place, Table, PartNote]]:
+        """Return the tables that a load wrote to which did not come to its head."""
+        context = self._context
+        return [
             (place, table, part)
-            for place in places
+            for place in self._drafts.list_parts()
             if (table := context.find_table(*place)) is not None
             and (part := decode_part(table.properties)) is not None
-            and is_unfinished(part, note)
+            and is_unfinished(part, context.head.record.note)
         ]
-        if not unfinished:
-            return
-        self._claim()
+
+    def _take_back(
+        self, found: Collection[Place], unfinished: Sequence[tuple[Place, Table, PartNote]]
+    ) -> None:
+        """Undo what loads committed that did not come to their head.
+
+        Args:
+            found: tables that the plan makes, and that another load made which is not done.
+            unfinished: tables to be undone.
+        """
+        context, head = self._context, self._context.head
+        is_first = head.ledger is None
+        if head.ledger is None:  # fails if another loader is first, so it is a claim as well
+            table_name = context.plan.table_name
+            head.ledger = make_ledger(context.catalogue, head, table_name, head.record)
+        rejected = self._find_rejections()
+        if found or unfinished or rejected is not None or (self._moves_head() and not is_first):
+            self._claim()
         for place, table, part in unfinished:
-            draft = RelationDraft(table, None)
-            draft.remove_files(part.files)
-            draft.properties = encode_part(PartNote("", note.number), None)
-            head.tables[place] = commit_part(draft)
+            head.tables[place] = commit_part(draft_undo(table, part, head.record.note.number))
+        if rejected is not None:
+            self._remove_rejections(rejected)
+
+    def _moves_head(self) -> bool:
+        """Return whether the load makes the root the head, which was the ledger."""
+        after = self._context.plan.table_after
+        return not self._context.head.is_at_root and after is not None and bool(after.relations)
 
     def _claim(self) -> None:
-        """Let no commit of the head succeed any more that was begun before.
+        """Let no commit of a head succeed any more that was begun before.
 
-        What is taken back then belongs to no load that could still be done.
+        The tables of the load were looked at before this. So what they held then is of a load that
+        the head knows, or of one that will never be done. The head may be at the ledger, and a
+        load that was begun before may be about to move it to the root: both are committed to.
+
+        Raises:
+            PlanOutdatedError: the head is not what it was when the load looked at it.
         """
-        head = self._context.head
-        head.record = head.record.follow(self._context.name + "c")
-        if head.is_root_pending and head.root is not None:
+        context, head = self._context, self._context.head
+        head.record = head.record.follow(context.name + "c")
+        if head.root is None:
+            self._look_for_root()
+        if head.root is not None and not head.is_at_root:
+            self._claim_root(head.root)
+        if head.table is not None:
+            made = commit_properties(head.table, encode_head(head.record))
+            if head.is_at_root:
+                head.keep_root(head.root_name, made)
+            else:
+                head.ledger = made
+
+    def _look_for_root(self) -> None:
+        """Look whether the root is there by now, which was missing when the head was read.
+
+        Raises:
+            PlanOutdatedError: it was made after this load looked at its tables.
+        """
+        context, head = self._context, self._context.head
+        after = context.plan.table_after
+        table_name = context.plan.table_name if after is None else after.name
+        fresh = read_head(context.catalogue, head.schema, table_name)
+        if fresh.root is not None:
+            seen = head.tables.get((head.schema, fresh.root_name))
+            if seen is None:
+                raise PlanOutdatedError(f"the table {fresh.root_name!r} is there by now")
+            head.keep_root(fresh.root_name, seen)
+
+    def _claim_root(self, root: Table) -> None:
+        """Claim a root that is not the head yet."""
+        head, entry = self._context.head, self._context.head.record.entry
+        if is_pending(root):
             part = encode_part(PartNote("", head.record.note.number), None)
-            head.keep_root(head.root_name, commit_properties(head.root, part))
-        if head.table is None:
-            return  # there is no head that anybody could commit to
-        made = commit_properties(head.table, encode_head(head.record))
-        if head.is_at_root:
-            head.keep_root(head.root_name, made)
-        else:
-            head.ledger = made
+            head.keep_root(head.root_name, commit_properties(root, part))
+        elif entry is not None and any(each.name == head.root_name for each in entry.relations):
+            # It was adopted, and a load of before may be about to make it the head.
+            properties = {TABLE: head.name, **encode_head(head.record)}
+            head.keep_root(head.root_name, commit_properties(root, properties))
 
     def _drop_leftovers(self) -> None:
         """Drop what the load that the head tells of last no longer needed."""
@@ -185,8 +237,7 @@ class IcebergLoad:
             draft = self._drafts.by_place[place]
             if place == root_place or not draft.is_touched:
                 continue
-            note = PartNote(context.name, record.note.number, draft.files)
-            draft.properties |= encode_part(note, draft.relation)
+            draft.note = PartNote(context.name, record.note.number)
             self._committed.add(place)
             head.tables[place] = self.touched[place] = commit_part(draft)
             failpoint.reach("destination.part")
@@ -194,40 +245,85 @@ class IcebergLoad:
         self._commit_head(record, root_place)
         failpoint.reach("destination.after-commit")
 
+    @property
+    def _rejections_note(self) -> str:
+        """The property of the rejected records' table that notes a load of this table."""
+        return f"{PART}.{self._context.head.name}"
+
+    def _find_rejections(self) -> PartNote | None:
+        """Return the note of a load that left rejections and did not come to its head."""
+        context = self._context
+        if not context.plan.rejections:
+            return None
+        table = context.catalogue.load(context.plan.schema, REJECTED)
+        part = None if table is None else decode_part(table.properties, self._rejections_note)
+        return part if is_unfinished(part, context.head.record.note) else None
+
+    def _remove_rejections(self, part: PartNote) -> None:
+        """Take back the rejections of a load; other tables' loads may have added some since."""
+        note = PartNote("", self._context.head.record.note.number)
+
+        def draft_removal(table: Table) -> RelationDraft:
+            self._require_note(table, part)
+            draft = RelationDraft(table, None)
+            if not draft.remove_files(part.files):
+                raise TableStoppedError(describe_stop(table, part, self._rejections_note))
+            draft.properties[self._rejections_note] = encode_part(note, None)[PART]
+            return draft
+
+        self._commit_shared(draft_removal)
+
     def _commit_rejections(self, number: int) -> None:
         """Add the rejections to the table that all tables of the schema share.
 
         Args:
             number: of the commit of the head that the load is to make.
         """
-        context, plan, head = self._context, self._context.plan, self._context.head
-        name = f"{PART}.{head.name}"
-        for _ in range(TRIES_MAX):
-            table = context.catalogue.load(plan.schema, REJECTED)
-            if table is None:  # the user may have dropped it
-                table = make_rejections(context.catalogue, plan.schema)
-            held = decode_part(table.properties, name)
+        context = self._context
+
+        def draft_addition(table: Table) -> RelationDraft:
+            self._require_note(table, None)
             draft = RelationDraft(table, REJECTIONS)
-            if held is not None and is_unfinished(held, head.record.note):
-                self._claim()
-                number = head.record.note.number + 1
-                draft.remove_files(held.files)
-            draft_rejections(draft, plan)
+            draft_rejections(draft, context.plan)
             note = PartNote(context.name, number, draft.files)
-            draft.properties[name] = encode_part(note, None)[PART]
+            draft.properties[self._rejections_note] = encode_part(note, None)[PART]
+            return draft
+
+        self.touched[context.plan.schema, REJECTED] = self._commit_shared(draft_addition)
+
+    def _require_note(self, table: Table, expected: PartNote | None) -> None:
+        """Check that no other load of this table has left rejections meanwhile.
+
+        Args:
+            table: of the rejections.
+            expected: the note of the only load whose rejections may be there.
+
+        Raises:
+            PlanOutdatedError: another one has. It is taken back before the next load, if need be.
+        """
+        held = decode_part(table.properties, self._rejections_note)
+        if held != expected and is_unfinished(held, self._context.head.record.note):
+            raise PlanOutdatedError("another loader rejects records of this table")
+
+    def _commit_shared(self, draft_change: Callable[[Table], RelationDraft]) -> Table:
+        """Commit to the table of rejections, again where another table's load was first."""
+        catalogue, schema = self._context.catalogue, self._context.plan.schema
+        for _ in range(TRIES_MAX):
+            table = catalogue.load(schema, REJECTED)
+            if table is None:  # the user may have dropped it
+                table = make_rejections(catalogue, schema)
+            draft = draft_change(table)
             try:
-                draft.commit()
+                return draft.commit()
             except CommitFailedException:
                 draft.discard()
-                continue
             except ERRORS as error:
                 meaning = translate_part(error)
                 if not isinstance(meaning, DestinationUnavailableError):
                     draft.discard()
                 raise meaning from error
-            return
         raise DestinationUnavailableError(
-            f"the table {REJECTED} of the schema {plan.schema!r} is written to by too many at once"
+            f"the table {REJECTED} of the schema {schema!r} is written to by too many at once"
         )
 
     def _name_root(self) -> str:
@@ -272,6 +368,17 @@ class IcebergLoad:
         if context.head.ledger is None:
             raise InternalError("a load came to its end without a ledger")
         return RelationDraft(context.head.ledger, None), False
+
+    def list_kept(self, place: Place) -> set[str]:
+        """Return the files of a touched table that another load may have to find as they are.
+
+        They are those of rejections: a load of another table that did not come to its head is taken
+        back by them.
+        """
+        properties = self.touched[place].properties
+        others = {name for name in properties if name.startswith(f"{PART}.")}
+        notes = [decode_part(properties, name) for name in others - {self._rejections_note}]
+        return {path for note in notes if note is not None for path in note.files}
 
     def discard(self) -> None:
         """Delete the data files that no commit names, as far as possible."""

@@ -61,11 +61,21 @@ class PartNote(msgspec.Struct, frozen=True):
         load: its name.
         number: of the commit of the head that it was to make.
         files: data file that it added -> rows in it.
+        snapshot: that it made; 0 where that is not noted.
+        before: the snapshot that it followed; 0 where the table had none.
+        schemas: the ids of the table's schema before it and after it.
+        properties: those that it changed, as they were; None for one that was missing.
+        replaces: it wrote all rows anew, or took all away.
     """
 
     load: str
     number: int
     files: dict[str, int] = {}
+    snapshot: int = 0
+    before: int = 0
+    schemas: tuple[int, int] = (0, 0)
+    properties: dict[str, str | None] = {}
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
