@@ -29,6 +29,8 @@ from treadle.destinations.layout import (
     moves_offset,
 )
 from treadle.destinations.protocol import (
+    DestinationUnavailableError,
+    FencedError,
     LoadResult,
     PlanOutdatedError,
     RowRefusedError,
@@ -42,7 +44,7 @@ from treadle.destinations.sql.stepped_changes import generate_undoing
 from treadle.destinations.sql.stepped_session import SteppedSession, name_entry
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.tables import table_codec
-from treadle.tables.model import LoadPlan, Relation, RelationRows
+from treadle.tables.model import LoadPlan, OffsetCommit, Relation, RelationRows
 from treadle.tables.schema_owner import SchemaOwner
 
 FIND_FORGOTTEN: Final = Quoted(
@@ -56,7 +58,7 @@ ATTEMPTS_MAX: Final = 1000
 
 
 class ClickhouseTransactions(LocalTransactions):
-    """There are none; the locks are those of this process."""
+    """There are none; the locks are those of the installation."""
 
     connection: ClickhouseConnection
 
@@ -115,8 +117,10 @@ class ClickhouseSession(SteppedSession):
         if intent.replacements:
             failpoint.reach("destination.swap")
         for statement in generate_exchange(connection, schema, intent):
-            connection.run(statement)
-        catalogue.keep_intent(connection, schema, table, LoadIntent())
+            with self._transactions.guarded():
+                connection.run(statement)
+        with self._transactions.guarded():
+            catalogue.keep_intent(connection, schema, table, LoadIntent())
 
     def sequences(
         self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
@@ -182,10 +186,17 @@ class ClickhouseSession(SteppedSession):
             except RowRefusedError:
                 self._undo(plan)
                 raise
+        failpoint.reach("destination.before-commit")
+        try:
+            self._require_place(plan)
+        except (FencedError, PlanOutdatedError):
+            self._undo_added(plan)
+            raise
         self._commit(plan, result)
-        with suppress(*connection.errors):  # it is committed: the next `state` does the rest
+        # It is committed: the next `state` does the rest.
+        with suppress(DestinationUnavailableError, *connection.errors):
             intent = catalogue.read_intent(connection, plan.schema, name_entry(plan))
-            if intent is not None:
+            if intent is not None and _is_of(intent, plan):
                 self._end(connection, plan.schema, name_entry(plan), intent)
         return result
 
@@ -209,10 +220,12 @@ class ClickhouseSession(SteppedSession):
             proof = _make_proof(plan, self._attempts)
             intent = LoadIntent(statements.intent.table, statements.replacements,
                                 statements.ending.drops, proof)  # fmt: skip
-            catalogue.keep_intent(connection, plan.schema, table, intent)
+            with self._transactions.guarded():
+                catalogue.keep_intent(connection, plan.schema, table, intent)
             failpoint.reach("destination.pending")
             for statement in statements.generate_structure():
-                run_change(connection, statement)
+                with self._transactions.guarded():
+                    run_change(connection, statement)
                 failpoint.reach("destination.changed")
         return statements
 
@@ -232,17 +245,55 @@ class ClickhouseSession(SteppedSession):
         return counter.result
 
     def _commit(self, plan: LoadPlan, result: LoadResult) -> None:
-        """Write the offset: from now on the load is committed."""
-        failpoint.reach("destination.before-commit")
+        """Write the offset: from now on the load is committed.
+
+        Raises:
+            FencedError, PlanOutdatedError: another load wrote one at the same time, and that stays.
+        """
         connection = self._transactions.connection
         try:
             if moves_offset(plan.offset):
                 catalogue.keep_offset(connection, plan.offset, encode_result(result))
+                failpoint.reach("destination.after-offset")
+                _check_kept(connection, plan.offset)
             elif plan.table_after is not None:
                 catalogue.keep_entry(connection, plan.schema, plan.table_after, plan.revision)
         except connection.errors as error:
             raise connection.translate_commit(error) from error
         failpoint.reach("destination.after-commit")
+
+    def _require_place(self, plan: LoadPlan) -> None:
+        """Check once more, directly before the offset, that nobody else loaded or loads the table.
+
+        The locks may be lost, or others may load who do not have them.
+
+        Raises:
+            FencedError, PlanOutdatedError: somebody did, or does.
+            DestinationUnavailableError: the locks may be another's by now.
+        """
+        with self._transactions.translated() as connection:
+            catalogue.claim(connection, plan)
+            noted = catalogue.read_intent(connection, plan.schema, name_entry(plan))
+            if noted is None or not _is_of(noted, plan):
+                raise PlanOutdatedError(
+                    f"table {plan.table_name!r}: another load of it was begun meanwhile"
+                )
+        self._transactions.require_locks()
+
+    def _undo_added(self, plan: LoadPlan) -> None:
+        """Take back what a load added that was overtaken, where nothing takes its place.
+
+        In tables with a key its rows may have taken the place of those of its successor, which are
+        the same.
+        """
+        connection = self._transactions.connection
+        attempt = LoadAttempt(plan.batched_at, plan.rejected_at, _name_rejected(plan))
+        with suppress(*connection.errors):
+            self._undo_rejections(plan, [attempt])
+            for write in plan.writes:
+                for part in (write.root, *write.children):
+                    if not part.relation.key:
+                        self._undo_rows(plan, write.private, part.relation)
 
     def _undo(self, plan: LoadPlan) -> None:
         """Take rows back, where a row was refused after others: the next load may be another."""
@@ -252,15 +303,18 @@ class ClickhouseSession(SteppedSession):
             self._undo_rejections(plan, [attempt])
             for write in plan.writes:
                 for part in (write.root, *write.children):
-                    schema = PRIVATE_SCHEMA if write.private else plan.schema
-                    connection.run(
-                        compose(
-                            "DELETE FROM {target} WHERE {at} = {batched_at}",
-                            target=self._dialect.place(schema, part.relation.name),
-                            at=self._dialect.quote(BATCHED_AT),
-                            batched_at=self._dialect.instant(plan.batched_at),
-                        )
-                    )
+                    self._undo_rows(plan, write.private, part.relation)
+
+    def _undo_rows(self, plan: LoadPlan, private: bool, relation: Relation) -> None:
+        schema = PRIVATE_SCHEMA if private else plan.schema
+        self._transactions.connection.run(
+            compose(
+                "DELETE FROM {target} WHERE {at} = {batched_at}",
+                target=self._dialect.place(schema, relation.name),
+                at=self._dialect.quote(BATCHED_AT),
+                batched_at=self._dialect.instant(plan.batched_at),
+            )
+        )
 
     def _undo_rejections(self, plan: LoadPlan, attempts: Sequence[LoadAttempt]) -> None:
         connection = self._transactions.connection
@@ -318,6 +372,10 @@ class ClickhouseSession(SteppedSession):
                             connection.run(compose("DROP TABLE IF EXISTS {copy}", copy=copy))
                     connection.release()
 
+    def _is_unused(self, connection: SqlConnection, schema: str) -> bool:
+        """Return whether nothing is in a database: DROP DATABASE drops also one that is full."""
+        return not connection.list_relations(schema)
+
 
 def _name_rejected(plan: LoadPlan) -> tuple[str, ...]:
     return tuple(sorted({each.table_name for each in plan.rejections}))
@@ -337,6 +395,42 @@ def _make_proof(plan: LoadPlan, attempts: Sequence[LoadAttempt]) -> LoadProof:
     )
 
 
+def _is_of(intent: LoadIntent, plan: LoadPlan) -> bool:
+    """Return whether an intent is that of a plan: no other load has its `_sdc_batched_at`."""
+    proof = intent.proof
+    return proof is not None and proof.attempts[-1].batched_at == plan.batched_at
+
+
+def _check_kept(connection: SqlConnection, mark: OffsetCommit) -> None:
+    """Check that the offset that was written is the one that is held.
+
+    Raises:
+        FencedError: a later holder has written its own.
+        PlanOutdatedError: somebody with the same fence has.
+    """
+    rows = _read_offset(connection, mark.log_id, mark.source_id, digest_name(mark.table_name))
+    position, fence = rows[0] if rows else (-1, 0)
+    if fence > mark.fence:
+        raise FencedError(
+            f"table {mark.table_name!r}: the fence {mark.fence} was overtaken by {fence}, whose "
+            "holder loads this table now",
+            int(fence),
+        )
+    if position != mark.position:
+        raise PlanOutdatedError(
+            f"table {mark.table_name!r}: the position {mark.position} was written, and the "
+            f"destination holds {position}"
+        )
+
+
+def _read_offset(
+    connection: SqlConnection, log_id: str, source_id: int, table_key: str
+) -> list[tuple[Any, ...]]:
+    dialect = connection.dialect
+    claim = compose(dialect.claim_offset, **dialect.own_tables)
+    return connection.rows(claim, log_id, source_id, table_key)
+
+
 def _read_revision(connection: SqlConnection, schema: str, table: str) -> int:
     """Return the revision that the catalogue holds; 0 for none."""
     dialect = connection.dialect
@@ -352,11 +446,5 @@ def _is_committed(connection: SqlConnection, schema: str, table: str, intent: Lo
         return False
     if not proof.log_id:
         return _read_revision(connection, schema, table) >= proof.revision
-    dialect = connection.dialect
-    rows = connection.rows(
-        compose(dialect.claim_offset, **dialect.own_tables),
-        proof.log_id,
-        proof.source_id,
-        proof.table_key,
-    )
+    rows = _read_offset(connection, proof.log_id, proof.source_id, proof.table_key)
     return bool(rows) and int(rows[0][0]) == proof.position
