@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.destinations.deaths import Death, carry_on, die, die_at
+from tests.integration.destinations.deaths import Death, carry_on, die, die_at, pause_at
 
 from treadle.destinations.conformance.builders import (
     BIGINT,
@@ -368,6 +368,57 @@ def test_a_version_that_was_emptied_keeps_its_rows_until_the_commit(
         assert dict(late.superseded) == {0: 1}
         again.load(kept, upsert([(2, 2, "y")]), changes=[EmptyRelation("orders")])
         assert again.orders() == [(2, "y", 2)]
+
+
+def test_a_stage_that_lost_its_rows_is_no_load_without_rows(
+    session: Session, clickhouse_server: "ClickhouseServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = TableLoads(session)
+    loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+
+    def empty_stage() -> None:
+        [(name,)] = clickhouse_server.execute(
+            "SELECT name FROM system.tables WHERE database = '_treadle' AND name LIKE 'rows\\_%'"
+        )
+        clickhouse_server.execute(f"TRUNCATE TABLE _treadle.`{name}`")
+
+    pause_at(monkeypatch, "destination.staged", empty_stage)
+    with pytest.raises(DestinationUnavailableError, match=r"1 rows were sent .* 0 are there"):
+        session.load(loads.plan(table(ORDERS), upsert([(2, 1, "y")])))
+    assert session.committed(LOG)[7, "orders"].position == 0
+    loads.batched_at += 5_000_000
+    loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+    assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+
+
+@pytest.mark.release
+def test_a_server_that_was_killed_amid_a_load_has_what_was_staged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tests.servers.clickhouse import ClickhouseServer
+    from tests.servers.database_server import NoServerError
+
+    try:
+        server = ClickhouseServer()
+    except NoServerError as error:
+        pytest.skip(str(error))
+    with server:
+        loads = TableLoads(make_destination(server.url()).open())
+        loads.session.prepare("web")
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+
+        def start_again() -> None:
+            server.kill()
+            server.start()
+
+        pause_at(monkeypatch, "destination.staged", start_again)
+        try:
+            loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+        except DestinationUnavailableError:  # the connection was not made again
+            loads.batched_at += 5_000_000
+            loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+        assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+        assert loads.session.committed(LOG)[7, "orders"].position == 1
 
 
 @pytest.mark.release

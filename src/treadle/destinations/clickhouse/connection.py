@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error, OperationalError
 from urllib3.exceptions import HTTPError
 
+from treadle import failpoint
 from treadle.destinations.clickhouse.dialect import ClickhouseDialect
 from treadle.destinations.clickhouse.errors import (
     UNCERTAIN,
@@ -30,6 +31,7 @@ from treadle.destinations.clickhouse.row_format import (
 from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
 from treadle.destinations.protocol import (
     CommitUnknownError,
+    DestinationUnavailableError,
     QueryResult,
     QueryStream,
     ValueBatch,
@@ -77,7 +79,7 @@ _MARK: Final = re.compile(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|\$(\d+)", re.DOT
 logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # what it warns of, it raises
 
 STAGED: Final = "rows_"
-"""Beginning of the names of tables in memory with the rows of a load."""
+"""Beginning of the names of tables with the staged rows of a load."""
 
 
 class ClickhouseConnection(SqlConnection):
@@ -103,7 +105,8 @@ class ClickhouseConnection(SqlConnection):
         self._inserts = 0
         self._read_only = read_only
         self._is_closed = False
-        self._staged: list[Quoted] = []
+        self._staged: dict[Quoted, int] = {}
+        """Place of a stage -> rows that were sent there."""
         self._title = secrets.token_hex(6)
         self._streamed = ""
 
@@ -226,7 +229,7 @@ class ClickhouseConnection(SqlConnection):
         return {"insert_deduplication_token": f"{self.token}:{self._inserts}"}
 
     def stage(self, rows: RelationRows, title: str) -> StagedRows:
-        """Send rows to a table in memory, until `release`."""
+        """Send rows to a table of their own, until `release`."""
         given, _ = partition_columns(rows)
         columns = {column.name: Quoted(f"c{number:d}") for number, column in enumerate(given)}
         fields = [(columns[each.name], each, rows.columns[each.name]) for each in given]
@@ -234,19 +237,23 @@ class ClickhouseConnection(SqlConnection):
         if entries:
             entry = Column("entry", "entry", ColumnType.BIGINT, nullable=False)
             fields.append((Quoted("entry"), entry, rows.entries))
-        return StagedRows(self._send(title, fields), columns, entries)
+        stage = StagedRows(self._send(title, fields), columns, entries)
+        failpoint.reach("destination.staged")
+        return stage
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
-        """Send values to a new table in memory."""
+        """Send values to a new table."""
         made = [(name, Column(str(name), str(name), type_), v) for name, type_, v in fields]
         return self._send(title, made)
 
     def _send(self, title: str, fields: Sequence[tuple[Quoted, Column, TypedColumn]]) -> Quoted:
         place = self.dialect.quote(PRIVATE_SCHEMA, f"{STAGED}{self._title}_{title}")
-        self._staged.append(place)
+        self._staged[place] = len(fields[0][2])
         self.run(
             compose(
-                "CREATE OR REPLACE TABLE {place} ({columns}) ENGINE = Memory",
+                # On disk: one in memory is empty after a restart, and lives on one replica alone.
+                "CREATE OR REPLACE TABLE {place} ({columns}) ENGINE = MergeTree ORDER BY tuple()"
+                " SETTINGS non_replicated_deduplication_window = 100",
                 place=place,
                 columns=join(
                     ", ",
@@ -264,7 +271,25 @@ class ClickhouseConnection(SqlConnection):
         """Drop what was staged."""
         with suppress(*self.errors):
             while self._staged:
-                self.run(compose("DROP TABLE IF EXISTS {place}", place=self._staged.pop()))
+                place, _ = self._staged.popitem()
+                self.run(compose("DROP TABLE IF EXISTS {place} SYNC", place=place))
+
+    def check_stages(self) -> None:
+        """Check that what was staged is there still, as it was sent.
+
+        Raises:
+            DestinationUnavailableError: it is not, so what was copied from there may lack rows.
+        """
+        if not self._staged:
+            return
+        counts = (compose("(SELECT count() FROM {place})", place=place) for place in self._staged)
+        [found] = self.rows(compose("SELECT {counts}", counts=join(", ", counts)))
+        for sent, count in zip(self._staged.values(), found, strict=True):
+            if int(count) != sent:
+                raise DestinationUnavailableError(
+                    f"{sent} rows were sent to a table of ClickHouse from which they are inserted, "
+                    f"and {count} are there; the load is done again"
+                )
 
     def insert(self, target: Quoted, rows: RelationRows) -> int:
         """Send rows into a relation; returns how many were written."""

@@ -51,7 +51,7 @@ FIND_FORGOTTEN: Final = Quoted(
     "SELECT name FROM system.tables WHERE database = $1 AND name LIKE $2"
     " AND metadata_modification_time < now() - INTERVAL 1 HOUR"
 )
-"""Tables in memory of sessions that did not drop them."""
+"""Stages of sessions that did not drop them."""
 
 ATTEMPTS_MAX: Final = 1000
 """Loads of a table that are remembered because they were not committed."""
@@ -82,12 +82,12 @@ class ClickhouseSession(SteppedSession):
     # --- what earlier loads left ------------------------------------------------------------------
 
     def _prepare(self, schema: str, owner: SchemaOwner) -> None:
-        """Make what is missing, and drop what sessions left in memory that were killed."""
+        """Make what is missing, and drop the stages of sessions that were killed."""
         super()._prepare(schema, owner)
         with self._transactions.translated() as connection:
             for (name,) in connection.rows(FIND_FORGOTTEN, PRIVATE_SCHEMA, f"{STAGED}%"):
                 table = connection.dialect.own(name)
-                connection.run(compose("DROP TABLE IF EXISTS {table}", table=table))
+                connection.run(compose("DROP TABLE IF EXISTS {table} SYNC", table=table))
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""
@@ -178,6 +178,7 @@ class ClickhouseSession(SteppedSession):
                     for statement in statements.generate_contents():
                         connection.run(statement)
                     result = self.write(plan)
+                connection.check_stages()
             except connection.errors as error:
                 fault = connection.translate(error)
                 if isinstance(fault, RowRefusedError):
