@@ -2,10 +2,11 @@
 
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integration.destinations.deaths import Death, carry_on, die, die_at, pause_at
+from urllib3.exceptions import ProtocolError
 
 from treadle.destinations.conformance.builders import (
     BIGINT,
@@ -175,6 +176,51 @@ def test_the_tables_of_a_session_that_was_killed_are_dropped(
     loads.load(table(ORDERS), upsert([(1, 1, "x")]))
     left = [name for name in session.relations("_treadle") if name.startswith("rows_")]
     assert left == ["rows_dead_1"]
+
+
+# --- connections that break -----------------------------------------------------------------------
+
+
+def cut_after(monkeypatch: pytest.MonkeyPatch, session: Session, begin: bytes) -> list[bytes]:
+    """Break the connection once, when a request was carried out whose body begins so.
+
+    Returns:
+        The requests that begin so, as they come.
+    """
+    pool: Any = session._transactions.connection.driver._backend.http  # type: ignore[attr-defined]
+    request, sent = pool.request, []
+
+    def cut(method: str, url: str, **given: Any) -> Any:
+        answer = request(method, url, **given)
+        if (given.get("body") or b"").startswith(begin):
+            sent.append(given["body"])
+            if len(sent) == 1:
+                raise ProtocolError("the connection is cut") from ConnectionResetError()
+        return answer
+
+    monkeypatch.setattr(pool, "request", cut)
+    return sent
+
+
+@pytest.mark.parametrize(
+    "place", ["orders", pytest.param("_sdc_rejected", marks=pytest.mark.release)]
+)
+def test_rows_that_the_driver_sends_again_are_added_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+    loads = TableLoads(session)
+    loads.create(log, append=True)
+    # As tables are that somebody else made, or an earlier treadle.
+    loads.read(f"ALTER TABLE web.{place} RESET SETTING non_replicated_deduplication_window")
+    sent = cut_after(monkeypatch, session, f"INSERT INTO `web`.`{place}`".encode())
+    found = [(1, 5, "x"), (1, 5, "x")]
+    write = TableWrite(False, "append", rows(log, ("id", "_sdc_sequence", "a"), found))
+    rejected = [Rejection("{}", "why", "orders", 0, 0)]
+    loads.load(table(log, append=True), write, rejections=rejected)
+    assert len(sent) == 2
+    assert loads.read("SELECT count() FROM web.orders") == [(2,)]
+    assert loads.read("SELECT count() FROM web._sdc_rejected") == [(1,)]
 
 
 # --- deaths between the steps of a load -----------------------------------------------------------

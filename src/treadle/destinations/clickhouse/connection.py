@@ -12,7 +12,7 @@ from clickhouse_connect.driver.exceptions import Error, OperationalError
 from urllib3.exceptions import HTTPError
 
 from treadle import failpoint
-from treadle.destinations.clickhouse.dialect import ClickhouseDialect
+from treadle.destinations.clickhouse.dialect import REMEMBERING, ClickhouseDialect
 from treadle.destinations.clickhouse.errors import (
     UNCERTAIN,
     error_code,
@@ -253,8 +253,9 @@ class ClickhouseConnection(SqlConnection):
             compose(
                 # On disk: one in memory is empty after a restart, and lives on one replica alone.
                 "CREATE OR REPLACE TABLE {place} ({columns}) ENGINE = MergeTree ORDER BY tuple()"
-                " SETTINGS non_replicated_deduplication_window = 100",
+                " SETTINGS {remembering}",
                 place=place,
+                remembering=REMEMBERING,
                 columns=join(
                     ", ",
                     (

@@ -13,7 +13,12 @@ from typing import Any, Final
 
 from treadle import failpoint
 from treadle.destinations.clickhouse.connection import STAGED, ClickhouseConnection
-from treadle.destinations.clickhouse.dialect import VIEW_MARK, VIEW_SUFFIX, ClickhouseDialect
+from treadle.destinations.clickhouse.dialect import (
+    REMEMBERING,
+    VIEW_MARK,
+    VIEW_SUFFIX,
+    ClickhouseDialect,
+)
 from treadle.destinations.clickhouse.schema_statements import (
     FIND_COMMENT,
     ClickhouseStatements,
@@ -53,6 +58,14 @@ FIND_FORGOTTEN: Final = Quoted(
 )
 """Stages of sessions that did not drop them."""
 
+FIND_FORGETFUL: Final = Quoted("""
+SELECT name FROM system.tables
+WHERE database = $1 AND name = $2 AND engine LIKE '%MergeTree'
+  AND engine NOT LIKE 'Replicated%' AND engine NOT LIKE 'Shared%'
+  AND position(engine_full, 'non_replicated_deduplication_window') = 0
+""")
+"""The table $2 of the database $1, if it would take an INSERT twice: as one that a user made."""
+
 ATTEMPTS_MAX: Final = 1000
 """Loads of a table that are remembered because they were not committed."""
 
@@ -74,6 +87,8 @@ class ClickhouseSession(SteppedSession):
         self._attempts: tuple[LoadAttempt, ...] = ()
         """Of the table that is loaded, those before this load that were not committed."""
         self._read_places: frozenset[tuple[str, str]] = frozenset()
+        self._remembering: set[tuple[str, str]] = set()
+        """Schemas and names of tables that take no INSERT twice."""
 
     @property
     def _dialect(self) -> ClickhouseDialect:
@@ -233,6 +248,7 @@ class ClickhouseSession(SteppedSession):
     def write(self, plan: LoadPlan) -> LoadResult:
         """Write a plan's rejections and rows; `_commit` writes the offset."""
         connection = self._transactions.connection
+        self._remember_inserts(plan)
         if plan.rejections:
             self._undo_rejections(plan, self._attempts)
             catalogue.reject(connection, plan.schema, plan.rejections, plan.rejected_at)
@@ -244,6 +260,30 @@ class ClickhouseSession(SteppedSession):
             ).run()
         failpoint.reach("destination.after-rows")
         return counter.result
+
+    def _remember_inserts(self, plan: LoadPlan) -> None:
+        """Have tables that are only added to take none of this load's INSERTs twice."""
+        added = [(plan.schema, REJECTED)] if plan.rejections else []
+        for write in plan.writes:
+            schema = PRIVATE_SCHEMA if write.private else plan.schema
+            added += [
+                (schema, self._dialect.name_of(schema, part.relation.name))
+                for part in (write.root, *write.children)
+                if len(part) and not part.relation.key
+            ]
+        connection = self._transactions.connection
+        for schema, name in dict.fromkeys(added):
+            if (schema, name) in self._remembering:
+                continue
+            if connection.rows(FIND_FORGETFUL, schema, name):
+                connection.run(
+                    compose(
+                        "ALTER TABLE {table} MODIFY SETTING {remembering}",
+                        table=self._dialect.quote(schema, name),
+                        remembering=REMEMBERING,
+                    )
+                )
+            self._remembering.add((schema, name))
 
     def _commit(self, plan: LoadPlan, result: LoadResult) -> None:
         """Write the offset: from now on the load is committed.
