@@ -302,6 +302,29 @@ def test_rows_and_rejections_that_are_only_added_come_once(
         assert loads.read("SELECT count() FROM web._sdc_rejected") == [(1,)]
 
 
+@pytest.mark.release
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_what_was_added_goes_where_the_next_load_adds_nothing(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch, is_dropped: bool
+) -> None:
+    log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+    first = TableLoads(session)
+    first.create(log, append=True)
+    added = rows(log, ("id", "_sdc_sequence", "a"), [(1, 5, "x"), (1, 5, "x")])
+    rejected = [Rejection("{}", "why", "orders", 0, 0)]
+    write = TableWrite(False, "append", added)
+    plan = first.plan(table(log, append=True), write, rejections=rejected)
+    die(monkeypatch, session, plan, "destination.before-commit")
+    loads = carry_on(clickhouse_url, session, plan)
+    with loads.session:
+        if is_dropped:
+            loads.read("DROP TABLE web._sdc_rejected")
+        loads.load(None if is_dropped else table(log, append=True))
+        assert loads.read("SELECT count() FROM web.orders") == [(0,)]
+        if not is_dropped:
+            assert loads.read("SELECT count() FROM web._sdc_rejected") == [(0,)]
+
+
 def test_an_entry_that_was_not_written_is_made_up_for(
     clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

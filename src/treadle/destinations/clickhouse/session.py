@@ -6,7 +6,7 @@ looks whether the offset is there. If so, the entry of the catalogue and the exc
 made up for; if not, the rows of that load count as not there (`LoadAttempt`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -49,7 +49,7 @@ from treadle.destinations.sql.stepped_changes import generate_undoing
 from treadle.destinations.sql.stepped_session import SteppedSession, name_entry
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.tables import table_codec
-from treadle.tables.model import LoadPlan, OffsetCommit, Relation, RelationRows
+from treadle.tables.model import LoadPlan, OffsetCommit, Relation, RelationRows, Table
 from treadle.tables.schema_owner import SchemaOwner
 
 FIND_FORGOTTEN: Final = Quoted(
@@ -226,6 +226,7 @@ class ClickhouseSession(SteppedSession):
             self._attempts = ()
             if noted is not None and noted.proof is not None:
                 self._attempts = noted.proof.attempts
+                self._undo_unfinished(plan, table)
                 for statement in generate_undoing(connection, noted):
                     connection.run(statement)
             statements = ClickhouseStatements(connection, plan)
@@ -250,7 +251,6 @@ class ClickhouseSession(SteppedSession):
         connection = self._transactions.connection
         self._remember_inserts(plan)
         if plan.rejections:
-            self._undo_rejections(plan, self._attempts)
             catalogue.reject(connection, plan.schema, plan.rejections, plan.rejected_at)
         counter = self.make_counter(plan)
         for write in counter.writes():
@@ -357,6 +357,30 @@ class ClickhouseSession(SteppedSession):
             )
         )
 
+    def _undo_unfinished(self, plan: LoadPlan, table: str) -> None:
+        """Delete what loads added that were not committed: nothing takes the place of such rows.
+
+        The load to come may have no rows of a relation, and no rejections.
+        """
+        connection = self._transactions.connection
+        _, entry = catalogue.read_entry(connection, plan.schema, table)
+        unfinished = join(", ", (self._dialect.instant(each.batched_at) for each in self._attempts))
+        for schema, name in list_added(plan.schema, [entry, plan.table_after]):
+            # One that is missing, or was adopted and has no such column yet, has no such rows.
+            if any(
+                BATCHED_AT in each.columns for each in connection.describe(schema, [name]).values()
+            ):
+                connection.run(
+                    compose(
+                        "DELETE FROM {target} WHERE {at} IN ({unfinished})",
+                        target=self._dialect.place(schema, name),
+                        at=self._dialect.quote(BATCHED_AT),
+                        unfinished=unfinished,
+                    )
+                )
+        if connection.holds_table(plan.schema, REJECTED):  # the user may have dropped it
+            self._undo_rejections(plan, self._attempts)
+
     def _undo_rejections(self, plan: LoadPlan, attempts: Sequence[LoadAttempt]) -> None:
         connection = self._transactions.connection
         for attempt in attempts:
@@ -416,6 +440,27 @@ class ClickhouseSession(SteppedSession):
     def _is_unused(self, connection: SqlConnection, schema: str) -> bool:
         """Return whether nothing is in a database: DROP DATABASE drops also one that is full."""
         return not connection.list_relations(schema)
+
+
+def list_added(schema: str, tables: Iterable[Table | None]) -> list[tuple[str, str]]:
+    """Return schema and name of the relations of tables to which rows are only added.
+
+    Args:
+        schema: of the tables.
+        tables: catalogue entries; None for a missing one.
+    """
+    found = [
+        (place, relation.name)
+        for table in tables
+        if table is not None
+        for place, relations in (
+            (schema, table.relations),
+            *((PRIVATE_SCHEMA, stage.relations) for stage in table.stages),
+        )
+        for relation in relations
+        if table.append or not relation.key
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _name_rejected(plan: LoadPlan) -> tuple[str, ...]:
