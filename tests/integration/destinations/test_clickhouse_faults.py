@@ -1,13 +1,16 @@
 """Whose fault it is when a load into ClickHouse fails, and what is there afterwards."""
 
 import random
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 from tests.integration.destinations.deaths import Death, carry_on, die, die_at, pause_at
 from urllib3.exceptions import ProtocolError
 
+from treadle.destinations.clickhouse.session import name_inserts
 from treadle.destinations.conformance.builders import (
     BIGINT,
     ITEMS,
@@ -300,6 +303,53 @@ def test_rows_and_rejections_that_are_only_added_come_once(
         loads.load(table(log, append=True), write(), rejections=rejected)
         assert loads.read("SELECT count() FROM web.orders") == [(2,)]
         assert loads.read("SELECT count() FROM web._sdc_rejected") == [(1,)]
+
+
+@pytest.mark.release
+def test_an_insert_that_was_given_up_does_not_land_afterwards(
+    clickhouse_url: str,
+    session: Session,
+    clickhouse_server: "ClickhouseServer",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+    loads = TableLoads(session)
+    loads.create(log, append=True)
+    added = rows(log, ("id", "_sdc_sequence", "a"), [(1, 5, "x")])
+    write = TableWrite(False, "append", added)
+    plan = loads.plan(table(log, append=True), write)
+    die(monkeypatch, session, plan, "destination.before-commit")
+    client = clickhouse_server.connect()
+    ended: list[int | None] = []
+
+    def insert() -> None:  # what the dead process had sent
+        try:
+            client.raw_query(
+                "INSERT INTO web.orders (id, _sdc_batched_at) SELECT 2 + sleepEachRow(0.1),"
+                f" fromUnixTimestamp64Micro({plan.batched_at}) FROM numbers(600)",
+                settings={
+                    "insert_deduplication_token": f"{name_inserts('web', 'orders')}1:1:7",
+                    "max_block_size": 1,
+                },
+            )
+        except DatabaseError as error:
+            ended.append(error.code)
+
+    thread = threading.Thread(target=insert)
+    thread.start()
+    running = (
+        "SELECT count() FROM system.processes"
+        " WHERE Settings['insert_deduplication_token'] LIKE '%:1:7'"
+    )
+    until = time.monotonic() + 30
+    while clickhouse_server.execute(running) == [(0,)] and time.monotonic() < until:
+        time.sleep(0.05)
+    again = carry_on(clickhouse_url, session, plan)
+    with again.session:
+        again.load(table(log, append=True), write)
+        thread.join(60)
+        assert ended == [394]
+        assert again.read("SELECT id FROM web.orders") == [(1,)]
 
 
 @pytest.mark.release

@@ -66,6 +66,11 @@ WHERE database = $1 AND name = $2 AND engine LIKE '%MergeTree'
 """)
 """The table $2 of the database $1, if it would take an INSERT twice: as one that a user made."""
 
+END_INSERTS: Final = Quoted(
+    "KILL QUERY WHERE startsWith(Settings['insert_deduplication_token'], $1) SYNC"
+)
+"""Ends the INSERTs that have a token which begins with $1, and waits until they have ended."""
+
 ATTEMPTS_MAX: Final = 1000
 """Loads of a table that are remembered because they were not committed."""
 
@@ -182,9 +187,9 @@ class ClickhouseSession(SteppedSession):
                 self._transactions.connection.release()
 
     def _carry_out(self, plan: LoadPlan) -> LoadResult:
-        mark, connection = plan.offset, self._transactions.connection
-        place = f"{mark.log_id}:{mark.source_id}:{mark.table_name}:{mark.position}"
-        connection.begin_load(f"{digest_name(place)}:{plan.batched_at}")
+        connection = self._transactions.connection
+        inserts = name_inserts(plan.schema, name_entry(plan))
+        connection.begin_load(f"{inserts}{plan.batched_at}:{plan.offset.position}")
         with self._transactions.translated():
             statements = self._change_structure(plan)
             failpoint.reach("destination.after-changes")
@@ -363,6 +368,7 @@ class ClickhouseSession(SteppedSession):
         The load to come may have no rows of a relation, and no rejections.
         """
         connection = self._transactions.connection
+        connection.rows(END_INSERTS, name_inserts(plan.schema, table))  # or they land afterwards
         _, entry = catalogue.read_entry(connection, plan.schema, table)
         unfinished = join(", ", (self._dialect.instant(each.batched_at) for each in self._attempts))
         for schema, name in list_added(plan.schema, [entry, plan.table_after]):
@@ -440,6 +446,11 @@ class ClickhouseSession(SteppedSession):
     def _is_unused(self, connection: SqlConnection, schema: str) -> bool:
         """Return whether nothing is in a database: DROP DATABASE drops also one that is full."""
         return not connection.list_relations(schema)
+
+
+def name_inserts(schema: str, table: str) -> str:
+    """Return how the tokens of a table's INSERTs begin, those of every load."""
+    return f"{digest_name(f'{schema}/{table}')}:"
 
 
 def list_added(schema: str, tables: Iterable[Table | None]) -> list[tuple[str, str]]:
