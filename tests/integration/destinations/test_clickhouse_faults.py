@@ -33,6 +33,7 @@ from treadle.destinations.protocol import (
     Session,
 )
 from treadle.destinations.registry import make_destination
+from treadle.destinations.sql.text import Quoted
 from treadle.errors import TableStoppedError
 from treadle.tables.arrow_column import to_values
 from treadle.tables.column_type import ColumnType
@@ -224,6 +225,21 @@ def test_rows_that_the_driver_sends_again_are_added_once(
     assert len(sent) == 2
     assert loads.read("SELECT count() FROM web.orders") == [(2,)]
     assert loads.read("SELECT count() FROM web._sdc_rejected") == [(1,)]
+
+
+@pytest.mark.release
+def test_an_insert_without_a_token_is_not_known_by_its_rows(session: Session) -> None:
+    loads = TableLoads(session)
+    loads.create(relation("orders", {"id": BIGINT}, key=()), append=True)
+    connection: Any = session._transactions.connection  # type: ignore[attr-defined]
+    for _ in range(2):
+        connection.run(Quoted("INSERT INTO web.orders (id) VALUES (1)"))
+    assert loads.read("SELECT count() FROM web.orders") == [(2,)]
+    for _ in range(2):
+        connection.begin_load("of one load")
+        connection.run(Quoted("INSERT INTO web.orders (id) VALUES (2)"))
+    connection.begin_load("")
+    assert loads.read("SELECT count() FROM web.orders") == [(3,)]
 
 
 # --- deaths between the steps of a load -----------------------------------------------------------

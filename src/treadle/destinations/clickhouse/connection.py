@@ -50,6 +50,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
     # An INSERT is done when it is answered, whole, and not twice.
     "async_insert": 0,
     "insert_deduplicate": 1,
+    "deduplicate_insert": "enable",
     "insert_allow_materialized_columns": 1,
     "input_format_null_as_default": 0,
     "insert_null_as_default": 0,
@@ -72,6 +73,12 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "http_write_exception_in_output_format": 0,
 }
 """Settings of each statement. One that a server does not know is left out by the driver."""
+
+UNKNOWN_INSERT: Final[Mapping[str, Any]] = {
+    "insert_deduplicate": 0,
+    "deduplicate_insert": "disable",
+}
+"""Settings of an INSERT without a token. A server that knows the second goes by it."""
 
 _MARK: Final = re.compile(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|\$(\d+)", re.DOTALL)
 """A quoted name, a quoted text, or the place of a value."""
@@ -223,8 +230,14 @@ class ClickhouseConnection(SqlConnection):
         self.token, self._inserts = token, 0
 
     def _make_token(self) -> dict[str, Any]:
+        """Return the settings of an INSERT: it has a token of its own, or is taken as it is.
+
+        A replicated table knows an INSERT without a token by its rows, and would leave out one that
+        writes again what was there before, such as an intent that is emptied once more.
+        """
         if not self.token:
-            return {}
+            known = self.driver.server_settings
+            return {name: value for name, value in UNKNOWN_INSERT.items() if name in known}
         self._inserts += 1
         return {"insert_deduplication_token": f"{self.token}:{self._inserts}"}
 
