@@ -10,6 +10,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from tests.integration.destinations.deaths import Death, carry_on, die, die_at, pause_at
 from urllib3.exceptions import ProtocolError
 
+from treadle.destinations.clickhouse.connection import SETTINGS
 from treadle.destinations.clickhouse.session import name_inserts
 from treadle.destinations.conformance.builders import (
     BIGINT,
@@ -240,6 +241,23 @@ def test_an_insert_without_a_token_is_not_known_by_its_rows(session: Session) ->
         connection.run(Quoted("INSERT INTO web.orders (id) VALUES (2)"))
     connection.begin_load("")
     assert loads.read("SELECT count() FROM web.orders") == [(3,)]
+
+
+def test_a_select_gives_all_rows_or_an_error(session: Session) -> None:
+    connection: Any = session._transactions.connection  # type: ignore[attr-defined]
+    told = dict(
+        connection.rows(
+            Quoted(
+                "SELECT name, value FROM system.settings WHERE endsWith(name, '_overflow_mode')"
+                " OR endsWith(name, '_overflow_mode_leaf')"
+                " OR name IN ('select_sequential_consistency', 'use_query_cache')"
+            )
+        )
+    )
+    assert told.pop("select_sequential_consistency") == "1"
+    assert told.pop("use_query_cache") == "0"
+    assert set(told.values()) == {"throw"}
+    assert told.keys() <= SETTINGS.keys()  # none that this server knows is left to a profile
 
 
 # --- deaths between the steps of a load -----------------------------------------------------------

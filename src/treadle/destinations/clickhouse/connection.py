@@ -44,6 +44,13 @@ from treadle.tables.arrow_column import TypedColumn
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, RelationRows
 
+_BOUNDED: Final = "distinct group_by join read result set sort timeout transfer"
+OVERFLOW_MODES: Final = (
+    *(f"{what}_overflow_mode" for what in _BOUNDED.split()),
+    *("read_overflow_mode_leaf", "timeout_overflow_mode_leaf"),
+)
+"""Settings of what comes where a bound is reached: an error, or a part of the rows."""
+
 SETTINGS: Final[Mapping[str, Any]] = {
     "final": 1,
     "join_use_nulls": 1,
@@ -57,7 +64,12 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "max_insert_block_size": 1 << 30,
     "min_insert_block_size_rows": 1 << 30,
     "min_insert_block_size_bytes": 1 << 30,
-    # So is a schema change.
+    # A SELECT gives all rows that were answered for, also where another replica took them. A profile
+    # of the user may say otherwise, and an offset that is too low would be loaded again.
+    "select_sequential_consistency": 1,
+    "use_query_cache": 0,
+    **dict.fromkeys(OVERFLOW_MODES, "throw"),
+    # A schema change is done when it is answered, too.
     "alter_sync": 2,
     "mutations_sync": 2,
     "lightweight_deletes_sync": 2,
