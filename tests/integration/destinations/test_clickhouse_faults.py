@@ -665,3 +665,37 @@ def test_any_double_is_spelled_as_a_later_one_would_be(session: Session) -> None
     loads.load(table(wide), changes=[WidenColumn("orders", column("v", TEXT), ColumnType.DOUBLE)])
     found = [value for (value,) in loads.read("SELECT v FROM web.orders ORDER BY id")]
     assert found == list(to_values(widen_values(values, ColumnType.DOUBLE, TEXT)))
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("died", [("destination.changed", 1), ("destination.before-commit", 1)])
+def test_a_widening_that_was_cut_in_two_is_finished(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch, died: tuple[str, int]
+) -> None:
+    values = [1e21, 0.00001, -2.5, 1e16]
+    narrow = relation("orders", {"id": BIGINT, "v": ColumnType.DOUBLE})
+    wide = relation("orders", {"id": BIGINT, "v": TEXT})
+    names = ("id", "_sdc_sequence", "v")
+    first = TableLoads(session)
+    held = [(n, 1, value) for n, value in enumerate(values)]
+    first.load(table(narrow), upsert(held, names, narrow), changes=[CreateRelation(narrow)])
+    widening = WidenColumn("orders", column("v", TEXT), ColumnType.DOUBLE)
+    plan = first.plan(
+        table(wide), upsert([(7, 1, "no number"), (8, 1, "later")], names, wide), changes=[widening]
+    )
+    die_at(monkeypatch, *died)
+    with pytest.raises(Death):
+        session.load(plan)
+    monkeypatch.undo()
+    loads = carry_on(clickhouse_url, session, plan)
+    with loads.session:
+        state = loads.session.state("web", "orders")
+        assert state.physical["orders"].columns["v"] is TEXT
+        assert state.table is not None
+        # A load that holds fewer entries than the one that died.
+        loads.load(table(wide), upsert([(7, 1, "no number")], names, wide))
+        told = list(to_values(widen_values(values, ColumnType.DOUBLE, TEXT)))
+        left = ["later"] if died[0] == "destination.before-commit" else []
+        assert [value for (value,) in loads.read("SELECT v FROM web.orders ORDER BY id")] == [
+            *told, "no number", *left,
+        ]  # fmt: skip

@@ -64,8 +64,8 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "max_insert_block_size": 1 << 30,
     "min_insert_block_size_rows": 1 << 30,
     "min_insert_block_size_bytes": 1 << 30,
-    # A SELECT gives all rows that were answered for, also where another replica took them. A profile
-    # of the user may say otherwise, and an offset that is too low would be loaded again.
+    # A SELECT gives all rows that were answered for, also those that another replica took, or an
+    # error. A profile of the user may say otherwise.
     "select_sequential_consistency": 1,
     "use_query_cache": 0,
     **dict.fromkeys(OVERFLOW_MODES, "throw"),

@@ -23,6 +23,7 @@ from treadle.destinations.clickhouse.schema_statements import (
     FIND_COMMENT,
     ClickhouseStatements,
     generate_exchange,
+    generate_respelling,
 )
 from treadle.destinations.clickhouse.writer import ReplacingWriter
 from treadle.destinations.layout import (
@@ -232,6 +233,7 @@ class ClickhouseSession(SteppedSession):
             if noted is not None and noted.proof is not None:
                 self._attempts = noted.proof.attempts
                 self._undo_unfinished(plan, table)
+                self._finish_widening(plan.schema, table, noted)
                 for statement in generate_undoing(connection, noted):
                     connection.run(statement)
             statements = ClickhouseStatements(connection, plan)
@@ -386,6 +388,20 @@ class ClickhouseSession(SteppedSession):
                 )
         if connection.holds_table(plan.schema, REJECTED):  # the user may have dropped it
             self._undo_rejections(plan, self._attempts)
+
+    def _finish_widening(self, schema: str, table: str, noted: LoadIntent) -> None:
+        """Spell texts anew of which a load that was not committed may have changed the type alone.
+
+        This comes before the intent of the load to come, so that it is done again where it fails.
+        """
+        connection = self._transactions.connection
+        _, held = catalogue.read_held_entry(connection, schema, table)
+        if held is None or not noted.table:
+            return
+        coming = table_codec.decode_table(noted.table)
+        for statement in generate_respelling(connection, schema, held, coming, self._attempts):
+            with self._transactions.guarded():
+                connection.run(statement)
 
     def _undo_rejections(self, plan: LoadPlan, attempts: Sequence[LoadAttempt]) -> None:
         connection = self._transactions.connection
