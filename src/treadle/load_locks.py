@@ -20,6 +20,9 @@ from treadle.text import digest_text
 
 TAKEN: Final = "another load of the same table is still running"
 
+LOCK_FILES: Final = "load."
+"""Beginning of the names of files that are locked."""
+
 _POLL_SECONDS: Final = 0.02
 
 
@@ -73,7 +76,7 @@ class FolderLocks:
     def _open(self, name: str) -> int:
         try:
             make_private_folder(self.folder)
-            return open_private_file(self.folder / f"load.{digest_text(name).hex()[:32]}")
+            return open_private_file(self.folder / f"{LOCK_FILES}{digest_text(name).hex()[:32]}")
         except OSError as error:
             raise RetriableError(f"{self.folder} cannot be used: {error.strerror}") from error
 

@@ -2,8 +2,8 @@
 
 Each is an advisory lock of a session of its own. When a process ends, its connections do, and so
 its locks. A process that was stopped lives on: so a thread of each holder says every few seconds
-that it is there, and the server ends a session that is silent, with its locks. Who goes on after
-that finds out when it asks.
+that it is there, and the server ends a session that is silent for longer, with its locks. Who goes
+on after that finds out when it asks.
 """
 
 import threading
@@ -21,10 +21,10 @@ from treadle.text import digest_text
 if TYPE_CHECKING:
     import psycopg
 
-SILENT_SECONDS_MAX: Final = 30
+SILENT_SECONDS_MAX: Final = 10
 """After which the locks of a holder that says nothing are another's for the taking."""
 
-PING_SECONDS: Final = 5.0
+PING_SECONDS: Final = 2.0
 
 _POLL_SECONDS: Final = 0.05
 
