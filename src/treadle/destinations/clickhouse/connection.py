@@ -12,6 +12,7 @@ from clickhouse_connect.driver.exceptions import Error, OperationalError
 from urllib3.exceptions import HTTPError
 
 from treadle import failpoint
+from treadle.counting import count_noun, count_subject
 from treadle.destinations.clickhouse.dialect import REMEMBERING, ClickhouseDialect
 from treadle.destinations.clickhouse.errors import (
     UNCERTAIN,
@@ -313,8 +314,8 @@ class ClickhouseConnection(SqlConnection):
         for sent, count in zip(self._staged.values(), found, strict=True):
             if int(count) != sent:
                 raise DestinationUnavailableError(
-                    f"{sent} rows were sent to a table of ClickHouse from which they are inserted, "
-                    f"and {count} are there; the load is done again"
+                    f"{count_subject(sent, 'row', 'was', 'were')} sent to a stage in ClickHouse, "
+                    f"which holds {count_noun(int(count), 'row')}; the load is done again"
                 )
 
     def insert(self, target: Quoted, rows: RelationRows) -> int:
