@@ -18,12 +18,17 @@ from treadle.errors import RetriableError
 from treadle.files import make_private_folder, open_private_file
 from treadle.text import digest_text
 
-TAKEN: Final = "another load of the same table is still running"
-
 LOCK_FILES: Final = "load."
 """Beginning of the names of files that are locked."""
 
 _POLL_SECONDS: Final = 0.02
+
+
+class LockTakenError(RetriableError):
+    """Another process has a load lock, and did not leave it in time."""
+
+    def __init__(self) -> None:
+        super().__init__("another load of the same table is still running")
 
 
 class LoadLocks(Protocol):
@@ -41,7 +46,8 @@ class LoadLocks(Protocol):
             seconds: how long others are waited for.
 
         Raises:
-            RetriableError: another process has one for longer, or the place cannot be used.
+            LockTakenError: another process has one for longer.
+            RetriableError: the place cannot be used.
         """
 
 
@@ -69,7 +75,7 @@ class FolderLocks:
                 held.callback(os.close, descriptor)
                 while not _try_lock(descriptor):
                     if self.clock() >= until:
-                        raise RetriableError(TAKEN)
+                        raise LockTakenError
                     self.sleep(_POLL_SECONDS)
             yield lambda: True
 

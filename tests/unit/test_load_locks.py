@@ -6,7 +6,7 @@ import pytest
 
 from treadle import load_locks
 from treadle.errors import RetriableError
-from treadle.load_locks import FolderLocks
+from treadle.load_locks import FolderLocks, LockTakenError
 
 HOLDER = """
 import sys
@@ -39,7 +39,7 @@ def test_a_lock_is_waited_for_and_given_up(tmp_path: Path) -> None:
         assert are_ours()
         with locks.hold(["c"], 1):
             assert clock.now == 0
-        with pytest.raises(RetriableError, match="still running"), locks.hold(["b", "c"], 3):
+        with pytest.raises(LockTakenError, match="still running"), locks.hold(["b", "c"], 3):
             pytest.fail("somebody else has it")
         assert 3 <= clock.now < 4
     with locks.hold(["c", "b", "a", "a"], 0):
@@ -52,7 +52,7 @@ def test_a_process_that_is_killed_leaves_no_lock(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(RetriableError), locks.hold(["b"], 0):
+        with pytest.raises(LockTakenError), locks.hold(["b"], 0):
             pytest.fail("the other process has it")
         holder.kill()
         holder.wait()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import RetriableError
-from treadle.load_locks import TAKEN, FolderLocks, LoadLocks
+from treadle.load_locks import FolderLocks, LoadLocks, LockTakenError
 from treadle.postgres_place import is_server_url
 from treadle.text import digest_text
 
@@ -110,7 +110,7 @@ class AdvisoryLocks:
                 if row is not None and row[0]:
                     return
                 if time.monotonic() >= until:
-                    raise RetriableError(TAKEN)
+                    raise LockTakenError
                 time.sleep(_POLL_SECONDS)
         except psycopg.Error as error:
             raise RetriableError(

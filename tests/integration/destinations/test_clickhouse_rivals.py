@@ -24,10 +24,10 @@ from treadle.destinations.conformance.builders import (
     upsert,
 )
 from treadle.destinations.protocol import (
-    DestinationUnavailableError,
     FencedError,
     PlanOutdatedError,
     Session,
+    TableHeldError,
 )
 from treadle.destinations.registry import make_destination
 from treadle.destinations.sql import process_locks
@@ -188,7 +188,7 @@ def test_processes_of_an_installation_wait_for_each_other(
                 patch.setattr(load_locks, "_used", FolderLocks(tmp_path / "turns"))
                 patch.setattr(process_locks, "LOCK_SECONDS_MAX", 0.1)
                 patch.setattr(process_locks, "_LOCKS", {})
-                with pytest.raises(DestinationUnavailableError, match="still running"):
+                with pytest.raises(TableHeldError, match="still running"):
                     other.load(swap)
 
         pause_at(monkeypatch, "destination.before-commit", load_in_another_process)

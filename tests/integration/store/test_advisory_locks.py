@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from treadle.errors import RetriableError
-from treadle.load_locks import FolderLocks
+from treadle.load_locks import FolderLocks, LockTakenError
 from treadle.store.advisory_locks import AdvisoryLocks, choose_locks
 
 END_HOLDERS = """
@@ -26,7 +26,7 @@ def test_another_session_has_to_wait(postgres_database: str) -> None:
     locks = AdvisoryLocks(postgres_database)
     with locks.hold(["a", "b", "b"], 0) as are_ours:
         assert are_ours()
-        with pytest.raises(RetriableError, match="still running"), locks.hold(["b"], 0):
+        with pytest.raises(LockTakenError, match="still running"), locks.hold(["b"], 0):
             pytest.fail("somebody else has it")
         with locks.hold(["c"], 0):
             pass

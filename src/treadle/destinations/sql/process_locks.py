@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.destinations.protocol import DestinationUnavailableError, TableHeldError
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.stepped_session import SteppedTransactions
 from treadle.errors import RetriableError
-from treadle.load_locks import TAKEN, find_locks
+from treadle.load_locks import LockTakenError, find_locks
 
 LOCK_SECONDS_MAX: Final = 15
 
@@ -39,19 +39,25 @@ class LocalTransactions(SteppedTransactions):
 
     @contextmanager
     def hold(self, names: Iterable[str]) -> Iterator[None]:
-        """Have locks that no other session of the installation has; see `SteppedTransactions`."""
+        """Have locks that no other session of the installation has; see `SteppedTransactions`.
+
+        Raises:
+            TableHeldError: another session has one of them for too long; other tables go on.
+        """
         wanted = sorted(set(names))
         with ExitStack() as held:
             for name in wanted:
                 lock = _LOCKS.setdefault((self._identity, name), threading.Lock())
                 if not lock.acquire(timeout=LOCK_SECONDS_MAX):
-                    raise DestinationUnavailableError(TAKEN)
+                    raise TableHeldError(str(LockTakenError()))
                 held.callback(lock.release)
             locks = find_locks()
             if locks is not None:
                 named = [f"{self._identity}\n{name}" for name in wanted]
                 try:
                     kept = held.enter_context(locks.hold(named, LOCK_SECONDS_MAX))
+                except LockTakenError as error:
+                    raise TableHeldError(str(error)) from error
                 except RetriableError as error:
                     raise DestinationUnavailableError(str(error)) from error
                 self._kept.append(kept)
