@@ -235,7 +235,8 @@ class ClickhouseSession(SteppedSession):
                 self._undo_unfinished(plan, table)
                 self._finish_widening(plan.schema, table, noted)
                 for statement in generate_undoing(connection, noted):
-                    connection.run(statement)
+                    with self._transactions.guarded():
+                        connection.run(statement)
             statements = ClickhouseStatements(connection, plan)
             statements.check()
             if plan.rejections:
@@ -274,14 +275,15 @@ class ClickhouseSession(SteppedSession):
         for write in plan.writes:
             schema = PRIVATE_SCHEMA if write.private else plan.schema
             added += [
-                (schema, self._dialect.name_of(schema, part.relation.name))
+                (schema, part.relation.name)
                 for part in (write.root, *write.children)
                 if len(part) and not part.relation.key
             ]
         connection = self._transactions.connection
-        for schema, name in dict.fromkeys(added):
-            if (schema, name) in self._remembering:
+        for schema, relation in dict.fromkeys(added):
+            if (schema, relation) in self._remembering:
                 continue
+            name = self._dialect.name_of(schema, relation)
             if connection.rows(FIND_FORGETFUL, schema, name):
                 connection.run(
                     compose(
@@ -290,7 +292,8 @@ class ClickhouseSession(SteppedSession):
                         remembering=REMEMBERING,
                     )
                 )
-            self._remembering.add((schema, name))
+            if name == relation:  # the next load has another draft
+                self._remembering.add((schema, name))
 
     def _commit(self, plan: LoadPlan, result: LoadResult) -> None:
         """Write the offset: from now on the load is committed.
@@ -370,7 +373,7 @@ class ClickhouseSession(SteppedSession):
         The load to come may have no rows of a relation, and no rejections.
         """
         connection = self._transactions.connection
-        connection.rows(END_INSERTS, name_inserts(plan.schema, table))  # or they land afterwards
+        connection.run(END_INSERTS, name_inserts(plan.schema, table))  # or they land afterwards
         _, entry = catalogue.read_entry(connection, plan.schema, table)
         unfinished = join(", ", (self._dialect.instant(each.batched_at) for each in self._attempts))
         for schema, name in list_added(plan.schema, [entry, plan.table_after]):
@@ -470,24 +473,22 @@ def name_inserts(schema: str, table: str) -> str:
 
 
 def list_added(schema: str, tables: Iterable[Table | None]) -> list[tuple[str, str]]:
-    """Return schema and name of the relations of tables to which rows are only added.
+    """Return schema and name of the relations of a table to which rows are only added.
 
     Args:
-        schema: of the tables.
-        tables: catalogue entries; None for a missing one.
+        schema: of the table.
+        tables: its catalogue entries, of which the first one counts that has a relation; None for a
+            missing one.
     """
-    found = [
-        (place, relation.name)
-        for table in tables
-        if table is not None
-        for place, relations in (
-            (schema, table.relations),
-            *((PRIVATE_SCHEMA, stage.relations) for stage in table.stages),
-        )
-        for relation in relations
-        if table.append or not relation.key
-    ]
-    return list(dict.fromkeys(found))
+    found: dict[tuple[str, str], bool] = {}
+    for table in tables:
+        if table is None:
+            continue
+        places = [(schema, each) for each in table.relations]
+        places += [(PRIVATE_SCHEMA, each) for stage in table.stages for each in stage.relations]
+        for place, relation in places:
+            found.setdefault((place, relation.name), table.append or not relation.key)
+    return [place for place, is_added in found.items() if is_added]
 
 
 def _name_rejected(plan: LoadPlan) -> tuple[str, ...]:
