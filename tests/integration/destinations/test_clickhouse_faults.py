@@ -536,7 +536,10 @@ def test_a_stage_that_lost_its_rows_is_no_load_without_rows(
         clickhouse_server.execute(f"TRUNCATE TABLE _treadle.`{name}`")
 
     pause_at(monkeypatch, "destination.staged", empty_stage)
-    with pytest.raises(DestinationUnavailableError, match="1 row was sent to a stage in ClickHouse, which holds 0 rows"):
+    with pytest.raises(
+        DestinationUnavailableError,
+        match=r"1 row was sent .* holds 0 rows",
+    ):
         session.load(loads.plan(table(ORDERS), upsert([(2, 1, "y")])))
     assert session.committed(LOG)[7, "orders"].position == 0
     loads.batched_at += 5_000_000
