@@ -177,7 +177,9 @@ def test_a_relation_with_a_key_can_hide_rows() -> None:
     )
     appended = Relation((), "t", (SEQUENCE, NOTE), (), "t")
     assert "_treadle_gone" not in DIALECT.define(appended.columns, appended.key)
-    assert DIALECT.describe_storage(appended) == " ENGINE = MergeTree ORDER BY tuple()"
+    assert DIALECT.describe_storage(appended) == (
+        " ENGINE = MergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 10000"
+    )
 
 
 def test_what_is_asked_leaves_out_the_views_that_treadle_made() -> None:
