@@ -27,6 +27,7 @@ from tests.servers.database_server import NoServerError
 from tests.servers.fork_server import ForkServer
 from tests.servers.postgres import SPEED_OVER_SAFETY, PostgresServer, system_binaries
 from tests.servers.treadle import TreadleServer
+from treadle.load_locks import use_locks
 
 if TYPE_CHECKING:
     from tests.servers.bigquery import BigqueryServer
@@ -129,11 +130,15 @@ def _has_memory() -> bool:
 
 @pytest.fixture(autouse=True)
 def _unmasked() -> Iterator[None]:
-    """Undo what a command of this process did to the files that later tests make."""
+    """Undo what a command of this process did to the files that later tests make.
+
+    And forget where the locks of its installation were.
+    """
     mask = os.umask(0)
     os.umask(mask)
     yield
     os.umask(mask)
+    use_locks(None)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,8 +1,14 @@
 """How URLs of libpq are read, and how their database is named to people, without secrets."""
 
+import re
 from typing import Any
 
 from treadle.errors import OperatorError
+
+
+def is_server_url(url: str) -> bool:
+    """Return whether a URL names a database of PostgreSQL, and not a file."""
+    return re.match(r"postgres(ql)?(\+psycopg)?://", url) is not None
 
 
 def read_libpq_url(url: str, expected: str) -> dict[str, Any]:

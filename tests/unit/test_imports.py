@@ -19,7 +19,7 @@ VALUES = {
 }
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
-RIM = VALUES | {"clock", "failpoint", "files", "sqlite_snapshot"}
+RIM = VALUES | {"clock", "failpoint", "files", "load_locks", "sqlite_snapshot"}
 """What rooms may use that are not pure."""
 
 DATA = RIM | {"log", "store", "destinations", "tables", "records"}
@@ -37,6 +37,7 @@ BELOW: dict[str, set[str]] = {
     "timestamps": set(),
     "clock": set(),
     "files": set(),
+    "load_locks": {"errors", "files", "text"},
     "folder_move": {"errors", "files", "timestamps"},
     "failpoint": set(),
     "sqlite_snapshot": {"files"},

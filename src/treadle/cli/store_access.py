@@ -34,6 +34,8 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
         OperatorError: there is no store, or its key is another one.
     """
     # Imported here: databases take a third of a second, and `treadle --help` needs none.
+    from treadle.load_locks import use_locks
+    from treadle.store.advisory_locks import choose_locks
     from treadle.store.clock import use_server_clock
     from treadle.store.key_files import load_cipher, require_key
     from treadle.store.store import Store
@@ -49,6 +51,7 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
             f"There is no treadle data in {config.data}; name its folder with --data, "
             "or begin with `treadle account create`."
         )
+    use_locks(choose_locks(config.store_url, config.turns_path))
     store = Store.open(
         config.store_url,
         load_cipher(config.key_path, config.secret_key, config.next_secret_key),

@@ -61,6 +61,7 @@ class CheckDesk:
         store: has them, and the destinations.
         data: the data folder.
         turns: the folder of claims, see `LoaderPriority`.
+        store_url: of the store, by which rehearsals are locked.
         place: where it runs, see `ClusterMember.place`.
         clock: microseconds since 1970.
         policy: which addresses of destinations that an account named are connected to.
@@ -71,6 +72,7 @@ class CheckDesk:
     store: Store
     data: Path
     turns: Path
+    store_url: str = field(repr=False)
     place: str
     clock: Callable[[], int]
     policy: AddressPolicy = AddressPolicy(allows_loopback=False)  # noqa: RUF009 - a value
@@ -217,7 +219,9 @@ class CheckDesk:
             if source.deleted_at is None and of_source.get(source.id) == row.id
         )
         policy = self.policy if row.is_named_by_account else None
-        return CheckOrder(row.url, schemas, self.clock(), self.data, self.turns, policy)
+        return CheckOrder(
+            row.url, schemas, self.clock(), self.data, self.turns, self.store_url, policy
+        )
 
 
 def select_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ class CheckOrder:
         now: microseconds since 1970.
         data: the data folder.
         turns: the folder of claims, see `LoaderPriority`.
+        store_url: of the store, by which rehearsals are locked.
         policy: which addresses are connected to, since an account named the destination; None for
             any.
     """
@@ -38,6 +39,7 @@ class CheckOrder:
     now: int
     data: Path
     turns: Path
+    store_url: str = field(repr=False)
     policy: AddressPolicy | None = None
 
 

@@ -6,6 +6,8 @@ from treadle.destinations.registry import make_destination
 from treadle.destinations.rehearsal import LoadRehearsal
 from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.errors import OperatorError
+from treadle.load_locks import use_locks
+from treadle.store.advisory_locks import choose_locks
 from treadle.text import make_clause
 
 
@@ -29,5 +31,6 @@ def _rehearse(order: CheckOrder) -> RehearsalResult:
     except OperatorError as error:
         fault = hide_secrets(make_clause(str(error)), order.url)
         return RehearsalResult("The destination", (), fault=fault)
+    use_locks(choose_locks(order.store_url, order.turns))
     priority = LoaderPriority(order.turns)
     return LoadRehearsal(destination, order.now, order.data, priority).run(order.schemas)

@@ -39,6 +39,7 @@ def make_desk(config: Config, store: Store) -> CheckDesk:
         store=store,
         data=config.data,
         turns=config.turns_path,
+        store_url=config.store_url,
         # One desk of a data folder runs at a time, so the next one takes over its claims at once.
         place=f"{socket.gethostname()}:{config.data}",
         clock=clock.read_clock,

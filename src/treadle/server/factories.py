@@ -13,7 +13,9 @@ from treadle.config import Config
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
+from treadle.load_locks import use_locks
 from treadle.quotas import AccountQuota, QuotaTable, SourceQuota
+from treadle.store.advisory_locks import choose_locks
 from treadle.store.clock import StoreClock, follow_clock, measure_clock
 from treadle.store.database import CONNECTIONS_MAX, STATEMENTS_MAX
 from treadle.store.key_files import load_cipher, require_key
@@ -35,7 +37,7 @@ def open_store(
     connections: int = CONNECTIONS_MAX,
     statements: int = STATEMENTS_MAX,
 ) -> Store:
-    """Open the store, migrated to the present schema.
+    """Open the store, migrated to the present schema; loads of this process are locked by it.
 
     Args:
         config: the settings.
@@ -49,6 +51,7 @@ def open_store(
     if config.store is not None:
         require_key(config.key_path, config.secret_key)
     cipher = load_cipher(config.key_path, config.secret_key, config.next_secret_key)
+    use_locks(choose_locks(config.store_url, config.turns_path))
     return Store.open(
         config.store_url,
         cipher,

@@ -105,7 +105,9 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
                     on_reload=reopen_log_file,
                     drain_seconds=config.drain_pause,
                     list_holders=partial(
-                        list_stopped_holders, (config.store_path, config.log_path)
+                        list_stopped_holders,
+                        (config.store_path, config.log_path),
+                        config.turns_path,
                     ),
                 )
                 gc.freeze()

@@ -12,7 +12,8 @@ Before the children of a server that others may take over from are stopped, they
 `drain`, and go on for a while (`drain_seconds`).
 
 A child that was stopped by a signal (SIGSTOP) may keep a database of SQLite locked, for all the
-others. It is killed then, which gives the lock back, and started again.
+others, or a table of a destination. It is killed then, which gives the lock back, and started
+again.
 """
 
 import contextlib
@@ -271,7 +272,7 @@ class ProcessSupervisor:
         return min(POLL_SECONDS, max(0.0, min(due) - time.monotonic()))
 
     def _end_lock_holders(self) -> None:
-        """Kill children that were stopped while they wrote into a database that all share.
+        """Kill children that were stopped while they keep locked what others need.
 
         The system tells of a child's stop as it tells of its death, so this is called then.
         """
@@ -286,8 +287,8 @@ class ProcessSupervisor:
         for pid, since in list(self._held_since.items()):
             if now - since >= HOLD_SECONDS:
                 logger.error(
-                    "%s (process %d) was stopped by a signal while it wrote into a database that"
-                    " the other processes wait for; it is killed",
+                    "%s (process %d) was stopped by a signal while it wrote into a database or"
+                    " table that the other processes wait for; it is killed",
                     running[pid].spec.name,
                     pid,
                 )

@@ -5,7 +5,6 @@ IMMEDIATE. It waits for its turn before it reads anything, so it never has to gi
 """
 
 import copy
-import re
 import sqlite3
 import threading
 import time
@@ -42,6 +41,7 @@ from sqlalchemy.schema import Table
 
 from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.files import make_private_file, sync_folder
+from treadle.postgres_place import is_server_url
 from treadle.store.schema import (
     access_tokens,
     account_owners,
@@ -463,11 +463,6 @@ def create_store_engine(
         engine = _create_sqlite_engine(_parse_url(url), statements)
     event.listen(engine, "after_execute", _watch_changes)
     return engine
-
-
-def is_server_url(url: str) -> bool:
-    """Return whether a URL names a database of PostgreSQL, and not a file."""
-    return re.match(r"postgres(ql)?(\+psycopg)?://", url) is not None
 
 
 def _watch_changes(

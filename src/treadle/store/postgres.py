@@ -70,6 +70,24 @@ class PostgresPlace:
     name: str
 
 
+def read_parameters(url: str) -> dict[str, Any]:
+    """Return the parameters of libpq for a session of a store's server, beside the store's own.
+
+    Raises:
+        OperatorError: the URL cannot be read. The text does not repeat it, since it may have a
+            password.
+    """
+    return {**SESSION_DEFAULTS, **_read_given(url)}
+
+
+def _read_given(url: str) -> dict[str, str]:
+    try:
+        plain = url.replace("+psycopg", "", 1) if url.startswith("postgresql+psycopg:") else url
+        return {name: str(value) for name, value in conninfo_to_dict(plain).items()}
+    except psycopg.ProgrammingError:
+        raise OperatorError(f"the store's URL cannot be read: {EXPECTED_URL}") from None
+
+
 def parse_place(url: str) -> PostgresPlace:
     """Read the URL of a store, as libpq reads it.
 
@@ -78,11 +96,7 @@ def parse_place(url: str) -> PostgresPlace:
     Raises:
         OperatorError: it cannot be read. The text does not repeat it, since it may have a password.
     """
-    try:
-        plain = url.replace("+psycopg", "", 1) if url.startswith("postgresql+psycopg:") else url
-        given = {name: str(value) for name, value in conninfo_to_dict(plain).items()}
-    except psycopg.ProgrammingError:
-        raise OperatorError(f"the store's URL cannot be read: {EXPECTED_URL}") from None
+    given = _read_given(url)
     host, port = given.pop("host", ""), given.pop("port", "")
     # A password with an @ that is not encoded ends up in the host, or in the port.
     if "@" in host or not re.fullmatch(r"[0-9,]*", port):

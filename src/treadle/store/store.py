@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from treadle.clock import read_clock
 from treadle.errors import OperatorError, RetriableError
+from treadle.postgres_place import is_server_url
 from treadle.store import secrets
 from treadle.store.accounts import AccountRepository
 from treadle.store.checks import CheckRepository
@@ -16,7 +17,6 @@ from treadle.store.database import (
     STATEMENTS_MAX,
     StoreDatabase,
     create_store_engine,
-    is_server_url,
     translate_errors,
 )
 from treadle.store.deliveries import DeliveryRepository

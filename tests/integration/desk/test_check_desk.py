@@ -39,6 +39,7 @@ class Place:
             self.store,
             self.folder,
             self.folder / "turns",
+            f"sqlite:///{self.folder}/store.db",
             "here",
             read_clock,
             function=function,

@@ -1,4 +1,10 @@
-"""Loads that end at a failpoint, as those of a process that dies, and the process after it."""
+"""Loads that end at a failpoint, as those of a process that dies, and the process after it.
+
+Also loads that stop there while another process works.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -32,6 +38,17 @@ def die(monkeypatch: pytest.MonkeyPatch, session: Session, plan: LoadPlan, point
         die_at(patch, point)
         with pytest.raises(Death):
             session.load(plan)
+
+
+def pause_at(monkeypatch: pytest.MonkeyPatch, point: str, meanwhile: Callable[[], Any]) -> None:
+    """Call something when a failpoint is reached for the first time, as what others do then."""
+
+    def reach(name: str) -> None:
+        if name == point:
+            monkeypatch.undo()
+            meanwhile()
+
+    monkeypatch.setattr(failpoint, "reach", reach)
 
 
 def carry_on(url: str, session: Session, plan: LoadPlan) -> TableLoads:

@@ -1,12 +1,17 @@
 """Whose fault it is when a load into ClickHouse fails, and what is there afterwards."""
 
 import random
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.destinations.deaths import Death, carry_on, die, die_at
+from clickhouse_connect.driver.exceptions import DatabaseError
+from tests.integration.destinations.deaths import Death, carry_on, die, die_at, pause_at
+from urllib3.exceptions import ProtocolError
 
+from treadle.destinations.clickhouse.connection import SETTINGS
+from treadle.destinations.clickhouse.session import name_inserts
 from treadle.destinations.conformance.builders import (
     BIGINT,
     ITEMS,
@@ -29,6 +34,7 @@ from treadle.destinations.protocol import (
     Session,
 )
 from treadle.destinations.registry import make_destination
+from treadle.destinations.sql.text import Quoted
 from treadle.errors import TableStoppedError
 from treadle.tables.arrow_column import to_values
 from treadle.tables.column_type import ColumnType
@@ -177,6 +183,83 @@ def test_the_tables_of_a_session_that_was_killed_are_dropped(
     assert left == ["rows_dead_1"]
 
 
+# --- connections that break -----------------------------------------------------------------------
+
+
+def cut_after(monkeypatch: pytest.MonkeyPatch, session: Session, begin: bytes) -> list[bytes]:
+    """Break the connection once, when a request was carried out whose body begins so.
+
+    Returns:
+        The requests that begin so, as they come.
+    """
+    pool: Any = session._transactions.connection.driver._backend.http  # type: ignore[attr-defined]
+    request, sent = pool.request, []
+
+    def cut(method: str, url: str, **given: Any) -> Any:
+        answer = request(method, url, **given)
+        if (given.get("body") or b"").startswith(begin):
+            sent.append(given["body"])
+            if len(sent) == 1:
+                raise ProtocolError("the connection is cut") from ConnectionResetError()
+        return answer
+
+    monkeypatch.setattr(pool, "request", cut)
+    return sent
+
+
+@pytest.mark.parametrize(
+    "place", ["orders", pytest.param("_sdc_rejected", marks=pytest.mark.release)]
+)
+def test_rows_that_the_driver_sends_again_are_added_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+    loads = TableLoads(session)
+    loads.create(log, append=True)
+    # As tables are that somebody else made, or an earlier treadle.
+    loads.read(f"ALTER TABLE web.{place} RESET SETTING non_replicated_deduplication_window")
+    sent = cut_after(monkeypatch, session, f"INSERT INTO `web`.`{place}`".encode())
+    found = [(1, 5, "x"), (1, 5, "x")]
+    write = TableWrite(False, "append", rows(log, ("id", "_sdc_sequence", "a"), found))
+    rejected = [Rejection("{}", "why", "orders", 0, 0)]
+    loads.load(table(log, append=True), write, rejections=rejected)
+    assert len(sent) == 2
+    assert loads.read("SELECT count() FROM web.orders") == [(2,)]
+    assert loads.read("SELECT count() FROM web._sdc_rejected") == [(1,)]
+
+
+@pytest.mark.release
+def test_an_insert_without_a_token_is_not_known_by_its_rows(session: Session) -> None:
+    loads = TableLoads(session)
+    loads.create(relation("orders", {"id": BIGINT}, key=()), append=True)
+    connection: Any = session._transactions.connection  # type: ignore[attr-defined]
+    for _ in range(2):
+        connection.run(Quoted("INSERT INTO web.orders (id) VALUES (1)"))
+    assert loads.read("SELECT count() FROM web.orders") == [(2,)]
+    for _ in range(2):
+        connection.begin_load("of one load")
+        connection.run(Quoted("INSERT INTO web.orders (id) VALUES (2)"))
+    connection.begin_load("")
+    assert loads.read("SELECT count() FROM web.orders") == [(3,)]
+
+
+def test_a_select_gives_all_rows_or_an_error(session: Session) -> None:
+    connection: Any = session._transactions.connection  # type: ignore[attr-defined]
+    told = dict(
+        connection.rows(
+            Quoted(
+                "SELECT name, value FROM system.settings WHERE endsWith(name, '_overflow_mode')"
+                " OR endsWith(name, '_overflow_mode_leaf')"
+                " OR name IN ('select_sequential_consistency', 'use_query_cache')"
+            )
+        )
+    )
+    assert told.pop("select_sequential_consistency") == "1"
+    assert told.pop("use_query_cache") == "0"
+    assert set(told.values()) == {"throw"}
+    assert told.keys() <= SETTINGS.keys()  # none that this server knows is left to a profile
+
+
 # --- deaths between the steps of a load -----------------------------------------------------------
 
 BOTH = (CreateRelation(ORDERS), CreateRelation(ITEMS))
@@ -254,6 +337,76 @@ def test_rows_and_rejections_that_are_only_added_come_once(
         loads.load(table(log, append=True), write(), rejections=rejected)
         assert loads.read("SELECT count() FROM web.orders") == [(2,)]
         assert loads.read("SELECT count() FROM web._sdc_rejected") == [(1,)]
+
+
+@pytest.mark.release
+def test_an_insert_that_was_given_up_does_not_land_afterwards(
+    clickhouse_url: str,
+    session: Session,
+    clickhouse_server: "ClickhouseServer",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+    loads = TableLoads(session)
+    loads.create(log, append=True)
+    added = rows(log, ("id", "_sdc_sequence", "a"), [(1, 5, "x")])
+    write = TableWrite(False, "append", added)
+    plan = loads.plan(table(log, append=True), write)
+    die(monkeypatch, session, plan, "destination.before-commit")
+    client = clickhouse_server.connect()
+    ended: list[int | None] = []
+
+    def insert() -> None:  # what the dead process had sent
+        try:
+            client.raw_query(
+                "INSERT INTO web.orders (id, _sdc_batched_at) SELECT 2 + sleepEachRow(0.1),"
+                f" fromUnixTimestamp64Micro({plan.batched_at}) FROM numbers(600)",
+                settings={
+                    "insert_deduplication_token": f"{name_inserts('web', 'orders')}1:1:7",
+                    "max_block_size": 1,
+                },
+            )
+        except DatabaseError as error:
+            ended.append(error.code)
+
+    thread = threading.Thread(target=insert)
+    thread.start()
+    running = (
+        "SELECT count() FROM system.processes"
+        " WHERE Settings['insert_deduplication_token'] LIKE '%:1:7'"
+    )
+    until = time.monotonic() + 30
+    while clickhouse_server.execute(running) == [(0,)] and time.monotonic() < until:
+        time.sleep(0.05)
+    again = carry_on(clickhouse_url, session, plan)
+    with again.session:
+        again.load(table(log, append=True), write)
+        thread.join(60)
+        assert ended == [394]
+        assert again.read("SELECT id FROM web.orders") == [(1,)]
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_what_was_added_goes_where_the_next_load_adds_nothing(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch, is_dropped: bool
+) -> None:
+    log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
+    first = TableLoads(session)
+    first.create(log, append=True)
+    added = rows(log, ("id", "_sdc_sequence", "a"), [(1, 5, "x"), (1, 5, "x")])
+    rejected = [Rejection("{}", "why", "orders", 0, 0)]
+    write = TableWrite(False, "append", added)
+    plan = first.plan(table(log, append=True), write, rejections=rejected)
+    die(monkeypatch, session, plan, "destination.before-commit")
+    loads = carry_on(clickhouse_url, session, plan)
+    with loads.session:
+        if is_dropped:
+            loads.read("DROP TABLE web._sdc_rejected")
+        loads.load(None if is_dropped else table(log, append=True))
+        assert loads.read("SELECT count() FROM web.orders") == [(0,)]
+        if not is_dropped:
+            assert loads.read("SELECT count() FROM web._sdc_rejected") == [(0,)]
 
 
 def test_an_entry_that_was_not_written_is_made_up_for(
@@ -370,6 +523,60 @@ def test_a_version_that_was_emptied_keeps_its_rows_until_the_commit(
         assert again.orders() == [(2, "y", 2)]
 
 
+def test_a_stage_that_lost_its_rows_is_no_load_without_rows(
+    session: Session, clickhouse_server: "ClickhouseServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = TableLoads(session)
+    loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+
+    def empty_stage() -> None:
+        [(name,)] = clickhouse_server.execute(
+            "SELECT name FROM system.tables WHERE database = '_treadle' AND name LIKE 'rows\\_%'"
+        )
+        clickhouse_server.execute(f"TRUNCATE TABLE _treadle.`{name}`")
+
+    pause_at(monkeypatch, "destination.staged", empty_stage)
+    with pytest.raises(
+        DestinationUnavailableError,
+        match=r"1 row was sent .* holds 0 rows",
+    ):
+        session.load(loads.plan(table(ORDERS), upsert([(2, 1, "y")])))
+    assert session.committed(LOG)[7, "orders"].position == 0
+    loads.batched_at += 5_000_000
+    loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+    assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+
+
+@pytest.mark.release
+def test_a_server_that_was_killed_amid_a_load_has_what_was_staged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tests.servers.clickhouse import ClickhouseServer
+    from tests.servers.database_server import NoServerError
+
+    try:
+        server = ClickhouseServer()
+    except NoServerError as error:
+        pytest.skip(str(error))
+    with server:
+        loads = TableLoads(make_destination(server.url()).open())
+        loads.session.prepare("web")
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+
+        def start_again() -> None:
+            server.kill()
+            server.start()
+
+        pause_at(monkeypatch, "destination.staged", start_again)
+        try:
+            loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+        except DestinationUnavailableError:  # the connection was not made again
+            loads.batched_at += 5_000_000
+            loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+        assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+        assert loads.session.committed(LOG)[7, "orders"].position == 1
+
+
 @pytest.mark.release
 def test_a_server_that_was_killed_has_all_that_it_committed() -> None:
     from tests.servers.clickhouse import ClickhouseServer
@@ -461,3 +668,37 @@ def test_any_double_is_spelled_as_a_later_one_would_be(session: Session) -> None
     loads.load(table(wide), changes=[WidenColumn("orders", column("v", TEXT), ColumnType.DOUBLE)])
     found = [value for (value,) in loads.read("SELECT v FROM web.orders ORDER BY id")]
     assert found == list(to_values(widen_values(values, ColumnType.DOUBLE, TEXT)))
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("died", [("destination.changed", 1), ("destination.before-commit", 1)])
+def test_a_widening_that_was_cut_in_two_is_finished(
+    clickhouse_url: str, session: Session, monkeypatch: pytest.MonkeyPatch, died: tuple[str, int]
+) -> None:
+    values = [1e21, 0.00001, -2.5, 1e16]
+    narrow = relation("orders", {"id": BIGINT, "v": ColumnType.DOUBLE})
+    wide = relation("orders", {"id": BIGINT, "v": TEXT})
+    names = ("id", "_sdc_sequence", "v")
+    first = TableLoads(session)
+    held = [(n, 1, value) for n, value in enumerate(values)]
+    first.load(table(narrow), upsert(held, names, narrow), changes=[CreateRelation(narrow)])
+    widening = WidenColumn("orders", column("v", TEXT), ColumnType.DOUBLE)
+    plan = first.plan(
+        table(wide), upsert([(7, 1, "no number"), (8, 1, "later")], names, wide), changes=[widening]
+    )
+    die_at(monkeypatch, *died)
+    with pytest.raises(Death):
+        session.load(plan)
+    monkeypatch.undo()
+    loads = carry_on(clickhouse_url, session, plan)
+    with loads.session:
+        state = loads.session.state("web", "orders")
+        assert state.physical["orders"].columns["v"] is TEXT
+        assert state.table is not None
+        # A load that holds fewer entries than the one that died.
+        loads.load(table(wide), upsert([(7, 1, "no number")], names, wide))
+        told = list(to_values(widen_values(values, ColumnType.DOUBLE, TEXT)))
+        left = ["later"] if died[0] == "destination.before-commit" else []
+        assert [value for (value,) in loads.read("SELECT v FROM web.orders ORDER BY id")] == [
+            *told, "no number", *left,
+        ]  # fmt: skip

@@ -107,7 +107,9 @@ code = ProcessSupervisor(
     jobs,
     lambda: print("all ready", flush=True),
     drain_seconds=DRAIN,
-    list_holders=functools.partial(list_stopped_holders, DATABASES),
+    list_holders=functools.partial(
+        list_stopped_holders, DATABASES, pathlib.Path(folder, "turns")
+    ),
 ).run()
 sys.exit(code)
 """

@@ -22,7 +22,7 @@ URL = "postgresql://loader:p%40ss-word@db/shop?sslpassword=k3y%21&sslmode=requir
 
 def test_an_order_arrives_as_it_was() -> None:
     schemas = (("web", SchemaOwner("id", 1, 2)),)
-    order = CheckOrder(URL, schemas, 5, Path("/data"), Path("/data/turns"))
+    order = CheckOrder(URL, schemas, 5, Path("/data"), Path("/data/turns"), "sqlite:///s")
     assert decode_order(encode_order(order)) == order
     assert "p%40ss" not in repr(order)
 

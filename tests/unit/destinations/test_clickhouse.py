@@ -1,6 +1,7 @@
 """ClickHouse without a server: its URL, its form, its names, types, rows, answers and errors."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -29,7 +30,9 @@ from treadle.destinations.clickhouse.row_format import (
     read_value,
 )
 from treadle.destinations.clickhouse.schema_statements import fits_as_name
+from treadle.destinations.clickhouse.session import list_added, name_inserts
 from treadle.destinations.clickhouse_form import ClickhouseForm, ClickhouseUrl
+from treadle.destinations.conformance.builders import ORDERS, table
 from treadle.destinations.form import merge_properties
 from treadle.destinations.form_registry import find_form, list_forms
 from treadle.destinations.protocol import (
@@ -44,7 +47,7 @@ from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.arrow_column import to_arrow_if_long
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import Column, Relation
+from treadle.tables.model import Column, Relation, StagedVersion
 
 REMOTE = "clickhouse://loader:5ecret@db.example.com"
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB+/=\n-----END CERTIFICATE-----\n"
@@ -174,7 +177,9 @@ def test_a_relation_with_a_key_can_hide_rows() -> None:
     )
     appended = Relation((), "t", (SEQUENCE, NOTE), (), "t")
     assert "_treadle_gone" not in DIALECT.define(appended.columns, appended.key)
-    assert DIALECT.describe_storage(appended) == " ENGINE = MergeTree ORDER BY tuple()"
+    assert DIALECT.describe_storage(appended) == (
+        " ENGINE = MergeTree ORDER BY tuple() SETTINGS non_replicated_deduplication_window = 10000"
+    )
 
 
 def test_what_is_asked_leaves_out_the_views_that_treadle_made() -> None:
@@ -354,3 +359,24 @@ def test_the_words_of_the_server_stay_and_nothing_of_the_driver() -> None:
 def test_a_refused_log_in_is_not_tried_again() -> None:
     assert isinstance(translate_login(DatabaseError("who", code=516)), AccessDeniedError)
     assert isinstance(translate_login(OperationalError("away")), DestinationUnavailableError)
+
+
+# --- what is only added ---------------------------------------------------------------------------
+
+
+def test_the_entry_of_what_is_there_says_what_is_only_added() -> None:
+    keyless = Relation(("items",), "orders__items", ORDERS.columns, (), "items")
+    held = table(ORDERS, keyless)
+    assert list_added("web", [held]) == [("web", "orders__items")]
+    # The table that is there has a key, whatever it is going to have.
+    coming = table(replace(ORDERS, key=()), keyless, append=True)
+    assert list_added("web", [held, coming]) == [("web", "orders__items")]
+    assert list_added("web", [None, coming]) == [("web", "orders"), ("web", "orders__items")]
+    staged = replace(held, stages=(StagedVersion(2, (), (replace(keyless, name="stage_1"),), 0),))
+    assert list_added("web", [staged]) == [("web", "orders__items"), ("_treadle", "stage_1")]
+
+
+def test_the_tokens_of_a_tables_inserts_begin_alike() -> None:
+    assert name_inserts("web", "orders") == name_inserts("web", "orders")
+    others = {name_inserts("web", "orders_2"), name_inserts("shop", "orders")}
+    assert name_inserts("web", "orders") not in others

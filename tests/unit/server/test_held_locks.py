@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from treadle.server.held_locks import is_stopped, list_holders, parse_holders, parse_state
+from treadle.load_locks import FolderLocks
+from treadle.server.held_locks import (
+    LOCKS_FILE,
+    is_stopped,
+    list_holders,
+    list_load_holders,
+    list_stopped_holders,
+    parse_holders,
+    parse_state,
+)
 
 LOCKS = """\
 1: POSIX  ADVISORY  WRITE 4711 fd:01:140 120 120
@@ -35,6 +44,20 @@ def test_the_file_of_the_locks_is_beside_the_database(tmp_path: Path) -> None:
     assert list_holders([database, missing], locks) == {12}
     assert list_holders([missing], locks) == set()
     assert list_holders([database], tmp_path / "nothing") == set()
+
+
+def test_a_load_lock_is_that_of_a_whole_file(tmp_path: Path) -> None:
+    with FolderLocks(tmp_path).hold(["a"], 0):
+        [file] = tmp_path.iterdir()
+        assert file.name.startswith("load.")
+        locks = tmp_path / "locks"
+        locks.write_text(LOCKS.replace(":140 ", f":{file.stat().st_ino} "))
+        assert list_load_holders(tmp_path, locks) == {4714}
+        if LOCKS_FILE.exists():
+            assert list_load_holders(tmp_path) == {os.getpid()}
+            # It is not stopped, whatever it keeps.
+            assert list_stopped_holders([], tmp_path, [os.getpid()]) == set()
+    assert list_load_holders(tmp_path / "nothing", locks) == set()
 
 
 @pytest.mark.parametrize(

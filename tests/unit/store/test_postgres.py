@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from treadle.errors import OperatorError
-from treadle.store.database import is_server_url
+from treadle.postgres_place import is_server_url
 from treadle.store.postgres import (
     StoreDurability,
     find_weakness,

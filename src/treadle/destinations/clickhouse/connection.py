@@ -11,7 +11,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error, OperationalError
 from urllib3.exceptions import HTTPError
 
-from treadle.destinations.clickhouse.dialect import ClickhouseDialect
+from treadle import failpoint
+from treadle.counting import count_noun, count_subject
+from treadle.destinations.clickhouse.dialect import REMEMBERING, ClickhouseDialect
 from treadle.destinations.clickhouse.errors import (
     UNCERTAIN,
     error_code,
@@ -30,6 +32,7 @@ from treadle.destinations.clickhouse.row_format import (
 from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
 from treadle.destinations.protocol import (
     CommitUnknownError,
+    DestinationUnavailableError,
     QueryResult,
     QueryStream,
     ValueBatch,
@@ -42,19 +45,32 @@ from treadle.tables.arrow_column import TypedColumn
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, RelationRows
 
+_BOUNDED: Final = "distinct group_by join read result set sort timeout transfer"
+OVERFLOW_MODES: Final = (
+    *(f"{what}_overflow_mode" for what in _BOUNDED.split()),
+    *("read_overflow_mode_leaf", "timeout_overflow_mode_leaf"),
+)
+"""Settings of what comes where a bound is reached: an error, or a part of the rows."""
+
 SETTINGS: Final[Mapping[str, Any]] = {
     "final": 1,
     "join_use_nulls": 1,
     # An INSERT is done when it is answered, whole, and not twice.
     "async_insert": 0,
     "insert_deduplicate": 1,
+    "deduplicate_insert": "enable",
     "insert_allow_materialized_columns": 1,
     "input_format_null_as_default": 0,
     "insert_null_as_default": 0,
     "max_insert_block_size": 1 << 30,
     "min_insert_block_size_rows": 1 << 30,
     "min_insert_block_size_bytes": 1 << 30,
-    # So is a schema change.
+    # A SELECT gives all rows that were answered for, also those that another replica took, or an
+    # error. A profile of the user may say otherwise.
+    "select_sequential_consistency": 1,
+    "use_query_cache": 0,
+    **dict.fromkeys(OVERFLOW_MODES, "throw"),
+    # A schema change is done when it is answered, too.
     "alter_sync": 2,
     "mutations_sync": 2,
     "lightweight_deletes_sync": 2,
@@ -71,13 +87,19 @@ SETTINGS: Final[Mapping[str, Any]] = {
 }
 """Settings of each statement. One that a server does not know is left out by the driver."""
 
+UNKNOWN_INSERT: Final[Mapping[str, Any]] = {
+    "insert_deduplicate": 0,
+    "deduplicate_insert": "disable",
+}
+"""Settings of an INSERT without a token. A server that knows the second goes by it."""
+
 _MARK: Final = re.compile(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|\$(\d+)", re.DOTALL)
 """A quoted name, a quoted text, or the place of a value."""
 
 logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # what it warns of, it raises
 
 STAGED: Final = "rows_"
-"""Beginning of the names of tables in memory with the rows of a load."""
+"""Beginning of the names of tables with the staged rows of a load."""
 
 
 class ClickhouseConnection(SqlConnection):
@@ -103,7 +125,8 @@ class ClickhouseConnection(SqlConnection):
         self._inserts = 0
         self._read_only = read_only
         self._is_closed = False
-        self._staged: list[Quoted] = []
+        self._staged: dict[Quoted, int] = {}
+        """Place of a stage -> rows that were sent there."""
         self._title = secrets.token_hex(6)
         self._streamed = ""
 
@@ -220,13 +243,19 @@ class ClickhouseConnection(SqlConnection):
         self.token, self._inserts = token, 0
 
     def _make_token(self) -> dict[str, Any]:
+        """Return the settings of an INSERT: it has a token of its own, or is taken as it is.
+
+        A replicated table knows an INSERT without a token by its rows, and would leave out one that
+        writes again what was there before, such as an intent that is emptied once more.
+        """
         if not self.token:
-            return {}
+            known = self.driver.server_settings
+            return {name: value for name, value in UNKNOWN_INSERT.items() if name in known}
         self._inserts += 1
         return {"insert_deduplication_token": f"{self.token}:{self._inserts}"}
 
     def stage(self, rows: RelationRows, title: str) -> StagedRows:
-        """Send rows to a table in memory, until `release`."""
+        """Send rows to a table of their own, until `release`."""
         given, _ = partition_columns(rows)
         columns = {column.name: Quoted(f"c{number:d}") for number, column in enumerate(given)}
         fields = [(columns[each.name], each, rows.columns[each.name]) for each in given]
@@ -234,20 +263,25 @@ class ClickhouseConnection(SqlConnection):
         if entries:
             entry = Column("entry", "entry", ColumnType.BIGINT, nullable=False)
             fields.append((Quoted("entry"), entry, rows.entries))
-        return StagedRows(self._send(title, fields), columns, entries)
+        stage = StagedRows(self._send(title, fields), columns, entries)
+        failpoint.reach("destination.staged")
+        return stage
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
-        """Send values to a new table in memory."""
+        """Send values to a new table."""
         made = [(name, Column(str(name), str(name), type_), v) for name, type_, v in fields]
         return self._send(title, made)
 
     def _send(self, title: str, fields: Sequence[tuple[Quoted, Column, TypedColumn]]) -> Quoted:
         place = self.dialect.quote(PRIVATE_SCHEMA, f"{STAGED}{self._title}_{title}")
-        self._staged.append(place)
+        self._staged[place] = len(fields[0][2])
         self.run(
             compose(
-                "CREATE OR REPLACE TABLE {place} ({columns}) ENGINE = Memory",
+                # On disk: one in memory is empty after a restart, and lives on one replica alone.
+                "CREATE OR REPLACE TABLE {place} ({columns}) ENGINE = MergeTree ORDER BY tuple()"
+                " SETTINGS {remembering}",
                 place=place,
+                remembering=REMEMBERING,
                 columns=join(
                     ", ",
                     (
@@ -264,7 +298,25 @@ class ClickhouseConnection(SqlConnection):
         """Drop what was staged."""
         with suppress(*self.errors):
             while self._staged:
-                self.run(compose("DROP TABLE IF EXISTS {place}", place=self._staged.pop()))
+                place, _ = self._staged.popitem()
+                self.run(compose("DROP TABLE IF EXISTS {place} SYNC", place=place))
+
+    def check_stages(self) -> None:
+        """Check that what was staged is there still, as it was sent.
+
+        Raises:
+            DestinationUnavailableError: it is not, so what was copied from there may lack rows.
+        """
+        if not self._staged:
+            return
+        counts = (compose("(SELECT count() FROM {place})", place=place) for place in self._staged)
+        [found] = self.rows(compose("SELECT {counts}", counts=join(", ", counts)))
+        for sent, count in zip(self._staged.values(), found, strict=True):
+            if int(count) != sent:
+                raise DestinationUnavailableError(
+                    f"{count_subject(sent, 'row', 'was', 'were')} sent to a stage in ClickHouse, "
+                    f"which holds {count_noun(int(count), 'row')}; the load is done again"
+                )
 
     def insert(self, target: Quoted, rows: RelationRows) -> int:
         """Send rows into a relation; returns how many were written."""

@@ -23,8 +23,9 @@ VIEW_MARK: Final = "treadle: current rows"
 
 VIEW_SUFFIX: Final = "_current"
 
-INSERTS_REMEMBERED: Final = 10_000
-"""Latest INSERTs of a table that the server does not take twice."""
+REMEMBERING: Final = Quoted("non_replicated_deduplication_window = 10000")
+"""The setting of a table by which the server takes none of its latest INSERTs twice: the driver
+sends one again when the connection breaks."""
 
 _BARE: Final = {
     ColumnType.BIGINT: Quoted("Int64"),
@@ -165,17 +166,20 @@ class ClickhouseDialect(SteppedDialect):
     def describe_storage(self, relation: Relation) -> Quoted:
         """Return the engine of a relation, with its key."""
         if not relation.key:
-            return Quoted(" ENGINE = MergeTree ORDER BY tuple()")
+            return compose(
+                " ENGINE = MergeTree ORDER BY tuple() SETTINGS {remembering}",
+                remembering=REMEMBERING,
+            )
         names = {column.name for column in relation.columns}
         key = self.quote_all(order_key(relation.key))
         if SEQUENCE in names:
             return compose(
                 " ENGINE = ReplacingMergeTree({sequence}, {gone}) ORDER BY ({key})"
-                " SETTINGS non_replicated_deduplication_window = {window}",
+                " SETTINGS {remembering}",
                 sequence=self.quote(SEQUENCE),
                 gone=GONE,
                 key=key,
-                window=Quoted(f"{INSERTS_REMEMBERED:d}"),
+                remembering=REMEMBERING,
             )
         # A lower fence never takes the place of a greater one; all else of what came last.
         version = self.quote("fence") if "fence" in names else NOTHING

@@ -4,7 +4,7 @@ A table that is emptied, or whose key changes, is built anew beside the live one
 takes the place of the live one by EXCHANGE TABLES, once the load is committed.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from treadle.destinations.clickhouse.dialect import (
@@ -13,13 +13,13 @@ from treadle.destinations.clickhouse.dialect import (
     VIEW_SUFFIX,
     ClickhouseDialect,
 )
-from treadle.destinations.layout import PRIVATE_SCHEMA, SEQUENCE
+from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, SEQUENCE
 from treadle.destinations.sql.connection import SqlConnection
-from treadle.destinations.sql.load_intent import LoadIntent, TableReplacement
+from treadle.destinations.sql.load_intent import LoadAttempt, LoadIntent, TableReplacement
 from treadle.destinations.sql.relation_definition import create_relation
 from treadle.destinations.sql.schema_changes import group_additions
 from treadle.destinations.sql.stepped_changes import DRAFT, SteppedStatements
-from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
 from treadle.tables import names, table_codec
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
@@ -225,12 +225,7 @@ class ClickhouseStatements(SteppedStatements):
             type=self._dialect.types[column.type],
         )
         if column.type is ColumnType.TEXT and old in TEXT_OF_TEXT:
-            yield compose(
-                "ALTER TABLE {target} UPDATE {name} = {value} WHERE isNotNull({name})",
-                target=target,
-                name=name,
-                value=compose(TEXT_OF_TEXT[old], name=name),
-            )
+            yield _respell(target, name, old)
 
     def _show_current(self) -> Iterator[Quoted]:
         """Make the views by which others read what is there now, with the columns of the plan."""
@@ -289,6 +284,62 @@ class ClickhouseStatements(SteppedStatements):
 
     def _make_tombstones(self, write: TableWrite) -> Iterator[Quoted]:
         yield from ()
+
+
+def _respell(target: Quoted, name: Quoted, old: ColumnType, condition: Quoted = NOTHING) -> Quoted:
+    """Return the statement that spells a column's texts as the loader would; it may be repeated."""
+    return compose(
+        "ALTER TABLE {target} UPDATE {name} = {value} WHERE isNotNull({name}){condition}",
+        target=target,
+        name=name,
+        value=compose(TEXT_OF_TEXT[old], name=name),
+        condition=condition,
+    )
+
+
+def generate_respelling(
+    connection: SqlConnection,
+    schema: str,
+    held: Table,
+    coming: Table,
+    attempts: Sequence[LoadAttempt],
+) -> Iterator[Quoted]:
+    """Give the statements that finish a widening to text of a load that may have ended amid it.
+
+    The column is text then, and its values may be spelled by the server.
+
+    Args:
+        connection: to the database.
+        schema: of the table.
+        held: the entry of the last load that was committed.
+        coming: the entry of the load that was not.
+        attempts: that load and those before it. Their rows are texts already, as they were sent.
+    """
+    dialect = connection.dialect
+    rows = join(", ", (dialect.instant(each.batched_at) for each in attempts))
+    ours = compose(" AND NOT ifNull({at} IN ({rows}), 0)", at=dialect.quote(BATCHED_AT), rows=rows)
+    stages = {stage.version: stage.relations for stage in held.stages}
+    pairs = [(schema, held.relations, coming.relations)]
+    pairs += [
+        (PRIVATE_SCHEMA, stages.get(stage.version, ()), stage.relations) for stage in coming.stages
+    ]
+    for place, before, after in pairs:
+        types = {
+            (relation.name, column.name): column.type
+            for relation in before
+            for column in relation.columns
+            if column.type in TEXT_OF_TEXT
+        }
+        for relation in after:
+            for column in relation.columns:
+                old = types.get((relation.name, column.name))
+                if old is None or column.type is not ColumnType.TEXT:
+                    continue
+                there = connection.describe(place, [relation.name]).get(relation.name)
+                if there is not None and there.columns.get(column.name) is ColumnType.TEXT:
+                    target, name = dialect.place(place, relation.name), dialect.quote(column.name)
+                    condition = ours if BATCHED_AT in there.columns else NOTHING
+                    yield _respell(target, name, old, condition)
 
 
 def generate_views(

@@ -80,7 +80,6 @@ class ReplacingWriter:
         parts = [part for part in (write.root, *write.children) if len(part)]
         if write.mode == "append":
             for part in parts:
-                self._undo_unfinished(part.relation)
                 self._append(part)
             return
         relations = (write.root.relation, *(c.relation for c in write.children), *write.stale)
@@ -95,18 +94,6 @@ class ReplacingWriter:
     def _append(self, rows: RelationRows) -> None:
         written = self._connection.insert(self._place(rows.relation), rows)
         self._counter.count(rows.relation, written)
-
-    def _undo_unfinished(self, relation: Relation) -> None:
-        """Delete what a load left that was not committed: nothing takes the place of such rows."""
-        if self._unfinished:
-            self._connection.run(
-                compose(
-                    "DELETE FROM {target} WHERE {at} IN ({unfinished})",
-                    target=self._place(relation),
-                    at=self._dialect.quote(BATCHED_AT),
-                    unfinished=self._unfinished,
-                )
-            )
 
     def _merge(self, rows: RelationRows) -> None:
         root = rows.relation

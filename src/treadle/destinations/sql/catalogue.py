@@ -370,7 +370,20 @@ def read_log_ids(connection: SqlConnection, prefix: str) -> list[str]:
 
 
 def read_entry(connection: SqlConnection, schema: str, table: str) -> tuple[int, Table | None]:
-    """Return a table's catalogue entry with its revision; 0 and None where there is none."""
+    """Return a table's catalogue entry with its revision; 0 and None where there is none.
+
+    Where a load ended amid its schema changes, it is the entry of what is there.
+    """
+    revision, entry = read_held_entry(connection, schema, table)
+    if not connection.dialect.transactional_ddl:
+        intent = read_intent(connection, schema, table)
+        if intent is not None and intent.table:
+            entry = _resolve(connection, schema, entry, decode_entry(intent.table))
+    return revision, entry
+
+
+def read_held_entry(connection: SqlConnection, schema: str, table: str) -> tuple[int, Table | None]:
+    """Return the entry that the last committed load of a table left, with its revision."""
     rows = _rows(
         connection,
         "SELECT revision, document FROM {entries} WHERE schema_name = $1 AND table_key = $2",
@@ -378,12 +391,7 @@ def read_entry(connection: SqlConnection, schema: str, table: str) -> tuple[int,
         table_key(connection.dialect, table),
     )
     revision, document = rows[0] if rows else (0, None)
-    entry = decode_entry(document) if document else None
-    if not connection.dialect.transactional_ddl:
-        intent = read_intent(connection, schema, table)
-        if intent is not None and intent.table:
-            entry = _resolve(connection, schema, entry, decode_entry(intent.table))
-    return revision, entry
+    return revision, decode_entry(document) if document else None
 
 
 def _resolve(

@@ -17,6 +17,7 @@ from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import (
     DestinationUnavailableError,
     LoadResult,
+    SchemaStatus,
     TableHeldError,
 )
 from treadle.destinations.schema_claim import refuse_system_schema
@@ -364,15 +365,28 @@ class SteppedSession(SqlSession):
                 yield
             finally:
                 with suppress(*connection.errors):
-                    if not before.exists:
-                        drop = compose(
-                            "DROP {word} {schema}",
-                            word=connection.dialect.schema_word,
-                            schema=connection.dialect.schema(schema),
-                        )
-                        with self._transactions.guarded():
-                            connection.run(drop)
-                    if before.owner is None:
-                        catalogue.forget_owner(connection, schema)
-                    elif before.owner != owner:
-                        catalogue.record_owner(connection, schema, before.owner, known=True)
+                    if before.exists or self._is_unused(connection, schema):
+                        self._forget_imagined(connection, plan, before)
+
+    def _is_unused(self, connection: SqlConnection, schema: str) -> bool:
+        """Return whether a schema that was made for a rehearsal is still what that made.
+
+        Where locks are the database's own it is.
+        """
+        return True
+
+    def _forget_imagined(
+        self, connection: SqlConnection, plan: LoadPlan, before: SchemaStatus
+    ) -> None:
+        if not before.exists:
+            drop = compose(
+                "DROP {word} {schema}",
+                word=connection.dialect.schema_word,
+                schema=connection.dialect.schema(plan.schema),
+            )
+            with self._transactions.guarded():
+                connection.run(drop)
+        if before.owner is None:
+            catalogue.forget_owner(connection, plan.schema)
+        elif before.owner != plan.owner:
+            catalogue.record_owner(connection, plan.schema, before.owner, known=True)

@@ -18,11 +18,13 @@ from treadle.destinations.registry import find_type, make_destination
 from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import TreadleError
+from treadle.load_locks import use_locks
 from treadle.log.protocol import LogInfo, LogReader, LogState
 from treadle.log.registry import InstallationDirectory, list_log_files, name_log_file
 from treadle.log.remote_registry import find_remote_faults, name_remote_place
 from treadle.maintenance.doctor import findings, measurements
 from treadle.maintenance.doctor.findings import Finding
+from treadle.store.advisory_locks import choose_locks
 from treadle.store.key_files import load_cipher
 from treadle.store.model import ConfiguredDestination, Source
 from treadle.store.store import Store
@@ -76,6 +78,7 @@ class Examination:
             return None
         config = self.config
         cipher = load_cipher(config.key_path, config.secret_key, config.next_secret_key)
+        use_locks(choose_locks(config.store_url, config.turns_path))  # for rehearsals
         return Store.open(self.config.store_url, cipher)
 
     def close(self) -> None:
