@@ -66,6 +66,12 @@ STEP_FAILPOINTS: Final = (
 """The failpoints of a load into a destination that cannot undo schema changes. The last one is
 passed only where a table gets another key."""
 
+STAGE_FAILPOINTS: Final = (
+    "destination.staged",  # rows are in a table of their own, the load's table is as it was
+    "destination.after-offset",  # the position is written, not read back
+)
+"""The failpoints of a load into ClickHouse, beside those of `STEP_FAILPOINTS`."""
+
 PART_FAILPOINTS: Final = (
     "destination.part",  # one table of several is committed, the one that says so is not
 )
@@ -88,7 +94,8 @@ class FailpointPlan(msgspec.Struct, frozen=True):
 
     Attributes:
         point: one of `FAILPOINTS`, `MOVE_FAILPOINTS`, `POSTGRES_LOG_FAILPOINTS`,
-            `STEP_FAILPOINTS`, `PART_FAILPOINTS`, `SHOW_FAILPOINTS` or `UNIT_FAILPOINTS`.
+            `STEP_FAILPOINTS`, `STAGE_FAILPOINTS`, `PART_FAILPOINTS`, `SHOW_FAILPOINTS` or
+            `UNIT_FAILPOINTS`.
         passes: die when a process reaches it for this time, counted from 1.
         whole: kill the whole process group.
     """

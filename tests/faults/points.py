@@ -17,6 +17,7 @@ from treadle.failpoint import (
     FAILPOINTS,
     PART_FAILPOINTS,
     SHOW_FAILPOINTS,
+    STAGE_FAILPOINTS,
     STEP_FAILPOINTS,
     FailpointPlan,
 )
@@ -48,7 +49,7 @@ CHANGES = STEP_FAILPOINTS[:2]
 def order(kind: str) -> list[str]:
     """Every point, those first that are passed only at the beginning."""
     further = {
-        "ClickHouse": CHANGES,
+        "ClickHouse": (*CHANGES, *STAGE_FAILPOINTS),
         "MySQL": CHANGES,
         "Iceberg": PART_FAILPOINTS,
         "files": (*PART_FAILPOINTS, *SHOW_FAILPOINTS),

@@ -37,6 +37,7 @@ def test_every_named_point_is_in_the_source_and_every_point_there_has_a_name() -
         *failpoint.POSTGRES_LOG_FAILPOINTS,
         *failpoint.PART_FAILPOINTS,
         *failpoint.SHOW_FAILPOINTS,
+        *failpoint.STAGE_FAILPOINTS,
         *failpoint.STEP_FAILPOINTS,
         *failpoint.UNIT_FAILPOINTS,
     }

@@ -164,7 +164,7 @@ def test_a_refused_commit_of_the_head_stops_the_table(
 def test_a_load_is_done_whatever_its_compaction_ends_with(
     catalogue: IcebergCatalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise TableStoppedError("a file cannot be read")
 
     monkeypatch.setattr("treadle.destinations.iceberg.session.compact_table", fail)

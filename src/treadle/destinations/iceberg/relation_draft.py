@@ -17,11 +17,11 @@ from pyiceberg.expressions import (
     LessThanOrEqual,
 )
 from pyiceberg.manifest import DataFile, ManifestFile
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
+from treadle.destinations.iceberg.column_draft import ColumnDraft
 from treadle.destinations.iceberg.errors import ERRORS, translate, translate_part
 from treadle.destinations.iceberg.live_rows import LiveRows, gather_tasks
 from treadle.destinations.iceberg.row_delta import (
@@ -34,7 +34,6 @@ from treadle.destinations.iceberg.row_delta import (
     read_manifests,
     stage_expiry,
     stage_rollback,
-    stage_schema,
     write_position_deletes,
     write_rows,
 )
@@ -43,17 +42,14 @@ from treadle.destinations.iceberg.schema_types import (
     ICEBERG_TYPES,
     JSON_DOC,
     KEY_PROPERTY,
-    is_identifier,
     list_arrow_types,
     list_key,
-    make_schema,
-    may_identify,
 )
 from treadle.destinations.iceberg.table_record import RELATION, PartNote, encode_part
-from treadle.destinations.protocol import DestinationUnavailableError, PlanOutdatedError
-from treadle.errors import InternalError, TableStoppedError
+from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.errors import TableStoppedError
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import AddColumn, ChangeKey, Column, Relation, RenameColumn, WidenColumn
+from treadle.tables.model import Relation, WidenColumn
 from treadle.tables.plan.column_split import widen_values
 
 LISTED_MAX: Final = 100
@@ -64,7 +60,7 @@ CHUNK_BYTES: Final = 128 * 1024 * 1024
 """Rows, and their size in memory, that become a data file while a table is written anew."""
 
 
-class RelationDraft:
+class RelationDraft(ColumnDraft):
     """Collects what a load does to a table.
 
     Args:
@@ -76,117 +72,22 @@ class RelationDraft:
     def __init__(
         self, table: Table | None, relation: Relation | None, *, rehearses: bool = False
     ) -> None:
-        self.table = table
-        self.relation = relation
-        self.properties: dict[str, str] = {}
+        super().__init__(table, relation)
         self.note: PartNote | None = None
         """The load that writes here, for whom the head is another table."""
         self.added: list[DataFile] = []
-        self.is_emptied = False
-        self.is_touched = False
         self._forgotten: list[str] = []
         self._restored: int | None = None
         self._rehearses = rehearses
         self._removed: list[tuple[list[str], pa.Table]] = []
         self._manifests: list[ManifestFile] | None = None
-        self._transaction = None if table is None else KeptTransaction(table)
-        self._imagined = None if relation is None or table is not None else make_schema(relation)
         if table is not None and not table.metadata.spec().is_unpartitioned():
             raise TableStoppedError(
                 f"The Iceberg table {'.'.join(table.name())} has partitions by now, and treadle "
                 "loads into tables without. Make it again without, or load into another one."
             )
 
-    @property
-    def schema(self) -> Schema:
-        """The columns after the load."""
-        if self._transaction is not None:
-            return get_metadata(self._transaction).schema()
-        if self._imagined is None:
-            raise InternalError("a draft has neither a table nor a relation")
-        return self._imagined
-
-    def _require(self) -> tuple[Table, KeptTransaction]:
-        """Return the table and what is staged for it."""
-        if self.table is None or self._transaction is None:
-            raise InternalError("a draft of a table that is not there was to be written")
-        return self.table, self._transaction
-
     # --- columns ---
-
-    def reshape(self, relation: Relation) -> None:
-        """Make a table that an unfinished load left what a new one would be."""
-        self.is_touched = self.is_emptied = True
-        if self._transaction is None:
-            return
-        wanted = make_schema(relation)
-        held = self.schema
-        if [_describe(field) for field in held.fields] != [_describe(f) for f in wanted.fields]:
-            update = self._transaction.update_schema(allow_incompatible_changes=True)
-            update.set_identifier_fields()
-            for field in held.fields:
-                update.delete_column((field.name,))
-            for field in wanted.fields:
-                update.add_column((field.name,), field.field_type, field.doc, field.required)
-            update.commit()
-        self._set_key(relation.key, may_identify(relation))
-
-    def add_columns(self, changes: Sequence[AddColumn]) -> None:
-        """Add columns at the end.
-
-        Raises:
-            PlanOutdatedError: there is one of that name.
-        """
-        self.is_touched = True
-        held = {field.name for field in self.schema.fields}
-        for change in changes:
-            if change.column.name in held:
-                raise PlanOutdatedError(f"the column {change.column.name!r} is there by now")
-        if self._transaction is None:
-            return
-        update = self._transaction.update_schema(allow_incompatible_changes=True)
-        for change in changes:
-            column = change.column
-            doc = JSON_DOC if column.type is ColumnType.JSON else None
-            update.add_column((column.name,), ICEBERG_TYPES[column.type], doc)
-        update.commit()
-
-    def rename_column(self, change: RenameColumn) -> None:
-        """Give a column another name; its field keeps its id, so no file is written anew."""
-        self.is_touched = True
-        self._require_columns([change.old])
-        if self._transaction is not None:
-            with self._transaction.update_schema() as update:
-                update.rename_column((change.old,), change.new)
-
-    def change_key(self, change: ChangeKey, columns: Mapping[str, Column]) -> None:
-        """Replace the key; see `ChangeKey`."""
-        self.is_touched = True
-        if self._transaction is None:
-            return
-        self._require_columns(change.key)
-        identifies = is_identifier([columns[name] for name in change.key if name in columns])
-        update = self._transaction.update_schema(allow_incompatible_changes=True)
-        update.set_identifier_fields()
-        held = {field.name: field for field in self.schema.fields}
-        for name in change.old:
-            if name not in change.key and name in held and held[name].required:
-                update.make_column_optional((name,))
-        for name in change.key:
-            update.update_column((name,), required=True)
-        update.commit()
-        self._set_key(change.key, identifies)
-
-    def _set_key(self, key: Sequence[str], identifies: bool) -> None:
-        _, transaction = self._require()
-        if identifies:
-            if self.schema.identifier_field_names() != set(key):
-                update = transaction.update_schema(allow_incompatible_changes=True)
-                update.set_identifier_fields(*key)
-                update.commit()
-            self.properties[KEY_PROPERTY] = ""
-        else:
-            self.properties[KEY_PROPERTY] = "\n".join(key)
 
     def widen_column(self, change: WidenColumn) -> None:
         """Change the type of a column, for which the rows are written anew.
@@ -225,31 +126,6 @@ class RelationDraft:
         self.is_emptied = True
         self._removed.clear()
         self.added = written
-
-    def _require_columns(self, names: Iterable[str]) -> None:
-        held = {field.name for field in self.schema.fields}
-        for name in names:
-            if name not in held:
-                raise PlanOutdatedError(f"the column {name!r} is not there any more")
-
-    def require_free_columns(self) -> None:
-        """Check that every column that has to have a value is one that the load fills.
-
-        Raises:
-            TableStoppedError: one is the user's.
-        """
-        ours = set() if self.relation is None else {c.name for c in self.relation.columns}
-        for field in self.schema.fields:
-            if field.required and field.name not in ours:
-                raise TableStoppedError(
-                    f"The column {field.name!r} of an Iceberg table must have a value, and treadle "
-                    "has none for it. Make the column optional."
-                )
-
-    def list_foreign_columns(self) -> list[str]:
-        """Return the columns that the user made, whose values stay when a row is replaced."""
-        ours = set() if self.relation is None else {c.name for c in self.relation.columns}
-        return [field.name for field in self.schema.fields if field.name not in ours]
 
     # --- rows ---
 
@@ -350,12 +226,6 @@ class RelationDraft:
         """Make an earlier snapshot the present one; None for a table that had none."""
         self.empty()
         self._restored = snapshot_id
-
-    def restore_columns(self, schema_id: int) -> None:
-        """Make the columns those of an earlier schema."""
-        self.is_touched = True
-        _, transaction = self._require()
-        stage_schema(transaction, schema_id)
 
     def imagine(self) -> Table:
         """Return the table with the columns and properties that the commit would give it."""
@@ -494,10 +364,6 @@ def list_past(metadata: TableMetadata) -> list[Snapshot]:
     """Return the snapshots that no branch or tag names."""
     named = {ref.snapshot_id for ref in metadata.refs.values()}
     return [each for each in metadata.snapshots if each.snapshot_id not in named]
-
-
-def _describe(field: Any) -> tuple[str, str, bool, str | None]:
-    return field.name, str(field.field_type), field.required, field.doc
 
 
 def read_chunks(
