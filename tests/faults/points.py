@@ -25,11 +25,12 @@ from treadle.failpoint import (
 FIRST = "destination.prepare"
 """Passed only while the source's schema is missing, in some destinations."""
 
-BEFORE = {
-    "loader.recover": "loader.after-load",
-    "log.trim": "loader.before-load",
-}
+BEFORE = {"loader.recover": "loader.after-load"}
 """Points that only a loader passes that starts anew: where the one before it dies."""
+
+TRIM = "log.trim"
+TRIM_SECONDS = 601.0
+"""A loader trims the log when it starts, and after so long."""
 
 NAMES = {
     "clickhouse": "ClickHouse",
@@ -46,10 +47,12 @@ CHANGES = STEP_FAILPOINTS[:2]
 """Points of a schema change that is committed when it is made."""
 
 
-def order(kind: str) -> list[str]:
+def order(kind: str, keyed: bool) -> list[str]:
     """Every point, those first that are passed only at the beginning."""
+    # Rows that are only added are not staged.
+    staged = STAGE_FAILPOINTS if keyed else STAGE_FAILPOINTS[1:]
     further = {
-        "ClickHouse": (*CHANGES, *STAGE_FAILPOINTS),
+        "ClickHouse": (*CHANGES, *staged),
         "MySQL": CHANGES,
         "Iceberg": PART_FAILPOINTS,
         "files": (*PART_FAILPOINTS, *SHOW_FAILPOINTS),
@@ -70,7 +73,8 @@ def die(rig: Rig, point: str, *, passes: int, whole: bool) -> list[str]:
         rig.fields += passes
     if before is not None and not rig.kill_at(FailpointPlan(before)):
         return [f"nobody came to {before}"]
-    if not rig.kill_at(FailpointPlan(point, passes, whole)):
+    ahead = TRIM_SECONDS if point == TRIM else 0.0
+    if not rig.kill_at(FailpointPlan(point, passes, whole), ahead=ahead):
         return [f"nobody came to {point}"]
     if whole:
         rig.server.process.wait()
@@ -88,10 +92,10 @@ def walk(path: Path, fresh: Callable[[], str | None], keyed: bool, seed: int, ta
         kind = name_kind(destination)
         place = path / ("whole" if whole else "alone")
         place.mkdir()
-        rig = Rig(place, destination, {table: keyed}, seed=seed, settings=settings)
+        rig = Rig(place, destination, {table: keyed}, seed=seed, settings=settings, clocked=True)
         with rig.running():
-            for number, point in enumerate(order(kind)):
-                at_once = (FIRST, *BEFORE, *CHANGES, *PART_FAILPOINTS, *SHOW_FAILPOINTS)
+            for number, point in enumerate(order(kind, keyed)):
+                at_once = (FIRST, TRIM, *BEFORE, *CHANGES, *PART_FAILPOINTS, *SHOW_FAILPOINTS)
                 passes = 1 if point in at_once else 1 + number % 3
                 found = die(rig, point, passes=passes, whole=whole)
                 title = f"{kind}, {table}, {point}, {'all' if whole else 'alone'}"

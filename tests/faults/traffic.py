@@ -220,12 +220,22 @@ class Rig:
             return False
         return True
 
-    def kill_at(self, plan: FailpointPlan, seconds: float = SETTLE_SECONDS_MAX) -> bool:
-        """Push until a process died at a point; returns whether one did."""
+    def kill_at(
+        self, plan: FailpointPlan, seconds: float = SETTLE_SECONDS_MAX, *, ahead: float = 0.0
+    ) -> bool:
+        """Push until a process died at a point; returns whether one did.
+
+        Args:
+            plan: of the death.
+            seconds: to wait for it.
+            ahead: seconds that pass at once when it is awaited.
+        """
         deadline = time.monotonic() + seconds
         ready = self.plan.with_suffix(".new")
         ready.write_bytes(msgspec.json.encode(plan))
         ready.replace(self.plan)
+        if ahead:
+            self.pass_by(ahead)
         self.gate.set()
         while self.plan.exists() and time.monotonic() < deadline:
             time.sleep(0.005)
