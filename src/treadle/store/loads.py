@@ -36,6 +36,7 @@ from treadle.store.logs import present_logs, select_log_of_source
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
 from treadle.store.rejects import add_rejects, forget_rejects
+from treadle.store.report_order import begin_recording, find_complete_number
 from treadle.store.schema import accounts, loads, logs, meta, outcomes, sources, tables
 from treadle.store.schema_event import SchemaChangeKind, SchemaEventKind
 from treadle.store.schema_events import add_event, choose_event_kind
@@ -188,6 +189,7 @@ class LoadRepository(StoreRepository):
             if found[0].has_hooks and destination_id is not None:
                 hooks = list_enabled_hooks(tx, destination_id)
             log_ids = _find_log_ids(tx, found, {load.source_id for load, _ in committed})
+            begin_recording(tx)
             for load, outcomes in committed:
                 _record_load(tx, log_ids[load.source_id], load, outcomes, hooks)
 
@@ -216,6 +218,7 @@ class LoadRepository(StoreRepository):
                     failures=tables.c.failures + 1,
                 )
             )
+            begin_recording(tx)
             # A try may be repeated for days, so only the last one from each position is kept.
             tx.connection.execute(
                 delete(loads).where(
@@ -346,15 +349,17 @@ class LoadRepository(StoreRepository):
             return int(tx.connection.execute(query).scalar_one())
 
     def get_last_number(self) -> int:
-        """Return the number of the load report that was recorded last; 0 for none."""
+        """Return the number up to which the load reports are complete; 0 for none.
+
+        Who reads on from there misses none, see `report_order`.
+        """
         with self._database.read() as tx:
-            number: int = tx.connection.execute(
-                select(func.coalesce(func.max(loads.c.number), 0))
-            ).scalar_one()
-        return number
+            return find_complete_number(tx)
 
     def list_waits_after(self, number: int) -> list[LoadWait]:
         """Return how long records waited for the loads that were recorded after another one.
+
+        None comes later with a number below one of these, see `report_order`.
 
         Args:
             number: of that load.
@@ -367,7 +372,7 @@ class LoadRepository(StoreRepository):
             .limit(WAITS_MAX)
         )
         with self._database.read() as tx:
-            return [LoadWait(*row) for row in tx.connection.execute(query)]
+            return [LoadWait(*row) for row in tx.connection.execute(_choose_complete(tx, query))]
 
     def find_newest_time(self) -> int | None:
         """Return the latest time that the store has noted, microseconds; None for an empty one."""
@@ -385,6 +390,8 @@ class LoadRepository(StoreRepository):
     def list_loads_after(self, number: int, limit: int) -> list[tuple[int, LoadReport]]:
         """Return the load reports that were recorded after another one, by number.
 
+        None comes later with a number below one of these, see `report_order`.
+
         Args:
             number: of that one.
             limit: only so many.
@@ -396,7 +403,8 @@ class LoadRepository(StoreRepository):
             .limit(limit)
         )
         with self._database.read() as tx:
-            found = [dict(row._mapping) for row in tx.connection.execute(query)]
+            rows = tx.connection.execute(_choose_complete(tx, query))
+            found = [dict(row._mapping) for row in rows]
         return [(values.pop("number"), LoadReport(**values)) for values in found]
 
     def list_rejection_times(self, since: int) -> list[RejectionTimes]:
@@ -568,6 +576,13 @@ class LoadRepository(StoreRepository):
             if tx.connection.execute(delete(outcomes).where(~kept)).rowcount:
                 forget_rejects(tx)
             return gone.rowcount
+
+
+def _choose_complete(tx: StoreTransaction, query: Select[Any]) -> Select[Any]:
+    """Leave out loads below which one may still come; on SQLite there are none of this kind."""
+    if tx.connection.dialect.name == "sqlite":
+        return query
+    return query.where(loads.c.number <= find_complete_number(tx))
 
 
 def _share_out(tables_: Sequence[tuple[int, int]], loads_max: int) -> Iterator[list[int]]:
