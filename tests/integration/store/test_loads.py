@@ -78,15 +78,15 @@ def outcome(source_id: int, position: int, table: str = "orders") -> EntryOutcom
     return EntryOutcome(position, source_id, table, 2, (NO_KEY, TOO_BIG))
 
 
-def wait_for_a_lock(url: str) -> None:
-    """Wait until a session of a store on PostgreSQL waits for another one."""
+def wait_for_a_lock(url: str, of: threading.Thread) -> None:
+    """Wait until a session of a store on PostgreSQL waits for another one, or a thread ends."""
     asked = (
         "SELECT FROM pg_stat_activity WHERE datname = current_database() "
         "AND wait_event_type = 'Lock'"
     )
     deadline = time.monotonic() + 60
     with psycopg.connect(url, autocommit=True) as connection:
-        while connection.execute(asked).fetchone() is None:
+        while of.is_alive() and connection.execute(asked).fetchone() is None:
             assert time.monotonic() < deadline, "nobody waits"
             time.sleep(0.01)
 
@@ -580,7 +580,7 @@ def test_a_reader_passes_no_load_that_is_committed_late(
     with psycopg.connect(store_url) as holder:
         holder.execute("SELECT id FROM tables WHERE name = 'held' FOR UPDATE")
         late.start()
-        wait_for_a_lock(store_url)  # the first of both has its number
+        wait_for_a_lock(store_url, late)  # the first of both has its number
         for done in (load(source, 1, 1, table="soon"), load(source, 2, 2, table="soon")):
             second.loads.record_load(replace(done, waited_p50_us=1), [])
         assert second.loads.list_loads_after(begin, 9) == []
@@ -611,7 +611,7 @@ def test_a_reader_passes_no_try_that_is_committed_late(
         # That a table stopped is the last that is noted of a try.
         holder.execute("LOCK TABLE schema_events IN EXCLUSIVE MODE")
         late.start()
-        wait_for_a_lock(store_url)
+        wait_for_a_lock(store_url, late)
         second.loads.record_load(load(source, 1, 1, table="soon"), [])
         assert second.loads.list_loads_after(0, 9) == []
         assert second.loads.get_last_number() == 0
