@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
+from heapq import nlargest
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -264,23 +265,20 @@ class LoadRepository(StoreRepository):
             limit: how many at most.
             before: only loads older than the one with this id: the last one of the page before.
         """
-        query = _loads.order_by(loads.c.finished_at.desc(), loads.c.number.desc()).limit(limit)
-        query = query.where(*_list_conditions(chosen or LoadFilter()))
-        if table_name is None:
-            query = query.where(*_list_owner_conditions(account_id, source_id))
+        conditions = _list_conditions(chosen or LoadFilter())
         with self._database.read() as tx:
             if before is not None:
                 place = tx.connection.execute(_PLACE, {"at_load_id": before}).one_or_none()
                 if place is None:
                     return []
-                query = query.where(_make_older_condition(place))
+                conditions.append(_make_older_condition(place))
             found: Sequence[Any]
             if table_name is None:
-                found = tx.connection.execute(query).all()
+                conditions += _list_owner_conditions(account_id, source_id)
+                found = tx.connection.execute(_choose_newest(_loads, conditions, limit)).all()
             else:
-                found = _list_of_tables(
-                    tx, query, _find_table_ids(tx, account_id, source_id, table_name), limit
-                )
+                ids = _find_table_ids(tx, account_id, source_id, table_name)
+                found = _list_of_tables(tx, _loads, conditions, ids, limit)
         return [_read_report(row) for row in found]
 
     def find_load(self, account_id: int | None, load_id: str) -> LoadReport | None:
@@ -313,18 +311,16 @@ class LoadRepository(StoreRepository):
         names += ["rows_received", "rows_loaded", "rows_discarded", "rows_rejected"]
         if table_name is not None:
             names.append("tables")
-        query = (
-            select(*(loads.c[name] for name in names))
-            .where(loads.c.finished_at >= since)
-            .order_by(loads.c.finished_at.desc(), loads.c.number.desc())
-            .limit(loads_max)
-        )
+        query = select(*(loads.c[name] for name in names))
+        conditions = [loads.c.finished_at >= since]
         with self._database.read() as tx:
             if table_name is None:
-                found = list(tx.connection.execute(query.where(loads.c.source_id == source_id)))
+                conditions.append(loads.c.source_id == source_id)
+                newest = _choose_newest(query, conditions, loads_max)
+                found = list(tx.connection.execute(newest))
             else:
                 ids = _find_table_ids(tx, None, source_id, table_name)
-                found = _list_of_tables(tx, query, ids, loads_max)
+                found = _list_of_tables(tx, query, conditions, ids, loads_max)
         return sum_loads([row._mapping for row in found], since, loads_max)
 
     def get_load_count(self, source_ids: Collection[int], since: int) -> int:
@@ -840,16 +836,49 @@ def _find_table_ids(
     return tx.connection.execute(query).scalars().all()
 
 
+def _choose_newest(
+    query: Select[Any], conditions: Sequence[ColumnElement[bool]], limit: int
+) -> Select[Any]:
+    """Add conditions of loads to a question, and have the newest so many answered, in order."""
+    order = (loads.c.finished_at.desc(), loads.c.number.desc())
+    return query.where(*conditions).order_by(*order).limit(limit)
+
+
 def _list_of_tables(
-    tx: StoreTransaction, query: Select[Any], table_ids: Sequence[int], limit: int
+    tx: StoreTransaction,
+    query: Select[Any],
+    conditions: Sequence[ColumnElement[bool]],
+    table_ids: Sequence[int],
+    limit: int,
 ) -> list[Row[Any]]:
-    """Return the newest loads of some tables: one question a table, each by an index."""
-    query = query.add_columns(loads.c.number.label("place")) if len(table_ids) > 1 else query
-    found = [
-        row
-        for table_id in table_ids
-        for row in tx.connection.execute(query.where(loads.c.table_id == table_id))
-    ]
-    if len(table_ids) > 1:
-        found.sort(key=lambda row: (row.finished_at, row.place), reverse=True)
-    return found[:limit]
+    """Return the newest loads of some tables, the newest one first.
+
+    The newest loads of each table may be those that are asked for, and every source may have a
+    table of that name. So each table is asked for the places of its loads, which an index has. Only
+    the reports that are answered are read: one takes some kilobytes.
+
+    Args:
+        tx: the transaction.
+        query: the columns that are wanted.
+        conditions: of the loads.
+        table_ids: of the tables.
+        limit: how many at most.
+    """
+    if len(table_ids) == 1:
+        one = [*conditions, loads.c.table_id == table_ids[0]]
+        return list(tx.connection.execute(_choose_newest(query, one, limit)))
+    places = _choose_newest(select(loads.c.finished_at, loads.c.number), conditions, limit)
+    newest: list[tuple[int, int]] = []
+    for table_id in table_ids:
+        of_table = places.where(loads.c.table_id == table_id)
+        if 0 < limit == len(newest):  # older ones are not asked for
+            of_table = of_table.where(loads.c.finished_at >= newest[-1][0])
+        rows = tx.connection.execute(of_table)
+        newest = nlargest(limit, [*newest, *((row.finished_at, row.number) for row in rows)])
+    # Without the order and the bound, for which another index might be taken.
+    found = tx.connection.execute(
+        query.add_columns(loads.c.number.label("place")).where(
+            loads.c.number.in_([number for _, number in newest])
+        )
+    )
+    return sorted(found, key=lambda row: (row.finished_at, row.place), reverse=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from sqlalchemy import event
 from tests.loads import load as plain
 
 from treadle.errors import InternalError
@@ -21,6 +22,7 @@ from treadle.store.model import (
     TableLoadStatus,
     TableTotals,
 )
+from treadle.store.recent_loads import LoadFilter
 from treadle.store.report_order import KEYS
 from treadle.store.store import Store
 from treadle.tables.rejection_reason import RejectionCode
@@ -172,6 +174,34 @@ def test_loads_are_listed_newest_first_in_pages(store: Store) -> None:
     account = store.accounts.list_accounts()[0].id
     assert store.loads.list_loads(account_id=account) == reports
     assert store.loads.list_loads(account_id=account + 1) == []
+
+
+def test_of_many_tables_with_one_name_only_the_answered_reports_are_read(store: Store) -> None:
+    sources = [make_source(store, name) for name in "abcd"]
+    turns = [sources[n * n % 7 % 4] for n in range(40)]  # not one after another
+    for last, source in enumerate(turns, start=1):
+        # Some finish at the same time: then the one that was recorded later comes first.
+        report = replace(load(source, last, last, table="data"), finished_at=last // 3)
+        store.loads.record_load(report, [])
+    store.loads.record_load(load(sources[0], 50, 50, table="other"), [])
+    asked: list[str] = []
+
+    def note(_: object, __: object, statement: str, *others: object) -> None:
+        asked.append(statement)
+
+    event.listen(store._database.engine, "before_cursor_execute", note)
+    found: list[LoadReport] = []
+    account = next(iter(store.accounts.list_accounts())).id
+    while page := store.loads.list_loads(
+        account_id=account, table_name="data", limit=7, before=found[-1].id if found else None
+    ):
+        found += page
+    assert [report.last for report in found] == list(range(40, 0, -1))
+    assert sum("details" in statement for statement in asked) == 6 + 1  # one a page, the last empty
+    few = store.loads.list_loads(table_name="data", chosen=LoadFilter(since=10, until=12))
+    assert [report.last for report in few] == [35, 34, 33, 32, 31, 30]
+    assert store.loads.list_loads(account_id=account, table_name="none") == []
+    assert store.loads.list_loads(account_id=account + 1, table_name="data") == []
 
 
 def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
