@@ -148,30 +148,33 @@ class DeliveryRepository(StoreRepository):
     def record_tries(self, made: Sequence[RecordedTry]) -> None:
         """Record tries of the courier, all of them or none.
 
-        Deliveries and hooks that were deleted meanwhile are left out.
+        A delivery that is not as it was when it was sent stays as it is, and counts nothing: it was
+        deleted, somebody has it sent again meanwhile, or this try was recorded already, by a commit
+        of which the courier heard nothing.
         """
-        every: Counter[int] = Counter(one.hook_id for one in made)
-        ended = Counter((one.hook_id, one.state) for one in made)
+        every: Counter[int] = Counter()
+        ended: Counter[tuple[int, str]] = Counter()
+        hook_ids = sorted({one.hook_id for one in made})
         with self._database.write() as tx:
-            for hook_id, count in sorted(every.items()):
-                tx.connection.execute(
-                    update(hooks)
-                    .where(hooks.c.id == hook_id)
-                    .values(
-                        tries=hooks.c.tries + count,
-                        delivered=hooks.c.delivered + ended[hook_id, DELIVERED],
-                        failed=hooks.c.failed + ended[hook_id, FAILED],
-                    )
-                    .execution_options(**BOOKKEEPING)
-                )
+            # The hooks first, as who deletes one does.
+            tx.connection.execute(
+                select(hooks.c.id)
+                .where(hooks.c.id.in_(hook_ids))
+                .order_by(hooks.c.id)
+                .with_for_update(key_share=True)
+            )
             for one in made:
-                tx.connection.execute(
+                changed = tx.connection.execute(
                     update(deliveries)
-                    .where(deliveries.c.number == one.number)
+                    .where(
+                        deliveries.c.number == one.number,
+                        deliveries.c.tries == one.tries_before,
+                        deliveries.c.due_at == one.due_before,
+                    )
                     .values(
                         state=one.state,
                         due_at=one.due_at,
-                        tries=deliveries.c.tries + 1,
+                        tries=one.tries_before + 1,
                         tried_at=one.at,
                         finished_at=None if one.state == WAITING else one.at,
                         took_us=one.took_us,
@@ -179,6 +182,19 @@ class DeliveryRepository(StoreRepository):
                         answer=one.answer,
                         error=one.error,
                     )
+                )
+                every[one.hook_id] += changed.rowcount
+                ended[one.hook_id, one.state] += changed.rowcount
+            for hook_id in hook_ids:
+                tx.connection.execute(
+                    update(hooks)
+                    .where(hooks.c.id == hook_id)
+                    .values(
+                        tries=hooks.c.tries + every[hook_id],
+                        delivered=hooks.c.delivered + ended[hook_id, DELIVERED],
+                        failed=hooks.c.failed + ended[hook_id, FAILED],
+                    )
+                    .execution_options(**BOOKKEEPING)
                 )
 
     def list_deliveries(
@@ -242,7 +258,8 @@ class DeliveryRepository(StoreRepository):
         """Let deliveries of a hook be sent again, as if they had never been; return how many.
 
         They have the ids that they had. Their places in the order of loads stay, too, so they go
-        before later ones of the same table.
+        before later ones of the same table. One that is being tried now is sent once more,
+        however that try ends.
 
         Args:
             account_id: of the hook, for the trail; the caller checked it.

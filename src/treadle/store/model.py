@@ -954,6 +954,7 @@ class RecordedTry:
     Attributes:
         state: of the delivery after the try.
         due_at: of the delivery after the try; only of use while it is waiting.
+        tries_before, due_before: `tries` and `due_at` of the delivery when it was sent.
         at: the end of the try.
         status: HTTP status; None without an answer.
         answer: the beginning of the body of the answer.
@@ -964,6 +965,8 @@ class RecordedTry:
     hook_id: int
     state: str
     due_at: int
+    tries_before: int
+    due_before: int
     at: int
     took_us: int
     status: int | None
