@@ -13,6 +13,7 @@ from treadle.errors import OperatorError
 from treadle.store import loads, rejects
 from treadle.store.database import StoreTransaction
 from treadle.store.model import EntryOutcome, LoadReport, RecordRejection
+from treadle.store.operations import ResendProgress
 from treadle.store.rejects import (
     CAUSES_MAX,
     RejectCause,
@@ -203,6 +204,32 @@ def test_what_was_sent_again_is_not_open(shop: Shop) -> None:
     )
     assert shop.store.rejects.get_measure(RejectQuery()).total == 6
     assert shop.store.rejects.get_measure(RejectQuery(table_name="none")) == ({}, {})
+
+
+def test_a_step_of_a_resend_that_is_recorded_twice_counts_once(shop: Shop) -> None:
+    """As after a commit of which nobody heard."""
+    operations = shop.store.operations
+    asked = operations.start_resend(shop.one.id, 5, {}, [shop.a])
+    assert operations.claim_operation("here", "desk", 90) is not None
+    first = RejectPlace(0, 9, 2)
+    steps = [
+        ResendProgress(
+            [ResentRecord(12, 1, 50), ResentRecord(9, 2, 50)],
+            [("4.9", "gone")],
+            {"before": first, "finished": False},
+        ),
+        ResendProgress([ResentRecord(4, 7, 51)], [("4.8", "no")], {"before": None, "finished": 1}),
+    ]
+    for step in steps:
+        for _ in range(3):
+            assert operations.record_progress(asked.id, "desk", 90, step)
+    assert not operations.record_progress(asked.id, "another", 90, steps[0])
+    found = operations.find_operation(shop.one.id, asked.id)
+    assert found is not None
+    assert (found.done, found.failed) == (3, 2)
+    assert found.errors == (("4.9", "gone"), ("4.8", "no"))
+    assert found.progress == {"before": None, "finished": 1}
+    assert shop.ids(account_id=shop.one.id, open_only=True) == ["4.0"]
 
 
 def test_a_report_that_comes_again_counts_once(shop: Shop) -> None:
