@@ -849,7 +849,8 @@ class PostLoadHook:
     Attributes:
         type: "post_load".
         version: of the kind of hook, 1.
-        url: kept encrypted: its path often is a secret.
+        url: kept encrypted: its path often is a secret. Empty where the hook does not open with the
+            key of the store, so that nothing is sent.
         secret: the key of the signature of each delivery; None for none.
         disabled_at: while it is set, loads make no deliveries, and none is sent.
         paused_at: while it is set, loads make deliveries, which wait.

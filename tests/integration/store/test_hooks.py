@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from tests.integration.store.conftest import KEY
 from tests.loads import load
 
+from treadle.errors import OperatorError
+from treadle.store.database import BOOKKEEPING
 from treadle.store.deliveries import make_delivery_id
 from treadle.store.errands import ErrandKind
 from treadle.store.errors import HookLimitError, NotFoundError
-from treadle.store.hooks import HOOKS_MAX
+from treadle.store.hooks import HOOKS_MAX, seal_hooks_anew
 from treadle.store.model import HookBacklog, LoadReport, PostLoadHook, RecordedTry
+from treadle.store.schema import hooks
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
@@ -266,6 +269,36 @@ def test_only_the_first_of_each_hook_and_table_is_due(world: World) -> None:
     found = world.store.hooks.find_hook(None, hook.id)
     assert found is not None
     assert (found.tries, found.delivered, found.failed) == (3, 1, 1)
+
+
+@pytest.mark.parametrize("column", ["url", "secret"])
+def test_a_hook_that_does_not_open_keeps_no_other_one_waiting(
+    world: World, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its row was changed from outside, or the key was restored in part."""
+    store = world.store
+    broken, sound = (world.hook() for _ in range(2))
+    for one in (broken, sound):
+        store.hooks.update_hook(world.account, one.id, secret=SECRET)
+    world.load(1)
+    world.load(2, "other")
+    with store._database.write() as tx:
+        change = update(hooks).where(hooks.c.id == broken.id)
+        change = change.values({column: b"not what was sealed, and long enough"})
+        tx.connection.execute(change.execution_options(**BOOKKEEPING))
+    for _ in range(2):
+        due = store.deliveries.list_due(10**15, 9)
+        assert [(one.hook_id, one.url, one.secret) for one in due] == [(sound.id, URL, SECRET)] * 2
+    assert caplog.text.count(f"hook {broken.id} gets no deliveries") == 1
+    # Who looks at all of them sees the others, and it can be mended or deleted.
+    shown = [(one.id, one.url, one.secret) for one in store.hooks.list_hooks()]
+    assert shown == [(broken.id, "", None), (sound.id, URL, SECRET)]
+    with pytest.raises(OperatorError, match="does not open"), store._database.change() as tx:
+        seal_hooks_anew(tx)  # or what cannot be read now would be lost
+    store.hooks.update_hook(world.account, broken.id, url=f"{URL}2", secret=None)
+    due = store.deliveries.list_due(10**15, 9)
+    assert {(one.url, one.secret) for one in due} == {(URL, SECRET), (f"{URL}2", None)}
+    assert store.hooks.delete_hook(world.account, broken.id)
 
 
 def test_a_try_is_kept_as_it_was(world: World) -> None:
