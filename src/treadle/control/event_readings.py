@@ -141,7 +141,8 @@ class EventReadings:
         if wanted & {"load", "reject"}:
             cursor = self._read_loads(cursor, events, owners, until)
         else:
-            cursor = replace(cursor, load=self.store.loads.get_last_number())
+            present = self.store.loads.get_last_number()
+            cursor = replace(cursor, load=max(cursor.load, present))
         reader = self._open()
         codec = make_receipt_codec(self.store.installation_id, reader)
         for log, its in list_readers(reader).items():

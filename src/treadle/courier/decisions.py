@@ -102,6 +102,8 @@ def judge_try(sent: DueDelivery, result: TryResult, now: int, dice: float) -> Re
         hook_id=sent.hook_id,
         state=state,
         due_at=due_at,
+        tries_before=sent.tries,
+        due_before=sent.due_at,
         at=now,
         took_us=result.took_us,
         status=result.status,

@@ -46,7 +46,7 @@ class CheckRepository(StoreRepository):
             NotFoundError: unknown, deleted, or of another account.
         """
         with self._database.write() as tx:
-            row = _find_destination(tx, destination_id)
+            row = _lock_destination(tx, destination_id)
             if row is None or account_id not in (None, row.account_id):
                 raise NotFoundError(f"there is no destination {destination_id}")
             present = _find_newest(tx, destination_id)
@@ -157,7 +157,7 @@ def request_check(tx: StoreTransaction, destination_id: int) -> DestinationCheck
     Raises:
         NotFoundError: unknown or deleted.
     """
-    destination = _find_destination(tx, destination_id)
+    destination = _lock_destination(tx, destination_id)
     if destination is None:
         raise NotFoundError(f"there is no destination {destination_id}")
     its = destination_checks.c.destination_id == destination_id
@@ -190,11 +190,18 @@ def request_check(tx: StoreTransaction, destination_id: int) -> DestinationCheck
 _named: Final[tuple[Any, ...]] = (destinations.c.account_id, destinations.c.name)
 
 
-def _find_destination(tx: StoreTransaction, destination_id: int) -> Row[Any] | None:
+def _lock_destination(tx: StoreTransaction, destination_id: int) -> Row[Any] | None:
+    """Lock the row of a destination until the transaction ends, so that it has one open check.
+
+    What follows in the same transaction sees a check that was asked for meanwhile. Who changes a
+    destination has its row before its checks, too. `finish_check` takes them the other way round.
+    But it takes the row only for a first success, and then in a change like those that delete an
+    open check, one after another; who asks for a check alone deletes none that is open.
+    """
     return tx.connection.execute(
-        select(*_named).where(
-            destinations.c.id == destination_id, destinations.c.deleted_at.is_(None)
-        )
+        select(*_named)
+        .where(destinations.c.id == destination_id, destinations.c.deleted_at.is_(None))
+        .with_for_update(key_share=True)
     ).one_or_none()
 
 

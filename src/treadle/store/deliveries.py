@@ -5,6 +5,7 @@ if the load is recorded. The courier sends them, in the order of loads of each h
 the first one that waits may go. A try that it could not record is made again.
 """
 
+import logging
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +13,16 @@ from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, delete, exists, func, literal_column, select, update
 
-from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
+from treadle.errors import OperatorError
+from treadle.store.database import BOOKKEEPING, StoreDatabase, StoreRepository, StoreTransaction
 from treadle.store.errors import DeliveryCountError
 from treadle.store.hook_body import encode_hook_body, is_worth_a_delivery
 from treadle.store.hooks import open_hook
 from treadle.store.model import DueDelivery, HookDelivery, LoadReport, RecordedTry
 from treadle.store.schema import deliveries, hooks, loads, sources, tables
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+
+logger = logging.getLogger("treadle.store")
 
 WAITING: Final = "waiting"
 DELIVERED: Final = "delivered"
@@ -96,8 +100,15 @@ _DUE: Final = _select_due()
 class DeliveryRepository(StoreRepository):
     """Deliveries: the loads make them, the courier sends them, people send them again."""
 
+    def __init__(self, database: StoreDatabase) -> None:
+        super().__init__(database)
+        self._closed_hooks: set[int] = set()
+        """Those of which it was logged that their secrets do not open."""
+
     def list_due(self, now: int, per_hook: int) -> list[DueDelivery]:
         """Return deliveries that may be sent: each is the first one of its hook and table.
+
+        Those of a hook whose URL or secret does not open are left out; they wait.
 
         Args:
             now: microseconds since 1970.
@@ -107,7 +118,12 @@ class DeliveryRepository(StoreRepository):
             rows = tx.connection.execute(_DUE, {"now": now, "per_hook": per_hook}).all()
             found = []
             for row in rows:
-                url, secret = open_hook(tx, row.hook_id, row.url, row.secret)
+                try:
+                    url, secret = open_hook(tx, row.hook_id, row.url, row.secret)
+                except OperatorError as error:  # it hurts this hook alone
+                    self._warn_once(row.hook_id, error)
+                    continue
+                self._closed_hooks.discard(row.hook_id)
                 found.append(
                     DueDelivery(
                         number=row.number,
@@ -123,6 +139,12 @@ class DeliveryRepository(StoreRepository):
                     )
                 )
             return found
+
+    def _warn_once(self, hook_id: int, error: OperatorError) -> None:
+        """Log why a hook gets nothing; the courier asks every second."""
+        if hook_id not in self._closed_hooks:
+            self._closed_hooks.add(hook_id)
+            logger.warning("hook %d gets no deliveries: %s", hook_id, error)
 
     def find_origins(self, numbers: Sequence[int]) -> dict[int, tuple[str, int, str]]:
         """Return of which loads deliveries tell.
@@ -148,30 +170,33 @@ class DeliveryRepository(StoreRepository):
     def record_tries(self, made: Sequence[RecordedTry]) -> None:
         """Record tries of the courier, all of them or none.
 
-        Deliveries and hooks that were deleted meanwhile are left out.
+        A delivery that is not as it was when it was sent stays as it is, and counts nothing: it was
+        deleted, somebody has it sent again meanwhile, or this try was recorded already, by a commit
+        of which the courier heard nothing.
         """
-        every: Counter[int] = Counter(one.hook_id for one in made)
-        ended = Counter((one.hook_id, one.state) for one in made)
+        every: Counter[int] = Counter()
+        ended: Counter[tuple[int, str]] = Counter()
+        hook_ids = sorted({one.hook_id for one in made})
         with self._database.write() as tx:
-            for hook_id, count in sorted(every.items()):
-                tx.connection.execute(
-                    update(hooks)
-                    .where(hooks.c.id == hook_id)
-                    .values(
-                        tries=hooks.c.tries + count,
-                        delivered=hooks.c.delivered + ended[hook_id, DELIVERED],
-                        failed=hooks.c.failed + ended[hook_id, FAILED],
-                    )
-                    .execution_options(**BOOKKEEPING)
-                )
+            # The hooks first, as who deletes one does.
+            tx.connection.execute(
+                select(hooks.c.id)
+                .where(hooks.c.id.in_(hook_ids))
+                .order_by(hooks.c.id)
+                .with_for_update(key_share=True)
+            )
             for one in made:
-                tx.connection.execute(
+                changed = tx.connection.execute(
                     update(deliveries)
-                    .where(deliveries.c.number == one.number)
+                    .where(
+                        deliveries.c.number == one.number,
+                        deliveries.c.tries == one.tries_before,
+                        deliveries.c.due_at == one.due_before,
+                    )
                     .values(
                         state=one.state,
                         due_at=one.due_at,
-                        tries=deliveries.c.tries + 1,
+                        tries=one.tries_before + 1,
                         tried_at=one.at,
                         finished_at=None if one.state == WAITING else one.at,
                         took_us=one.took_us,
@@ -179,6 +204,19 @@ class DeliveryRepository(StoreRepository):
                         answer=one.answer,
                         error=one.error,
                     )
+                )
+                every[one.hook_id] += changed.rowcount
+                ended[one.hook_id, one.state] += changed.rowcount
+            for hook_id in hook_ids:
+                tx.connection.execute(
+                    update(hooks)
+                    .where(hooks.c.id == hook_id)
+                    .values(
+                        tries=hooks.c.tries + every[hook_id],
+                        delivered=hooks.c.delivered + ended[hook_id, DELIVERED],
+                        failed=hooks.c.failed + ended[hook_id, FAILED],
+                    )
+                    .execution_options(**BOOKKEEPING)
                 )
 
     def list_deliveries(
@@ -242,7 +280,8 @@ class DeliveryRepository(StoreRepository):
         """Let deliveries of a hook be sent again, as if they had never been; return how many.
 
         They have the ids that they had. Their places in the order of loads stay, too, so they go
-        before later ones of the same table.
+        before later ones of the same table. One that is being tried now is sent once more,
+        however that try ends.
 
         Args:
             account_id: of the hook, for the trail; the caller checked it.

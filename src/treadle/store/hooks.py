@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, delete, func, insert, literal_column, select, update
 
+from treadle.errors import OperatorError
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.errors import HookLimitError, NotFoundError
 from treadle.store.model import HookBacklog, PostLoadHook
@@ -77,7 +78,7 @@ class HookRepository(StoreRepository):
         if account_id is not None:
             query = query.where(hooks.c.account_id == account_id)
         with self._database.read() as tx:
-            return [read_hook(tx, row) for row in tx.connection.execute(query)]
+            return [_show_hook(tx, row) for row in tx.connection.execute(query)]
 
     def find_hook(self, account_id: int | None, hook_id: int) -> PostLoadHook | None:
         """Return a hook of an account, or of any with None; None where there is no such hook."""
@@ -177,9 +178,24 @@ def seal_hooks_anew(tx: StoreTransaction) -> int:
 
 
 def read_hook(tx: StoreTransaction, row: Row[Any]) -> PostLoadHook:
-    """Return the hook of a row of the table `hooks`."""
+    """Return the hook of a row of the table `hooks`.
+
+    Raises:
+        OperatorError: its URL or secret does not open with the key.
+    """
     url, secret = open_hook(tx, row.id, row.url, row.secret)
     return PostLoadHook(**dict(row._mapping) | {"url": url, "secret": secret})
+
+
+def _show_hook(tx: StoreTransaction, row: Row[Any]) -> PostLoadHook:
+    """Return the hook of a row, without URL and secret where they do not open.
+
+    It hurts this hook alone, which can be given another URL and secret, or be deleted.
+    """
+    try:
+        return read_hook(tx, row)
+    except OperatorError:
+        return PostLoadHook(**dict(row._mapping) | {"url": "", "secret": None})
 
 
 def open_hook(
@@ -210,14 +226,14 @@ def _find_hook(tx: StoreTransaction, account_id: int | None, hook_id: int) -> Po
     if account_id is not None:
         query = query.where(hooks.c.account_id == account_id)
     row = tx.connection.execute(query).one_or_none()
-    return None if row is None else read_hook(tx, row)
+    return None if row is None else _show_hook(tx, row)
 
 
 def _update_row(tx: StoreTransaction, hook_id: int, values: dict[str, Any]) -> PostLoadHook:
     row = tx.connection.execute(
         update(hooks).where(hooks.c.id == hook_id).values(values).returning(hooks)
     ).one()
-    return read_hook(tx, row)
+    return _show_hook(tx, row)
 
 
 def _choose_destination(tx: StoreTransaction, account_id: int, destination_id: int | None) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
+from heapq import nlargest
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -13,11 +14,14 @@ from sqlalchemy import (
     Row,
     Select,
     String,
+    Text,
     and_,
     bindparam,
     case,
+    cast,
     delete,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -33,6 +37,7 @@ from treadle.store.logs import present_logs, select_log_of_source
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
 from treadle.store.rejects import add_rejects, forget_rejects
+from treadle.store.report_order import begin_recording, find_complete_number
 from treadle.store.schema import accounts, loads, logs, meta, outcomes, sources, tables
 from treadle.store.schema_event import SchemaChangeKind, SchemaEventKind
 from treadle.store.schema_events import add_event, choose_event_kind
@@ -115,6 +120,23 @@ _CHANGED: Final = loads.c.schema_changes > literal_column("0")
 _REJECTING: Final = loads.c.rows_rejected > literal_column("0")
 
 
+def _tells_of_damage() -> ColumnElement[bool]:
+    """Return the condition that the details of a load count damaged entries.
+
+    The document is compared as a text. PostgreSQL can store one with a NUL or half of a surrogate
+    pair in a name of a client's, but refuses to take anything out of it. The key is there only
+    where an entry was damaged, and its value is a number. Inside of a text, quotes are escaped; a
+    relation that is called like the key has a list.
+    """
+    key = '"damaged_entries": '
+    plain = func.replace(cast(loads.c.details, Text), literal(f"{key}["), literal(""))
+    # Not LIKE, for which SQLite takes a small letter for a capital one.
+    return func.replace(plain, literal(key), literal("")) != plain
+
+
+_IS_DAMAGED: Final = _tells_of_damage()
+
+
 class LoadWait(NamedTuple):
     """How long the records of a load waited, from their acceptance to the load.
 
@@ -168,6 +190,7 @@ class LoadRepository(StoreRepository):
             if found[0].has_hooks and destination_id is not None:
                 hooks = list_enabled_hooks(tx, destination_id)
             log_ids = _find_log_ids(tx, found, {load.source_id for load, _ in committed})
+            begin_recording(tx)
             for load, outcomes in committed:
                 _record_load(tx, log_ids[load.source_id], load, outcomes, hooks)
 
@@ -196,6 +219,7 @@ class LoadRepository(StoreRepository):
                     failures=tables.c.failures + 1,
                 )
             )
+            begin_recording(tx)
             # A try may be repeated for days, so only the last one from each position is kept.
             tx.connection.execute(
                 delete(loads).where(
@@ -241,23 +265,20 @@ class LoadRepository(StoreRepository):
             limit: how many at most.
             before: only loads older than the one with this id: the last one of the page before.
         """
-        query = _loads.order_by(loads.c.finished_at.desc(), loads.c.number.desc()).limit(limit)
-        query = query.where(*_list_conditions(chosen or LoadFilter()))
-        if table_name is None:
-            query = query.where(*_list_owner_conditions(account_id, source_id))
+        conditions = _list_conditions(chosen or LoadFilter())
         with self._database.read() as tx:
             if before is not None:
                 place = tx.connection.execute(_PLACE, {"at_load_id": before}).one_or_none()
                 if place is None:
                     return []
-                query = query.where(_make_older_condition(place))
+                conditions.append(_make_older_condition(place))
             found: Sequence[Any]
             if table_name is None:
-                found = tx.connection.execute(query).all()
+                conditions += _list_owner_conditions(account_id, source_id)
+                found = tx.connection.execute(_choose_newest(_loads, conditions, limit)).all()
             else:
-                found = _list_of_tables(
-                    tx, query, _find_table_ids(tx, account_id, source_id, table_name), limit
-                )
+                ids = _find_table_ids(tx, account_id, source_id, table_name)
+                found = _list_of_tables(tx, _loads, conditions, ids, limit)
         return [_read_report(row) for row in found]
 
     def find_load(self, account_id: int | None, load_id: str) -> LoadReport | None:
@@ -290,18 +311,16 @@ class LoadRepository(StoreRepository):
         names += ["rows_received", "rows_loaded", "rows_discarded", "rows_rejected"]
         if table_name is not None:
             names.append("tables")
-        query = (
-            select(*(loads.c[name] for name in names))
-            .where(loads.c.finished_at >= since)
-            .order_by(loads.c.finished_at.desc(), loads.c.number.desc())
-            .limit(loads_max)
-        )
+        query = select(*(loads.c[name] for name in names))
+        conditions = [loads.c.finished_at >= since]
         with self._database.read() as tx:
             if table_name is None:
-                found = list(tx.connection.execute(query.where(loads.c.source_id == source_id)))
+                conditions.append(loads.c.source_id == source_id)
+                newest = _choose_newest(query, conditions, loads_max)
+                found = list(tx.connection.execute(newest))
             else:
                 ids = _find_table_ids(tx, None, source_id, table_name)
-                found = _list_of_tables(tx, query, ids, loads_max)
+                found = _list_of_tables(tx, query, conditions, ids, loads_max)
         return sum_loads([row._mapping for row in found], since, loads_max)
 
     def get_load_count(self, source_ids: Collection[int], since: int) -> int:
@@ -326,15 +345,17 @@ class LoadRepository(StoreRepository):
             return int(tx.connection.execute(query).scalar_one())
 
     def get_last_number(self) -> int:
-        """Return the number of the load report that was recorded last; 0 for none."""
+        """Return the number up to which the load reports are complete; 0 for none.
+
+        Who reads on from there misses none, see `report_order`.
+        """
         with self._database.read() as tx:
-            number: int = tx.connection.execute(
-                select(func.coalesce(func.max(loads.c.number), 0))
-            ).scalar_one()
-        return number
+            return find_complete_number(tx)
 
     def list_waits_after(self, number: int) -> list[LoadWait]:
         """Return how long records waited for the loads that were recorded after another one.
+
+        None comes later with a number below one of these, see `report_order`.
 
         Args:
             number: of that load.
@@ -347,7 +368,7 @@ class LoadRepository(StoreRepository):
             .limit(WAITS_MAX)
         )
         with self._database.read() as tx:
-            return [LoadWait(*row) for row in tx.connection.execute(query)]
+            return [LoadWait(*row) for row in tx.connection.execute(_choose_complete(tx, query))]
 
     def find_newest_time(self) -> int | None:
         """Return the latest time that the store has noted, microseconds; None for an empty one."""
@@ -365,6 +386,8 @@ class LoadRepository(StoreRepository):
     def list_loads_after(self, number: int, limit: int) -> list[tuple[int, LoadReport]]:
         """Return the load reports that were recorded after another one, by number.
 
+        None comes later with a number below one of these, see `report_order`.
+
         Args:
             number: of that one.
             limit: only so many.
@@ -376,7 +399,8 @@ class LoadRepository(StoreRepository):
             .limit(limit)
         )
         with self._database.read() as tx:
-            found = [dict(row._mapping) for row in tx.connection.execute(query)]
+            rows = tx.connection.execute(_choose_complete(tx, query))
+            found = [dict(row._mapping) for row in rows]
         return [(values.pop("number"), LoadReport(**values)) for values in found]
 
     def list_rejection_times(self, since: int) -> list[RejectionTimes]:
@@ -388,9 +412,8 @@ class LoadRepository(StoreRepository):
         Args:
             since: only loads that finished at or after this time.
         """
-        damaged = func.coalesce(loads.c.details["damaged_entries"].as_integer(), 0)
-        rejected_at = case((damaged == 0, loads.c.finished_at))
-        damaged_at = case((damaged > 0, loads.c.finished_at))
+        rejected_at = case((~_IS_DAMAGED, loads.c.finished_at))
+        damaged_at = case((_IS_DAMAGED, loads.c.finished_at))
         query = (
             select(
                 tables.c.source_id,
@@ -549,6 +572,13 @@ class LoadRepository(StoreRepository):
             if tx.connection.execute(delete(outcomes).where(~kept)).rowcount:
                 forget_rejects(tx)
             return gone.rowcount
+
+
+def _choose_complete(tx: StoreTransaction, query: Select[Any]) -> Select[Any]:
+    """Leave out loads below which one may still come; on SQLite there are none of this kind."""
+    if tx.connection.dialect.name == "sqlite":
+        return query
+    return query.where(loads.c.number <= find_complete_number(tx))
 
 
 def _share_out(tables_: Sequence[tuple[int, int]], loads_max: int) -> Iterator[list[int]]:
@@ -806,16 +836,49 @@ def _find_table_ids(
     return tx.connection.execute(query).scalars().all()
 
 
+def _choose_newest(
+    query: Select[Any], conditions: Sequence[ColumnElement[bool]], limit: int
+) -> Select[Any]:
+    """Add conditions of loads to a question, and have the newest so many answered, in order."""
+    order = (loads.c.finished_at.desc(), loads.c.number.desc())
+    return query.where(*conditions).order_by(*order).limit(limit)
+
+
 def _list_of_tables(
-    tx: StoreTransaction, query: Select[Any], table_ids: Sequence[int], limit: int
+    tx: StoreTransaction,
+    query: Select[Any],
+    conditions: Sequence[ColumnElement[bool]],
+    table_ids: Sequence[int],
+    limit: int,
 ) -> list[Row[Any]]:
-    """Return the newest loads of some tables: one question a table, each by an index."""
-    query = query.add_columns(loads.c.number.label("place")) if len(table_ids) > 1 else query
-    found = [
-        row
-        for table_id in table_ids
-        for row in tx.connection.execute(query.where(loads.c.table_id == table_id))
-    ]
-    if len(table_ids) > 1:
-        found.sort(key=lambda row: (row.finished_at, row.place), reverse=True)
-    return found[:limit]
+    """Return the newest loads of some tables, the newest one first.
+
+    The newest loads of each table may be those that are asked for, and every source may have a
+    table of that name. So each table is asked for the places of its loads, which an index has. Only
+    the reports that are answered are read: one takes some kilobytes.
+
+    Args:
+        tx: the transaction.
+        query: the columns that are wanted.
+        conditions: of the loads.
+        table_ids: of the tables.
+        limit: how many at most.
+    """
+    if len(table_ids) == 1:
+        one = [*conditions, loads.c.table_id == table_ids[0]]
+        return list(tx.connection.execute(_choose_newest(query, one, limit)))
+    places = _choose_newest(select(loads.c.finished_at, loads.c.number), conditions, limit)
+    newest: list[tuple[int, int]] = []
+    for table_id in table_ids:
+        of_table = places.where(loads.c.table_id == table_id)
+        if 0 < limit == len(newest):  # older ones are not asked for
+            of_table = of_table.where(loads.c.finished_at >= newest[-1][0])
+        rows = tx.connection.execute(of_table)
+        newest = nlargest(limit, [*newest, *((row.finished_at, row.number) for row in rows)])
+    # Without the order and the bound, for which another index might be taken.
+    found = tx.connection.execute(
+        query.add_columns(loads.c.number.label("place")).where(
+            loads.c.number.in_([number for _, number in newest])
+        )
+    )
+    return sorted(found, key=lambda row: (row.finished_at, row.place), reverse=True)

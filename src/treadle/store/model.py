@@ -849,7 +849,8 @@ class PostLoadHook:
     Attributes:
         type: "post_load".
         version: of the kind of hook, 1.
-        url: kept encrypted: its path often is a secret.
+        url: kept encrypted: its path often is a secret. Empty where the hook does not open with the
+            key of the store, so that nothing is sent.
         secret: the key of the signature of each delivery; None for none.
         disabled_at: while it is set, loads make no deliveries, and none is sent.
         paused_at: while it is set, loads make deliveries, which wait.
@@ -954,6 +955,7 @@ class RecordedTry:
     Attributes:
         state: of the delivery after the try.
         due_at: of the delivery after the try; only of use while it is waiting.
+        tries_before, due_before: `tries` and `due_at` of the delivery when it was sent.
         at: the end of the try.
         status: HTTP status; None without an answer.
         answer: the beginning of the body of the answer.
@@ -964,6 +966,8 @@ class RecordedTry:
     hook_id: int
     state: str
     due_at: int
+    tries_before: int
+    due_before: int
     at: int
     took_us: int
     status: int | None

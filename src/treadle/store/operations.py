@@ -5,6 +5,7 @@ recorded in the transaction that notes how far it is, so a desk that takes over 
 nothing twice.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -73,7 +74,7 @@ class ResendProgress:
     Attributes:
         resent: records that were sent again.
         failed: (record, why) of those that cannot be sent.
-        progress: how far it is now.
+        progress: how far it is now, a JSON value that no step before had.
     """
 
     resent: Sequence[ResentRecord]
@@ -246,6 +247,10 @@ class OperationRepository(StoreRepository):
     ) -> bool:
         """Record what was sent again and how far a resend is, all of it or nothing.
 
+        A step that is recorded already counts nothing more: each step goes further than the one
+        before, so it is known by its place. The desk records one again after an error, and that may
+        have been of a commit of which it heard nothing.
+
         Returns:
             Whether the operation goes on: it was not stopped, and no other desk has it. The records
             are noted as sent again all the same.
@@ -254,22 +259,25 @@ class OperationRepository(StoreRepository):
         with self._database.write() as tx:
             note_resent(tx, made.resent)
             row = tx.connection.execute(
-                select(its.errors).where(*_is_held(operation_id, holder)).with_for_update()
+                select(its.errors, its.progress)
+                .where(*_is_held(operation_id, holder))
+                .with_for_update()
             ).one_or_none()
             if row is None:
                 return False
-            errors = [*row.errors, *map(list, made.failed)][:ERRORS_KEPT]
+            progress = json.loads(json.dumps(dict(made.progress)))  # as the row has it
+            counts: dict[str, Any] = {}
+            if row.progress != progress:
+                counts = {
+                    "done": its.done + len(made.resent),
+                    "failed": its.failed + len(made.failed),
+                    "errors": [*row.errors, *map(list, made.failed)][:ERRORS_KEPT],
+                    "progress": progress,
+                }
             tx.connection.execute(
                 update(server_operations)
                 .where(its.id == operation_id)
-                .values(
-                    done=its.done + len(made.resent),
-                    failed=its.failed + len(made.failed),
-                    errors=errors,
-                    progress=dict(made.progress),
-                    note=None,
-                    claimed_until=tx.now + lasts,
-                )
+                .values(note=None, claimed_until=tx.now + lasts, **counts)
             )
             return True
 

@@ -351,7 +351,7 @@ def add_rejects(
         select(sources.c.account_id).where(sources.c.id == table.source_id)
     ).scalar_one()
     place = {"table_id": table.id, "source_id": table.source_id, "account_id": account_id}
-    held = _forget_entries(tx, log_id, [outcome.position for outcome in rejecting])
+    held = _forget_entries(tx, table.id, log_id, [outcome.position for outcome in rejecting])
     causes = _CauseList(tx, place, log_id, rejected_at)
     rows = []
     for outcome in rejecting:
@@ -486,9 +486,11 @@ def forget_rejects(tx: StoreTransaction) -> None:
 
 
 def _forget_entries(
-    tx: StoreTransaction, log_id: str, positions: Sequence[int]
+    tx: StoreTransaction, table_id: int, log_id: str, positions: Sequence[int]
 ) -> dict[int, set[int]]:
     """Forget what was counted of entries that are loaded anew, as into a restored destination.
+
+    The causes of their table are locked from then on.
 
     Returns:
         position -> the indexes of its records that were sent again.
@@ -510,9 +512,36 @@ def _forget_entries(
             )
             for row in rows:
                 held[row.position].add(row.record)
+    known = reject_causes.c
+    _lock_causes(tx, known.table_id == table_id, known.log_id == log_id)
     if changed:
         _count_causes(tx, changed)
     return held
+
+
+def _lock_causes(tx: StoreTransaction, *chosen: ColumnElement[bool]) -> list[int]:
+    """Lock causes until the transaction ends; return their ids. On SQLite everything is locked.
+
+    A load counts records to a cause that housekeeping deletes if no entry refers to it, and each
+    sees what the other one did only when that is committed. So each locks the causes first, in a
+    statement of its own: the next one sees what was committed while this one waited.
+
+    No two wait for each other for ever that did not before. Everybody takes reports, outcomes,
+    entries and causes in this order: a load, housekeeping, and a resend, which begins with entries.
+    A load adds entries after it has locked the causes, but none that housekeeping deletes at the
+    time: it has written the outcomes of all of its positions before, and so has waited for who
+    deletes those. Causes are locked in the order of their ids; no two loads want the same ones,
+    because each has the row of its table. What remains is a transaction with loads of several
+    tables. It holds the causes of one while it goes on to the next one, as it always did from the
+    time that it counted them. The database ends one of two that wait so, and it is done again.
+
+    Args:
+        tx: the transaction.
+        chosen: conditions of the causes; none for all.
+    """
+    known = reject_causes.c
+    query = select(known.id).where(*chosen).order_by(known.id).with_for_update()
+    return list(tx.connection.execute(query).scalars())
 
 
 def _count_causes(tx: StoreTransaction, cause_ids: set[int] | None) -> None:
@@ -521,12 +550,14 @@ def _count_causes(tx: StoreTransaction, cause_ids: set[int] | None) -> None:
     sums = select(func.coalesce(func.sum(entries.records), 0)).where(entries.cause_id == known.id)
     again = select(func.coalesce(func.sum(entries.resent), 0)).where(entries.cause_id == known.id)
     chosen = [] if cause_ids is None else [known.id.in_(cause_ids)]
-    tx.connection.execute(
-        update(reject_causes)
-        .where(*chosen)
-        .values(records=sums.scalar_subquery(), resent=again.scalar_subquery())
-    )
-    tx.connection.execute(delete(reject_causes).where(known.records == 0, *chosen))
+    # Only those that are locked: one that was made meanwhile may be under way.
+    for some in _cut(_lock_causes(tx, *chosen)):
+        tx.connection.execute(
+            update(reject_causes)
+            .where(known.id.in_(some))
+            .values(records=sums.scalar_subquery(), resent=again.scalar_subquery())
+        )
+        tx.connection.execute(delete(reject_causes).where(known.records == 0, known.id.in_(some)))
 
 
 def _count_resent(tx: StoreTransaction, log_id: str, added: Mapping[int, set[int]]) -> None:
@@ -542,8 +573,7 @@ def _count_resent(tx: StoreTransaction, log_id: str, added: Mapping[int, set[int
         for row in rows:
             count = len(added[row.position].intersection(row.indexes))
             if count:
-                by_cause[row.cause_id] += count
-                tx.connection.execute(
+                changed = tx.connection.execute(
                     update(reject_entries)
                     .where(
                         entries.log_id == log_id,
@@ -552,7 +582,8 @@ def _count_resent(tx: StoreTransaction, log_id: str, added: Mapping[int, set[int
                     )
                     .values(resent=entries.resent + count)
                 )
-    for cause_id, count in by_cause.items():
+                by_cause[row.cause_id] += count * changed.rowcount  # 0 where it was just forgotten
+    for cause_id, count in sorted(by_cause.items()):  # as `_lock_causes` has them
         tx.connection.execute(
             update(reject_causes).where(known.id == cause_id).values(resent=known.resent + count)
         )

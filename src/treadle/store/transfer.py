@@ -63,6 +63,11 @@ from treadle.store.trail_event import StoreActor, TargetKind, TrailAction, Trail
 BATCH_ROWS: Final = 5_000
 """Rows that are read at once."""
 
+_PATIENCE: Final = select(func.set_config("idle_in_transaction_session_timeout", "1h", True))
+"""Has the server keep a transaction in which nothing is asked while this process reads the other
+store: a table of a million rows takes it several seconds, and a session of the store is ended after
+three. Nobody uses the copy yet. A machine that vanished still does not keep its locks for ever."""
+
 _LEFT_OUT: Final = frozenset({logs, members})
 """Tables that are not copied: where the logs are is another place, and who runs are others."""
 
@@ -167,6 +172,7 @@ def copy_store(
         source.read() as reading,
         target.write() as tx,
     ):
+        tx.connection.execute(_PATIENCE)
         make_schema(tx.connection)
         counts = []
         for table in metadata.sorted_tables:
@@ -203,6 +209,7 @@ def list_differing_tables(source_url: str, target_url: str, cipher: SecretCipher
         source.read() as reading,
         target.read() as copied,
     ):
+        copied.connection.execute(_PATIENCE)
         return _list_differing(reading.connection, copied.connection)
 
 

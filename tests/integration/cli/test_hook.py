@@ -90,8 +90,9 @@ def test_deliveries_are_listed_and_sent_again(shop: Shop, treadle: Treadle) -> N
     [waiting] = treadle("hook deliveries 1 --json").json
     assert (waiting["table"], waiting["state"]) == ("orders", "waiting")
     [made] = shop.store.deliveries.list_deliveries(1)
+    answer = (6, 7_000, 500, "\x1b[2J", "it answered 500")
     shop.store.deliveries.record_tries(
-        [RecordedTry(made.number, 1, "failed", 0, 6, 7_000, 500, "\x1b[2J", "it answered 500")]
+        [RecordedTry(made.number, 1, "failed", 0, 0, made.due_at, *answer)]
     )
     out = treadle("hook deliveries 1 --state failed").out
     assert made.id in out

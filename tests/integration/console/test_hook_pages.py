@@ -41,6 +41,8 @@ def make_hook(
             hook_id=hook.id,
             state=FAILED,
             due_at=console.now,
+            tries_before=0,
+            due_before=one.due_at,
             at=console.now,
             took_us=12_000,
             status=500,

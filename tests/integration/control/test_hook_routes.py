@@ -348,12 +348,10 @@ def test_deliveries_are_sent_again(api: Api, destination: int) -> None:
     hook = make(api)["id"]
     path = f"/v1/hooks/{hook}"
     first, second = deliver(api, destination, 2)
-    numbers = [one.number for one in api.store.deliveries.list_deliveries(hook)]
+    made = api.store.deliveries.list_deliveries(hook)
+    answer = (api.now, 5_000, 500, "<script>", "it answered")
     api.store.deliveries.record_tries(
-        [
-            RecordedTry(number, hook, "failed", 0, api.now, 5_000, 500, "<script>", "it answered")
-            for number in numbers
-        ]
+        [RecordedTry(one.number, hook, "failed", 0, 0, one.due_at, *answer) for one in made]
     )
     failed = api.get(f"{path}/deliveries?state=failed").body["deliveries"]
     assert [one["took_ms"] for one in failed] == [5, 5]

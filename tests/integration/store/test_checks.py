@@ -1,13 +1,19 @@
 """Checks of destinations: asked for, claimed, finished, and what follows from a success."""
 
+import threading
+
 import pytest
 from sqlalchemy import text
 from tests.checks import add_destination, change_destination, is_usable
 from tests.integration.store.conftest import OpenStore
+from tests.integration.store.test_loads import wait_for_a_lock
 
+from treadle.store import checks
 from treadle.store.checks import CHECKS_KEPT
+from treadle.store.database import StoreTransaction
 from treadle.store.errands import ErrandKind
 from treadle.store.errors import NotFoundError
+from treadle.store.model import DestinationCheck
 from treadle.store.store import Store
 
 LASTS = 1_000
@@ -118,6 +124,54 @@ def test_a_check_by_hand_joins_the_one_that_is_open(store: Store) -> None:
     with store._database.engine.connect() as connection:
         kept = connection.execute(text("SELECT count(*) FROM destination_checks")).scalar_one()
     assert kept == CHECKS_KEPT
+
+
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)  # a file has one writer
+@pytest.mark.parametrize("is_change", [False, True])
+def test_checks_that_are_asked_for_at_once_are_one(
+    store_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, is_change: bool
+) -> None:
+    store, second = open_store(), open_store()
+    account, _ = store.accounts.create_account("a")
+    asked = add_destination(store, account.id, "duckdb:///there.duckdb")
+    its = asked.destination_id
+    store.checks.claim_check("here", "first", LASTS)
+    store.checks.finish_check(asked.id, "first", "fault", ())
+    request, made, goes_on = checks.request_check, threading.Event(), threading.Event()
+
+    def wait(tx: StoreTransaction, destination_id: int) -> DestinationCheck:
+        monkeypatch.undo()
+        tx.connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        check = request(tx, destination_id)
+        made.set()
+        assert goes_on.wait(60)
+        return check
+
+    monkeypatch.setattr(checks, "request_check", wait)
+    found: dict[int, DestinationCheck] = {}
+
+    def ask() -> None:
+        found[0] = store.checks.start_check(account.id, its)
+
+    def ask_too() -> None:
+        if is_change:
+            found[1] = change_destination(second, its, "duckdb:///elsewhere.duckdb")
+        else:
+            found[1] = second.checks.start_check(account.id, its)
+
+    threads = [threading.Thread(target=one) for one in (ask, ask_too)]
+    threads[0].start()
+    assert made.wait(60)
+    threads[1].start()
+    wait_for_a_lock(store_url, threads[1])
+    goes_on.set()
+    for thread in threads:
+        thread.join(60)
+    with store._database.engine.connect() as connection:
+        still_open = text("SELECT id FROM destination_checks WHERE finished_at IS NULL")
+        assert connection.execute(still_open).scalars().all() == [found[1].id]
+    assert (found[0].id == found[1].id) is not is_change
+    assert store.checks.find_last_check(its) == found[1]
 
 
 def test_accounts_take_turns_and_deleted_destinations_none(store: Store) -> None:

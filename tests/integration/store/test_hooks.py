@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from tests.integration.store.conftest import KEY
 from tests.loads import load
 
+from treadle.errors import OperatorError
+from treadle.store.database import BOOKKEEPING
 from treadle.store.deliveries import make_delivery_id
 from treadle.store.errands import ErrandKind
 from treadle.store.errors import HookLimitError, NotFoundError
-from treadle.store.hooks import HOOKS_MAX
+from treadle.store.hooks import HOOKS_MAX, seal_hooks_anew
 from treadle.store.model import HookBacklog, LoadReport, PostLoadHook, RecordedTry
+from treadle.store.schema import hooks
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
@@ -58,8 +61,13 @@ def world(store: Store) -> World:
     return World(store)
 
 
-def tried(number: int, hook: PostLoadHook, state: str, **changes: Any) -> RecordedTry:
+def tried(world: World, number: int, hook: PostLoadHook, state: str, **changes: Any) -> RecordedTry:
+    """A try of a delivery as it is now."""
+    made = world.store.deliveries.list_deliveries(hook.id)
+    [sent] = [one for one in made if one.number == number]
     values: dict[str, Any] = {
+        "tries_before": sent.tries,
+        "due_before": sent.due_at,
         "due_at": 5,
         "at": 6,
         "took_us": 7,
@@ -249,10 +257,13 @@ def test_only_the_first_of_each_hook_and_table_is_due(world: World) -> None:
     assert len(world.store.deliveries.list_due(now, 1)) == 1
     assert world.store.deliveries.list_due(0, 9) == []
     world.store.deliveries.record_tries(
-        [tried(orders, hook, "waiting", due_at=now + 1), tried(events, hook, "delivered")]
+        [
+            tried(world, orders, hook, "waiting", due_at=now + 1),
+            tried(world, events, hook, "delivered"),
+        ]
     )
     assert world.store.deliveries.list_due(now, 9) == []  # nothing passes the one that failed
-    world.store.deliveries.record_tries([tried(orders, hook, "failed")])
+    world.store.deliveries.record_tries([tried(world, orders, hook, "failed")])
     [following] = world.store.deliveries.list_due(now, 9)
     assert orders < following.number < last_orders
     found = world.store.hooks.find_hook(None, hook.id)
@@ -260,19 +271,49 @@ def test_only_the_first_of_each_hook_and_table_is_due(world: World) -> None:
     assert (found.tries, found.delivered, found.failed) == (3, 1, 1)
 
 
+@pytest.mark.parametrize("column", ["url", "secret"])
+def test_a_hook_that_does_not_open_keeps_no_other_one_waiting(
+    world: World, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its row was changed from outside, or the key was restored in part."""
+    store = world.store
+    broken, sound = (world.hook() for _ in range(2))
+    for one in (broken, sound):
+        store.hooks.update_hook(world.account, one.id, secret=SECRET)
+    world.load(1)
+    world.load(2, "other")
+    with store._database.write() as tx:
+        change = update(hooks).where(hooks.c.id == broken.id)
+        change = change.values({column: b"not what was sealed, and long enough"})
+        tx.connection.execute(change.execution_options(**BOOKKEEPING))
+    for _ in range(2):
+        due = store.deliveries.list_due(10**15, 9)
+        assert [(one.hook_id, one.url, one.secret) for one in due] == [(sound.id, URL, SECRET)] * 2
+    assert caplog.text.count(f"hook {broken.id} gets no deliveries") == 1
+    # Who looks at all of them sees the others, and it can be mended or deleted.
+    shown = [(one.id, one.url, one.secret) for one in store.hooks.list_hooks()]
+    assert shown == [(broken.id, "", None), (sound.id, URL, SECRET)]
+    with pytest.raises(OperatorError, match="does not open"), store._database.change() as tx:
+        seal_hooks_anew(tx)  # or what cannot be read now would be lost
+    store.hooks.update_hook(world.account, broken.id, url=f"{URL}2", secret=None)
+    due = store.deliveries.list_due(10**15, 9)
+    assert {(one.url, one.secret) for one in due} == {(URL, SECRET), (f"{URL}2", None)}
+    assert store.hooks.delete_hook(world.account, broken.id)
+
+
 def test_a_try_is_kept_as_it_was(world: World) -> None:
     hook = world.hook()
     assert world.store.errands.list_open_kinds() == set()
     world.load(1)
     [made] = world.store.deliveries.list_deliveries(hook.id)
-    world.store.deliveries.record_tries([tried(made.number, hook, "waiting", due_at=77)])
+    world.store.deliveries.record_tries([tried(world, made.number, hook, "waiting", due_at=77)])
     assert world.store.errands.list_open_kinds() == {ErrandKind.DELIVERY}
     kept = world.store.deliveries.find_delivery(hook.id, made.id)
     assert kept is not None
     assert (kept.tries, kept.due_at, kept.tried_at, kept.finished_at) == (1, 77, 6, None)
     assert (kept.took_us, kept.status, kept.answer, kept.error) == (7, 500, "no\0", "500")
     assert world.store.deliveries.find_delivery(hook.id + 1, made.id) is None
-    world.store.deliveries.record_tries([tried(made.number, hook, "failed")])
+    world.store.deliveries.record_tries([tried(world, made.number, hook, "failed")])
     assert world.store.errands.list_open_kinds() == set()
 
 
@@ -282,7 +323,10 @@ def test_deliveries_are_sent_again_one_or_all_that_failed(world: World) -> None:
         world.load(last, f"t{last}")
     numbers = [one.number for one in world.store.deliveries.list_deliveries(hook.id)][::-1]
     world.store.deliveries.record_tries(
-        [tried(n, hook, s) for n, s in zip(numbers, ("failed", "failed", "delivered"), strict=True)]
+        [
+            tried(world, n, hook, s)
+            for n, s in zip(numbers, ("failed", "failed", "delivered"), strict=True)
+        ]
     )
     again = world.store.deliveries.send_again
     assert again(world.account, hook.id) == 2
@@ -295,6 +339,44 @@ def test_deliveries_are_sent_again_one_or_all_that_failed(world: World) -> None:
     assert (first.tries, first.finished_at) == (0, None)
 
 
+@pytest.mark.parametrize("tries", [0, 4])
+@pytest.mark.parametrize("state", ["waiting", "failed", "delivered"])
+def test_what_is_sent_again_while_it_is_tried_is_sent_once_more(
+    world: World, tries: int, state: str
+) -> None:
+    hook = world.hook()
+    world.load(1)
+    [made] = world.store.deliveries.list_deliveries(hook.id)
+    for _ in range(tries):
+        world.store.deliveries.record_tries([tried(world, made.number, hook, "waiting")])
+    under_way = tried(world, made.number, hook, state)
+    assert world.store.deliveries.send_again(world.account, hook.id, delivery_id=made.id) == 1
+    again = world.store.deliveries.find_delivery(hook.id, made.id)
+    world.store.deliveries.record_tries([under_way])
+    assert world.store.deliveries.find_delivery(hook.id, made.id) == again
+    [due] = world.store.deliveries.list_due(10**15, 9)
+    assert (due.id, due.tries) == (made.id, 0)
+
+
+def test_tries_that_are_recorded_twice_count_once(world: World) -> None:
+    """As after a commit of which nobody heard."""
+    hook = world.hook()
+    for last in (1, 2, 3):
+        world.load(last, f"t{last}")
+    numbers = [one.number for one in world.store.deliveries.list_deliveries(hook.id)]
+    states = ("waiting", "failed", "delivered")
+    made = [tried(world, n, hook, s) for n, s in zip(numbers, states, strict=True)]
+    kept = []
+    for _ in range(2):
+        world.store.deliveries.record_tries(made)
+        kept.append(world.store.deliveries.list_deliveries(hook.id))
+    assert kept[0] == kept[1]
+    assert [(one.state, one.tries) for one in kept[1]] == [(state, 1) for state in states]
+    found = world.store.hooks.find_hook(None, hook.id)
+    assert found is not None
+    assert (found.tries, found.delivered, found.failed) == (3, 1, 1)
+
+
 def test_pages_of_deliveries(world: World) -> None:
     hook = world.hook()
     for last in range(1, 6):
@@ -304,7 +386,7 @@ def test_pages_of_deliveries(world: World) -> None:
     page = world.store.deliveries.list_deliveries(hook.id, limit=2, before=every[1].id)
     assert page == every[2:4]
     assert world.store.deliveries.list_deliveries(hook.id, before="none") == []
-    world.store.deliveries.record_tries([tried(every[0].number, hook, "failed")])
+    world.store.deliveries.record_tries([tried(world, every[0].number, hook, "failed")])
     [failed] = world.store.deliveries.list_deliveries(hook.id, state="failed")
     assert failed.id == every[0].id
 
@@ -323,7 +405,7 @@ def test_deliveries_that_are_old_or_too_many_go(world: World) -> None:
     for last in range(1, 7):
         world.load(last)
     numbers = [one.number for one in world.store.deliveries.list_deliveries(hook.id)][::-1]
-    world.store.deliveries.record_tries([tried(n, hook, "delivered") for n in numbers[3:5]])
+    world.store.deliveries.record_tries([tried(world, n, hook, "delivered") for n in numbers[3:5]])
     delete = world.store.deliveries.delete_deliveries_before
     assert delete(0, 100) == (0, 0)
     assert delete(0, 5) == (1, 0)  # a finished one, although others are older

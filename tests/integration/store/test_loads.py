@@ -1,10 +1,14 @@
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import psycopg
 import pytest
+from sqlalchemy import event
 from tests.loads import load as plain
 
+from treadle.errors import InternalError
 from treadle.store import tables as store_tables
 from treadle.store.model import (
     EntryOutcome,
@@ -18,6 +22,8 @@ from treadle.store.model import (
     TableLoadStatus,
     TableTotals,
 )
+from treadle.store.recent_loads import LoadFilter
+from treadle.store.report_order import KEYS
 from treadle.store.store import Store
 from treadle.tables.rejection_reason import RejectionCode
 
@@ -72,6 +78,19 @@ TOO_BIG = RecordRejection(7, "too big", RejectionCode.ROW_TOO_BIG)
 
 def outcome(source_id: int, position: int, table: str = "orders") -> EntryOutcome:
     return EntryOutcome(position, source_id, table, 2, (NO_KEY, TOO_BIG))
+
+
+def wait_for_a_lock(url: str, of: threading.Thread) -> None:
+    """Wait until a session of a store on PostgreSQL waits for another one, or a thread ends."""
+    asked = (
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() "
+        "AND wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 60
+    with psycopg.connect(url, autocommit=True) as connection:
+        while of.is_alive() and connection.execute(asked).fetchone() is None:
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.01)
 
 
 def test_a_load_is_kept_as_it_was_reported(store: Store) -> None:
@@ -155,6 +174,34 @@ def test_loads_are_listed_newest_first_in_pages(store: Store) -> None:
     account = store.accounts.list_accounts()[0].id
     assert store.loads.list_loads(account_id=account) == reports
     assert store.loads.list_loads(account_id=account + 1) == []
+
+
+def test_of_many_tables_with_one_name_only_the_answered_reports_are_read(store: Store) -> None:
+    sources = [make_source(store, name) for name in "abcd"]
+    turns = [sources[n * n % 7 % 4] for n in range(40)]  # not one after another
+    for last, source in enumerate(turns, start=1):
+        # Some finish at the same time: then the one that was recorded later comes first.
+        report = replace(load(source, last, last, table="data"), finished_at=last // 3)
+        store.loads.record_load(report, [])
+    store.loads.record_load(load(sources[0], 50, 50, table="other"), [])
+    asked: list[str] = []
+
+    def note(_: object, __: object, statement: str, *others: object) -> None:
+        asked.append(statement)
+
+    event.listen(store._database.engine, "before_cursor_execute", note)
+    found: list[LoadReport] = []
+    account = next(iter(store.accounts.list_accounts())).id
+    while page := store.loads.list_loads(
+        account_id=account, table_name="data", limit=7, before=found[-1].id if found else None
+    ):
+        found += page
+    assert [report.last for report in found] == list(range(40, 0, -1))
+    assert sum("details" in statement for statement in asked) == 6 + 1  # one a page, the last empty
+    few = store.loads.list_loads(table_name="data", chosen=LoadFilter(since=10, until=12))
+    assert [report.last for report in few] == [35, 34, 33, 32, 31, 30]
+    assert store.loads.list_loads(account_id=account, table_name="none") == []
+    assert store.loads.list_loads(account_id=account + 1, table_name="data") == []
 
 
 def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
@@ -543,3 +590,61 @@ def test_the_waits_of_loads_are_read_from_a_number_on(store: Store) -> None:
         (source_id, 10, 2, 20),
     ]
     assert store.loads.list_waits_after(found[0].number) == found[1:]
+
+
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)  # a file has one writer
+@pytest.mark.parametrize("first", [1, KEYS - 1, 3 * KEYS + 1])
+def test_a_reader_passes_no_load_that_is_committed_late(
+    store_url: str, open_store: OpenStore, first: int
+) -> None:
+    store, second = open_store(), open_store()
+    source = make_source(store)
+    with psycopg.connect(store_url) as connection:
+        name = "pg_get_serial_sequence('loads', 'number')"
+        connection.execute(f"SELECT setval({name}, {first}, false)".encode())
+    store.loads.record_load(load(source, 1, 1, table="held"), [])
+    begin = store.loads.get_last_number()
+    both = [(load(source, 1, 1, table="late"), ()), (load(source, 2, 2, table="held"), ())]
+    failed = load(source, 1, 1, table="failed", error="no")
+    late = threading.Thread(target=store.loads.record_loads, args=(both,))
+    with psycopg.connect(store_url) as holder:
+        holder.execute("SELECT id FROM tables WHERE name = 'held' FOR UPDATE")
+        late.start()
+        wait_for_a_lock(store_url, late)  # the first of both has its number
+        for done in (load(source, 1, 1, table="soon"), load(source, 2, 2, table="soon")):
+            second.loads.record_load(replace(done, waited_p50_us=1), [])
+        assert second.loads.list_loads_after(begin, 9) == []
+        assert second.loads.list_waits_after(begin) == []
+        assert second.loads.get_last_number() == begin
+        undone = [(load(source, 1, 1, table="gone"), ()), (load(source + 99, 1, 1), ())]
+        with pytest.raises(InternalError):  # the number of the first one never comes
+            second.loads.record_loads(undone)
+    late.join(60)
+    second.loads.record_failure(failed, stopped=False)
+    found = second.loads.list_loads_after(begin, 9)
+    assert [one.table_name for _, one in found] == ["late", "soon", "soon", "held", "failed"]
+    assert len(second.loads.list_waits_after(begin)) == 2
+    assert second.loads.get_last_number() == found[-1][0]
+
+
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
+def test_a_reader_passes_no_try_that_is_committed_late(
+    store_url: str, open_store: OpenStore
+) -> None:
+    store, second = open_store(), open_store()
+    source = make_source(store)
+    failed = load(source, 1, 1, table="late", error="no")
+    late = threading.Thread(
+        target=store.loads.record_failure, args=(failed,), kwargs={"stopped": True}
+    )
+    with psycopg.connect(store_url) as holder:
+        # That a table stopped is the last that is noted of a try.
+        holder.execute("LOCK TABLE schema_events IN EXCLUSIVE MODE")
+        late.start()
+        wait_for_a_lock(store_url, late)
+        second.loads.record_load(load(source, 1, 1, table="soon"), [])
+        assert second.loads.list_loads_after(0, 9) == []
+        assert second.loads.get_last_number() == 0
+    late.join(60)
+    found = second.loads.list_loads_after(0, 9)
+    assert [one.table_name for _, one in found] == ["late", "soon"]

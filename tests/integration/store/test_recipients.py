@@ -185,3 +185,27 @@ def test_loads_that_rejected_records_are_found_by_time(store: Store, account_id:
         RejectionTimes(source.id, "damaged", None, None, 700, 700),
     ]
     assert store.loads.list_rejection_times(701) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["items\0", "half \ud800", '"damaged_entries": 1', "damaged_entries"]
+)
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_names_of_clients_do_not_keep_rejections_from_being_found(
+    store: Store, account_id: int, name: str, is_damaged: bool
+) -> None:
+    source = store.sources.create_source(
+        account_id, type="import_api", display_name="S", name="s", bootstrap_token=False
+    )
+    store.use_log("a-log")
+    details = {
+        "relations": [[name, "t__items"]],
+        "primary_keys": {name: ["id"], name.upper(): ["id"], "t": [name]},
+        "columns_added": [[name, name]],
+        **({"damaged_entries": 12} if is_damaged else {}),
+    }
+    rejecting = load(source.id, "t", 1, 100, rows_rejected=1, details=details)
+    store.loads.record_load(rejecting, ())
+    [found] = store.loads.list_rejection_times(0)
+    times = (None, None, 100, 100) if is_damaged else (100, 100, None, None)
+    assert found == RejectionTimes(source.id, "t", *times)

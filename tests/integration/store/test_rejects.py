@@ -1,14 +1,26 @@
 """Rejected records by cause: counted, paged, sent again, forgotten; on both databases."""
 
+import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from tests.integration.store.test_loads import wait_for_a_lock
 from tests.loads import load
 
 from treadle.errors import OperatorError
+from treadle.store import loads, rejects
+from treadle.store.database import StoreTransaction
 from treadle.store.model import EntryOutcome, LoadReport, RecordRejection
-from treadle.store.rejects import CAUSES_MAX, RejectCause, RejectQuery, ResentRecord
+from treadle.store.operations import ResendProgress
+from treadle.store.rejects import (
+    CAUSES_MAX,
+    RejectCause,
+    RejectQuery,
+    ResentRecord,
+    _CauseList,
+)
 from treadle.store.store import Store
 from treadle.tables.rejection_reason import RejectionCode
 from treadle.tracking.rejects import (
@@ -194,6 +206,32 @@ def test_what_was_sent_again_is_not_open(shop: Shop) -> None:
     assert shop.store.rejects.get_measure(RejectQuery(table_name="none")) == ({}, {})
 
 
+def test_a_step_of_a_resend_that_is_recorded_twice_counts_once(shop: Shop) -> None:
+    """As after a commit of which nobody heard."""
+    operations = shop.store.operations
+    asked = operations.start_resend(shop.one.id, 5, {}, [shop.a])
+    assert operations.claim_operation("here", "desk", 90) is not None
+    first = RejectPlace(0, 9, 2)
+    steps = [
+        ResendProgress(
+            [ResentRecord(12, 1, 50), ResentRecord(9, 2, 50)],
+            [("4.9", "gone")],
+            {"before": first, "finished": False},
+        ),
+        ResendProgress([ResentRecord(4, 7, 51)], [("4.8", "no")], {"before": None, "finished": 1}),
+    ]
+    for step in steps:
+        for _ in range(3):
+            assert operations.record_progress(asked.id, "desk", 90, step)
+    assert not operations.record_progress(asked.id, "another", 90, steps[0])
+    found = operations.find_operation(shop.one.id, asked.id)
+    assert found is not None
+    assert (found.done, found.failed) == (3, 2)
+    assert found.errors == (("4.9", "gone"), ("4.8", "no"))
+    assert found.progress == {"before": None, "finished": 1}
+    assert shop.ids(account_id=shop.one.id, open_only=True) == ["4.0"]
+
+
 def test_a_report_that_comes_again_counts_once(shop: Shop) -> None:
     report = load(shop.a, "orders", 50)
     outcome = EntryOutcome(50, shop.a, "orders", 0, (bad(0),))
@@ -226,6 +264,81 @@ def test_they_are_forgotten_with_their_loads(shop: Shop) -> None:
         ("integer_out_of_range", "n", 1, 0)
     ]
     assert shop.ids(account_id=shop.two.id) == ["13.1", "13.0"]
+
+
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)  # a file has one writer
+@pytest.mark.parametrize("step", [(_CauseList, "write_counts"), (loads, "add_deliveries")])
+def test_a_cause_that_a_load_uses_is_not_forgotten(
+    shop: Shop, store_url: str, step: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last record of a cause is forgotten, before or after a load has counted one more."""
+    goes_on, is_there = threading.Event(), threading.Event()
+    made = getattr(*step)
+
+    def wait(*its: Any) -> None:
+        tx = its[0]._tx if isinstance(its[0], _CauseList) else its[0]
+        tx.connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        is_there.set()
+        assert goes_on.wait(60)
+        made(*its)
+
+    shop.store.loads.record_load(newer := load(shop.a, "people", 20, 200), [])
+    monkeypatch.setattr(*step, wait)
+    found: list[int] = []
+
+    def forget() -> None:
+        found.append(shop.store.loads.delete_loads_before(newer.finished_at))
+
+    loading = threading.Thread(
+        target=shop.reject, args=(shop.a, "people", 30, [bad(0, COLLISION, "id"), bad(1)])
+    )
+    forgetting = threading.Thread(target=forget)
+    loading.start()
+    assert is_there.wait(60)
+    forgetting.start()
+    wait_for_a_lock(store_url, forgetting)
+    goes_on.set()
+    loading.join(60)
+    forgetting.join(60)
+    assert found == [1]
+    assert shop.ids(source_id=shop.a, table_name="people") == ["30.1", "30.0"]
+    assert shop.counts(source_id=shop.a, table_name="people") == [
+        ("integer_out_of_range", "n", 1, 0),
+        ("field_collision", "id", 1, 0),
+    ]
+    assert shop.store.rejects.count_open_records(shop.one.id) == 5
+
+
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
+def test_a_cause_that_was_just_forgotten_is_made_anew(
+    shop: Shop, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, is_there = threading.Event(), threading.Event()
+    forget = rejects._count_causes
+
+    def wait(tx: StoreTransaction, cause_ids: set[int] | None) -> None:
+        forget(tx, cause_ids)
+        tx.connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        is_there.set()
+        assert goes_on.wait(60)
+
+    shop.store.loads.record_load(newer := load(shop.a, "people", 20, 200), [])
+    monkeypatch.setattr(rejects, "_count_causes", wait)
+    forgetting = threading.Thread(
+        target=shop.store.loads.delete_loads_before, args=(newer.finished_at,)
+    )
+    loading = threading.Thread(
+        target=shop.reject, args=(shop.a, "people", 30, [bad(0, COLLISION, "id")])
+    )
+    forgetting.start()
+    assert is_there.wait(60)
+    loading.start()
+    wait_for_a_lock(store_url, loading)
+    goes_on.set()
+    loading.join(60)
+    forgetting.join(60)
+    assert shop.counts(source_id=shop.a, table_name="people") == [("field_collision", "id", 1, 0)]
+    assert shop.ids(source_id=shop.a, table_name="people") == ["30.0"]
 
 
 def test_another_log_begins_anew(shop: Shop) -> None:

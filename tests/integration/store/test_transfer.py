@@ -2,13 +2,15 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, Table, insert, select
 from tests.integration.store.test_accounts_sources import make_source
 
 from treadle.errors import OperatorError
+from treadle.store import transfer
 from treadle.store.model import DestinationSetter, StoredLog
 from treadle.store.schema import kept_columns, leases, members, tables, units
 from treadle.store.secrets import SecretCipher
@@ -124,6 +126,26 @@ def test_a_copy_that_fails_leaves_nothing(
     assert copy(source_url, postgres_database) > 20
     with pytest.raises(OperatorError, match="just made a store"):
         copy(source_url, postgres_database)
+
+
+def test_the_server_waits_while_a_large_store_is_compared(
+    source_url: str, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest_table = transfer._digest_table
+    waits: list[str] = []
+
+    def look(connection: Connection, table: Table, *others: Any) -> Any:
+        if connection.dialect.name == "postgresql":
+            asked = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout")
+            waits.append(asked.scalar_one())
+        return digest_table(connection, table, *others)
+
+    monkeypatch.setattr(transfer, "_digest_table", look)
+    copy(source_url, postgres_database)
+    assert set(waits) == {"1h"}
+    waits.clear()
+    assert list_differing_tables(source_url, postgres_database, KEY) == []
+    assert set(waits) == {"1h"}
 
 
 def test_tables_of_something_else_are_not_taken_for_a_store(postgres_database: str) -> None:
