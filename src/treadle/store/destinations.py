@@ -410,14 +410,14 @@ def with_shared_destination(tx: StoreTransaction, account: Account) -> Account:
 
     The server gives each account its destination when it starts. An account that is made beside a
     running server would have none until the next start, and its records would wait for it. What an
-    account named is its own: nobody else loads into it.
+    account named or changed is its own: nobody else loads into it.
     """
     rows = tx.connection.execute(
         select(destinations)
         .join(accounts, accounts.c.destination_id == destinations.c.id)
         .where(
             destinations.c.deleted_at.is_(None),
-            destinations.c.set_by != DestinationSetter.ACCOUNT,
+            destinations.c.set_by.not_in([DestinationSetter.ACCOUNT, DestinationSetter.ADJUSTED]),
         )
         .order_by(destinations.c.id)
     ).all()

@@ -13,6 +13,7 @@ import pytest
 from tests.integration.control.api import Answer, Api, MakeApi
 
 from treadle.control.app import ConnectApiSettings
+from treadle.destinations.registry import make_destination
 from treadle.store.model import DestinationSetter
 
 PASSWORD = "s3cret/pa@ss"
@@ -68,6 +69,7 @@ def descriptor(name: str, schema: dict[str, Any], provided: bool, **more: bool) 
 
 
 STRING = {"type": "string"}
+REGION = {"type": "string", "pattern": "^[A-Za-z0-9_-]*$"}
 DIGITS = {"type": "string", "pattern": "^\\d+$"}
 HOST = {
     "anyOf": [
@@ -202,7 +204,7 @@ ICEBERG_CARD = {
                 descriptor("password", STRING, False, is_required=False, is_credential=True),
                 descriptor("warehouse", STRING, False, is_required=False),
                 descriptor("s3_endpoint", WEB, False, is_required=False),
-                descriptor("s3_region", STRING, False, is_required=False),
+                descriptor("s3_region", REGION, False, is_required=False),
                 descriptor("s3_access_key_id", STRING, False, is_required=False),
                 descriptor(
                     "s3_secret_access_key", STRING, False, is_required=False, is_credential=True
@@ -234,7 +236,7 @@ FILES_CARD = {
                     is_required=False,
                 ),
                 descriptor("s3_endpoint", WEB, False, is_required=False),
-                descriptor("s3_region", STRING, False, is_required=False),
+                descriptor("s3_region", REGION, False, is_required=False),
                 descriptor("s3_access_key_id", STRING, False, is_required=False),
                 descriptor(
                     "s3_secret_access_key", STRING, False, is_required=False, is_credential=True
@@ -488,7 +490,7 @@ def test_d18_parameters_of_the_operator_survive(api: Api) -> None:
     assert answer.body["properties"]["username"] == "you"
     [kept] = api.store.destinations.list_destinations()
     assert kept.url == "postgresql://you:x@db:5432/shop?application_name=etl"
-    assert kept.is_named_by_account
+    assert kept.set_by == "adjusted"
 
 
 def test_d19_one_account_knows_nothing_of_another(api: Api) -> None:
@@ -686,6 +688,53 @@ def test_d55_a_password_of_the_operator_is_not_sent_where_an_account_says(api: A
     assert api.put(path, {"properties": moved}).status == 200
     # From now on the password is the account's.
     assert api.put(path, {"properties": {"host": "other.example.com"}}).status == 200
+
+
+@pytest.mark.parametrize("type_", ["postgresql", "mysql", "redshift"])
+def test_d55_no_change_before_leads_the_password_of_the_operator_elsewhere(
+    api: Api, type_: str
+) -> None:
+    url = f"{type_}://me:theirs@db/{'' if type_ == 'mysql' else 'shop'}"
+    place = make_destination(url)
+    row = api.store.destinations.set_default_destination(
+        api.account.id, place.kind, url, place.identity, set_by=DestinationSetter.OPERATOR
+    )
+    path = f"/v4/destinations/{row.id}"
+    harmless = {"username": "you"} if type_ == "mysql" else {"database": "wh2"}
+    assert api.put(path, {"properties": harmless}).status == 200
+    [kept] = api.store.destinations.list_destinations()
+    # Its address is the operator's still, so it is connected to wherever that is.
+    assert (kept.set_by, kept.is_named_by_account) == ("adjusted", False)
+    ssl = {"ssl": type_ != "redshift"}
+    for moved in (
+        {"host": "evil.example.com"},
+        {"host": "evil.example.com", **ssl},
+        {"port": 1},
+        {"sslrootcert": PEM},
+        {"ssl": True},
+    ):
+        answer = api.put(path, {"properties": moved})
+        assert (answer.status, answer.text) == (400, '"properties do not match schema: password"')
+    assert api.store.destinations.list_destinations() == [kept]
+    # With its password the account says how it is encrypted, and the address stays the operator's.
+    assert api.put(path, {"properties": {"ssl": True, "password": "mine"}}).status == 200
+    assert api.put(path, {"properties": {"ssl": False}}).status == 400
+    moved = {"host": "evil.example.com", "password": "mine"}
+    assert api.put(path, {"properties": moved}).status == 200
+    [mine] = api.store.destinations.list_destinations()
+    assert mine.is_named_by_account
+    assert "theirs" not in mine.url
+    assert api.put(path, {"properties": {"port": 1, "ssl": False}}).status == 200
+
+
+def test_d55_what_an_account_changed_goes_to_no_other_account(api: Api) -> None:
+    row = api.store.destinations.set_default_destination(
+        api.account.id, "postgres", "postgresql://me:x@db/shop", "db"
+    )
+    changed = {"properties": {"database": "mine", "password": "mine"}}
+    assert api.put(f"/v4/destinations/{row.id}", changed).status == 200
+    second, _ = api.another_account()
+    assert second.destination_id is None
 
 
 def test_d56_no_answer_and_no_event_has_a_password(api: Api) -> None:
