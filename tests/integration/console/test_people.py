@@ -324,3 +324,23 @@ def test_pages_lead_only_where_a_role_may_go(console: Console, role: ConsoleRole
                 waiting.append(target)
     assert not wrong
     assert len(seen) > 12
+
+
+def test_the_settings_of_the_server_are_shown_to_who_sees_all_of_it(console: Console) -> None:
+    admin = console.sign_in()
+    assert "mail server" in admin.see("/settings").text
+    other, _ = console.store.accounts.create_account("second")
+    _, secret = console.store.users.add_user(
+        None, "Ann", "ann@example.com", ConsoleRole.ADMIN, lambda *_: None
+    )
+    link = f"/console/invite?token={secret}"
+    assert "mail server" in accept(console, link).see("/settings").text
+    token = console.store.sessions.issue_link_token(other.id, ConsoleRole.ADMIN)
+    tenant = Visitor(console)
+    tenant.get(f"/console/login?ephemeral_token={token}")
+    for visitor in (admin, tenant):
+        for path in ("/settings", "/settings?set=1"):
+            page = visitor.get(f"/console{path}")
+            assert page.status == 403
+            assert "has several accounts" in page.words
+            assert "mail server" not in page.text
