@@ -306,6 +306,13 @@ class SessionRepository(StoreRepository):
             rows = tx.connection.execute(query.where(_goes_on(tx.now))).mappings()
             return [_read_session(row) for row in rows]
 
+    def get_session(self, session_id: int) -> BrowserSession | None:
+        """Return a session by its id; None for one that is unknown or has ended."""
+        query = _sessions.where(browser_sessions.c.id == session_id)
+        with self._database.read() as tx:
+            row = tx.connection.execute(query.where(_goes_on(tx.now))).mappings().one_or_none()
+            return None if row is None else _read_session(row)
+
     def list_open_sessions(self, session_ids: Collection[int]) -> set[int]:
         """Return those of some sessions that go on, without a note that they are used."""
         query = _sessions.where(browser_sessions.c.id.in_(session_ids))
