@@ -300,7 +300,9 @@ def _render_resend(
         raw = encode_filter_resend(make_body_filter(wanted), edit)
         preview, trouble = _ask_preview(services, request, raw)
         if not sees_records(services, request):
-            preview = [{**one, "before": HIDDEN, "after": HIDDEN} for one in preview]
+            # A reason may repeat the value.
+            hidden = {"before": HIDDEN, "after": HIDDEN, "reason": None}
+            preview = [{**one, **hidden} for one in preview]
     sources = _list_sources(services, request)
     return PageAnswer(
         "reject-resend.html",
