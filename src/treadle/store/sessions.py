@@ -75,7 +75,10 @@ _sessions = (
         users.c.name.label("user_name"),
         users.c.account_id.label("user_account_id"),
     )
-    .join(accounts, accounts.c.id == browser_sessions.c.account_id)
+    .join(
+        accounts,
+        and_(accounts.c.id == browser_sessions.c.account_id, accounts.c.deleted_at.is_(None)),
+    )
     .outerjoin(access_tokens, access_tokens.c.id == browser_sessions.c.token_id)
     .outerjoin(users, users.c.id == browser_sessions.c.user_id)
 )
@@ -234,7 +237,10 @@ class SessionRepository(StoreRepository):
                 account_id = tx.connection.execute(
                     select(func.min(accounts.c.id)).where(accounts.c.deleted_at.is_(None))
                 ).scalar_one()
-            if account_id is None:
+            known = select(accounts.c.id).where(
+                accounts.c.id == account_id, accounts.c.deleted_at.is_(None)
+            )
+            if account_id is None or tx.connection.execute(known).one_or_none() is None:
                 return None
             asked = {"account_id": account_id, "user_id": user_id, "role": row.role}
             return _open(tx, asked | {"opened_from": address, "device": device}, {})
