@@ -103,18 +103,21 @@ class DestinationOperations:
 
     def update_destination(self, account: Account, destination_id: str, raw: bytes) -> object:
         """Serve `PUT /v4/destinations/{id}`: other properties; those left out stay."""
-        number = self._require_id(account, destination_id)
+        present = self._require_row(account, destination_id)
         given = destination_requests.parse_destination_update(raw)
 
         def rewrite(row: ConfiguredDestination) -> DestinationPlace:
             return _make_place(find_form(row.type, self.settings.duckdb_folder), given, row)
 
+        # The first destination of its type imports the driver, which may take seconds. So that is
+        # not done while the store is locked, where the change is decided.
+        rewrite(present)
         try:
-            row = self.store.destinations.update_destination(account.id, number, rewrite)
+            row = self.store.destinations.update_destination(account.id, present.id, rewrite)
         except NotFoundError as error:
             raise errors.destination_unknown() from error
         except DestinationHeldError as error:
-            raise errors.destination_is_held(number) from error
+            raise errors.destination_is_held(present.id) from error
         logger.info("account %d changed destination %d", account.id, row.id)
         return self._render(row)
 
@@ -142,8 +145,8 @@ class DestinationOperations:
         form = find_form(row.type, self.settings.duckdb_folder)
         return render_destination(row, form, None if check is None else check.name)
 
-    def _require_id(self, account: Account, destination_id: str) -> int:
-        """Return the id of a destination that the account may change."""
+    def _require_row(self, account: Account, destination_id: str) -> ConfiguredDestination:
+        """Return a destination that the account may change."""
         number = parse_id(destination_id)
         if number is None:
             raise errors.destination_unknown()
@@ -152,7 +155,7 @@ class DestinationOperations:
             raise errors.destination_unknown()
         if row.is_held:
             raise errors.destination_is_held(number)
-        return number
+        return row
 
 
 def _make_place(

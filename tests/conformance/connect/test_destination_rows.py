@@ -4,7 +4,9 @@ D01 to D09: types. D10 to D29: answers. D30 to D59: refusals. All with both eras
 """
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from typing import Any
 import pytest
 from tests.integration.control.api import Answer, Api, MakeApi
 
+from treadle.control import destination_operations
 from treadle.control.app import ConnectApiSettings
+from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 from treadle.store.model import DestinationSetter
 
@@ -770,3 +774,27 @@ def test_d57_two_accounts_in_one_database_have_schemas_of_their_own(api: Api) ->
     assert answer.status == 200
     schemas = [source.schema for source in api.store.sources.list_sources()]
     assert schemas == ["shop", "shop2"]
+
+
+def test_d58_a_driver_is_imported_while_the_store_is_free(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import may take seconds, and every other change would wait for it."""
+    row = make(api)
+    path = str(api.store._database.engine.url.database)
+    free: list[bool] = []
+
+    def note(url: str) -> Destination:
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                free.append(True)
+            except sqlite3.OperationalError:
+                free.append(False)
+        return make_destination(url)
+
+    monkeypatch.setattr(destination_operations, "make_destination", note)
+    changed = {"properties": {"host": "10.1.2.3"}}
+    assert api.put(f"/v4/destinations/{row['id']}", changed).status == 200
+    assert free[0]
+    assert not free[-1]  # decided again where nobody else changes the row
