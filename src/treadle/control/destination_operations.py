@@ -182,7 +182,8 @@ def _make_place(
         raise errors.path_outside_of_folder() from error
     except OperatorError as error:
         raise errors.properties_do_not_match([each.name for each in form.properties][:1]) from error
-    return DestinationPlace(form.type, url, identity, choose_setter(form, row, changed), changed)
+    setter = choose_setter(form, row, given, url, changed)
+    return DestinationPlace(form.type, url, identity, setter, changed)
 
 
 def _write_url(
@@ -206,23 +207,35 @@ def _write_url(
 
 
 def choose_setter(
-    form: DestinationForm, row: ConfiguredDestination | None, changed: Collection[str]
+    form: DestinationForm,
+    row: ConfiguredDestination | None,
+    given: Collection[str],
+    url: str,
+    changed: Collection[str],
 ) -> DestinationSetter:
-    """Return who has named a destination, after an account changed it.
+    """Return who has named a destination, after an account changed it. Pure.
 
-    Only who names the server or the file names the destination. While that is the operator's word,
-    credentials in it may be the operator's, too, whatever else an account changed.
+    Only who names the server or the file, and gives every credential that is kept, names the
+    destination. Otherwise credentials in it may be the operator's, whatever an account changed.
 
     Args:
         form: of its type.
         row: the destination as it was; None for a new one.
+        given: names of the properties that the account gave.
+        url: that the destination has now.
         changed: the properties that have other values now.
     """
-    if row is None or any(each.names_place and each.name in changed for each in form.properties):
+    if row is None or row.is_named_by_account:
         return DestinationSetter.ACCOUNT
-    if row.is_named_by_account or not changed:
+    if not changed:
         return DestinationSetter(row.set_by)
-    return DestinationSetter.ADJUSTED
+    old, new = form.read_url(row.url), form.read_url(url)
+    keeps = any(
+        each.is_credential and each.name not in given and each.name in old and each.name in new
+        for each in form.properties
+    )
+    named = any(each.names_place and each.name in changed for each in form.properties)
+    return DestinationSetter.ACCOUNT if named and not keeps else DestinationSetter.ADJUSTED
 
 
 def list_missing_credentials(

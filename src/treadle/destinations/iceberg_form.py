@@ -53,9 +53,16 @@ class IcebergForm:
         FormProperty(
             "uri", is_required=False, json_schema=HTTP_URL, names_place=True, guards_secrets=True
         ),
-        FormProperty("username", is_required=False),
-        FormProperty("password", is_required=False, is_credential=True),
-        # It may lead to another store, which this machine's own credentials open.
+        # Who logs in, and the warehouse, say where the catalogue has tables: that may be another
+        # store, which this machine's own credentials open.
+        FormProperty("username", is_required=False, names_place=True, guards_secrets=True),
+        FormProperty(
+            "password",
+            is_required=False,
+            is_credential=True,
+            names_place=True,
+            guards_secrets=True,
+        ),
         FormProperty("warehouse", is_required=False, names_place=True, guards_secrets=True),
         *S3_PROPERTIES,
     )

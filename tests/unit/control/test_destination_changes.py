@@ -1,8 +1,10 @@
 """Which changes of a destination ask for its credentials, and who has named it then."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -52,8 +54,8 @@ JUDGED: dict[str, dict[str, str]] = {
         "catalog": "P",
         "path": "P",
         "uri": "PG",
-        "username": "",
-        "password": "",
+        "username": "PG",
+        "password": "PG",
         "warehouse": "PG",
         "s3_endpoint": "PG",
         **STORE,
@@ -75,6 +77,25 @@ JUDGED: dict[str, dict[str, str]] = {
 STORE_URL = "&s3.endpoint=https://s3.example.com&s3.access-key-id=AK&s3.secret-access-key=theirs"
 REST = f"iceberg+rest://id:theirs@lake.example.com/v1?warehouse=w1{STORE_URL}"
 BUCKET = "files+s3://AK:theirs@s3.example.com/lake/in"
+KEY = {
+    "type": "service_account",
+    "client_email": "a@b",
+    "private_key": "theirs",
+    "private_key_id": "1",
+    "project_id": "shop-1234",
+}
+URLS = {
+    "bigquery_v2": f"bigquery://shop-1234/?credentials={quote(json.dumps(KEY))}",
+    "clickhouse": "clickhouse://me:theirs@db/",
+    "duckdb": "duckdb:///x/lake.duckdb",
+    "iceberg": REST,
+    "mysql_destination": "mysql://me:theirs@db/",
+    "postgres": "postgresql://me:theirs@db/shop",
+    "redshift": "redshift://me:theirs@db/shop",
+    "s3": BUCKET,
+    "snowflake": "snowflake://me:theirs@x/db",
+    "other": "other://theirs",
+}
 # Type, URL of the operator, a change, credentials that it asks for.
 CHANGES: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("postgres", "postgresql://me:theirs@db/shop", {"host": "evil"}, ("password",)),
@@ -94,7 +115,9 @@ CHANGES: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("iceberg", REST, {"warehouse": "w2"}, ("password", "s3_secret_access_key")),
     ("iceberg", REST, {"s3_endpoint": "http://evil"}, ("password", "s3_secret_access_key")),
     ("iceberg", REST, {"uri": "http://evil", "password": "x"}, ("s3_secret_access_key",)),
-    ("iceberg", REST, {"username": "x"}, ()),
+    ("iceberg", REST, {"username": "x"}, ("password", "s3_secret_access_key")),
+    ("iceberg", REST, {"password": "x"}, ("s3_secret_access_key",)),
+    ("iceberg", REST, {"s3_region": "eu-2", "path": "x.db"}, ()),
     ("s3", BUCKET, {"s3_endpoint": "http://evil"}, ("s3_secret_access_key",)),
     ("s3", BUCKET, {"s3_prefix": "b", "s3_region": "eu-1"}, ()),
     ("other", "other://theirs", {"url": "other://mine"}, ()),
@@ -148,15 +171,33 @@ def test_the_line_end_of_a_certificate_is_no_change() -> None:
 
 @pytest.mark.parametrize("type_", list(JUDGED))
 def test_who_names_the_place_names_the_destination(type_: str) -> None:
-    form = find(type_)
-    assert choose_setter(form, None, []) == "account"
+    form, url = find(type_), URLS[type_]
+    every = [each.name for each in form.properties]
+    assert choose_setter(form, None, [], url, []) == "account"
     for name, judged in JUDGED[type_].items():
         named = "account" if "P" in judged else "adjusted"
-        for set_by in ("operator", "adjusted"):
-            assert choose_setter(form, replace(ROW, set_by=set_by), [name]) == named
-        assert choose_setter(form, replace(ROW, set_by="account"), [name]) == "account"
-    for kept in DestinationSetter:
-        assert choose_setter(form, replace(ROW, set_by=kept), []) == kept
+        for set_by in DestinationSetter:
+            row = replace(ROW, type=type_, url=url, set_by=set_by)
+            assert choose_setter(form, row, [], url, []) == set_by
+            found = choose_setter(form, row, every, url, [name])
+            assert found == (named if set_by is not DestinationSetter.ACCOUNT else "account")
+            if type_ != "duckdb" and set_by is not DestinationSetter.ACCOUNT:
+                # A credential of the operator is in it still, as with a path beside a server.
+                assert choose_setter(form, row, [], url, [name]) == "adjusted"
+
+
+def test_a_file_in_place_of_a_server_keeps_no_credential() -> None:
+    for type_, given in (
+        ("iceberg", {"catalog": "sql", "path": "a.db"}),
+        ("s3", {"path": "a.files", "s3_bucket": None}),
+    ):
+        form, former = find(type_), URLS[type_]
+        row = replace(ROW, type=type_, url=former)
+        merged = merge_properties(form, given, former)
+        assert list_missing_credentials(form, row, given, merged) == ()
+        url = form.write_url(merged, former)
+        assert "theirs" not in url
+        assert choose_setter(form, row, given, url, list(given)) == "account"
 
 
 @pytest.mark.parametrize(
