@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Final
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import ask_user, print_json, print_line, print_list, to_whole_second
@@ -20,11 +20,19 @@ from treadle.cli.token_life import (
 )
 from treadle.clock import read_clock
 from treadle.config import Config
+from treadle.counting import count_noun
 from treadle.errors import OperatorError
 from treadle.store.model import Account
+from treadle.text import escape_unprintable, shorten_line
+
+if TYPE_CHECKING:
+    from treadle.store.store import Store
 
 FIRST_NAME: Final = "default"
 """The name of the first account, if none is given."""
+
+TABLES_NAMED: Final = 10
+"""Most tables that a refusal names."""
 
 
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,11 +100,17 @@ def _delete_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def delete_account(config: Config, arguments: Arguments) -> int:
-    """Delete an account that has no source any more, with its tokens. Its tables stay."""
+    """Delete an account that has no source any more, with its tokens. Its tables stay.
+
+    What its deleted sources sent is loaded first: nothing else would ever load it, or remove it
+    from the log.
+    """
     from treadle.store.errors import AccountNeededError
 
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account)
+        if waiting := _list_waiting(config, store, account):
+            raise OperatorError(_explain_waiting(account, waiting))
         if not arguments.yes and not _confirm_deletion(account):
             return 0
         try:
@@ -111,6 +125,59 @@ def delete_account(config: Config, arguments: Arguments) -> int:
             ) from None
     print_line(f"Deleted account {account.id} ({account.name}); its tokens are refused.")
     return 0
+
+
+def _list_waiting(config: Config, store: "Store", account: Account) -> list[tuple[str, str, int]]:
+    """Return source, table and records that wait of each table of an account of which some do.
+
+    Raises:
+        OperatorError: a log that its sources are on is not here.
+        RetriableError: a log is not available now.
+    """
+    from treadle.log.protocol import LogState
+    from treadle.log.registry import InstallationDirectory, name_log_file, name_log_place
+    from treadle.tracking.ledger import count_waiting_records
+
+    sources = {one.id: one for one in store.sources.list_sources(account.id)}
+    if any(one.deleted_at is None for one in sources.values()):
+        return []  # it is not deleted with them, whatever waits
+    directory = InstallationDirectory(config, store.logs)
+    numbers = {store.logs.get_number(source_id) for source_id in sources}
+    found: list[tuple[str, str, int]] = []
+    for log in directory.list_logs():
+        if log.number not in numbers or log.state is LogState.CLOSED:
+            continue
+        if not log.url and not name_log_file(config, log.number).exists():
+            if not log.log_id:  # no server has opened it yet
+                continue
+            raise OperatorError(
+                f"The log {name_log_place(config, log)} is not here, so nobody can say whether "
+                f"records of the account {account.id} ({account.name}) wait in it. Run the command "
+                "on the machine of the log."
+            )
+        with closing(directory.open_reader(log.number)) as reader:
+            waiting = count_waiting_records(store, reader, sources)
+        found += [(sources[key[0]].name, key[1], count) for key, count in waiting.items()]
+    return found
+
+
+def _explain_waiting(account: Account, waiting: Sequence[tuple[str, str, int]]) -> str:
+    """Return why an account is not deleted while something of it waits, and what to do. Pure."""
+    named = [
+        f"{shorten_line(escape_unprintable(table), 80)} of source {source} "
+        f"({count_noun(count, 'record')})"
+        for source, table, count in waiting[:TABLES_NAMED]
+    ]
+    if len(waiting) > TABLES_NAMED:
+        named.append(f"{count_noun(len(waiting) - TABLES_NAMED, 'further table')}")
+    records = count_noun(sum(count for *_, count in waiting), "accepted record")
+    return (
+        f"The account {account.id} ({account.name}) is not deleted: {records} of it would never be "
+        f"loaded, and would stay in the log. There wait {', '.join(named)}. Bring its destination "
+        "back, or give it another one with `treadle destination create --account "
+        f"{account.id}`, and let the server load them; `treadle destination list` and `treadle "
+        "status` say what keeps it from that. Then delete the account."
+    )
 
 
 def _confirm_deletion(account: Account) -> bool:
@@ -219,7 +286,7 @@ COMMANDS = (
     ),
     CliCommand(
         words=("account", "delete"),
-        help="delete an account that has no source any more, with its tokens",
+        help="delete an account that has no source and no waiting records, with its tokens",
         run=delete_account,
         arguments=_delete_arguments,
     ),

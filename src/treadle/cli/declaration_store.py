@@ -47,7 +47,9 @@ from treadle.store.sources import UNSET
 from treadle.store.store import Store
 from treadle.tables.options import check_option, make_options_patch
 
-DECLARED_SETTERS = frozenset({DestinationSetter.OPERATOR, DestinationSetter.ACCOUNT})
+DECLARED_SETTERS = frozenset(
+    {DestinationSetter.OPERATOR, DestinationSetter.ACCOUNT, DestinationSetter.ADJUSTED}
+)
 """Who named the destinations that are exported. The settings name the others."""
 
 

@@ -140,6 +140,8 @@ def update_destination(config: Config, arguments: Arguments) -> int:
             return _keep_place(present) if place is None else place
 
         changed = row
+        if place is None and arguments.name is not None:
+            rewrite(row)  # imports the driver, for which the locked store would have to wait
         if place is not None or arguments.name is not None:
             changed = store.destinations.update_destination(
                 row.account_id, row.id, rewrite, name=arguments.name

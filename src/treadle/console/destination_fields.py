@@ -82,7 +82,7 @@ EXPECTED: Final[Mapping[FieldKind, str]] = {
 }
 """What is said at a field that the API refuses."""
 
-KEPT_SECRET: Final = "Type it again: the one that is set is not sent to another place."  # noqa: S105
+KEPT_SECRET: Final = "Type it again: what is set stays with its place and encryption."  # noqa: S105
 
 FIELD_PREFIX: Final = "property-"
 

@@ -7,13 +7,12 @@ The records they count here: those count what waits up to a quarter of a second 
 loaded, and a page would show a load twice for that time.
 """
 
-import contextlib
 import time
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from treadle.errors import RetriableError
@@ -173,11 +172,19 @@ def take_figures(
     sources = {
         one.id: SourceFigures(one) for one in store.sources.list_sources() if one.deleted_at is None
     }
+    # Their logs are asked when the store's transaction has ended: its server ends one that waits.
+    loaded_since: list[tuple[SourceFigures, TableCondition, TableBacklog]] = []
     for status in store.tables.read_conditions():
         backlog = backlogs.pop((status.source_id, status.table_name), None)
         its = sources.get(status.source_id)
-        if its is not None:
-            its.add(_join(its.source, status, backlog, reader))
+        if its is None:
+            continue
+        if backlog is not None and backlog.loaded < status.position < backlog.last:
+            loaded_since.append((its, status, backlog))
+        else:
+            its.add(_join(its.source, status, backlog))
+    for its, status, backlog in loaded_since:
+        its.add(_join(its.source, status, _count_above(reader, status, backlog)))
     for backlog in backlogs.values():  # of tables that no load has tried yet
         its = sources.get(backlog.source_id)
         if its is not None:
@@ -199,17 +206,21 @@ def take_figures(
     )
 
 
-def _join(
-    source: Source, status: TableCondition, backlog: TableBacklog | None, reader: LogReader
-) -> TableFigures:
+def _count_above(reader: LogReader, status: TableCondition, backlog: TableBacklog) -> TableBacklog:
+    """Return a backlog with the records alone that the store does not know as loaded."""
+    try:
+        records = reader.statistics.count_records_above(
+            status.source_id, status.table_name, status.position
+        )
+    except RetriableError:  # its log is away: as it was before
+        return backlog
+    return replace(backlog, records=records)
+
+
+def _join(source: Source, status: TableCondition, backlog: TableBacklog | None) -> TableFigures:
     waiting, oldest = 0, None
     if backlog is not None and status.position < backlog.last:
         waiting, oldest = backlog.records, backlog.oldest
-        if backlog.loaded < status.position:
-            with contextlib.suppress(RetriableError):  # its log is away: as it was before
-                waiting = reader.statistics.count_records_above(
-                    source.id, status.table_name, status.position
-                )
     return TableFigures(
         source,
         status.table_name,

@@ -207,6 +207,7 @@ def describe_setter(row: ConfiguredDestination) -> str:
         DestinationSetter.SETTING: "set by --destination, so it is read only here",
         DestinationSetter.OPERATOR: "set by `treadle destination`",
         DestinationSetter.ACCOUNT: "set by this account",
+        DestinationSetter.ADJUSTED: "set by `treadle destination`, and changed by this account",
     }.get(DestinationSetter(row.set_by), row.set_by)
 
 

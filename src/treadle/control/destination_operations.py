@@ -5,7 +5,7 @@ As in `operations`, everything here blocks, and `destination_routes` runs it in 
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,9 +30,6 @@ from treadle.store.store import Store
 
 logger: Final = logging.getLogger(__name__)
 """Logs ids and types only: properties hold passwords, so nothing of a request is logged."""
-
-ADDRESS_NAMES: Final = frozenset({"host", "port", "s3_endpoint", "uri"})
-"""Properties that lead a connection elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +103,21 @@ class DestinationOperations:
 
     def update_destination(self, account: Account, destination_id: str, raw: bytes) -> object:
         """Serve `PUT /v4/destinations/{id}`: other properties; those left out stay."""
-        number = self._require_id(account, destination_id)
+        present = self._require_row(account, destination_id)
         given = destination_requests.parse_destination_update(raw)
 
         def rewrite(row: ConfiguredDestination) -> DestinationPlace:
             return _make_place(find_form(row.type, self.settings.duckdb_folder), given, row)
 
+        # The first destination of its type imports the driver, which may take seconds. So that is
+        # not done while the store is locked, where the change is decided.
+        rewrite(present)
         try:
-            row = self.store.destinations.update_destination(account.id, number, rewrite)
+            row = self.store.destinations.update_destination(account.id, present.id, rewrite)
         except NotFoundError as error:
             raise errors.destination_unknown() from error
         except DestinationHeldError as error:
-            raise errors.destination_is_held(number) from error
+            raise errors.destination_is_held(present.id) from error
         logger.info("account %d changed destination %d", account.id, row.id)
         return self._render(row)
 
@@ -145,8 +145,8 @@ class DestinationOperations:
         form = find_form(row.type, self.settings.duckdb_folder)
         return render_destination(row, form, None if check is None else check.name)
 
-    def _require_id(self, account: Account, destination_id: str) -> int:
-        """Return the id of a destination that the account may change."""
+    def _require_row(self, account: Account, destination_id: str) -> ConfiguredDestination:
+        """Return a destination that the account may change."""
         number = parse_id(destination_id)
         if number is None:
             raise errors.destination_unknown()
@@ -155,7 +155,7 @@ class DestinationOperations:
             raise errors.destination_unknown()
         if row.is_held:
             raise errors.destination_is_held(number)
-        return number
+        return row
 
 
 def _make_place(
@@ -171,16 +171,8 @@ def _make_place(
     Raises:
         RequestRefusedError: the properties cannot be those of a destination.
     """
-    former = None if row is None else row.url
     try:
-        merged = merge_properties(form, given, former)
-        old = {} if former is None else form.read_url(former)
-        changed = sorted(name for name in {*merged, *old} if merged.get(name) != old.get(name))
-        if former is not None and not changed:
-            url = former
-        else:
-            _require_credentials(form, old, row, given, changed)
-            url = form.write_url(merged, former)
+        url, changed = _write_url(form, given, row)
         identity = make_destination(url).identity
     except PropertiesRefusedError as error:
         raise errors.properties_do_not_match(error.names) from error
@@ -190,27 +182,91 @@ def _make_place(
         raise errors.path_outside_of_folder() from error
     except OperatorError as error:
         raise errors.properties_do_not_match([each.name for each in form.properties][:1]) from error
-    return DestinationPlace(form.type, url, identity, DestinationSetter.ACCOUNT, changed)
+    setter = choose_setter(form, row, given, url, changed)
+    return DestinationPlace(form.type, url, identity, setter, changed)
 
 
-def _require_credentials(
-    form: DestinationForm,
-    old: Mapping[str, str],
-    row: ConfiguredDestination | None,
-    given: Mapping[str, Any],
-    changed: Iterable[str],
-) -> None:
-    """Refuse to send a password of the operator to a host that an account names.
+def _write_url(
+    form: DestinationForm, given: Mapping[str, Any], row: ConfiguredDestination | None
+) -> tuple[str, list[str]]:
+    """Return the URL that a destination has then, and the properties that are new in it.
 
     Raises:
-        PropertiesRefusedError: a credential has to be given, too.
+        PropertiesRefusedError: a property does not fit, or a credential has to be given, too.
+        TunnelRefusedError, PathRefusedError: see `DestinationForm.write_url`.
     """
-    if row is None or row.is_named_by_account or not ADDRESS_NAMES.intersection(changed):
-        return
-    kept = tuple(
+    former = None if row is None else row.url
+    merged = merge_properties(form, given, former)
+    old = {} if former is None else form.read_url(former)
+    changed = sorted(name for name in {*merged, *old} if merged.get(name) != old.get(name))
+    if former is not None and not changed:
+        return former, changed
+    if missing := list_missing_credentials(form, row, given, merged):
+        raise PropertiesRefusedError(missing)
+    return form.write_url(merged, former), changed
+
+
+def choose_setter(
+    form: DestinationForm,
+    row: ConfiguredDestination | None,
+    given: Collection[str],
+    url: str,
+    changed: Collection[str],
+) -> DestinationSetter:
+    """Return who has named a destination, after an account changed it. Pure.
+
+    Only who names the server or the file, and gives every credential that is kept, names the
+    destination. Otherwise credentials in it may be the operator's, whatever an account changed.
+
+    Args:
+        form: of its type.
+        row: the destination as it was; None for a new one.
+        given: names of the properties that the account gave.
+        url: that the destination has now.
+        changed: the properties that have other values now.
+    """
+    if row is None or row.is_named_by_account:
+        return DestinationSetter.ACCOUNT
+    if not changed:
+        return DestinationSetter(row.set_by)
+    old, new = form.read_url(row.url), form.read_url(url)
+    keeps = any(
+        each.is_credential and each.name not in given and each.name in old and each.name in new
+        for each in form.properties
+    )
+    named = any(each.names_place and each.name in changed for each in form.properties)
+    return DestinationSetter.ACCOUNT if named and not keeps else DestinationSetter.ADJUSTED
+
+
+def list_missing_credentials(
+    form: DestinationForm,
+    row: ConfiguredDestination | None,
+    given: Collection[str],
+    merged: Mapping[str, str],
+) -> tuple[str, ...]:
+    """Return the credentials that an account has to give with a change.
+
+    A password of the operator is not sent to a server that an account names, nor with another
+    encryption than the operator wanted (connect-rest.md A.2.2).
+
+    Args:
+        form: of its type.
+        row: the destination as it is; None for a new one.
+        given: names of the properties that the account gives.
+        merged: all properties that it would have then.
+    """
+    if row is None or row.is_named_by_account:
+        return ()
+    old = form.read_url(row.url)
+    # A form on a page takes away the line end behind a certificate.
+    if all(
+        merged.get(each.name, "").strip() == old.get(each.name, "").strip()
+        for each in form.properties
+        if each.guards_secrets
+    ):
+        return ()
+    return tuple(
         each.name
         for each in form.properties
         if each.is_credential and each.name not in given and (each.is_required or each.name in old)
     )
-    if kept:
-        raise PropertiesRefusedError(kept)

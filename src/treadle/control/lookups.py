@@ -21,6 +21,11 @@ def parse_id(text: str) -> int | None:
     return value if value <= ID_MAX else None
 
 
+def parse_count(text: str) -> int | None:
+    """Return a number from 0 that a store can hold; None for a text that is none."""
+    return 0 if text == "0" else parse_id(text)
+
+
 def find_source(store: Store, account: Account, source_id: str) -> Source | None:
     """Return a source of the account, deleted ones too; None where it has no such source."""
     number = parse_id(source_id)

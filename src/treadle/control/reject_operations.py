@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from treadle.control import errors
-from treadle.control.lookups import parse_id
+from treadle.control.lookups import parse_count, parse_id
 from treadle.control.reject_requests import (
     PREVIEW_RECORDS,
     AskedFilter,
@@ -195,7 +195,7 @@ def _parse_cause_place(before: str | None) -> tuple[int, int] | None:
     if before is None:
         return None
     at, _, cause_id = before.partition(".")
-    time, number = 0 if at == "0" else parse_id(at), parse_id(cause_id)
+    time, number = parse_count(at), parse_id(cause_id)
     if time is None or number is None:
         raise errors.invalid_reject_request("before is the `next` of the page before")
     return time, number

@@ -28,7 +28,11 @@ class DuckDBForm:
     folder: Path
     type: str = "duckdb"
     properties: tuple[FormProperty, ...] = (
-        FormProperty("path", json_schema={"type": "string", "pattern": r"^[^?\\]+\.duckdb$"}),
+        FormProperty(
+            "path",
+            json_schema={"type": "string", "pattern": r"^[^?\\]+\.duckdb$"},
+            names_place=True,
+        ),
     )
 
     def read_url(self, url: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ class FilesForm:
         FormProperty("output_file_format", json_schema=_FORMAT, default="parquet"),
         FormProperty("s3_prefix", is_required=False, json_schema=_PREFIX),
         *S3_PROPERTIES,
-        FormProperty("path", is_required=False, json_schema=_FOLDER),
+        FormProperty("path", is_required=False, json_schema=_FOLDER, names_place=True),
     )
 
     def read_url(self, url: str) -> dict[str, str]:
@@ -117,6 +117,8 @@ class FilesForm:
         parameters: dict[str, str] = {}
         if former is not None and FilesUrl.parse(former).scheme == BUCKET_SCHEME:
             parameters |= FilesUrl.parse(former).parameters
+            if properties.get("s3_endpoint") != self.read_url(former).get("s3_endpoint"):
+                parameters.pop("session-token", None)  # a secret of the former store
         for name in ("tls", "region"):
             parameters.pop(name, None)
         if scheme == "http":

@@ -75,6 +75,9 @@ class FormProperty:
         json_schema: what fits; the part of JSON Schema that `fits_schema` knows.
         default: its value where none is given; None for no value.
         takes_number: a whole number is taken as its digits.
+        names_place: it says which server or file this is, so who changes it names the destination.
+        guards_secrets: with another value the credentials would be sent to another server, or less
+            well protected. So it is not changed beside credentials of somebody else.
     """
 
     name: str
@@ -83,6 +86,8 @@ class FormProperty:
     json_schema: Mapping[str, Any] = field(default_factory=lambda: TEXT)
     default: str | None = None
     takes_number: bool = False
+    names_place: bool = False
+    guards_secrets: bool = False
 
 
 class DestinationForm(Protocol):
@@ -121,7 +126,14 @@ class UrlForm:
     def properties(self) -> tuple[FormProperty, ...]:
         """The URL."""
         schema = {"type": "string", "pattern": f"^{re.escape(self.type)}://.+$"}
-        return (FormProperty("url", is_credential=True, json_schema=schema),)
+        url = FormProperty(
+            "url",
+            is_credential=True,
+            json_schema=schema,
+            names_place=True,
+            guards_secrets=True,
+        )
+        return (url,)
 
     def read_url(self, url: str) -> dict[str, str]:
         """Return the URL as the only property."""

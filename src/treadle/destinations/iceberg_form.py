@@ -23,6 +23,12 @@ _FILE: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^[^?\\#%]+\.db
 _PARAMETERS: Final[Mapping[str, str]] = {"warehouse": "warehouse", **S3_PARAMETERS}
 """Property -> parameter of the URL."""
 
+_SECRETS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "uri": ("token", "oauth2-server-uri", "s3.session-token"),
+    "s3_endpoint": ("s3.session-token",),
+}
+"""Property -> parameters of the URL that belong to the server that it names."""
+
 
 class IcebergUrl(StoreUrl):
     """The parts of a URL of a catalogue, not escaped."""
@@ -42,12 +48,22 @@ class IcebergForm:
     folder: Path
     type: str = "iceberg"
     properties: tuple[FormProperty, ...] = (
-        FormProperty("catalog", json_schema=_CATALOGUE),
-        FormProperty("path", is_required=False, json_schema=_FILE),
-        FormProperty("uri", is_required=False, json_schema=HTTP_URL),
-        FormProperty("username", is_required=False),
-        FormProperty("password", is_required=False, is_credential=True),
-        FormProperty("warehouse", is_required=False),
+        FormProperty("catalog", json_schema=_CATALOGUE, names_place=True),
+        FormProperty("path", is_required=False, json_schema=_FILE, names_place=True),
+        FormProperty(
+            "uri", is_required=False, json_schema=HTTP_URL, names_place=True, guards_secrets=True
+        ),
+        # Who logs in, and the warehouse, say where the catalogue has tables: that may be another
+        # store, which this machine's own credentials open.
+        FormProperty("username", is_required=False, names_place=True, guards_secrets=True),
+        FormProperty(
+            "password",
+            is_required=False,
+            is_credential=True,
+            names_place=True,
+            guards_secrets=True,
+        ),
+        FormProperty("warehouse", is_required=False, names_place=True, guards_secrets=True),
         *S3_PROPERTIES,
     )
 
@@ -90,6 +106,11 @@ class IcebergForm:
         parameters: dict[str, str] = {}
         if former is not None and IcebergUrl.parse(former).scheme == REST_SCHEME:
             parameters |= IcebergUrl.parse(former).parameters
+            old = self.read_url(former)
+            for name, secrets in _SECRETS_OF.items():
+                if properties.get(name) != old.get(name):
+                    for secret in secrets:
+                        parameters.pop(secret, None)
         parameters.pop("tls", None)
         if scheme == "http":
             parameters["tls"] = "false"

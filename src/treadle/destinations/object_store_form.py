@@ -10,9 +10,18 @@ HTTP_URL: Final[Mapping[str, Any]] = {
     "pattern": r"^https?://[^\s/@?#]+[^\s@?#]*$",
 }
 
+REGION: Final[Mapping[str, Any]] = {"type": "string", "pattern": r"^[A-Za-z0-9_-]*$"}
+"""A region becomes a part of the name of a host, so nothing in it ends that name early."""
+
 S3_PROPERTIES: Final = (
-    FormProperty("s3_endpoint", is_required=False, json_schema=HTTP_URL),
-    FormProperty("s3_region", is_required=False),
+    FormProperty(
+        "s3_endpoint",
+        is_required=False,
+        json_schema=HTTP_URL,
+        names_place=True,
+        guards_secrets=True,
+    ),
+    FormProperty("s3_region", is_required=False, json_schema=REGION),
     FormProperty("s3_access_key_id", is_required=False),
     FormProperty("s3_secret_access_key", is_required=False, is_credential=True),
 )

@@ -16,8 +16,8 @@ from treadle.destinations.form import (
     TunnelRefusedError,
 )
 from treadle.destinations.server_form import (
+    CERTIFICATE_PROPERTY,
     LOGIN_PROPERTIES,
-    PEM,
     EncryptionTerms,
     ServerUrl,
     make_server_url,
@@ -63,12 +63,12 @@ class PostgresForm:
     properties: tuple[FormProperty, ...] = (
         *LOGIN_PROPERTIES,
         FormProperty("database"),
-        FormProperty("ssl", json_schema=BOOLEAN),
+        FormProperty("ssl", json_schema=BOOLEAN, guards_secrets=True),
         FormProperty("encryption_type", json_schema=_TUNNEL, default="none"),
         FormProperty("encryption_host", is_required=False, json_schema=TEXT),
         FormProperty("encryption_port", is_required=False, json_schema=DIGITS, takes_number=True),
         FormProperty("encryption_username", is_required=False, json_schema=TEXT),
-        FormProperty("sslrootcert", is_required=False, json_schema=PEM),
+        CERTIFICATE_PROPERTY,
     )
 
     def read_url(self, url: str) -> dict[str, str]:

@@ -21,16 +21,25 @@ PEM: Final[Mapping[str, Any]] = {
 """What fits a property that holds certificates."""
 
 LOGIN_PROPERTIES: Final = (
-    FormProperty("host", json_schema=HOST),
-    FormProperty("port", json_schema=DIGITS, takes_number=True),
+    FormProperty("host", json_schema=HOST, names_place=True, guards_secrets=True),
+    FormProperty(
+        "port", json_schema=DIGITS, takes_number=True, names_place=True, guards_secrets=True
+    ),
     FormProperty("username"),
     FormProperty("password", is_credential=True),
 )
 """Where a server is, and who logs in."""
 
+CERTIFICATE_PROPERTY: Final = FormProperty(
+    "sslrootcert", is_required=False, json_schema=PEM, guards_secrets=True
+)
+"""Whose certificates a server proves with that it is the right one."""
+
 ENCRYPTION_PROPERTIES: Final = (
-    FormProperty("ssl", is_required=False, json_schema=BOOLEAN, default="false"),
-    FormProperty("sslrootcert", is_required=False, json_schema=PEM),
+    FormProperty(
+        "ssl", is_required=False, json_schema=BOOLEAN, default="false", guards_secrets=True
+    ),
+    CERTIFICATE_PROPERTY,
 )
 """How a connection is encrypted, where nobody has to say it."""
 

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
-from treadle.store.destinations import with_shared_destination
+from treadle.store.destinations import delete_destinations_of, with_shared_destination
 from treadle.store.errors import (
     AccountLimitError,
     AccountNeededError,
@@ -20,7 +20,6 @@ from treadle.store.schema import (
     account_owners,
     accounts,
     browser_sessions,
-    destinations,
     ephemeral_tokens,
     hooks,
     recipients,
@@ -147,8 +146,9 @@ class AccountRepository(StoreRepository):
     def delete_account(self, account_id: int) -> Account:
         """Delete an account that owns nothing which works; return it as it was.
 
-        Its tokens end, and so do its sessions. Its destinations are deleted as such; what is in
-        them stays. Its id is not given again.
+        Its tokens end, and so do its sessions. Users of it that are disabled are deleted, so that
+        nobody enables them again. Its destinations are deleted as such, and their URLs forgotten;
+        what is in them stays. Its id is not given again.
 
         Raises:
             NotFoundError: no such account.
@@ -178,12 +178,11 @@ class AccountRepository(StoreRepository):
                 delete(browser_sessions).where(browser_sessions.c.account_id == account_id),
                 # The address of its owner may have another account then.
                 delete(account_owners).where(account_owners.c.account_id == account_id),
-                update(destinations)
-                .where(destinations.c.account_id == account_id, destinations.c.deleted_at.is_(None))
-                .values(deleted_at=tx.now),
                 update(accounts).where(accounts.c.id == account_id).values(deleted_at=tx.now),
             ):
                 tx.connection.execute(statement)
+            _delete_users(tx, account_id)
+            delete_destinations_of(tx, account_id)
             tx.record(
                 TrailAction.DELETE_ACCOUNT,
                 TrailTarget(TargetKind.ACCOUNT, account_id, account.name),
@@ -229,6 +228,19 @@ class AccountRepository(StoreRepository):
             return None
         values = dict(row._mapping)
         return TokenHolder(token_id=values.pop("token_id"), account=Account(**values))
+
+
+def _delete_users(tx: StoreTransaction, account_id: int) -> None:
+    """Delete the users of an account, whose sessions have ended; the trail keeps what they did."""
+    gone = tx.connection.execute(
+        delete(users).where(users.c.account_id == account_id).returning(users.c.id, users.c.email)
+    ).all()
+    for row in gone:
+        tx.record(
+            TrailAction.DELETE_USER,
+            TrailTarget(TargetKind.USER, row.id, row.email),
+            account_id=account_id,
+        )
 
 
 def require_account(tx: StoreTransaction, account_id: int) -> None:

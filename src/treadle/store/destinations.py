@@ -207,25 +207,12 @@ class DestinationRepository(StoreRepository):
         """
         with self._database.change() as tx:
             _require_row(tx, account_id, destination_id)
-            deleted = tx.connection.execute(
-                update(destinations)
-                .where(destinations.c.id == destination_id)
-                .values(
-                    url=tx.seal("", _make_context(destination_id)),
-                    query_url=None,
-                    deleted_at=tx.now,
-                    updated_at=tx.now,
-                    trouble=None,
-                    trouble_since=None,
-                )
-                .returning(destinations)
-            ).one()
+            gone = _delete_row(tx, destination_id)
             tx.connection.execute(
                 update(accounts)
                 .where(accounts.c.id == account_id, accounts.c.destination_id == destination_id)
                 .values(destination_id=None)
             )
-            gone = _read_destination(tx, deleted)
             _record(tx, TrailAction.DELETE_DESTINATION, gone)
             return gone
 
@@ -410,14 +397,14 @@ def with_shared_destination(tx: StoreTransaction, account: Account) -> Account:
 
     The server gives each account its destination when it starts. An account that is made beside a
     running server would have none until the next start, and its records would wait for it. What an
-    account named is its own: nobody else loads into it.
+    account named or changed is its own: nobody else loads into it.
     """
     rows = tx.connection.execute(
         select(destinations)
         .join(accounts, accounts.c.destination_id == destinations.c.id)
         .where(
             destinations.c.deleted_at.is_(None),
-            destinations.c.set_by != DestinationSetter.ACCOUNT,
+            destinations.c.set_by.not_in([DestinationSetter.ACCOUNT, DestinationSetter.ADJUSTED]),
         )
         .order_by(destinations.c.id)
     ).all()
@@ -439,6 +426,15 @@ def with_shared_destination(tx: StoreTransaction, account: Account) -> Account:
         request_check(tx, made.id)
     _set_default(tx, account.id, made.id)
     return replace(account, destination_id=made.id)
+
+
+def delete_destinations_of(tx: StoreTransaction, account_id: int) -> None:
+    """Delete the destinations of an account that is deleted, and forget their URLs."""
+    its = select(destinations.c.id).where(
+        destinations.c.account_id == account_id, destinations.c.deleted_at.is_(None)
+    )
+    for destination_id in list(tx.connection.scalars(its)):
+        _delete_row(tx, destination_id)
 
 
 def require_destination(tx: StoreTransaction, account_id: int, destination_id: int | None) -> None:
@@ -497,7 +493,9 @@ def _require_account(tx: StoreTransaction, account_id: int) -> int | None:
         NotFoundError: no such account.
     """
     account = tx.connection.execute(
-        select(accounts.c.destination_id).where(accounts.c.id == account_id)
+        select(accounts.c.destination_id).where(
+            accounts.c.id == account_id, accounts.c.deleted_at.is_(None)
+        )
     ).one_or_none()
     if account is None:
         raise NotFoundError(f"there is no account {account_id}")
@@ -560,6 +558,24 @@ def _insert_destination(
         .returning(destinations)
     ).one()
     return _read_destination(tx, row)
+
+
+def _delete_row(tx: StoreTransaction, destination_id: int) -> ConfiguredDestination:
+    """Mark a destination as deleted, and forget its URLs; return it as it is then."""
+    deleted = tx.connection.execute(
+        update(destinations)
+        .where(destinations.c.id == destination_id)
+        .values(
+            url=tx.seal("", _make_context(destination_id)),
+            query_url=None,
+            deleted_at=tx.now,
+            updated_at=tx.now,
+            trouble=None,
+            trouble_since=None,
+        )
+        .returning(destinations)
+    ).one()
+    return _read_destination(tx, deleted)
 
 
 def _set_default(tx: StoreTransaction, account_id: int, destination_id: int) -> None:

@@ -294,13 +294,16 @@ class DestinationSetter(StrEnum):
     """Who said where a destination is (connect-rest.md A.2.2).
 
     The file of the data folder is set anew at each start, as is what the setting `destination`
-    names. The operator names one with `treadle destination`, an account by the Connect API.
+    names. The operator names one with `treadle destination`, an account by the Connect API. Where
+    the operator named the server and an account changed something else, such as the database, it is
+    an adjusted one: it goes to no other account, and credentials in it may be the operator's.
     """
 
     DATA_FOLDER = "folder"
     SETTING = "setting"
     OPERATOR = "operator"
     ACCOUNT = "account"
+    ADJUSTED = "adjusted"
 
 
 _HOLDER: Final = re.compile(r" is held by (.*?\(PID \d+\)|another process|a process of [a-z ]+)")
@@ -354,7 +357,7 @@ class ConfiguredDestination:
 
     @property
     def is_named_by_account(self) -> bool:
-        """Return whether an account said where it is, so that its addresses are checked."""
+        """Return whether an account named the server or file, so that addresses are checked."""
         return self.set_by == DestinationSetter.ACCOUNT
 
     @property

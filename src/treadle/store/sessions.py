@@ -75,7 +75,10 @@ _sessions = (
         users.c.name.label("user_name"),
         users.c.account_id.label("user_account_id"),
     )
-    .join(accounts, accounts.c.id == browser_sessions.c.account_id)
+    .join(
+        accounts,
+        and_(accounts.c.id == browser_sessions.c.account_id, accounts.c.deleted_at.is_(None)),
+    )
     .outerjoin(access_tokens, access_tokens.c.id == browser_sessions.c.token_id)
     .outerjoin(users, users.c.id == browser_sessions.c.user_id)
 )
@@ -234,7 +237,10 @@ class SessionRepository(StoreRepository):
                 account_id = tx.connection.execute(
                     select(func.min(accounts.c.id)).where(accounts.c.deleted_at.is_(None))
                 ).scalar_one()
-            if account_id is None:
+            known = select(accounts.c.id).where(
+                accounts.c.id == account_id, accounts.c.deleted_at.is_(None)
+            )
+            if account_id is None or tx.connection.execute(known).one_or_none() is None:
                 return None
             asked = {"account_id": account_id, "user_id": user_id, "role": row.role}
             return _open(tx, asked | {"opened_from": address, "device": device}, {})
@@ -305,6 +311,13 @@ class SessionRepository(StoreRepository):
         with self._database.read() as tx:
             rows = tx.connection.execute(query.where(_goes_on(tx.now))).mappings()
             return [_read_session(row) for row in rows]
+
+    def get_session(self, session_id: int) -> BrowserSession | None:
+        """Return a session by its id; None for one that is unknown or has ended."""
+        query = _sessions.where(browser_sessions.c.id == session_id)
+        with self._database.read() as tx:
+            row = tx.connection.execute(query.where(_goes_on(tx.now))).mappings().one_or_none()
+            return None if row is None else _read_session(row)
 
     def list_open_sessions(self, session_ids: Collection[int]) -> set[int]:
         """Return those of some sessions that go on, without a note that they are used."""

@@ -77,6 +77,37 @@ def compute_page(
     return LedgerPage(lines, chosen[-1] if len(rest) > tables_max else None)
 
 
+def count_waiting_records(
+    store: Store, log: LogReader, source_ids: Iterable[int]
+) -> dict[tuple[int, str], int]:
+    """Return (source, table) -> records that wait, of the tables of which an entry waits.
+
+    An entry may hold no record: what a client says of a table version waits, too.
+
+    Args:
+        store: see `compute_ledger`.
+        log: see there.
+        source_ids: only these sources.
+    """
+    wanted = set(source_ids)
+    loaded = {(one.source_id, one.table_name): one.loaded for one in store.tables.list_statuses()}
+    waiting = [
+        key
+        for one in log.list_backlogs()
+        if one.source_id in wanted
+        and one.last > loaded.get(key := (one.source_id, one.table_name), 0)
+    ]
+    return {
+        (source_id, name): sum(
+            hour.waiting
+            for hour in log.statistics.count_by_hour(
+                source_id, name, loaded.get((source_id, name), 0)
+            )
+        )
+        for source_id, name in sorted(waiting)
+    }
+
+
 def compute_ledger(
     store: Store, log: LogReader, source_ids: Iterable[int] | None = None
 ) -> list[LedgerLine]:

@@ -4,7 +4,9 @@ D01 to D09: types. D10 to D29: answers. D30 to D59: refusals. All with both eras
 """
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ from typing import Any
 import pytest
 from tests.integration.control.api import Answer, Api, MakeApi
 
+from treadle.control import destination_operations
 from treadle.control.app import ConnectApiSettings
+from treadle.destinations.protocol import Destination
+from treadle.destinations.registry import make_destination
 from treadle.store.model import DestinationSetter
 
 PASSWORD = "s3cret/pa@ss"
@@ -68,6 +73,7 @@ def descriptor(name: str, schema: dict[str, Any], provided: bool, **more: bool) 
 
 
 STRING = {"type": "string"}
+REGION = {"type": "string", "pattern": "^[A-Za-z0-9_-]*$"}
 DIGITS = {"type": "string", "pattern": "^\\d+$"}
 HOST = {
     "anyOf": [
@@ -202,7 +208,7 @@ ICEBERG_CARD = {
                 descriptor("password", STRING, False, is_required=False, is_credential=True),
                 descriptor("warehouse", STRING, False, is_required=False),
                 descriptor("s3_endpoint", WEB, False, is_required=False),
-                descriptor("s3_region", STRING, False, is_required=False),
+                descriptor("s3_region", REGION, False, is_required=False),
                 descriptor("s3_access_key_id", STRING, False, is_required=False),
                 descriptor(
                     "s3_secret_access_key", STRING, False, is_required=False, is_credential=True
@@ -234,7 +240,7 @@ FILES_CARD = {
                     is_required=False,
                 ),
                 descriptor("s3_endpoint", WEB, False, is_required=False),
-                descriptor("s3_region", STRING, False, is_required=False),
+                descriptor("s3_region", REGION, False, is_required=False),
                 descriptor("s3_access_key_id", STRING, False, is_required=False),
                 descriptor(
                     "s3_secret_access_key", STRING, False, is_required=False, is_credential=True
@@ -488,7 +494,7 @@ def test_d18_parameters_of_the_operator_survive(api: Api) -> None:
     assert answer.body["properties"]["username"] == "you"
     [kept] = api.store.destinations.list_destinations()
     assert kept.url == "postgresql://you:x@db:5432/shop?application_name=etl"
-    assert kept.is_named_by_account
+    assert kept.set_by == "adjusted"
 
 
 def test_d19_one_account_knows_nothing_of_another(api: Api) -> None:
@@ -688,6 +694,53 @@ def test_d55_a_password_of_the_operator_is_not_sent_where_an_account_says(api: A
     assert api.put(path, {"properties": {"host": "other.example.com"}}).status == 200
 
 
+@pytest.mark.parametrize("type_", ["postgresql", "mysql", "redshift"])
+def test_d55_no_change_before_leads_the_password_of_the_operator_elsewhere(
+    api: Api, type_: str
+) -> None:
+    url = f"{type_}://me:theirs@db/{'' if type_ == 'mysql' else 'shop'}"
+    place = make_destination(url)
+    row = api.store.destinations.set_default_destination(
+        api.account.id, place.kind, url, place.identity, set_by=DestinationSetter.OPERATOR
+    )
+    path = f"/v4/destinations/{row.id}"
+    harmless = {"username": "you"} if type_ == "mysql" else {"database": "wh2"}
+    assert api.put(path, {"properties": harmless}).status == 200
+    [kept] = api.store.destinations.list_destinations()
+    # Its address is the operator's still, so it is connected to wherever that is.
+    assert (kept.set_by, kept.is_named_by_account) == ("adjusted", False)
+    ssl = {"ssl": type_ != "redshift"}
+    for moved in (
+        {"host": "evil.example.com"},
+        {"host": "evil.example.com", **ssl},
+        {"port": 1},
+        {"sslrootcert": PEM},
+        {"ssl": True},
+    ):
+        answer = api.put(path, {"properties": moved})
+        assert (answer.status, answer.text) == (400, '"properties do not match schema: password"')
+    assert api.store.destinations.list_destinations() == [kept]
+    # With its password the account says how it is encrypted, and the address stays the operator's.
+    assert api.put(path, {"properties": {"ssl": True, "password": "mine"}}).status == 200
+    assert api.put(path, {"properties": {"ssl": False}}).status == 400
+    moved = {"host": "evil.example.com", "password": "mine"}
+    assert api.put(path, {"properties": moved}).status == 200
+    [mine] = api.store.destinations.list_destinations()
+    assert mine.is_named_by_account
+    assert "theirs" not in mine.url
+    assert api.put(path, {"properties": {"port": 1, "ssl": False}}).status == 200
+
+
+def test_d55_what_an_account_changed_goes_to_no_other_account(api: Api) -> None:
+    row = api.store.destinations.set_default_destination(
+        api.account.id, "postgres", "postgresql://me:x@db/shop", "db"
+    )
+    changed = {"properties": {"database": "mine", "password": "mine"}}
+    assert api.put(f"/v4/destinations/{row.id}", changed).status == 200
+    second, _ = api.another_account()
+    assert second.destination_id is None
+
+
 def test_d56_no_answer_and_no_event_has_a_password(api: Api) -> None:
     row = make(api)
     path = f"/v4/destinations/{row['id']}"
@@ -721,3 +774,27 @@ def test_d57_two_accounts_in_one_database_have_schemas_of_their_own(api: Api) ->
     assert answer.status == 200
     schemas = [source.schema for source in api.store.sources.list_sources()]
     assert schemas == ["shop", "shop2"]
+
+
+def test_d58_a_driver_is_imported_while_the_store_is_free(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import may take seconds, and every other change would wait for it."""
+    row = make(api)
+    path = str(api.store._database.engine.url.database)
+    free: list[bool] = []
+
+    def note(url: str) -> Destination:
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                free.append(True)
+            except sqlite3.OperationalError:
+                free.append(False)
+        return make_destination(url)
+
+    monkeypatch.setattr(destination_operations, "make_destination", note)
+    changed = {"properties": {"host": "10.1.2.3"}}
+    assert api.put(f"/v4/destinations/{row['id']}", changed).status == 200
+    assert free[0]
+    assert not free[-1]  # decided again where nobody else changes the row

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.faults.damage import append
 from tests.integration.cli.conftest import Treadle
 
 from treadle.config import Config
+from treadle.log.protocol import NewEntry
+from treadle.log.registry import open_reader
+from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.server.factories import open_store
+from treadle.server.loader_process import make_loader
 from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
@@ -291,3 +297,67 @@ def test_an_account_is_renamed_and_deleted_when_nothing_of_it_works(
         assert store.accounts.get_account_count() == 1
         later, _ = store.accounts.create_account("Later")
         assert later.id > account  # the id of a deleted account is not given again
+
+
+def test_an_account_whose_records_wait_is_not_deleted(data: Path, treadle: Treadle) -> None:
+    assert treadle("account create --name Shop").code == 0
+    spare = treadle("account create --name Spare --json").json["stitch_client_id"]
+    sources = {
+        name: treadle(f"source create {name} --account Spare --json").json["source_id"]
+        for name in ("Web", "Other")
+    }
+    config = Config(data=data)
+    with closing(open_store(config)) as store:
+        for account in store.accounts.list_accounts():
+            place = config.warehouse_path.with_name(f"{account.name}.duckdb")
+            store.destinations.set_default_destination(
+                account.id, "duckdb", f"duckdb://{place}", str(place)
+            )
+        with closing(make_loader(config, store)) as loader:
+            for name, source_id in sources.items():
+                push_orders(config, source_id, "orders" if name == "Web" else "odd\nname", 3)
+                assert treadle(f"source delete {name.lower()} --yes").code == 0
+            done = treadle("account delete Spare --yes")
+            assert done.code == 2
+            assert "6 accepted records of it would never be loaded" in done.err
+            assert "orders of source web (3 records), odd\\nname of source other" in done.err
+            assert f"treadle destination create --account {spare}" in done.err
+            assert len(treadle("account list --json").json) == 2
+            loader.load_once()
+            assert treadle("account delete Spare --yes").code == 0
+    assert len(treadle("account list --json").json) == 1
+
+
+def test_an_account_is_not_deleted_where_its_log_is_not_to_be_seen(
+    data: Path, treadle: Treadle
+) -> None:
+    assert treadle("account create --name Shop").code == 0
+    assert treadle("account create --name Spare").code == 0
+    source_id = treadle("source create Web --account Spare --json").json["source_id"]
+    config = Config(data=data)
+    push_orders(config, source_id, "orders", 1)
+    with closing(open_store(config)) as store, closing(open_reader(config)) as log:
+        store.use_log(log.log_id)
+    assert treadle("source delete web --yes").code == 0
+    away = config.log_path.rename(data / "away")
+    done = treadle("account delete Spare --yes")
+    assert (done.code, "Run the command on the machine of the log" in done.err) == (2, True)
+    away.rename(config.log_path)
+    assert "orders of source web (1 record)" in treadle("account delete Spare --yes").err
+
+
+def push_orders(config: Config, source_id: int, table: str, count: int) -> None:
+    batch = MessageBatch(
+        table,
+        ("id",),
+        "json",
+        b"",
+        (),
+        list(range(1, count + 1)),
+        0,
+        None,
+        [],
+        msgspec.json.encode([{"id": number} for number in range(count)]),
+    )
+    entry = NewEntry(source_id, table, 1_700_000_000_000_000, count, encode_batch(batch))
+    append(config.log_path, [entry])

@@ -190,6 +190,37 @@ def test_one_record_is_mended_and_followed_to_its_end(
     assert late.status == 409
 
 
+def test_values_that_nobody_sees_are_in_no_answer_to_a_form(
+    visitor: Visitor, house: HouseConsole
+) -> None:
+    """`console_payloads = off`: a posted form shows no more than the page that has none."""
+    secret = BAD + 4711
+    house.push(rec(data={"id": 1, "n": secret, "note": "for Ann only"}))
+    [record] = find_links(visitor.see("/rejects/records"), r"/rejects/records/[\d.]+")
+    [cause] = find_links(visitor.see("/rejects"), r"/rejects/\d+")
+    csrf = visitor.see("/help").field("csrf")
+    object.__setattr__(house.services, "payloads", "off")
+    edit = json.dumps({"id": 1, "n": secret + 1})
+    forms: list[tuple[str, dict[str, str]]] = [
+        (record, {"step": "check", "whole": "1"}),
+        (record, {"step": "check", "record": edit}),
+        (record, {"step": "check", "record": "{"}),
+        (record, {"step": "send", "record": "[]"}),
+        (f"{cause}/resend", {"step": "preview", "set": "", "unset": ""}),
+        (f"{cause}/resend", {"step": "preview", "set": f"n={secret + 1}", "unset": ""}),
+        (f"{cause}/resend", {"step": "send", "set": "", "unset": "", "expected": "5"}),
+    ]
+    for path, form in forms:
+        answer = visitor.send("POST", f"/console{path}", {"csrf": csrf, **form})
+        text = answer.text.replace(form.get("set", "") or "x", "")
+        for value in (str(secret), "for Ann"):
+            assert value not in text, (path, form)
+            assert value not in visitor.see(path).text
+        if form["step"] == "check":
+            assert answer.status == 403
+    assert house.store.operations.list_operations(4321) == []
+
+
 def test_a_record_that_is_rejected_again_leads_to_the_new_one(
     visitor: Visitor, house: HouseConsole
 ) -> None:

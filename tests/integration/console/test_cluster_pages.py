@@ -1,15 +1,17 @@
 """What the console shows where several machines share the work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import QueuePool
 from tests.integration.console.visitor import Console, EmptyLog, Visitor
+from tests.loads import load as make_load
 
 from treadle.console.app import ConsoleApp
-from treadle.console.figures import FigureSampler
+from treadle.console.figures import FigureSampler, take_figures
 from treadle.console.guess_limit import GuessLimit
 from treadle.console.pages.overview import describe_logs_away
 from treadle.control.waiting_view import WaitingView
@@ -324,3 +326,35 @@ def test_the_overview_names_a_log_that_is_away_and_follows_the_others(
     sampler.close()
     assert describe_logs_away(()) == ""
     assert describe_logs_away((1, 2, 5)) == "3 logs cannot be read: as before"
+
+
+class LaggingLog(EmptyLog):
+    """A log that has not heard of a load yet, and notes whether the store is being read then."""
+
+    def __init__(self, source_id: int, is_read: Callable[[], bool]) -> None:
+        super().__init__()
+        self.asked: list[tuple[int, bool]] = []
+        self._source_id = source_id
+        self._is_read = is_read
+
+    def list_backlogs(self) -> list[TableBacklog]:
+        return [TableBacklog(self._source_id, "orders", 9, 9, 9, 90, 5, loaded=3)]
+
+    def count_records_above(self, source_id: int, table_name: str, position: int) -> int:
+        assert (source_id, table_name) == (self._source_id, "orders")
+        self.asked.append((position, self._is_read()))
+        return 2
+
+
+def test_a_log_is_asked_when_the_store_is_read(console: Console) -> None:
+    """The store's server ends a transaction that waits for the server of a log."""
+    source = make_source(console)
+    console.store.use_log("log")
+    console.store.loads.record_load(make_load(source.id, "orders", 7, console.now), [])
+    pool = console.store._database.engine.pool
+    assert isinstance(pool, QueuePool)
+    log = LaggingLog(source.id, lambda: pool.checkedout() > 0)
+    figures = take_figures(console.store, log, console.now)  # type: ignore[arg-type]  # as above
+    assert log.asked == [(7, False)]
+    account = figures.get_account(console.account.id)
+    assert (account.waiting, account.oldest, account.accepted) == (2, 5, 3)

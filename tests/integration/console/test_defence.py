@@ -152,6 +152,42 @@ def test_another_account_has_nothing_of_this_one(console: Console) -> None:
     assert console.store.hooks.find_hook(console.account.id, hook.id) is not None
 
 
+def test_a_path_revokes_only_tokens_of_its_own_kind_and_source(console: Console) -> None:
+    for name in ("web", "shop"):
+        console.store.sources.create_source(
+            console.account.id,
+            type="import_api",
+            display_name=name,
+            name=name,
+            bootstrap_token=True,
+        )
+    web, shop = console.store.sources.list_sources(console.account.id)
+    [token] = console.store.tokens.list_tokens(web.id)
+    visitor = Visitor(console)
+    visitor.get(console.link(ConsoleRole.OPERATOR))
+    csrf = visitor.see(f"/sources/{web.id}/tokens").field("csrf")
+    account_token = console.store.accounts.find_token_holder(console.token)
+    assert account_token is not None
+    for path in (
+        f"/sources/{web.id}/tokens/{account_token.token_id}/revoke",
+        f"/sources/{shop.id}/tokens/{token.id}/revoke",
+        f"/sources/{web.id}/tokens/x/revoke",
+    ):
+        assert visitor.send("POST", f"/console{path}", {"csrf": csrf}).status == 404, path
+    # Of an account's own path only account tokens are revoked, also by an admin.
+    admin = console.sign_in()
+    assert admin.post(f"/tokens/{token.id}/revoke", on="/tokens").status == 400
+    assert console.store.accounts.find_token_holder(console.token) is not None
+    assert [one.id for one in console.store.tokens.list_tokens(web.id)] == [token.id]
+    events = console.store.trail.list_events(limit=20)
+    assert not [
+        one for one in events if one.action == "revoke_account_token" and one.outcome == "done"
+    ]
+    path = f"/console/sources/{web.id}/tokens/{token.id}/revoke"
+    assert visitor.send("POST", path, {"csrf": csrf}).status == 303
+    assert console.store.tokens.list_tokens(web.id) == []
+
+
 def test_behind_a_proxy_all_paths_have_its_prefix(console: Console) -> None:
     places = ConsolePlaces.parse("/console", "https://data.example.com/data/treadle/")
     object.__setattr__(console.services, "places", places)

@@ -4,12 +4,14 @@ import json
 import re
 import shlex
 from html import unescape
+from urllib.parse import quote, urlencode
 
 import pytest
 from tests.integration.console.visitor import Console, Visitor
 from tests.loads import load as make_load
 
 from treadle.cli.main import build_parser
+from treadle.console.pages import ROUTES
 from treadle.people.rules import require_admin_left
 from treadle.store.model import ConsoleRole, EntryOutcome, RecordRejection, Source
 from treadle.store.token_rules import TokenRequest
@@ -395,3 +397,39 @@ def test_hostile_text_is_shown_as_text_everywhere(
     searched = visitor.get("/console/tables?q=" + "%3Cscript%3Ealert(1)%3C/script%3E%00")
     assert "<script>alert" not in searched.text
     assert visitor.get("/console/%3Cscript%3E/x%00").status == 404
+
+
+NUMBERS = ("9" * 20, "9" * 4_400, "²", "x")
+"""Texts that are no number that a store holds, though some of them look like one."""
+
+
+def test_a_number_that_is_none_is_no_fault_of_the_server(
+    visitor: Visitor, console: Console
+) -> None:
+    source = fill(console, "orders")
+    hook = console.store.hooks.create_hook(console.account.id, "https://example.com/a")
+    here = {"source": source.id, "hook": hook.id, "cause": 1, "token": 3, "user": 1,
+            "destination": console.destination.id}  # fmt: skip
+    csrf = visitor.see("/help").field("csrf")
+    for number in NUMBERS:
+        names = ("after", "page", "skip", "again", "operation", "status", "destination_id")
+        query = {**dict.fromkeys(names, number), "before": f"1.{number}"}
+        for route in ROUTES:
+            pattern = route.pattern
+            path = re.sub(r"\{(\w+)\}", lambda part: str(here.get(part[1], "1")), pattern)
+            assert visitor.get(f"/console{path}?{urlencode(query)}").status < 500, (path, number)
+        assert visitor.get(f"/console/rejects?before={quote(number)}.1").status == 200
+        settings = f"/sources/{source.id}/settings"
+        forms: list[tuple[str, dict[str, str]]] = [
+            ("/rejects/1/resend", {"step": "send", "expected": number}),
+            (settings, {"action": "move", "destination_id": number}),
+            ("/hooks", {"url": "https://example.com/b", "destination_id": number}),
+            ("/query", {"sql": "SELECT 1", "destination_id": number}),
+            (f"/hooks/{hook.id}/resend", {"expected": number}),
+        ]
+        for path, form in forms:
+            answer = visitor.send("POST", f"/console{path}", {"csrf": csrf, **form})
+            assert answer.status in (400, 409), (path, number, answer.words[-400:])
+    moved = console.store.sources.get_source(console.account.id, source.id)
+    assert moved is not None
+    assert moved.destination_id is None

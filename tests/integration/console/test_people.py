@@ -17,6 +17,7 @@ from treadle.console.pages import ROUTES
 from treadle.people import passwords
 from treadle.people.rules import require_admin_left
 from treadle.store.model import ConsoleRole
+from treadle.store.sessions import SESSIONS_MAX
 from treadle.store.trail_event import ActorKind
 from treadle.store.users import INVITE_US
 
@@ -247,6 +248,37 @@ def test_sessions_are_listed_and_ended_by_who_may(console: Console) -> None:
     assert not is_in(bo)
 
 
+def test_a_session_that_is_said_to_have_ended_has_ended(console: Console) -> None:
+    ann = join(console, "ann@example.com", "admin")
+    _, secret = console.store.users.add_user(
+        None, "Cy", "cy@example.com", ConsoleRole.ADMIN, require_admin_left
+    )
+    cy = accept(console, f"/console/invite?token={secret}")
+    other, _ = console.store.accounts.create_account("second")
+    third, _ = console.store.accounts.create_account("third")
+    opened = []
+    for account_id in (other.id, other.id, *(third.id for _ in range(SESSIONS_MAX))):
+        token = console.store.sessions.issue_link_token(account_id, ConsoleRole.VIEWER)
+        made = console.store.sessions.open_session(token, "10.0.0.1")
+        assert made is not None
+        opened.append(made[0].id)
+    theirs, oldest = opened[:2]
+    listed = [one.id for one in console.store.sessions.list_sessions(None)]
+    assert oldest not in listed
+
+    def end(visitor: Visitor, session_id: int) -> str | None:
+        return visitor.post(f"/people/sessions/{session_id}/end", on="/people").location
+
+    # Of another account, for who sees one.
+    assert end(ann, theirs) == "/console/people?done=over"
+    assert console.store.sessions.list_open_sessions([theirs, oldest]) == {theirs, oldest}
+    assert end(cy, oldest) == "/console/people?done=ended"
+    assert end(cy, theirs) == "/console/people?done=ended"
+    assert console.store.sessions.list_open_sessions([theirs, oldest]) == set()
+    assert end(cy, oldest) == "/console/people?done=over"
+    assert "Nothing was ended" in cy.see("/people?done=over").words
+
+
 def test_an_admin_of_the_installation_goes_over_to_any_account(console: Console) -> None:
     other, _ = console.store.accounts.create_account("second")
     console.store.sources.create_source(
@@ -324,3 +356,23 @@ def test_pages_lead_only_where_a_role_may_go(console: Console, role: ConsoleRole
                 waiting.append(target)
     assert not wrong
     assert len(seen) > 12
+
+
+def test_the_settings_of_the_server_are_shown_to_who_sees_all_of_it(console: Console) -> None:
+    admin = console.sign_in()
+    assert "mail server" in admin.see("/settings").text
+    other, _ = console.store.accounts.create_account("second")
+    _, secret = console.store.users.add_user(
+        None, "Ann", "ann@example.com", ConsoleRole.ADMIN, lambda *_: None
+    )
+    link = f"/console/invite?token={secret}"
+    assert "mail server" in accept(console, link).see("/settings").text
+    token = console.store.sessions.issue_link_token(other.id, ConsoleRole.ADMIN)
+    tenant = Visitor(console)
+    tenant.get(f"/console/login?ephemeral_token={token}")
+    for visitor in (admin, tenant):
+        for path in ("/settings", "/settings?set=1"):
+            page = visitor.get(f"/console{path}")
+            assert page.status == 403
+            assert "has several accounts" in page.words
+            assert "mail server" not in page.text

@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import update
 from tests.integration.store.conftest import KEY
 
 from treadle.people.rules import LastAdminError, require_admin_left
+from treadle.store.database import BOOKKEEPING
+from treadle.store.destinations import DestinationPlace
 from treadle.store.errors import NotFoundError, UserLimitError, UserTakenError
-from treadle.store.model import ConsoleRole, ConsoleUser
+from treadle.store.model import ConsoleRole, ConsoleUser, DestinationSetter
+from treadle.store.schema import accounts
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 from treadle.store.users import INVITE_US, USERS_MAX
@@ -138,3 +142,44 @@ def test_there_are_so_many_users_and_no_more(store: Store, monkeypatch: pytest.M
     with pytest.raises(UserLimitError):
         add(store, "bo")
     assert USERS_MAX == 200
+
+
+def test_nobody_comes_back_into_a_deleted_account(store: Store) -> None:
+    ann, _ = add(store, "Ann")
+    bo, secret = add(store, "Bo", account_id=2)
+    store.users.accept_invite(secret, "record")
+    store.users.set_disabled(2, bo.id, lambda *_: None, disabled=True)
+    place = DestinationPlace(
+        "postgres", "postgresql://me:s3cret@db/shop", "db", DestinationSetter.ACCOUNT
+    )
+    row = store.destinations.create_destination(2, place)
+    store.destinations.set_query_url(row.id, "postgresql://reader:s3cret@db/shop")
+    store.accounts.delete_account(2)
+    assert [one.id for one in store.users.list_users(None)] == [ann.id]
+    event = next(e for e in store.trail.list_events() if e.action == "delete_user")
+    assert (event.target.id, event.account_id) == (str(bo.id), 2)
+    with pytest.raises(NotFoundError):
+        store.users.set_disabled(None, bo.id, lambda *_: None, disabled=False)
+    assert store.sessions.open_session_of_user(bo.id, "10.0.0.1") is None
+    # The address is free, and nothing of the account opens a database.
+    add(store, "Bo")
+    [gone] = store.destinations.list_destinations(2)
+    assert (gone.url, gone.query_url, gone.deleted_at is None) == ("", None, False)
+    with pytest.raises(NotFoundError):
+        store.destinations.create_destination(2, place)
+    with pytest.raises(NotFoundError):
+        store.destinations.set_default_destination(2, "duckdb", "duckdb:///x", "x")
+
+
+def test_a_user_whom_an_earlier_release_left_opens_no_session(store: Store) -> None:
+    bo, secret = add(store, "Bo", account_id=2)
+    store.users.accept_invite(secret, "record")
+    opened = store.sessions.open_session_of_user(bo.id, "10.0.0.1")
+    assert opened is not None
+    session, cookie = opened
+    with store._database.write() as tx:
+        gone = update(accounts).where(accounts.c.id == 2).values(deleted_at=tx.now)
+        tx.connection.execute(gone.execution_options(**BOOKKEEPING))
+    assert store.sessions.open_session_of_user(bo.id, "10.0.0.1") is None
+    assert store.sessions.find_session(cookie) is None
+    assert store.sessions.get_session(session.id) is None

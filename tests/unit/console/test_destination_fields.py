@@ -79,7 +79,7 @@ def test_a_refusal_is_said_at_its_fields() -> None:
     assert told["port"] == "This is to be a number from 1 to 65535."
     assert told["host"] == "This is missing."
     kept = next(one for one in make_fields(PRESENT, {}, {"password"}) if one.name == "password")
-    assert kept.error == "Type it again: the one that is set is not sent to another place."
+    assert kept.error == "Type it again: what is set stays with its place and encryption."
 
 
 def test_each_phase_that_fails_has_its_advice() -> None:

@@ -17,7 +17,7 @@ from treadle.console.page_request import (
     PageRoute,
     lead_on,
 )
-from treadle.console.pages.lookups import require_delivery, require_hook
+from treadle.console.pages.lookups import read_choice, require_delivery, require_hook
 from treadle.control.hook_operations import HookOperations
 from treadle.control.trials import SILENT, make_sample_body
 from treadle.errors import RequestRefusedError
@@ -52,8 +52,8 @@ def create_hook(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Make a hook."""
     body: dict[str, Any] = {"type": "post_load", "config": {"url": request.get_text("url")}}
     destination = request.get_text("destination_id")
-    if destination.isascii() and destination.isdigit():
-        body["destination_id"] = int(destination)
+    if destination:
+        body["destination_id"] = read_choice(destination)
     raw = encode_json(body)
 
     def run(bound: Any) -> Any:

@@ -14,6 +14,14 @@ TROUBLE_WITHOUT_VALUES: Final = "records of the last load were rejected; the pag
 """In place of a text that names a record and its reason."""
 
 
+def read_choice(text: str) -> int | None:
+    """Return the id that a field of a form chooses; None for the choice of none.
+
+    0, which nothing has, stands for a text that is no id, so that it is refused as one.
+    """
+    return (parse_id(text) or 0) if text else None
+
+
 def require_source(services: ConsoleServices, request: PageRequest) -> Source:
     """Return the source that a path names, deleted ones too.
 

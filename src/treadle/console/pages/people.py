@@ -40,6 +40,7 @@ DONE: Final = {
     "enabled": "The user is enabled, and may sign in again.",
     "deleted": "The user is deleted. The audit trail keeps what was done.",
     "ended": "The session has ended.",
+    "over": "Nothing was ended: you see no such session, or it had ended before.",
     "password": "The password is changed. Your other sessions have ended.",
 }
 ROLE_CHOICES: Final = (
@@ -317,26 +318,32 @@ def end_session(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """End a session of the account, as an admin, or one of one's own."""
     number = parse_id(request.parts["session"])
     back = request.get_text("from")
-    sessions = services.store.sessions
-    may_all = request.session.role == ConsoleRole.ADMIN
-    own = request.session.user_id
-    scope = None if request.session.sees_all else request.account.id
-    known = sessions.list_sessions(scope) if may_all else []
-    if own is not None:
-        known += sessions.list_sessions(None, own)
-    found = next((one for one in known if one.id == number), None)
-    if found is not None:
+    found = None if number is None else services.store.sessions.get_session(number)
+    done = "over"
+    if found is not None and may_end_session(request.session, found):
 
         def run(bound: ConnectOperations) -> None:
             bound.store.sessions.end_session(found)
 
         target = TrailTarget(TargetKind.SESSION, found.id)
         services.change(request, TrailAction.END_SESSION, target, run)
-    if back == "me" or not may_all:
-        return lead_on("/people/me", done="ended")
+        done = "ended"
+    if back == "me" or request.session.role != ConsoleRole.ADMIN:
+        return lead_on("/people/me", done=done)
     if back.isascii() and back.isdigit():
-        return lead_on(f"/people/{back}", done="ended")
-    return lead_on("/people", done="ended")
+        return lead_on(f"/people/{back}", done=done)
+    return lead_on("/people", done=done)
+
+
+def may_end_session(mine: BrowserSession, other: BrowserSession) -> bool:
+    """Return whether who has a session may end another one. Pure.
+
+    An admin ends those of the account, one of the installation those of all accounts, and everybody
+    those of oneself.
+    """
+    if mine.user_id is not None and other.user_id == mine.user_id:
+        return True
+    return mine.role == ConsoleRole.ADMIN and (mine.sees_all or other.account.id == mine.account.id)
 
 
 # Oneself -----------------------------------------------------------------------------------------

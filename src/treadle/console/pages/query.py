@@ -19,6 +19,7 @@ from treadle.console.answer_table import (
     read_answer,
 )
 from treadle.console.page_request import ConsoleServices, PageAnswer, PageRequest, PageRoute
+from treadle.console.pages.lookups import read_choice
 from treadle.console.pages.tables import read_names, select_tables
 from treadle.control.query_operations import QueryOperations
 from treadle.control.query_requests import (
@@ -88,8 +89,8 @@ class TypedStatement:
             RequestRefusedError: 400, it is none.
         """
         body: dict[str, Any] = {"sql": self.sql, "limit": limit, "id": question_id}
-        if self.destination.isascii() and self.destination.isdigit():
-            body["destination_id"] = int(self.destination)
+        if self.destination:
+            body["destination_id"] = read_choice(self.destination)
         return replace(parse_statement(encode_json(body)), bytes_max=bytes_max)
 
 

@@ -87,6 +87,8 @@ def show_record(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 def act_on_record(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Say what the dry run makes of the text of a record, or send it again."""
     reject = require_reject(services, request)
+    if request.get_text("step") != "send" and not sees_records(services, request):
+        return _render(services, request, reject, status=403)  # it is about values
     is_whole = request.get_text("whole") == "1"  # one that is too long to be edited here
     text = request.form.get("record", "").replace("\r\n", "\n")
     fault = None if is_whole else find_fault(text)

@@ -29,7 +29,7 @@ from treadle.console.page_request import (
 from treadle.console.pages.lookups import describe_reason, sees_records
 from treadle.console.pages.operations import describe_operation
 from treadle.console.pages.tables import keep_chosen, make_path
-from treadle.control.lookups import parse_id
+from treadle.control.lookups import parse_count, parse_id
 from treadle.control.reject_operations import RejectOperations
 from treadle.control.reject_preview import preview_resend
 from treadle.control.times import instant
@@ -270,9 +270,7 @@ def act_on_resend(services: ConsoleServices, request: PageRequest) -> PageAnswer
     wanted, _ = read_record_filter(request, cause)
     try:
         edit = parse_edit(request.form.get("set", ""), request.form.get("unset", ""))
-        raw = encode_filter_resend(
-            make_body_filter(wanted), edit, int(expected) if expected.isdigit() else 0
-        )
+        raw = encode_filter_resend(make_body_filter(wanted), edit, parse_count(expected) or 0)
         made = start_resend(services, request, raw)
     except EditLineError as error:
         return _render_resend(services, request, cause, str(error))
@@ -302,7 +300,9 @@ def _render_resend(
         raw = encode_filter_resend(make_body_filter(wanted), edit)
         preview, trouble = _ask_preview(services, request, raw)
         if not sees_records(services, request):
-            preview = [{**one, "before": HIDDEN, "after": HIDDEN} for one in preview]
+            # A reason may repeat the value.
+            hidden = {"before": HIDDEN, "after": HIDDEN, "reason": None}
+            preview = [{**one, **hidden} for one in preview]
     sources = _list_sources(services, request)
     return PageAnswer(
         "reject-resend.html",
@@ -548,10 +548,9 @@ def _parse_place(text: str) -> RejectPlace | None:
 
 def _parse_cause_place(text: str) -> tuple[int, int] | None:
     """Return time and id of the cause that a page follows; None for the newest page."""
-    at, _, number = text.partition(".")
-    if at.isascii() and at.isdigit() and number.isascii() and number.isdigit():
-        return int(at), int(number)
-    return None
+    at, _, cause_id = text.partition(".")
+    time, number = parse_count(at), parse_id(cause_id)
+    return None if time is None or number is None else (time, number)
 
 
 OPERATOR: Final = ConsoleRole.OPERATOR

@@ -3,18 +3,25 @@
 from typing import Final
 
 from treadle.console.page_request import ConsoleServices, PageAnswer, PageRequest, PageRoute
-from treadle.control.traces import ShownSetting
+from treadle.control.traces import ONE_OF_SEVERAL, ShownSetting, sees_installation
 from treadle.store.model import ConsoleRole
 
 
 def show_settings(services: ConsoleServices, request: PageRequest) -> PageAnswer:
-    """Show all settings, or those that somebody set."""
+    """Show all settings, or those that somebody set, to who sees the whole server."""
+    if not request.session.sees_all and not sees_installation(services.store, request.account):
+        return PageAnswer(
+            "settings.html",
+            {"title": "Settings", "section": "settings", "refused": ONE_OF_SEVERAL},
+            403,
+        )
     only_set = request.query.get("set") == "1"
     return PageAnswer(
         "settings.html",
         {
             "title": "Settings",
             "section": "settings",
+            "refused": None,
             "command": "treadle serve --help",
             "lines": [
                 (one, write_value(one))

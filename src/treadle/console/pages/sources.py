@@ -12,7 +12,7 @@ from treadle.console.page_request import (
     PageRoute,
     lead_on,
 )
-from treadle.console.pages.lookups import require_source
+from treadle.console.pages.lookups import read_choice, require_source
 from treadle.console.pages.overview import make_table_path
 from treadle.control import errors
 from treadle.control.operations import ConnectOperations
@@ -201,7 +201,7 @@ def change_settings(services: ConsoleServices, request: PageRequest) -> PageAnsw
         body, done = {"paused_at": None}, "unpaused"
     elif action == "move":
         text = request.get_text("destination_id")
-        body = {"destination_id": int(text) if text.isascii() and text.isdigit() else None}
+        body = {"destination_id": read_choice(text)}
         done = "moved"
     else:
         return _render_settings(services, request, row, "The page knows no such action.")

@@ -74,7 +74,8 @@ def revoke_account_token(services: ConsoleServices, request: PageRequest) -> Pag
     token_id = request.parts["token"]
 
     def run(bound: ConnectOperations) -> Any:
-        return TokenOperations(bound.store, services.clock).end_token(request.account, token_id)
+        operations = TokenOperations(bound.store, services.clock)
+        return operations.delete_account_token(request.account, token_id)
 
     target = TrailTarget(TargetKind.ACCOUNT_TOKEN, token_id)
     try:
@@ -180,14 +181,18 @@ def show_revocation(services: ConsoleServices, request: PageRequest) -> PageAnsw
 
 
 def revoke_token(services: ConsoleServices, request: PageRequest) -> PageAnswer:
-    """Revoke a token of a source."""
+    """Revoke a token of a source.
+
+    The operation knows all tokens of the account, also those that only an admin may revoke.
+    """
     row = require_source(services, request)
-    token_id = request.parts["token"]
+    token = _require_token(services, request, row)
 
     def run(bound: ConnectOperations) -> Any:
-        return TokenOperations(bound.store, services.clock).end_token(request.account, token_id)
+        operations = TokenOperations(bound.store, services.clock)
+        return operations.end_token(request.account, str(token.id))
 
-    target = TrailTarget(TargetKind.IMPORT_TOKEN, token_id)
+    target = TrailTarget(TargetKind.IMPORT_TOKEN, token.id)
     try:
         services.change(request, TrailAction.REVOKE_IMPORT_TOKEN, target, run)
     except RequestRefusedError as refused:
