@@ -82,6 +82,16 @@ _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
 )
 """Beginnings of SQLSTATEs -> what they mean; the first one that fits counts."""
 
+_UNCAST: Final = re.compile(
+    r"is of type .+ but expression is of type|operator does not exist: .+ = "
+)
+"""What is said of values that nothing casts to the type of a column, by itself or to compare."""
+
+_GIVE_TYPE_BACK: Final = (
+    "somebody changed the type of a column, and its values do not become that by themselves: give "
+    "the column its former type again, or drop the table and send its data again"
+)
+
 _DENIED = re.compile(
     r"(?:permission denied for|must be owner of) (?P<kind>database|schema|table) (?P<name>.+)$"
 )
@@ -166,4 +176,6 @@ def translate(error: Exception, server: str = POSTGRES) -> TreadleError:
     )
     refused = " ".join(getattr(error, "__notes__", ()))
     remedy = advise_grant(text, refused) if kind is AccessDeniedError else ""
+    if state in ("42804", "42883") and _UNCAST.search(text):
+        remedy = _GIVE_TYPE_BACK
     return kind(meaning.format(server=server, text=f"{text}; {remedy}" if remedy else text))

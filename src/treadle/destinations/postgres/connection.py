@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
+from psycopg import postgres
 
 from treadle.destinations.layout import partition_columns
 from treadle.destinations.libpq.connection import LibpqConnection, noting_statement
@@ -11,6 +12,7 @@ from treadle.destinations.postgres import copy_format
 from treadle.destinations.postgres.dialect import PostgresDialect
 from treadle.destinations.sql.connection import Field
 from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.destinations.sql.upsert import StagedUpsert, insert
 from treadle.tables.arrow_column import to_values
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import RelationRows
@@ -25,6 +27,14 @@ _COPIED_AS: Final = {
     ColumnType.TIMESTAMP: "int8",
 }
 
+_TAKEN_AS: Final = {
+    **{type_: frozenset({postgres.types[name].oid}) for type_, name in _COPIED_AS.items()},
+    ColumnType.JSON: frozenset({postgres.types["jsonb"].oid}),
+    ColumnType.TEXT: frozenset(postgres.types[name].oid for name in ("text", "varchar")),
+    ColumnType.TIMESTAMP: frozenset({postgres.types["timestamptz"].oid}),
+}
+"""Logical type -> ids of the types that take what COPY sends for it."""
+
 _MICROSECONDS_TO_2000: Final = 946_684_800_000_000
 
 
@@ -35,6 +45,7 @@ class PostgresConnection(LibpqConnection):
         self, driver: psycopg.Connection[tuple[Any, ...]], *, read_only: bool = False
     ) -> None:
         super().__init__(PostgresDialect(), driver, read_only=read_only)
+        self._casts = 0
 
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Copy values into a new temporary table that goes with the transaction."""
@@ -57,11 +68,38 @@ class PostgresConnection(LibpqConnection):
         return place
 
     def insert(self, target: Quoted, rows: RelationRows) -> int:
-        """Copy rows into a relation; returns how many there were."""
-        quote = self.dialect.quote
+        """Write rows into a relation; returns how many were written.
+
+        They are copied where each column takes the bytes of its values. COPY casts nothing, and
+        the server does not look at the type of what it is sent: where a person has changed a type,
+        the eight bytes of an integer would be read as another value. So the types are asked for in
+        the transaction of each copy. Where one differs the rows are staged, and the database casts
+        them as in every INSERT.
+        """
         given, _ = partition_columns(rows)
-        return self._copy(
-            target, [(quote(each.name), each.type, rows.columns[each.name]) for each in given]
+        fields = [(self.dialect.quote(one.name), one.type, rows.columns[one.name]) for one in given]
+        if self._takes_copies(target, fields):
+            return self._copy(target, fields)
+        self._casts += 1
+        stage = self.stage(rows, f"treadle_cast_{self._casts:d}")
+        return self.run(insert(self.dialect, StagedUpsert(target, rows, stage)))
+
+    def _takes_copies(self, target: Quoted, fields: Sequence[Field]) -> bool:
+        """Return whether the columns of a relation have the types that are sent to them.
+
+        The statement locks the relation until the transaction ends, so nobody changes a type before
+        the rows are there. The server describes a domain as the type that it is over.
+        """
+        statement = compose(
+            "SELECT {names} FROM {target} WHERE false",
+            names=join(", ", (name for name, _, _ in fields)),
+            target=target,
+        )
+        with noting_statement(statement):
+            there = self.driver.execute(statement.encode()).description or ()
+        return all(
+            column.type_code in _TAKEN_AS[type_]
+            for column, (_, type_, _) in zip(there, fields, strict=True)
         )
 
     def _copy(self, target: Quoted, fields: Sequence[Field]) -> int:
