@@ -64,7 +64,9 @@ class StepLoader:
     def history(self) -> LoadHistory:
         """Return the earlier loads of the tables; it changes with the next load."""
         recovery = self.recovery
-        return LoadHistory(recovery.offsets or {}, self._ended, self._retries, recovery.starts)
+        return LoadHistory(
+            recovery.offsets or {}, self._ended, self._retries, recovery.starts, recovery.lost
+        )
 
     def forget_failures(self, keys: Iterable[TableKey]) -> None:
         """Let tables be tried again at once."""
