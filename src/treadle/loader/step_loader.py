@@ -119,6 +119,7 @@ class StepLoader:
         except (PlanOutdatedError, FencedError, TableHeldError):
             return None
         except RetriableError:
+            self._defer_tables(group)
             raise
         except Exception:  # noqa: BLE001 - whatever it is, it comes again with the table it is of
             return None
@@ -156,6 +157,7 @@ class StepLoader:
             self.recovery.add_uncertain(chunk.key, chunk.last)
             raise
         except RetriableError:
+            self._defer_tables((step,))
             raise
         except Exception as error:
             # Whatever it is, it came with this table: the others go on without it.
@@ -171,6 +173,15 @@ class StepLoader:
         self._retries.clear_failures(chunk.key)
         self._ended[chunk.key] = self.clock()
         return True
+
+    def _defer_tables(self, group: Iterable[PreparedStep]) -> None:
+        """Let the next round begin with other tables: what came up may be of these alone.
+
+        Their pauses are longer than those of the destination.
+        """
+        now = self.clock()
+        for chunk, _, _ in group:
+            self._retries.add_failure(chunk.key, now)
 
     def _record_failure(self, chunk: EntryChunk, error: Exception) -> None:
         """Record that a table cannot be loaded for now; the others go on."""

@@ -21,6 +21,7 @@ from treadle.destinations.conformance.builders import (
     ORDERS,
     TEXT,
     TableLoads,
+    column,
     relation,
     table,
     upsert,
@@ -30,10 +31,12 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
     RowRefusedError,
+    Session,
+    TableHeldError,
 )
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, TableStoppedError
-from treadle.tables.model import CreateRelation
+from treadle.tables.model import AddColumn, CreateRelation
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
@@ -116,10 +119,68 @@ def test_a_lock_of_somebody_else_is_waited_for_a_while(postgres_database: str) -
         with psycopg.connect(postgres_database) as other:
             other.execute("LOCK TABLE web.orders")
             session.query("SET lock_timeout = '100ms'")
-            with pytest.raises(DestinationUnavailableError, match="lock timeout"):
+            with pytest.raises(TableHeldError, match="lock timeout"):
                 loads.load(table(ORDERS), upsert([(1, 1, "x")]))
         loads.load(table(ORDERS), upsert([(1, 1, "x")]))
         assert loads.orders() == [(1, "x", 1)]
+
+
+def load_another(session: Session) -> list[tuple[int]]:
+    """Load another table; returns its keys."""
+    loads = TableLoads(session, table_name="others")
+    others = relation("others", {"id": BIGINT})
+    loads.load(
+        table(others),
+        upsert([(1, 1)], ("id", "_sdc_sequence"), others),
+        changes=[CreateRelation(others)],
+    )
+    return loads.read("SELECT id FROM web.others")
+
+
+def test_a_reader_that_keeps_a_table_from_a_change_keeps_no_other_from_a_load(
+    postgres_database: str,
+) -> None:
+    wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT})
+    with make_destination(postgres_database).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        plan = loads.plan(
+            table(wider),
+            upsert([(2, 1, "y")], of=wider),
+            changes=[AddColumn("orders", column("b"))],
+        )
+        session.query("SET lock_timeout = '100ms'")
+        with psycopg.connect(postgres_database) as other:
+            other.execute("SELECT * FROM web.orders")
+            with pytest.raises(TableHeldError, match="another session has the table"):
+                session.load(plan)
+            assert load_another(session) == [(1,)]
+        session.load(plan)
+        assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+
+
+@pytest.mark.parametrize("state", ["XX001", "58030", "53400"])
+def test_an_error_of_the_server_about_a_table_is_of_this_table_alone(
+    postgres_database: str, state: str
+) -> None:
+    """Such as of an index that is damaged."""
+    with make_destination(postgres_database).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.create(ORDERS)
+        _as_superuser(
+            postgres_database,
+            f"""
+            CREATE FUNCTION web.fail() RETURNS trigger LANGUAGE plpgsql AS
+              $$ BEGIN RAISE 'damaged' USING ERRCODE = '{state}'; END $$;
+            CREATE TRIGGER fail BEFORE INSERT ON web.orders
+              FOR EACH ROW EXECUTE FUNCTION web.fail()
+            """,
+        )
+        with pytest.raises(TableHeldError, match="damaged"):
+            loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+        assert load_another(session) == [(1,)]
 
 
 def test_a_broken_commit_is_unknown(postgres_database: str) -> None:
@@ -158,7 +219,6 @@ def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) ->
 
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:
-    from treadle.destinations.conformance.builders import column
     from treadle.tables.column_type import ColumnType
     from treadle.tables.model import WidenColumn
 
@@ -177,9 +237,6 @@ def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: s
 
 
 def test_dropped_columns_count_towards_the_most_of_postgresql(postgres_database: str) -> None:
-    from treadle.destinations.conformance.builders import column
-    from treadle.tables.model import AddColumn
-
     names = [f"c{number:04}" for number in range(1595)]
     with make_destination(postgres_database).open() as session:
         session.prepare("web")

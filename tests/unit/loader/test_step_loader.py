@@ -7,6 +7,7 @@ from tests.unit.loader.doubles import NOW, MemoryStore, MemoryUnits, as_store, e
 
 from treadle.destinations.protocol import (
     CommitUnknownError,
+    DestinationUnavailableError,
     FencedError,
     PlanOutdatedError,
     Session,
@@ -126,6 +127,19 @@ def test_a_step_that_could_not_be_prepared_leaves_no_commit_uncertain() -> None:
         bench.steps.load(NO_SESSION, step("a", error))
     assert bench.failures() == ["a"]
     assert not bench.recovery.uncertain
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_after_an_error_of_the_destination_other_tables_come_first(*, together: bool) -> None:
+    """It may come of this table alone, which would then end each round."""
+    bench = Bench(DestinationUnavailableError("out of memory"))
+    with pytest.raises(DestinationUnavailableError):
+        bench.load(together=together)
+    assert bench.failures() == []
+    retries = bench.steps.history.retries
+    assert not retries.may_retry(A, NOW)
+    assert retries.may_retry(B, NOW) is not together
+    assert retries.may_retry(A, NOW + 500_000)
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -72,7 +72,8 @@ class LibpqConnection(SqlConnection):
         if self._read_only and isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             # The session refuses to write, and will; a server that does so is a standby.
             return OperatorError(self.message(error))
-        return translate(error, self.server)
+        is_alive = not (self.driver.broken or self.driver.closed)
+        return translate(error, self.server, is_alive=is_alive)
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""

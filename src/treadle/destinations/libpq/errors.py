@@ -17,6 +17,7 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
+    TableHeldError,
 )
 from treadle.errors import TableStoppedError, TreadleError
 
@@ -46,6 +47,23 @@ _REFUSED_CHANGES: Final = frozenset(
 
 _MISSING = ("3F000", "42P01")
 """No such schema, no such table."""
+
+_HELD: Final[Sequence[tuple[tuple[str, ...], str]]] = (
+    # a lock that is not given, a deadlock, a serialisation
+    (("55P03", "40"), "another session has the table, or rows of it: {text}"),
+    (
+        (
+            "08P01",  # rows that the server cannot read
+            "53400",  # a limit such as that of temporary files
+            "57014",  # cancelled, as by its timeout
+            "58",  # a file of the table
+            "XX",  # a damaged index or row
+        ),
+        "{server} cannot take the load of this table now: {text}",
+    ),
+)
+"""Beginnings of SQLSTATEs -> what is said, where the connection lives: the other tables can be
+loaded."""
 
 _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
     # credentials, no such database, a missing right
@@ -161,8 +179,14 @@ def advise_grant(text: str, refused: str = "") -> str:
     return f"let its owner run: {statement}"
 
 
-def translate(error: Exception, server: str = POSTGRES) -> TreadleError:
-    """Return the meaning of an error of a statement."""
+def translate(error: Exception, server: str = POSTGRES, *, is_alive: bool = True) -> TreadleError:
+    """Return the meaning of an error of a statement.
+
+    Args:
+        error: of the driver.
+        server: the name of the kind of server.
+        is_alive: the connection can still be used.
+    """
     text = server_message(error)
     if isinstance(error, UnicodeEncodeError):
         return RowRefusedError(f"text that is not Unicode: {error.reason}")
@@ -171,6 +195,9 @@ def translate(error: Exception, server: str = POSTGRES) -> TreadleError:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return DestinationUnavailableError(f"the connection to {server} broke: {text}")
         return RowRefusedError(text)  # the driver cannot write a value
+    for codes, said in _HELD if is_alive else ():
+        if state.startswith(codes):
+            return TableHeldError(said.format(server=server, text=text))
     kind, meaning = next(
         (kind, meaning) for codes, kind, meaning in _MEANINGS if state.startswith(codes)
     )
