@@ -36,7 +36,8 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, TableStoppedError
-from treadle.tables.model import AddColumn, CreateRelation
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import AddColumn, CreateRelation, WidenColumn
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
@@ -183,6 +184,56 @@ def test_an_error_of_the_server_about_a_table_is_of_this_table_alone(
         assert load_another(session) == [(1,)]
 
 
+def test_no_function_of_another_role_runs_as_the_loader(postgres_database: str) -> None:
+    """One that fits better than the system's, in a schema of the search path (CVE-2018-1058)."""
+    with make_destination(postgres_database).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        _as_superuser(
+            postgres_database,
+            """
+            CREATE SEQUENCE public.ran_format; CREATE SEQUENCE public.ran_multiply;
+            CREATE SEQUENCE public.ran_same; CREATE SEQUENCE public.ran_less;
+            CREATE FUNCTION public.format(text, text, text) RETURNS text LANGUAGE plpgsql AS
+              $$ BEGIN PERFORM nextval('public.ran_format');
+              RETURN pg_catalog.format($1, $2, $3); END $$;
+            CREATE FUNCTION public.multiply(numeric, integer) RETURNS numeric LANGUAGE plpgsql AS
+              $$ BEGIN PERFORM nextval('public.ran_multiply');
+              RETURN $1 OPERATOR(pg_catalog.*) $2::numeric; END $$;
+            CREATE OPERATOR public.* (
+              LEFTARG = numeric, RIGHTARG = integer, FUNCTION = public.multiply);
+            CREATE FUNCTION public.same(varchar, text) RETURNS boolean LANGUAGE plpgsql AS
+              $$ BEGIN PERFORM nextval('public.ran_same');
+              RETURN $1::text OPERATOR(pg_catalog.=) $2; END $$;
+            CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = public.same);
+            CREATE FUNCTION public.less(double precision, numeric) RETURNS boolean
+              LANGUAGE plpgsql AS
+              $$ BEGIN PERFORM nextval('public.ran_less'); RETURN true; END $$;
+            CREATE OPERATOR public.< (
+              LEFTARG = double precision, RIGHTARG = numeric, FUNCTION = public.less)
+            """,
+        )
+        narrow = relation("orders", {"id": TEXT, "a": ColumnType.DOUBLE})
+        wide = relation("orders", {"id": TEXT, "a": TEXT})
+        loads.load(
+            table(narrow), upsert([("1", 1, 1.5)], of=narrow), changes=[CreateRelation(narrow)]
+        )
+        session.query("ALTER TABLE web.orders ALTER COLUMN id TYPE varchar(20)")
+        assert session.sequences("web", narrow, [["1"]], private=False) == [1]
+        loads.load(table(narrow), upsert([("1", 2, 2.0)], of=narrow))
+        loads.load(
+            table(wide),
+            changes=[WidenColumn("orders", column("a"), ColumnType.DOUBLE)],
+        )
+        assert session.counts("web", wide, 0).rows == 1
+        assert session.evict("nobody") == 0
+        assert session.clock()
+        assert loads.read("SELECT id, a FROM web.orders") == [("1", "2")]
+        # A sequence goes on also where a transaction is undone.
+        ran = "SELECT sequencename FROM pg_sequences WHERE last_value IS NOT NULL ORDER BY 1"
+        assert loads.read(ran) == []
+
+
 def test_a_broken_commit_is_unknown(postgres_database: str) -> None:
     with make_destination(postgres_database).open() as session:
         session.prepare("web")
@@ -219,9 +270,6 @@ def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) ->
 
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:
-    from treadle.tables.column_type import ColumnType
-    from treadle.tables.model import WidenColumn
-
     with make_destination(postgres_database).open() as session:
         session.prepare("web")
         loads = TableLoads(session)

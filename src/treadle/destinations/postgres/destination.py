@@ -37,9 +37,13 @@ CHECK_CLIENT: Final = sql.SQL("SET client_connection_check_interval = '5s'")
 systems, and those that only speak like PostgreSQL, cannot do that."""
 
 END_SESSIONS: Final = Quoted(
-    "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity "
-    "WHERE right(application_name, length($1) + 1) = ' ' || $1"
-    " AND usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
+    """
+    SELECT pg_catalog.pg_terminate_backend(pid, 2000) FROM pg_catalog.pg_stat_activity
+    WHERE pg_catalog.right(application_name, pg_catalog.length($1::text) + 1)
+        = ' '::text || $1::text
+      AND usename = current_user AND datname = pg_catalog.current_database()
+      AND pid <> pg_catalog.pg_backend_pid()
+    """
 )
 """Ends them and waits until they are gone, 2 seconds at most."""
 

@@ -31,14 +31,14 @@ class PostgresWriter(AppendingWriter):
         tables = [self._place(relation) for relation, _ in places]
         asked = [
             compose(
-                "(SELECT max({name}) FROM {table})",
+                "(SELECT pg_catalog.max({name}) FROM {table})",
                 name=self._dialect.quote(name),
                 table=table,
             )
             for (_, name), table in zip(places, tables, strict=True)
         ]
         shut = [
-            Quoted(f"row_security_active(${number:d}::text)")
+            Quoted(f"pg_catalog.row_security_active(${number:d}::text)")
             for number in range(1, len(tables) + 1)
         ]
         [(is_shut, *keys)] = self._connection.rows(

@@ -35,7 +35,7 @@ class StagedRows:
         return join(
             " AND ",
             (
-                compose("{one} = {two}", one=dialect.quote(alias, other), two=self.value(column))
+                compose(dialect.equals, one=dialect.quote(alias, other), two=self.value(column))
                 for column, other in pairs
             ),
         )
