@@ -234,6 +234,34 @@ def test_no_function_of_another_role_runs_as_the_loader(postgres_database: str) 
         assert loads.read(ran) == []
 
 
+def test_a_session_that_stood_still_blames_no_table(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends its transaction: that of a loader that was stopped."""
+    url = postgres_database + "?options=-c%20transaction_timeout%3D5s"
+    with (
+        make_destination(url).open() as session,
+        psycopg.connect(postgres_database, autocommit=True) as watching,
+    ):
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.create(ORDERS)
+        assert session.query("SHOW transaction_timeout").rows == [("0",)]
+        [(pid,)] = session.query("SELECT pg_backend_pid()").rows
+        session.query("SET idle_in_transaction_session_timeout = '1ms'")
+
+        def stand_still(name: str) -> None:
+            found: object = None
+            while name == "destination.after-rows" and found != (0,):
+                asked = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+                found = watching.execute(asked, [pid]).fetchone()
+
+        monkeypatch.setattr("treadle.failpoint.reach", stand_still)
+        with pytest.raises(DestinationUnavailableError) as fault:
+            loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+        assert type(fault.value) is DestinationUnavailableError
+
+
 def test_a_broken_commit_is_unknown(postgres_database: str) -> None:
     with make_destination(postgres_database).open() as session:
         session.prepare("web")

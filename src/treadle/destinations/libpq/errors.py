@@ -72,6 +72,7 @@ _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
         (
             "08",  # connection lost
             "25006",  # a standby
+            "25P",  # a transaction that the server has ended, as one that stood still
             "40",  # deadlock, serialisation
             "53",  # disk full, memory, too many connections
             "55P03",  # lock not available

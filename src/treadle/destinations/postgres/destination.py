@@ -32,6 +32,13 @@ SESSION_SETTINGS: Final = sql.SQL(
 """A lock that somebody holds delays the load, which is repeated; a hung statement ends. A process
 that was stopped in the middle of a load keeps its locks for a minute at most."""
 
+ALLOW_LONG: Final = sql.SQL("SET transaction_timeout = 0;")
+"""For servers that know it. A statement has an end already, and so has a transaction that stands
+still. One that takes long is of a large load, which would never be done."""
+
+KNOWS_TRANSACTION_TIMEOUT: Final = 170_000
+"""The version of the first server that knows `transaction_timeout`."""
+
 CHECK_CLIENT: Final = sql.SQL("SET client_connection_check_interval = '5s'")
 """So that the server notices in the middle of a statement that its client is gone. Servers on some
 systems, and those that only speak like PostgreSQL, cannot do that."""
@@ -80,7 +87,9 @@ class PostgresDestination(LibpqDestination):
         if self._checks_client:
             try:
                 # In one round trip, and one transaction.
-                connection.execute(SESSION_SETTINGS + CHECK_CLIENT)
+                is_known = connection.info.server_version >= KNOWS_TRANSACTION_TIMEOUT
+                allowed = ALLOW_LONG if is_known else sql.SQL("")
+                connection.execute(SESSION_SETTINGS + allowed + CHECK_CLIENT)
             except (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError):
                 self._checks_client = False
             else:
