@@ -15,7 +15,7 @@ from treadle.destinations.protocol import (
     RowRefusedError,
 )
 from treadle.destinations.record_bisection import find_refused, find_refused_together
-from treadle.errors import InternalError
+from treadle.errors import InternalError, TableStoppedError
 from treadle.tables.model import LoadPlan, OffsetCommit, Relation, TableState
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
@@ -155,7 +155,8 @@ def execute_accepted(
 
     Raises:
         All of `execute_load` but RowRefusedError. A refused schema change that no record is to
-            blame for is raised as what it means without one (`ChangeRefusedError.fault`).
+            blame for is raised as what it means without one (`ChangeRefusedError.fault`), and a
+            load that is refused though no rehearsal is, as at COMMIT, as TableStoppedError.
     """
 
     def execute(part: PreparedLoad) -> tuple[PreparedLoad, LoadPlan, LoadResult]:
@@ -180,6 +181,10 @@ def execute_accepted(
         return execute(prepared)
     except ChangeRefusedError as refusal:  # by no rehearsal, so no record could be found
         raise refusal.fault from refusal
+    except RowRefusedError as refusal:
+        raise TableStoppedError(
+            f"the database refuses the load, and takes each of its records: {refusal.reason}"
+        ) from refusal
 
 
 def _reject_refused(

@@ -26,6 +26,8 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
+from treadle.destinations.conformance.planning import NOW, prepared
+from treadle.destinations.planning import execute_accepted
 from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
@@ -37,7 +39,7 @@ from treadle.destinations.protocol import (
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import AddColumn, CreateRelation, WidenColumn
+from treadle.tables.model import AddColumn, CreateRelation, OffsetCommit, WidenColumn
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
@@ -295,6 +297,23 @@ def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) ->
             loads.load(table(ORDERS), upsert([(1, 1, "x"), (2, 1, "x")]))
         assert type(refused.value) is RowRefusedError
         assert session.committed(LOG)[7, "orders"].position == 0
+
+
+def test_the_record_that_a_constraint_refuses_at_commit_is_found(postgres_database: str) -> None:
+    destination = make_destination(postgres_database)
+    with destination.open() as session:
+        first = prepared(destination.profile, 1, (1, {"id": 1, "a": "x"}))
+        execute_accepted(session, first, offset=OffsetCommit(LOG, 7, "t", -1, 1), now=NOW)
+        session.query("ALTER TABLE web.t ADD UNIQUE (a) DEFERRABLE INITIALLY DEFERRED")
+        records = ((2, {"id": 2, "a": "y"}), (3, {"id": 3, "a": "x"}), (4, {"id": 4, "a": "z"}))
+        second = prepared(destination.profile, 2, *records)
+        mark = OffsetCommit(LOG, 7, "t", 1, 2)
+        left, _, _ = execute_accepted(session, second, offset=mark, now=NOW + 1)
+        assert session.query("SELECT id FROM web.t ORDER BY id").rows == [(1,), (2,), (4,)]
+        [(record, reason)] = session.query("SELECT record, reason FROM web._sdc_rejected").rows
+        assert '"id":3' in record.replace(" ", "")
+        assert "duplicate key" in reason
+        assert left.received == 3
 
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:

@@ -47,6 +47,10 @@ class PostgresConnection(LibpqConnection):
         super().__init__(PostgresDialect(), driver, read_only=read_only)
         self._casts = 0
 
+    def check_deferred(self) -> None:
+        """Check the constraints that are deferred, and run such triggers."""
+        self.run(Quoted("SET CONSTRAINTS ALL IMMEDIATE"))
+
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Copy values into a new temporary table that goes with the transaction."""
         place = self.dialect.quote("pg_temp", title)

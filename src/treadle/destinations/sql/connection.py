@@ -76,6 +76,10 @@ class SqlConnection(RelationLookup):
         """Begin a transaction; for the purposes see `SqlDialect.begin`."""
         self.run(self.dialect.begin[purpose])
 
+    def check_deferred(self) -> None:
+        """Check now what the database would check at COMMIT, for those that check anything then."""
+        return
+
     def lock_schemas(self) -> None:
         """Keep other sessions from making schemas until the transaction that began ends."""
         if self.dialect.before_prepare:

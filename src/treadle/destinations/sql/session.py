@@ -165,6 +165,7 @@ class SqlSession(SqlInspection):
                     catalogue.make_schema(connection, plan.schema, plan.owner)
                     self.change(plan)
                     result = self.write(plan)
+                    connection.check_deferred()
                     connection.rollback()
                 return result
             finally:
