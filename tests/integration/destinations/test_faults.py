@@ -8,10 +8,12 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from tests.kinds import some_at_release
 from tests.servers.database_server import NoServerError
 from tests.servers.postgres import PostgresServer
 
@@ -314,6 +316,57 @@ def test_the_record_that_a_constraint_refuses_at_commit_is_found(postgres_databa
         assert '"id":3' in record.replace(" ", "")
         assert "duplicate key" in reason
         assert left.received == 3
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": 1, "a": "y"},  # a stage is a table, too
+        {"id": 2, "a": "y", "b": 1},
+        *some_at_release({"id": 1, "a": "y", "b": 1}, {"id": "no number"}),
+    ],
+)
+def test_no_record_is_to_blame_where_the_schema_may_not_be_changed(
+    postgres_database: str, record: dict[str, Any]
+) -> None:
+    """An event trigger of a person refuses that for a while."""
+    destination = make_destination(postgres_database)
+    with destination.open() as session:
+        first = prepared(destination.profile, 1, (1, {"id": 1, "a": "x"}))
+        execute_accepted(session, first, offset=OffsetCommit(LOG, 7, "t", -1, 1), now=NOW)
+        session.query("DROP TABLE web._sdc_rejected")
+        _as_superuser(
+            postgres_database,
+            """
+            CREATE FUNCTION web.no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS
+              $$ BEGIN RAISE EXCEPTION 'no DDL now'; END $$;
+            CREATE EVENT TRIGGER no_ddl ON ddl_command_start
+              WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION web.no_ddl()
+            """,
+        )
+        second = prepared(destination.profile, 2, (2, record))
+        mark = OffsetCommit(LOG, 7, "t", 1, 2)
+        with pytest.raises(TableStoppedError, match="no record is to blame: ERROR: no DDL now"):
+            execute_accepted(session, second, offset=mark, now=NOW + 1)
+        _as_superuser(postgres_database, "DROP EVENT TRIGGER no_ddl")
+        execute_accepted(session, second, offset=mark, now=NOW + 1)
+        rejected = session.query("SELECT count(*) FROM web._sdc_rejected").rows
+        assert rejected == [(int(record["id"] == "no number"),)]
+
+
+def test_a_new_schema_that_may_not_be_made_blames_no_record(postgres_database: str) -> None:
+    destination = make_destination(postgres_database)
+    _as_superuser(
+        postgres_database,
+        """
+        CREATE FUNCTION public.no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS
+          $$ BEGIN RAISE EXCEPTION 'no DDL now'; END $$;
+        CREATE EVENT TRIGGER no_ddl ON ddl_command_start EXECUTE FUNCTION public.no_ddl()
+        """,
+    )
+    first = prepared(destination.profile, 1, (1, {"id": 1, "a": "x"}))
+    with destination.open() as session, pytest.raises(TableStoppedError, match="no DDL now"):
+        execute_accepted(session, first, offset=OffsetCommit(LOG, 7, "t", -1, 1), now=NOW)
 
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:

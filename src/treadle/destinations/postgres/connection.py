@@ -55,7 +55,7 @@ class PostgresConnection(LibpqConnection):
         """Copy values into a new temporary table that goes with the transaction."""
         place = self.dialect.quote("pg_temp", title)
         types = self.dialect.types
-        self.run(
+        self.define(
             compose(
                 "CREATE TEMPORARY TABLE {place} ({columns}) ON COMMIT DROP",
                 place=place,

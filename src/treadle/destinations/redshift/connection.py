@@ -137,7 +137,7 @@ class RedshiftConnection(LibpqConnection):
         columns = (
             compose("{name} {type}", name=name, type=types[type_]) for name, type_, _ in fields
         )
-        self.run(
+        self.define(
             compose(
                 "CREATE TEMPORARY TABLE {place} ({columns})",
                 place=place,

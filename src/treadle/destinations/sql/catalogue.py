@@ -141,7 +141,7 @@ def make_schema(connection: SqlConnection, schema: str, owner: SchemaOwner) -> N
     status = read_status(connection, schema)
     claim_schema(schema, status, owner, connection.dialect.profile)
     for statement in list(prepare_schema(connection, schema)):
-        connection.run(statement)
+        connection.define(statement)
     if status.owner is None or owner.succeeds(status.owner):
         record_owner(connection, schema, owner, known=status.owner is not None)
 

@@ -39,6 +39,15 @@ class SqlConnection(RelationLookup):
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
 
+    def define(self, statement: Quoted) -> None:
+        """Execute a schema change.
+
+        Raises:
+            TableStoppedError: the database refused it for a reason that no record can have given,
+                where it says that of a row by the same error.
+        """
+        self.run(statement)
+
     @abstractmethod
     def query(self, statement: str) -> QueryResult:
         """Run one statement of the operator's."""

@@ -43,9 +43,10 @@ def run_change(connection: SqlConnection, statement: Quoted) -> None:
 
     Raises:
         ChangeRefusedError: the database refused it.
+        TableStoppedError: see `SqlConnection.define`.
     """
     try:
-        connection.run(statement)
+        connection.define(statement)
     except connection.errors as error:
         if not connection.is_refused_change(error):
             raise

@@ -204,7 +204,7 @@ class SqlSession(SqlInspection):
             run_change(connection, statement)
         if plan.rejections:
             for statement in catalogue.complete_rejections(connection, plan.schema):
-                connection.run(statement)
+                connection.define(statement)
         failpoint.reach("destination.after-changes")
 
     def write(self, plan: LoadPlan) -> LoadResult:
