@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from treadle.destinations.conformance.builders import (
 )
 from treadle.destinations.conformance.planning import NOW, prepared
 from treadle.destinations.planning import execute_accepted
+from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
@@ -39,9 +41,19 @@ from treadle.destinations.protocol import (
     TableHeldError,
 )
 from treadle.destinations.registry import make_destination
+from treadle.destinations.sql.text import Quoted
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import AddColumn, CreateRelation, OffsetCommit, WidenColumn
+from treadle.tables.model import (
+    AddColumn,
+    ChangeKey,
+    CopyStage,
+    CreateRelation,
+    DropStage,
+    EmptyRelation,
+    OffsetCommit,
+    WidenColumn,
+)
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
@@ -367,6 +379,56 @@ def test_a_new_schema_that_may_not_be_made_blames_no_record(postgres_database: s
     first = prepared(destination.profile, 1, (1, {"id": 1, "a": "x"}))
     with destination.open() as session, pytest.raises(TableStoppedError, match="no DDL now"):
         execute_accepted(session, first, offset=OffsetCommit(LOG, 7, "t", -1, 1), now=NOW)
+
+
+def test_a_statement_about_a_whole_table_is_not_taken_for_hung(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = PostgresConnection.run
+    asked: dict[str, list[str]] = {"15min": [], "1d": []}
+
+    def note(self: PostgresConnection, statement: Quoted, *values: object) -> int:
+        [(waits,)] = self.rows(Quoted("SHOW statement_timeout"))
+        asked[waits].append(statement)
+        return run(self, statement, *values)
+
+    stage = replace(ORDERS, name="stage_orders")
+    wide = relation("orders", {"id": BIGINT, "a": TEXT, "v": ColumnType.DOUBLE})
+    narrow = relation("orders", {"id": BIGINT, "a": TEXT, "v": BIGINT})
+    with make_destination(postgres_database).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(
+            table(narrow),
+            upsert([(1, 1, "x")], of=narrow),
+            upsert([(2, 1, "y")], of=stage, private=True),
+            changes=[CreateRelation(narrow), CreateRelation(stage, private=True)],
+        )
+        monkeypatch.setattr(PostgresConnection, "run", note)
+        loads.load(table(narrow), upsert([(1, 2, "z")], of=narrow))
+        assert asked["1d"] == []
+        loads.load(
+            table(wide),
+            upsert([(3, 1, "z")], of=wide),
+            changes=[
+                WidenColumn("orders", column("v", ColumnType.DOUBLE), BIGINT),
+                EmptyRelation("orders"),
+                CopyStage("stage_orders", "orders", (("id", "id"), ("a", "a"))),
+                ChangeKey("orders", ("id",), ("id",)),
+                DropStage("stage_orders"),
+            ],
+        )
+        long = [one.split(" ")[0] for one in asked["1d"] if "statement_timeout" not in one]
+        assert long == ["ALTER", "TRUNCATE", "INSERT", "ALTER", "DROP"]
+        assert asked["15min"][-1] == "COMMIT"
+        monkeypatch.undo()
+        # Also where one is refused, and the transaction has failed.
+        session.query("CREATE VIEW web.seen AS SELECT v FROM web.orders")
+        with pytest.raises(TableStoppedError):
+            loads.load(table(narrow), changes=[WidenColumn("orders", column("v", BIGINT), BIGINT)])
+        assert session.query("SHOW statement_timeout").rows == [("15min",)]
+        assert session.counts("web", wide, 0).rows == 2
+        assert session.query("SHOW statement_timeout").rows == [("15min",)]
 
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:

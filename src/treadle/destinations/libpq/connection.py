@@ -32,6 +32,10 @@ from treadle.errors import OperatorError, TableStoppedError, TreadleError
 CANCEL_SECONDS_MAX: Final = 2.0
 """How long a server is asked to end a statement, before the connection is closed."""
 
+UNHURRIED: Final = Quoted("SET statement_timeout TO 86400000")
+HURRIED: Final = Quoted("SET statement_timeout TO 900000")
+"""A day, and the quarter of an hour that a session has from its beginning, in milliseconds."""
+
 
 class _AnyYear(TimestamptzLoader):
     """Timestamps as datetimes; those outside the years 1 to 9999 as the server's text."""
@@ -85,6 +89,20 @@ class LibpqConnection(SqlConnection):
         """Execute a statement; returns how many rows it wrote."""
         with noting_statement(statement):
             return self.driver.execute(statement.encode(), values or None).rowcount
+
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Give statements about whole tables a day; see `SqlConnection.unhurried`.
+
+        A peer that is gone is noticed meanwhile, and locks are waited for as before.
+        """
+        self.run(UNHURRIED)
+        try:
+            yield
+        finally:
+            # Where the transaction has failed, it is undone with it.
+            with suppress(psycopg.Error):
+                self.run(HURRIED)
 
     def define(self, statement: Quoted) -> None:
         """Execute a schema change; see `SqlConnection.define`.

@@ -54,6 +54,11 @@ def run_change(connection: SqlConnection, statement: Quoted) -> None:
         raise ChangeRefusedError(connection.message(error), fault) from error
 
 
+def takes_whole_tables(changes: Iterable[SchemaChange]) -> bool:
+    """Return whether schema changes have statements that take the longer the larger a table is."""
+    return any(isinstance(each, ChangeKey | CopyStage | WidenColumn) for each in changes)
+
+
 def make_tombstones(
     dialect: SqlDialect, plan: LoadPlan, root: Relation, *, private: bool
 ) -> Relation:
