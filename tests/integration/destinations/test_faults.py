@@ -119,6 +119,18 @@ def test_a_refused_login_is_forbidden(
     assert postgres_server.password not in str(refused.value)
 
 
+def test_what_the_environment_sets_is_for_the_operators_databases(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=of_the_operator")
+    asked = "SHOW search_path"
+    with make_destination(postgres_database).open() as session:
+        assert session.query(asked).rows == [("of_the_operator",)]
+    named = make_destination(postgres_database, check_address=lambda address: None)
+    with named.open() as session:
+        assert session.query(asked).rows != [("of_the_operator",)]
+
+
 def test_too_many_connections_are_unavailable(login: str, postgres_database: str) -> None:
     _as_superuser(postgres_database, "ALTER ROLE loader CONNECTION LIMIT 1")
     with (
