@@ -8,12 +8,14 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from tests.integration.destinations.questions import ask
 from tests.kinds import some_at_release
 from tests.servers.database_server import NoServerError
 from tests.servers.postgres import PostgresServer
@@ -441,6 +443,33 @@ def test_a_statement_about_a_whole_table_is_not_taken_for_hung(
         assert session.query("SHOW statement_timeout").rows == [("15min",)]
         assert session.counts("web", wide, 0).rows == 2
         assert session.query("SHOW statement_timeout").rows == [("15min",)]
+
+
+def test_no_setting_of_the_database_changes_how_values_are_written(
+    postgres_database: str,
+) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(postgres_database)["dbname"]
+    for setting in (
+        "extra_float_digits = 0",
+        "datestyle = 'German'",
+        "bytea_output = 'escape'",
+    ):
+        _as_superuser(postgres_database, f'ALTER DATABASE "{name}" SET {setting}')
+    narrow = relation("orders", {"id": BIGINT, "v": ColumnType.DOUBLE})
+    wide = relation("orders", {"id": BIGINT, "v": TEXT})
+    with make_destination(postgres_database).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        values = [(1, 1, 0.12345678901234568)]
+        sent = upsert(values, ("id", "_sdc_sequence", "v"), narrow)
+        loads.load(table(narrow), sent, changes=[CreateRelation(narrow)])
+        loads.load(table(wide), changes=[WidenColumn("orders", column("v"), ColumnType.DOUBLE)])
+        assert loads.read("SELECT v FROM web.orders") == [("0.12345678901234568",)]
+        assert loads.read("SELECT '2023-11-14 22:13:27Z'::timestamptz") == [
+            (datetime(2023, 11, 14, 22, 13, 27, tzinfo=UTC),)
+        ]
+    forms = r"SELECT '\x00ff'::bytea, '2023-11-14 22:13:27Z'::timestamptz"
+    assert list(ask(postgres_database, forms).rows) == [["AP8=", "2023-11-14T22:13:27Z"]]
 
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:

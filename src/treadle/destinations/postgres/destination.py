@@ -27,10 +27,16 @@ SESSION_SETTINGS: Final = sql.SQL(
     SET lock_timeout = '15s';
     SET statement_timeout = '15min';
     SET idle_in_transaction_session_timeout = '60s';
+    SET standard_conforming_strings = on;
+    SET extra_float_digits = 1;
+    SET DateStyle = 'ISO';
+    SET bytea_output = 'hex';
     """
 )
 """A lock that somebody holds delays the load, which is repeated; a hung statement ends. A process
-that was stopped in the middle of a load keeps its locks for a minute at most."""
+that was stopped in the middle of a load keeps its locks for a minute at most. The last four say how
+values are written, which a database may have otherwise: doubles that become texts keep their
+digits, and the driver reads no other dates."""
 
 ALLOW_LONG: Final = sql.SQL("SET transaction_timeout = 0;")
 """For servers that know it. A statement has an end already, and so has a transaction that stands
