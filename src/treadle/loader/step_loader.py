@@ -8,6 +8,7 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     FencedError,
     PlanOutdatedError,
+    SearchUnfinishedError,
     Session,
     TableHeldError,
 )
@@ -147,6 +148,11 @@ class StepLoader:
             self.share.report_overtaken(chunk.key, error.held)
             self.recovery.forget_offsets()
             self._retries.add_failure(chunk.key, self.clock())
+            return False
+        except SearchUnfinishedError:
+            # It came further in its turn, so the next one comes as soon as others had theirs.
+            self.forget_failures((chunk.key,))
+            self._defer_tables((step,))
             return False
         except (OperatorError, PlanOutdatedError, TableHeldError) as error:
             # The load may have been committed before this came up.

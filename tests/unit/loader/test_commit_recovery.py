@@ -85,7 +85,7 @@ def test_a_table_that_its_database_has_lost_is_loaded_from_the_beginning(
     bench.recorded(5, bench.place)
     for _ in range(2):
         bench.recover({})
-        assert (bench.recovery.starts, bench.recovery.lost) == ({}, {KEY})
+        assert (bench.recovery.starts, bench.recovery.lost) == ({}, frozenset({KEY}))
         assert bench.positions.pop() == (KEY, 0)
     assert len(caplog.records) == 1
     bench.recover({KEY: held(2)})

@@ -10,6 +10,7 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
     FencedError,
     PlanOutdatedError,
+    SearchUnfinishedError,
     Session,
     TableHeldError,
 )
@@ -127,6 +128,17 @@ def test_a_step_that_could_not_be_prepared_leaves_no_commit_uncertain() -> None:
         bench.steps.load(NO_SESSION, step("a", error))
     assert bench.failures() == ["a"]
     assert not bench.recovery.uncertain
+
+
+def test_a_search_for_refused_records_takes_turns_with_other_tables() -> None:
+    bench = Bench(SearchUnfinishedError("looking"))
+    for _ in range(3):
+        assert not bench.load(together=False)
+        retries = bench.steps.history.retries
+        assert not retries.may_retry(A, NOW)
+        assert retries.may_retry(A, NOW + 500_000)  # the pause does not grow
+    assert bench.failures() == []
+    assert bench.recovery.offsets == {A: 0}
 
 
 @pytest.mark.parametrize("together", [False, True])
