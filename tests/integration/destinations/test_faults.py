@@ -38,6 +38,7 @@ from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
     DestinationUnavailableError,
+    NamedSessions,
     RowRefusedError,
     Session,
     TableHeldError,
@@ -131,6 +132,26 @@ def test_what_the_environment_sets_is_for_the_operators_databases(
     named = make_destination(postgres_database, check_address=lambda address: None)
     with named.open() as session:
         assert session.query(asked).rows != [("of_the_operator",)]
+
+
+def test_sessions_of_a_lost_loader_end_also_where_the_url_sets_a_role(
+    login: str, postgres_database: str
+) -> None:
+    """Several log-ins may share one role that owns all tables."""
+    _as_superuser(postgres_database, "CREATE ROLE owner; GRANT owner TO loader")
+    try:
+        url = login + "?options=-c%20role%3Downer"
+        lost, ours = make_destination(url), make_destination(url)
+        assert isinstance(lost, NamedSessions)
+        lost.name_sessions("b0a8f1de-0000-4000-8000-000000000002")
+        with ours.open() as session, lost.open() as other:
+            assert other.query("SELECT current_user").rows == [("owner",)]
+            assert session.evict("b0a8f1de-0000-4000-8000-000000000002") == 1
+            assert session.query("SELECT current_user").rows == [("owner",)]
+            with pytest.raises(DestinationUnavailableError):
+                other.query("SELECT 1")
+    finally:
+        _as_superuser(postgres_database, "DROP ROLE owner")
 
 
 def test_too_many_connections_are_unavailable(login: str, postgres_database: str) -> None:

@@ -54,7 +54,7 @@ END_SESSIONS: Final = Quoted(
     SELECT pg_catalog.pg_terminate_backend(pid, 2000) FROM pg_catalog.pg_stat_activity
     WHERE pg_catalog.right(application_name, pg_catalog.length($1::text) + 1)
         = ' '::text || $1::text
-      AND usename = current_user AND datname = pg_catalog.current_database()
+      AND usename = session_user AND datname = pg_catalog.current_database()
       AND pid <> pg_catalog.pg_backend_pid()
     """
 )
@@ -111,8 +111,11 @@ class PostgresSession(LibpqSession):
 
     def evict(self, member: str) -> int:
         """End the sessions of another process; see `LoadSession.evict`."""
-        with self._transactions.translated() as connection:
+        with self._transactions.transaction() as connection:
+            # Sessions are those of the role that logged in, and so is the right to end them.
+            connection.run(Quoted("SET LOCAL ROLE NONE"))
             ended = connection.rows(END_SESSIONS, member)
+            connection.rollback()
         if not all(is_ended for (is_ended,) in ended):
             raise DestinationUnavailableError(
                 "a session of a loader that was lost does not end, and may hold locks still"
