@@ -84,6 +84,10 @@ def test_no_table_is_to_blame_where_the_connection_broke(state: str) -> None:
             'permission denied for table or"ders',
             """ALTER TABLE "or""ders" OWNER TO <treadle's user>""",
         ),
+        (
+            'permission denied to create temporary tables in database "sh"op"',
+            """GRANT TEMPORARY ON DATABASE "sh""op" TO <treadle's user>""",
+        ),
         ("must be owner of table orders", """ALTER TABLE "orders" OWNER TO <treadle's user>"""),
     ],
 )

@@ -113,10 +113,12 @@ _GIVE_TYPE_BACK: Final = (
 
 _DENIED = re.compile(
     r"(?:permission denied for|must be owner of) (?P<kind>database|schema|table) (?P<name>.+)$"
+    r"|permission denied to create temporary tables in database \"(?P<stages>.+)\"$"
 )
 _REMEDIES = {
     "database": sql.SQL("GRANT CREATE ON DATABASE {} TO <treadle's user>"),
     "schema": sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO <treadle's user>"),
+    "stages": sql.SQL("GRANT TEMPORARY ON DATABASE {} TO <treadle's user>"),
     "table": sql.SQL("ALTER TABLE {} OWNER TO <treadle's user>"),
 }
 """Loading changes tables, which only their owner may."""
@@ -170,7 +172,8 @@ def advise_grant(text: str, refused: str = "") -> str:
     found = _DENIED.search(text)
     if found is None:
         return ""
-    kind, named = found["kind"], sql.Identifier(found["name"])
+    kind = found["kind"] or "stages"
+    named = sql.Identifier(found["name"] or found["stages"])
     if kind == "table":
         called = re.escape(named.as_string(None))
         schema = re.search(rf'"((?:[^"]|"")+)"\.{called}', refused)

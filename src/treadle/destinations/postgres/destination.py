@@ -10,15 +10,22 @@ from psycopg import sql
 from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.libpq.destination import LibpqDestination
+from treadle.destinations.libpq.errors import advise_grant
 from treadle.destinations.libpq.session import LibpqSession
 from treadle.destinations.postgres.asking import PostgresAsking
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
 from treadle.destinations.postgres.writer import PostgresWriter
-from treadle.destinations.protocol import DestinationUnavailableError, Session
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    DestinationUnavailableError,
+    LoadResult,
+    Session,
+)
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.destinations.statement_asking import open_asking
+from treadle.tables.model import LoadPlan
 from treadle.tables.profiles import POSTGRES
 
 SESSION_SETTINGS: Final = sql.SQL(
@@ -48,6 +55,13 @@ KNOWS_TRANSACTION_TIMEOUT: Final = 170_000
 CHECK_CLIENT: Final = sql.SQL("SET client_connection_check_interval = '5s'")
 """So that the server notices in the middle of a statement that its client is gone. Servers on some
 systems, and those that only speak like PostgreSQL, cannot do that."""
+
+MAY_STAGE: Final = Quoted(
+    """
+    SELECT pg_catalog.current_database(),
+      pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')
+    """
+)
 
 END_SESSIONS: Final = Quoted(
     """
@@ -108,6 +122,23 @@ class PostgresSession(LibpqSession):
 
     schema_statements = PostgresSchemaStatements
     writer = PostgresWriter
+
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        """Carry a plan out; see `LoadSession.load`.
+
+        The first load of a table needs no stage. So a rehearsal asks whether later ones may make
+        one.
+        """
+        if rehearse:
+            self._check_stages()
+        return super().load(plan, rehearse=rehearse)
+
+    def _check_stages(self) -> None:
+        with self._transactions.translated() as connection:
+            [(database, may_stage)] = connection.rows(MAY_STAGE)
+        if not may_stage:
+            text = f'permission denied to create temporary tables in database "{database}"'
+            raise AccessDeniedError(f"ERROR: {text}; {advise_grant(text)}")
 
     def evict(self, member: str) -> int:
         """End the sessions of another process; see `LoadSession.evict`."""
