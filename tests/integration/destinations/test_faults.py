@@ -55,6 +55,7 @@ from treadle.tables.model import (
     DropStage,
     EmptyRelation,
     OffsetCommit,
+    Rejection,
     WidenColumn,
 )
 
@@ -542,6 +543,26 @@ def test_a_stopped_server_is_unavailable_and_keeps_what_it_had() -> None:
         with make_destination(url).open() as again:
             assert TableLoads(again).orders() == [(1, "x", 1)]
             assert again.committed(LOG)[7, "orders"].position == 0
+
+
+@pytest.mark.parametrize("kind", ["postgres", "duckdb"])
+def test_a_column_of_rejections_that_somebody_dropped_is_made_again(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"duckdb://{tmp_path / 'data.duckdb'}"
+    if kind == "postgres":
+        url = request.getfixturevalue("postgres_database")
+    with make_destination(url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        for name in ("reason", "table_name"):
+            session.query(f"ALTER TABLE web._sdc_rejected DROP COLUMN {name}")
+        rejection = Rejection('{"id": null}', "because", "orders", 0, 0)
+        loads.load(table(ORDERS), upsert([(2, 1, "y")]), rejections=[rejection])
+        assert loads.read("SELECT record, reason, table_name FROM web._sdc_rejected") == [
+            ('{"id": null}', "because", "orders")
+        ]
 
 
 # --- DuckDB ---------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, LiteralString
 
 from treadle.destinations.layout import (
-    CAUSE_COLUMNS,
     PRIVATE_SCHEMA,
     REJECTED,
     REJECTED_COLUMNS,
@@ -551,13 +550,16 @@ def forget(connection: SqlConnection, schema: str, table: str, log_id: str) -> N
 
 
 def complete_rejections(connection: SqlConnection, schema: str) -> Iterator[Quoted]:
-    """Give the statements that make `_sdc_rejected`, or its columns of a later release."""
+    """Give the statements that make `_sdc_rejected`, or its columns that are missing.
+
+    They are of a later release, or somebody has dropped them.
+    """
     if not connection.holds_table(schema, REJECTED):  # the user may have dropped it
         yield create_relation(connection.dialect, schema, REJECTIONS, if_missing=True)
         return
     there = connection.describe(schema, [REJECTED])[REJECTED].columns
     held = set(map(connection.dialect.profile.fold, there))
-    for column in CAUSE_COLUMNS:
+    for column in REJECTED_COLUMNS:
         if column.name not in held:
             yield compose(
                 "ALTER TABLE {place} ADD COLUMN {absent}{column}",
