@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -704,3 +705,60 @@ def test_a_committed_load_survives_a_killed_process(tmp_path: Path) -> None:
     with make_destination(f"duckdb://{path}").open() as session:
         assert TableLoads(session).orders() == [(1, "x", 1)]
         assert session.committed(LOG)[7, "orders"].position == 0
+
+
+# --- a column that a person made narrower ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["postgres", "duckdb"])
+@pytest.mark.parametrize(
+    ("held", "altered", "fits", "rounded"),
+    [
+        (ColumnType.DOUBLE, "bigint", 2.0, 2.5),
+        (ColumnType.DOUBLE, "decimal(12,2)", 7.25, 7.126),
+        pytest.param(
+            ColumnType.DECIMAL,
+            "decimal(12,2)",
+            Decimal("7.25"),
+            Decimal("7.126"),
+            marks=pytest.mark.release,
+        ),
+        pytest.param(
+            ColumnType.TIMESTAMP,
+            "date",
+            1_700_006_400_000_000,
+            1_700_006_400_000_001,
+            marks=pytest.mark.release,
+        ),
+    ],
+)
+def test_a_value_that_a_narrower_column_would_round_is_refused(
+    held: ColumnType,
+    altered: str,
+    fits: object,
+    rounded: object,
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    url = f"duckdb://{tmp_path / 'data.duckdb'}"
+    if kind == "postgres":
+        url = request.getfixturevalue("postgres_database")
+    orders = relation("orders", {"id": BIGINT, "v": held})
+    with make_destination(url).open() as session:
+        session.prepare("web")
+        loads = TableLoads(session)
+
+        def load(key: int, value: object) -> None:
+            sent = upsert([(key, loads.position + 2, value)], ("id", "_sdc_sequence", "v"), orders)
+            loads.load(table(orders), sent)
+
+        loads.create(orders)
+        session.query(f"ALTER TABLE web.orders ALTER COLUMN v TYPE {altered}")
+        for key in (1, 1, 2):  # a new row, one that is replaced, and a new one again
+            load(key, fits)
+            with pytest.raises(RowRefusedError, match=r'column "v" has the type .* the value'):
+                load(key, rounded)
+            with pytest.raises(RowRefusedError, match=r'column "v" has the type .* the value'):
+                load(key + 10, rounded)
+        assert loads.read("SELECT count(*), count(DISTINCT v) FROM web.orders") == [(2, 1)]
