@@ -5,6 +5,8 @@ announced.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol
 
 from treadle.destinations.protocol import (
@@ -13,13 +15,14 @@ from treadle.destinations.protocol import (
     LoadSession,
     PlanOutdatedError,
     RowRefusedError,
+    SearchUnfinishedError,
 )
-from treadle.destinations.record_bisection import find_refused, find_refused_together
-from treadle.errors import InternalError
+from treadle.destinations.record_bisection import RecordBisection
+from treadle.errors import InternalError, TableStoppedError
 from treadle.tables.model import LoadPlan, OffsetCommit, Relation, TableState
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
-from treadle.tables.prepare.prepare import PreparedLoad, RecordRef
+from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, RecordRef
 from treadle.tables.rejection_reason import RejectionCode, RejectionReason, describe_refusal
 
 _LEFT_OUT: Final = RejectionReason("not in this rehearsal", RejectionCode.UNKNOWN)
@@ -39,6 +42,63 @@ class PlanningSession(Protocol):
         self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
     ) -> list[int | None]:
         """Return the sequences that keys have now; see `LoadSession.sequences`."""
+
+
+@dataclass(slots=True)
+class RefusalSearch:
+    """What is known of the records of a load that the database refuses, from try to try.
+
+    Where all of many records are refused, each is rehearsed twice. That may take hours, in which
+    nothing else would be loaded. So it takes turns.
+
+    Attributes:
+        is_over: returns whether a turn is over.
+        finished: how many of the two searches are done.
+        bisection: the one that is under way.
+        found: refused record -> why, of those that are done.
+    """
+
+    is_over: Callable[[], bool] = lambda: False
+    finished: int = 0
+    bisection: RecordBisection[RecordRef] | None = None
+    found: dict[RecordRef, str] = field(default_factory=dict)
+    _positions: Sequence[int] = ()
+
+    @property
+    def is_begun(self) -> bool:
+        """Return whether a further try has something to go on with."""
+        return self.bisection is not None or bool(self.found)
+
+    def take(self, prepared: PreparedLoad) -> None:
+        """Take the entries of a try, which may be more than before; forget all of others."""
+        positions = [arrival.position for arrival in prepared.log_batches]
+        count = len(self._positions)
+        if positions[:count] != self._positions:
+            self.finished, self.bisection, self.found = 0, None, {}
+        elif self.bisection is not None and len(positions) > count:
+            self.bisection.add_records(_list_records(prepared.log_batches, count))
+        self._positions = positions
+
+    def begin(self, prepared: PreparedLoad, *, together: bool) -> None:
+        """Begin a search."""
+        self.bisection = RecordBisection([_list_records(prepared.log_batches)], together)
+
+    def go_on(self, rehearse: Callable[[Sequence[RecordRef]], str | None]) -> bool:
+        """Go on with the search that is under way; return whether it is done."""
+        if self.bisection is None:
+            return True
+        if not self.bisection.search(rehearse, self.is_over):
+            return False
+        self.found |= self.bisection.found
+        self.finished, self.bisection = self.finished + 1, None
+        return True
+
+    def reject(self, prepared: PreparedLoad) -> PreparedLoad:
+        """Return a load without the records that were found."""
+        if not self.found:
+            return prepared
+        found = {name: describe_refusal(text) for name, text in self.found.items()}
+        return prepared.reject_records(found)
 
 
 def plan_with_session(
@@ -134,6 +194,7 @@ def execute_accepted(
     with_report: Callable[[LoadPlan], OffsetCommit] | None = None,
     log_id: str | None = None,
     note: Callable[[], None] = lambda: None,
+    search: "RefusalSearch | None" = None,
 ) -> tuple[PreparedLoad, LoadPlan, LoadResult]:
     """Plan a load and have the destination do it, without the records that it refuses.
 
@@ -149,13 +210,16 @@ def execute_accepted(
         with_report: see there.
         log_id: see there.
         note: called when a record is refused and is looked for.
+        search: of an earlier try of the same entries, which goes on; None to search to the end.
 
     Returns:
         The records with those that were refused as rejections, the plan and its result.
 
     Raises:
         All of `execute_load` but RowRefusedError. A refused schema change that no record is to
-            blame for is raised as what it means without one (`ChangeRefusedError.fault`).
+            blame for is raised as what it means without one (`ChangeRefusedError.fault`), and a
+            load that is refused though no rehearsal is, as at COMMIT, as TableStoppedError.
+        SearchUnfinishedError: the turn of the search is over.
     """
 
     def execute(part: PreparedLoad) -> tuple[PreparedLoad, LoadPlan, LoadResult]:
@@ -170,52 +234,47 @@ def execute_accepted(
         )
         return part, plan, result
 
-    for find in (find_refused, find_refused_together):
-        try:
-            return execute(prepared)
-        except RowRefusedError as refusal:
-            note()
-            prepared = _reject_refused(session, prepared, refusal, find, offset=offset, now=now)
-    try:
-        return execute(prepared)
-    except ChangeRefusedError as refusal:  # by no rehearsal, so no record could be found
-        raise refusal.fault from refusal
-
-
-def _reject_refused(
-    session: LoadSession,
-    prepared: PreparedLoad,
-    refusal: RowRefusedError,
-    find: Callable[
-        [Sequence[RecordRef], Callable[[Sequence[RecordRef]], str | None]], dict[RecordRef, str]
-    ],
-    *,
-    offset: OffsetCommit,
-    now: int,
-) -> PreparedLoad:
-    """Find the records that the database refuses by rehearsals, and return the load without them.
-
-    Raises:
-        All of `execute_load` but RowRefusedError.
-    """
-    names = [
-        RecordRef(entry, record)
-        for entry, arrival in enumerate(prepared.log_batches)
-        for record in range(len(arrival.batch))
-    ]
-
-    def rehearse(some: Sequence[RecordRef]) -> str | None:
+    def try_records(part: PreparedLoad, some: Sequence[RecordRef]) -> str | None:
         chosen = set(some)
+        names = _list_records(part.log_batches)
         others = {name: _LEFT_OUT for name in names if name not in chosen}
         try:
             execute_load(
-                session, prepared.reject_records(others), offset=offset, now=now, rehearse=True
+                session, part.reject_records(others), offset=offset, now=now, rehearse=True
             )
         except RowRefusedError as error:
             return error.reason
         return None
 
-    if isinstance(refusal, ChangeRefusedError) and rehearse(()) is not None:
+    search = search or RefusalSearch()
+    search.take(prepared)
+    part = search.reject(prepared)
+    for together in (False, True)[search.finished :]:
+        if search.bisection is None:
+            try:
+                return execute(part)
+            except RowRefusedError as refusal:
+                note()
+                search.begin(part, together=together)
+                if isinstance(refusal, ChangeRefusedError) and try_records(part, ()) is not None:
+                    raise refusal.fault from refusal
+        if not search.go_on(partial(try_records, part)):
+            raise SearchUnfinishedError("records that the database refuses are looked for")
+        part = search.reject(prepared)
+    try:
+        return execute(part)
+    except ChangeRefusedError as refusal:  # by no rehearsal, so no record could be found
         raise refusal.fault from refusal
-    found = find(names, rehearse)
-    return prepared.reject_records({ref: describe_refusal(text) for ref, text in found.items()})
+    except RowRefusedError as refusal:
+        raise TableStoppedError(
+            f"the database refuses the load, and takes each of its records: {refusal.reason}"
+        ) from refusal
+
+
+def _list_records(log_batches: Sequence[LogBatch], first: int = 0) -> list[RecordRef]:
+    """Return the names of the records of entries from one on."""
+    return [
+        RecordRef(first + place, record)
+        for place, arrival in enumerate(log_batches[first:])
+        for record in range(len(arrival.batch))
+    ]

@@ -46,6 +46,10 @@ class TableHeldError(DestinationUnavailableError):
     """Another session has a table and did not leave it in time; the other tables can be loaded."""
 
 
+class SearchUnfinishedError(TableHeldError):
+    """Records that the database refuses are still looked for; another try of the load goes on."""
+
+
 class CommitUnknownError(RetriableError):
     """The connection broke during COMMIT; ask `committed` what became of the load."""
 

@@ -154,6 +154,7 @@ class _OpenParts(NamedTuple):
     pipeline: LoadPipeline
     steps: StepLoader
     policy: FlushPolicy
+    place: str
 
 
 class DestinationLoader:
@@ -181,6 +182,7 @@ class DestinationLoader:
             lambda: dependencies.place or self.identity,
             dependencies.note_load,
             lambda source_id: name_source(self._sources, source_id),
+            lambda: "" if self._parts is None else self._parts.place,
         )
         self._recovery = CommitRecovery(
             dependencies.store, self._reporting, dependencies.read_limits, dependencies.clock
@@ -471,7 +473,8 @@ class DestinationLoader:
                 chunk,
                 load,
             )
-        self._parts = _OpenParts(destination, reader, pipeline, steps, policy)
+        identity = destination.identity
+        self._parts = _OpenParts(destination, reader, pipeline, steps, policy, identity)
         place = its.place or self.identity
         logger.info("loading into %s", place, extra={"fields": {"destination": place}})
         return self._parts
@@ -626,7 +629,9 @@ class DestinationLoader:
         try:
             self._claims.hold((self._all_tables,))
             told = {source_id for source_id, _ in asked}.union(self._sources)
-            self._recovery.recover(found, parts.reader, told, share.is_open)
+            self._recovery.recover(
+                found, parts.reader, told, share.is_open, frozenset(self._sources)
+            )
             # After the reports. What is asked meanwhile is asked of the destination again.
             self._answered |= asked & self._asked
         finally:

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from treadle import failpoint
-from treadle.destinations.planning import execute_accepted, plan_with_session
+from treadle.destinations.planning import RefusalSearch, execute_accepted, plan_with_session
 from treadle.destinations.protocol import LoadResult, Session
+from treadle.errors import RetriableError
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.destination_share import DestinationShare
 from treadle.loader.kept_columns import ColumnWatch
@@ -21,6 +23,9 @@ from treadle.loader.pipeline import PreparedStep, StepGroup
 from treadle.loader.reporting import PendingReport
 from treadle.loader.schedule import TableKey
 from treadle.tables.model import LoadPlan, OffsetCommit
+
+SEARCH_US: Final = 2_000_000
+"""The turn of a search for refused records, after which other tables are loaded."""
 
 logger = logging.getLogger("treadle.loader")
 
@@ -44,6 +49,8 @@ class LoadExecutor:
     describe: Callable[[TableKey], str] = describe_table
     _columns: ColumnWatch = field(default_factory=ColumnWatch)
     """Which reports need the columns of their table."""
+    _searches: dict[TableKey, RefusalSearch] = field(default_factory=dict)
+    """The searches for refused records that are not done."""
 
     def load_group(self, session: Session, group: StepGroup) -> list[PendingReport]:
         """Load small steps of different tables in one transaction.
@@ -101,18 +108,26 @@ class LoadExecutor:
             )
         offset = self._make_offset(chunk)
         received = measure_received(chunk.entries)
-        _, plan, result = execute_accepted(
-            session,
-            prepared,
-            offset=offset,
-            now=started_at,
-            with_report=lambda plan: _add_report(
-                offset, self._plan_report(chunk, plan, load_id, started_at, received)
-            ),
-            note=lambda: logger.warning(
-                "%s: the database refuses a record; looking for it", self.describe(chunk.key)
-            ),
-        )
+        search = self._searches.pop(chunk.key, None) or RefusalSearch()
+        search.is_over = lambda: not 0 <= self.clock() - started_at < SEARCH_US
+        try:
+            _, plan, result = execute_accepted(
+                session,
+                prepared,
+                offset=offset,
+                now=started_at,
+                with_report=lambda plan: _add_report(
+                    offset, self._plan_report(chunk, plan, load_id, started_at, received)
+                ),
+                note=lambda: logger.warning(
+                    "%s: the database refuses a record; looking for it", self.describe(chunk.key)
+                ),
+                search=search,
+            )
+        except RetriableError:
+            if search.is_begun:
+                self._searches[chunk.key] = search
+            raise
         failpoint.reach("loader.after-load")
         planned = self._plan_report(chunk, plan, load_id, started_at, received)
         return self._complete(chunk, plan, planned, result)

@@ -320,9 +320,10 @@ class LoadPipeline:
             after = history.offsets.get(key, -1)
             # A destination that has committed no offset starts where the table stands: switching
             # the destination moves nothing (loading.md 5.5). What the log says of that is a hint,
-            # which a loader that stood still may have set back, so the store is believed, too.
+            # which a loader that stood still may have set back, so the store is believed, too. One
+            # that has lost the table gets all that is there.
             begin = after
-            if key not in history.offsets:
+            if key not in history.offsets and key not in history.lost:
                 begin = max(backlog.loaded, history.find_last(key))
         if begin >= backlog.last:
             return None

@@ -61,6 +61,8 @@ class LoadReporting:
         identity: names the destination to the operator.
         note_load: called with each load that was recorded.
         name_source: returns the name of a source for the operator.
+        find_place: returns the identity of the database, by which the store knows it; empty where
+            it is not open.
     """
 
     destination_id: int
@@ -69,6 +71,7 @@ class LoadReporting:
     identity: Callable[[], str]
     note_load: Callable[[LoadReport], None] = lambda load: None
     name_source: Callable[[int], str] = describe_source
+    find_place: Callable[[], str] = lambda: ""
     _pending: Sequence[PendingReport] = ()
     _in_trouble: bool | None = None
     """True while the store says that the destination cannot be used. None at first, because an
@@ -144,6 +147,7 @@ class LoadReporting:
         self.store.loads.record_loads(
             [(pending.load, pending.outcomes) for pending in self._pending],
             destination_id=self.destination_id,
+            place=self.find_place(),
         )
         failpoint.reach("loader.after-record")
         for pending in self._pending:
@@ -183,7 +187,9 @@ class LoadReporting:
 
     def record_recovered(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
         """Record a load that an earlier loader, or this one, committed and could not record."""
-        self.store.loads.record_load(load, outcomes, destination_id=self.destination_id)
+        self.store.loads.record_load(
+            load, outcomes, destination_id=self.destination_id, place=self.find_place()
+        )
         key = load.source_id, load.table_name
         logger.info(
             "noted the load of %s that was cut short",

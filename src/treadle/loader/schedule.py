@@ -246,17 +246,19 @@ class LoadHistory:
         ended: when the last load of a table ended, microseconds since 1970.
         retries: when tables that failed may be tried again.
         starts: how far tables without an offset were loaded, into another destination.
+        lost: tables without an offset that were loaded into this destination, which has lost them.
     """
 
     offsets: Mapping[TableKey, int]
     ended: Mapping[TableKey, int]
     retries: RetrySchedule
     starts: Mapping[TableKey, int] = field(default_factory=dict)
+    lost: frozenset[TableKey] = frozenset()
 
     def copy(self) -> "LoadHistory":
         """Return the same as it is now, for another thread."""
         return LoadHistory(
-            dict(self.offsets), dict(self.ended), self.retries.copy(), dict(self.starts)
+            dict(self.offsets), dict(self.ended), self.retries.copy(), dict(self.starts), self.lost
         )
 
     def find_last(self, key: TableKey) -> int:

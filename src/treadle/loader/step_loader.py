@@ -8,6 +8,7 @@ from treadle.destinations.protocol import (
     CommitUnknownError,
     FencedError,
     PlanOutdatedError,
+    SearchUnfinishedError,
     Session,
     TableHeldError,
 )
@@ -64,7 +65,9 @@ class StepLoader:
     def history(self) -> LoadHistory:
         """Return the earlier loads of the tables; it changes with the next load."""
         recovery = self.recovery
-        return LoadHistory(recovery.offsets or {}, self._ended, self._retries, recovery.starts)
+        return LoadHistory(
+            recovery.offsets or {}, self._ended, self._retries, recovery.starts, recovery.lost
+        )
 
     def forget_failures(self, keys: Iterable[TableKey]) -> None:
         """Let tables be tried again at once."""
@@ -117,6 +120,7 @@ class StepLoader:
         except (PlanOutdatedError, FencedError, TableHeldError):
             return None
         except RetriableError:
+            self._defer_tables(group)
             raise
         except Exception:  # noqa: BLE001 - whatever it is, it comes again with the table it is of
             return None
@@ -145,6 +149,11 @@ class StepLoader:
             self.recovery.forget_offsets()
             self._retries.add_failure(chunk.key, self.clock())
             return False
+        except SearchUnfinishedError:
+            # It came further in its turn, so the next one comes as soon as others had theirs.
+            self.forget_failures((chunk.key,))
+            self._defer_tables((step,))
+            return False
         except (OperatorError, PlanOutdatedError, TableHeldError) as error:
             # The load may have been committed before this came up.
             self.recovery.forget_offsets()
@@ -154,6 +163,7 @@ class StepLoader:
             self.recovery.add_uncertain(chunk.key, chunk.last)
             raise
         except RetriableError:
+            self._defer_tables((step,))
             raise
         except Exception as error:
             # Whatever it is, it came with this table: the others go on without it.
@@ -169,6 +179,15 @@ class StepLoader:
         self._retries.clear_failures(chunk.key)
         self._ended[chunk.key] = self.clock()
         return True
+
+    def _defer_tables(self, group: Iterable[PreparedStep]) -> None:
+        """Let the next round begin with other tables: what came up may be of these alone.
+
+        Their pauses are longer than those of the destination.
+        """
+        now = self.clock()
+        for chunk, _, _ in group:
+            self._retries.add_failure(chunk.key, now)
 
     def _record_failure(self, chunk: EntryChunk, error: Exception) -> None:
         """Record that a table cannot be loaded for now; the others go on."""

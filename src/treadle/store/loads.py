@@ -63,6 +63,7 @@ _LOADED: Final = (
         began=bindparam("at_began"),
         version=bindparam("at_version"),
         mode=bindparam("at_mode"),
+        place_sha256=bindparam("at_place"),
         received=tables.c.received + bindparam("more_received"),
         written=tables.c.written + bindparam("more_written"),
         discarded=tables.c.discarded + bindparam("more_discarded"),
@@ -163,15 +164,17 @@ class LoadRepository(StoreRepository):
         outcomes: Sequence[EntryOutcome],
         *,
         destination_id: int | None = None,
+        place: str = "",
     ) -> None:
         """Record one committed load; see `record_loads`."""
-        self.record_loads([(load, outcomes)], destination_id=destination_id)
+        self.record_loads([(load, outcomes)], destination_id=destination_id, place=place)
 
     def record_loads(
         self,
         committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]],
         *,
         destination_id: int | None = None,
+        place: str = "",
     ) -> None:
         """Record committed loads and their outcomes; their tables have no error any more.
 
@@ -182,7 +185,9 @@ class LoadRepository(StoreRepository):
             committed: reports whose `error` is None, each with the outcomes of its entries that
                 have superseded or rejected records. All are recorded, or none.
             destination_id: where they were loaded, whose hooks are told; None to tell none.
+            place: the identity of the database; empty where it is not known.
         """
+        digest = digest_text(place) if place else None
         with self._database.write() as tx:
             asked = {"at_destination_id": destination_id}
             found = tx.connection.execute(_LOGS_AND_HOOKS, asked).all()
@@ -192,7 +197,7 @@ class LoadRepository(StoreRepository):
             log_ids = _find_log_ids(tx, found, {load.source_id for load, _ in committed})
             begin_recording(tx)
             for load, outcomes in committed:
-                _record_load(tx, log_ids[load.source_id], load, outcomes, hooks)
+                _record_load(tx, log_ids[load.source_id], load, outcomes, hooks, digest)
 
     def record_failure(self, load: LoadReport, *, stopped: bool, denied: bool = False) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
@@ -654,6 +659,7 @@ def _record_load(
     load: LoadReport,
     outcomes: Sequence[EntryOutcome],
     hooks: Sequence[int],
+    place: bytes | None,
 ) -> None:
     table = lock_table(tx, load.source_id, load.table_name, log_id)
     inserted = tx.connection.execute(
@@ -685,6 +691,7 @@ def _record_load(
             "at_began": _first_position(table, load, log_id),
             "at_version": load.details["table_version"] if tells_mode else table.version,
             "at_mode": mode if tells_mode else table.mode,
+            "at_place": table.place_sha256 if is_late else place,
             **_error_columns(table, load, late=is_late),
             **_added_totals(load, is_new=is_new),
         },

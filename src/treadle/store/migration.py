@@ -34,7 +34,7 @@ from treadle.store.schema import complete_indexes, meta, metadata
 logger = logging.getLogger("treadle.store")
 
 # The newest of migrations/versions, as a test checks. It is known here without importing Alembic.
-HEAD_REVISION: Final = "0030"
+HEAD_REVISION: Final = "0031"
 
 LEAST_VERSION: Final = ""
 """The newest schema revision that a treadle has to know to open a store of this release; empty for

@@ -559,6 +559,8 @@ class TableLoadStatus:
         denied: the last try failed because a right is missing in the destination.
         trouble: what somebody should know of its last load, as that all records were rejected, or
             some for the type of their key; None for nothing. `trouble_since`: when that began.
+        place_sha256: SHA-256 of the identity of the database that the load up to `loaded` went
+            into; None where nobody noted it.
     """
 
     source_id: int
@@ -573,6 +575,7 @@ class TableLoadStatus:
     denied: bool = False
     trouble: str | None = None
     trouble_since: int | None = None
+    place_sha256: bytes | None = None
 
 
 class TableCondition(NamedTuple):

@@ -376,6 +376,9 @@ tables: Final = Table(
     # As its last load left them; NULL before the first load of a release that notes them.
     Column("version", BigInteger),
     Column("mode", String(6)),
+    # SHA-256 of the identity of the database that its last load went into; NULL where nobody noted
+    # that. The identity itself may be the operator's, and is long.
+    Column("place_sha256", LargeBinary(32)),
     Index("uq_tables_source_id_name", "source_id", "name_sha256", unique=True),
     sqlite_autoincrement=True,
 )

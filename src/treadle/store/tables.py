@@ -386,6 +386,7 @@ def _read_status(row: Row[Any]) -> TableLoadStatus:
         denied=bool(row.denied),
         trouble=row.trouble,
         trouble_since=row.trouble_since,
+        place_sha256=row.place_sha256,
     )
 
 

@@ -117,6 +117,18 @@ def test_a_load_that_fails_leaves_no_file_and_no_stage(
         assert loads.read("SELECT count(*) FROM web.orders") == [(400,)]
 
 
+def test_a_lock_that_keeps_all_tables_from_a_load_is_of_no_table_alone(
+    redshift_gate: "RedshiftGate", redshift_url: str
+) -> None:
+    with make_destination(redshift_url).open() as session:
+        loads = load_orders(session)
+        redshift_gate.refuse_next("^LOCK", "57014", "Query cancelled on user's request")
+        with pytest.raises(DestinationUnavailableError, match="the offsets of all tables") as fault:
+            loads.load(table(ORDERS), upsert(MANY))
+        assert type(fault.value) is DestinationUnavailableError
+        loads.load(table(ORDERS), upsert(MANY))
+
+
 def test_a_role_that_the_cluster_may_not_take_is_told(
     redshift_gate: "RedshiftGate", redshift_url: str
 ) -> None:

@@ -49,6 +49,26 @@ def test_a_load_that_is_possible_passes_every_phase(postgres_database: str) -> N
     assert left == []
 
 
+def test_a_right_that_only_later_loads_need_is_missed_at_once(
+    postgres_server: PostgresServer, postgres_database: str
+) -> None:
+    name = str(psycopg.conninfo.conninfo_to_dict(postgres_database)["dbname"])
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL(
+                "CREATE ROLE loader LOGIN PASSWORD 'secret-word';"
+                "GRANT CREATE ON DATABASE {database} TO loader;"
+                "REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC"
+            ).format(database=sql.Identifier(name))
+        )
+        try:
+            found = rehearse(postgres_server.url(name, user="loader", password="secret-word"))
+        finally:
+            connection.execute("DROP OWNED BY loader; DROP ROLE loader")
+    assert phases(found)[-1] == ("rights", True)
+    assert f'run: GRANT TEMPORARY ON DATABASE "{name}" TO' in (found.fault or "")
+
+
 def test_a_wrong_password_fails_at_the_log_in_and_is_not_repeated(
     postgres_server: PostgresServer,
 ) -> None:

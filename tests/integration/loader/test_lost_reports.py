@@ -72,21 +72,29 @@ class Scene:
 
         class Noting(Watched):
             def record_load(
-                self, load: LoadReport, outcomes: Sequence[EntryOutcome], *, destination_id: int
+                self,
+                load: LoadReport,
+                outcomes: Sequence[EntryOutcome],
+                *,
+                destination_id: int,
+                place: str,
             ) -> None:
-                self.record_loads([(load, outcomes)], destination_id=destination_id)
+                self.record_loads([(load, outcomes)], destination_id=destination_id, place=place)
 
             def record_loads(
                 self,
                 committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]],
                 *,
                 destination_id: int,
+                place: str,
             ) -> None:
                 if scene.dies is not None:
                     error, scene.dies = scene.dies, None
                     raise error
                 scene.recorded += [load.table_name for load, _ in committed]
-                scene.store.loads.record_loads(committed, destination_id=destination_id)
+                scene.store.loads.record_loads(
+                    committed, destination_id=destination_id, place=place
+                )
 
         class NotingStore(Watched):
             loads = Noting(self.store.loads, never())

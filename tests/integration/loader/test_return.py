@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.integration.loader.test_retirement import Stage
 
+from treadle.destinations.registry import make_destination
 from treadle.log.sqlite.log import SqliteReader
 from treadle.tracking.ledger import compute_ledger, sum_lines
 
@@ -100,3 +101,63 @@ def test_a_place_brought_back_from_a_backup_catches_up(tmp_path: Path) -> None:
         assert stage.entries(stage.url, "web", "events") == [0] * 5 + [1] * 5 + [2] * 5
         assert stage.entries(stage.url, "web", "orders") == [0] * 3 + [1] * 5
         assert accounted(stage) == (25, 25, 0)
+
+
+def test_a_table_whose_first_load_was_lost_is_loaded_again(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A standby that lagged was promoted, or a backup of before was restored."""
+    load(stage, ("orders", 0))
+    load(stage, ("orders", 1), ("events", 0))
+    bring_back_without(stage.url, "events")
+    load(stage, ("events", 1))
+    assert stage.entries(stage.url, "web", "events") == [0] * 5 + [1] * 5
+    assert stage.entries(stage.url, "web", "orders") == [0] * 3 + [1] * 5
+    assert accounted(stage) == (20, 20, 0)
+    load(stage, ("events", 2))
+    assert stage.entries(stage.url, "web", "events") == [0] * 5 + [1] * 5 + [2] * 5
+    said = [one.getMessage() for one in caplog.records if "any more how far" in one.getMessage()]
+    assert len(said) == 1
+    assert "loaded again (web.events)" in said[0]
+
+
+def test_a_table_that_was_loaded_elsewhere_last_is_not_loaded_again(stage: Stage) -> None:
+    [account, _], other = stage.accounts, stage.place("other")
+    load(stage, ("events", 0))
+    bring_back_without(stage.url, "events")
+    stage.go_to(account, other)
+    load(stage, ("events", 1))
+    stage.go_to(account, stage.url)
+    load(stage, ("events", 2))
+    assert stage.entries(other, "web", "events") == [1] * 5
+    assert stage.entries(stage.url, "web", "events") == [2] * 5
+
+
+def test_a_table_that_a_person_dropped_gets_only_what_is_new(stage: Stage) -> None:
+    load(stage, ("events", 0))
+    with make_destination(stage.url).open() as session:
+        session.query("DROP TABLE web.events")
+    load(stage, ("events", 1))
+    assert stage.entries(stage.url, "web", "events") == [1] * 5
+
+
+def test_a_place_that_was_emptied_gets_all_that_the_log_holds(tmp_path: Path) -> None:
+    file = tmp_path / "first.duckdb"
+    stage = Stage(tmp_path, f"duckdb://{file}")
+    stage.held.released.set()
+    with closing(stage.store):
+        load(stage, ("events", 0), ("orders", 0))
+        file.unlink()
+        load(stage, ("events", 1))
+        assert stage.entries(stage.url, "web", "events") == [0] * 5 + [1] * 5
+        # Also the one of which nothing new came.
+        assert stage.entries(stage.url, "web", "orders") == [0] * 5
+
+
+def bring_back_without(url: str, *tables: str) -> None:
+    """Leave a database as it was before the first load of some tables."""
+    with make_destination(url).open() as session:
+        for table in tables:
+            session.query(f"DROP TABLE web.{table}")
+            session.query(f"DELETE FROM _treadle.positions WHERE table_name = '{table}'")
+            session.query(f"DELETE FROM _treadle.catalogue WHERE table_name = '{table}'")

@@ -54,11 +54,12 @@ class DyingLoads(LoadRepository):
         committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]],
         *,
         destination_id: int | None = None,
+        place: str = "",
     ) -> None:
         if self.dies:
             self.dies = False
             raise RetriableError("the process died before it recorded a load")
-        super().record_loads(committed, destination_id=destination_id)
+        super().record_loads(committed, destination_id=destination_id, place=place)
 
 
 @dataclass

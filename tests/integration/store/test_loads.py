@@ -26,6 +26,7 @@ from treadle.store.recent_loads import LoadFilter
 from treadle.store.report_order import KEYS
 from treadle.store.store import Store
 from treadle.tables.rejection_reason import RejectionCode
+from treadle.text import digest_text
 
 OpenStore = Callable[[], Store]
 
@@ -221,6 +222,18 @@ def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
     store.loads.record_load(load(source, 6, 7), [])
     assert store.tables.list_statuses(source) == [replace(at_five, loaded=7, loaded_at=75)]
     assert store.tables.list_statuses(source + 1) == []
+
+
+def test_a_table_knows_where_its_last_load_went(store: Store) -> None:
+    source = make_source(store)
+    places = [((1, 5), "a"), ((6, 7), "b"), ((1, 4), "c"), ((6, 7), "c"), ((8, 9), "")]
+    known = []
+    for (first, last), place in places:
+        store.loads.record_load(load(source, first, last), [], place=place)
+        known.append(store.tables.list_statuses()[0].place_sha256)
+    a, b = digest_text("a"), digest_text("b")
+    # An older load that is noted late says nothing of the last one, nor one that was noted already.
+    assert known == [a, b, b, b, None]
 
 
 def test_what_a_database_said_is_kept_with_its_nul_escaped(store: Store) -> None:

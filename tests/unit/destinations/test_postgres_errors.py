@@ -10,6 +10,7 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
+    TableHeldError,
 )
 from treadle.errors import TableStoppedError, TreadleError
 
@@ -18,6 +19,7 @@ from treadle.errors import TableStoppedError, TreadleError
     ("state", "expected"),
     [
         ("08006", DestinationUnavailableError),
+        ("08P01", TableHeldError),
         ("21000", RowRefusedError),
         ("22003", RowRefusedError),
         ("22P05", RowRefusedError),
@@ -25,12 +27,15 @@ from treadle.errors import TableStoppedError, TreadleError
         ("23505", RowRefusedError),
         ("23514", RowRefusedError),
         ("25006", DestinationUnavailableError),
+        ("25P02", DestinationUnavailableError),
+        ("25P03", DestinationUnavailableError),
+        ("25P04", DestinationUnavailableError),
         ("28P01", AccessDeniedError),
         ("2BP01", TableStoppedError),
         ("3D000", AccessDeniedError),
         ("3F000", PlanOutdatedError),
-        ("40001", DestinationUnavailableError),
-        ("40P01", DestinationUnavailableError),
+        ("40001", TableHeldError),
+        ("40P01", TableHeldError),
         ("42501", AccessDeniedError),
         ("42703", PlanOutdatedError),
         ("42804", TableStoppedError),
@@ -39,20 +44,29 @@ from treadle.errors import TableStoppedError, TreadleError
         ("42P10", PlanOutdatedError),
         ("53100", DestinationUnavailableError),
         ("53300", DestinationUnavailableError),
+        ("53400", TableHeldError),
         ("54000", RowRefusedError),
         ("54011", RowRefusedError),
-        ("55P03", DestinationUnavailableError),
-        ("57014", DestinationUnavailableError),
+        ("55P03", TableHeldError),
+        ("57014", TableHeldError),
         ("57P01", DestinationUnavailableError),
         ("57P03", DestinationUnavailableError),
-        ("58030", DestinationUnavailableError),
+        ("58030", TableHeldError),
         ("P0001", RowRefusedError),
         ("0A000", TableStoppedError),
+        ("XX000", TableHeldError),
+        ("XX001", TableHeldError),
     ],
 )
 def test_a_state_has_one_meaning(state: str, expected: type[TreadleError]) -> None:
     error = errors.lookup(state)("what the server said")
     assert type(translate(error)) is expected
+
+
+@pytest.mark.parametrize("state", ["08P01", "40P01", "53400", "55P03", "57014", "58030", "XX000"])
+def test_no_table_is_to_blame_where_the_connection_broke(state: str) -> None:
+    fault = translate(errors.lookup(state)("what the server said"), is_alive=False)
+    assert type(fault) is DestinationUnavailableError
 
 
 @pytest.mark.parametrize(
@@ -69,6 +83,10 @@ def test_a_state_has_one_meaning(state: str, expected: type[TreadleError]) -> No
         (
             'permission denied for table or"ders',
             """ALTER TABLE "or""ders" OWNER TO <treadle's user>""",
+        ),
+        (
+            'permission denied to create temporary tables in database "sh"op"',
+            """GRANT TEMPORARY ON DATABASE "sh""op" TO <treadle's user>""",
         ),
         ("must be owner of table orders", """ALTER TABLE "orders" OWNER TO <treadle's user>"""),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from treadle.destinations.libpq.place import pin_addresses, place_certificate
+from treadle.destinations.libpq.place import pin_addresses, place_certificate, withhold_credentials
 from treadle.destinations.protocol import DestinationUnavailableError
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy, AddressRefusedError
@@ -111,3 +111,17 @@ def test_certificates_are_in_a_private_file_while_libpq_connects() -> None:
     assert not path.exists()
     with place_certificate({"sslrootcert": "/etc/ca.pem"}) as parameters:
         assert parameters == {"sslrootcert": "/etc/ca.pem"}
+
+
+def test_a_server_that_an_account_named_gets_nothing_of_the_operators() -> None:
+    given = {"host": "db.example.com", "password": "secret"}
+    assert withhold_credentials(given) == {
+        "host": "db.example.com",
+        "password": "secret",
+        "sslcertmode": "disable",
+        "gssencmode": "disable",
+        "require_auth": "!gss,!sspi",
+        "options": "",
+    }
+    own = {"options": "-c role=owner", "sslcert": "/etc/own.crt", "gssencmode": "require"}
+    assert withhold_credentials(own) == own | {"require_auth": "!gss,!sspi"}

@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.destinations.record_bisection import find_refused, find_refused_together
+from treadle.destinations.record_bisection import (
+    RecordBisection,
+    find_refused,
+    find_refused_together,
+)
 
 
 @given(st.integers(1, 400), st.data())
@@ -44,3 +48,22 @@ def test_of_records_that_do_not_go_together_the_first_stays(
     for record in found:  # none is refused without need
         earlier = [one for one in kept if one < record]
         assert rehearse([*earlier, record]) is not None
+
+
+@given(st.integers(1, 60), st.sets(st.integers(0, 79)), st.booleans(), st.integers(1, 5))
+def test_a_search_in_turns_finds_what_one_without_an_end_does(
+    count: int, bad: set[int], together: bool, turn: int
+) -> None:
+    calls = 0
+
+    def rehearse(some: Sequence[int]) -> str | None:
+        nonlocal calls
+        calls += 1
+        return "bad" if bad & set(some) else None
+
+    bisection = RecordBisection([list(range(count))], together)
+    while not bisection.search(rehearse, lambda: calls % turn == 0):
+        if calls > 3 and count < 80:  # more records arrive
+            bisection.add_records(list(range(count, 80)))
+            count = 80
+    assert bisection.found == dict.fromkeys(bad & set(range(count)), "bad")

@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psycopg
 import pyarrow as pa
@@ -235,6 +236,10 @@ def test_a_packed_text_comes_back(bytes_max: int | None) -> None:
 # --- errors ---------------------------------------------------------------------------------------
 
 
+OPEN = cast("psycopg.Connection[tuple[Any, ...]]", SimpleNamespace(broken=False, closed=False))
+"""A connection that can still be used."""
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -260,7 +265,7 @@ def test_a_packed_text_comes_back(bytes_max: int | None) -> None:
     ],
 )
 def test_what_an_error_means(error: psycopg.Error, expected: type[TreadleError]) -> None:
-    connection = RedshiftConnection(None, None, "")  # type: ignore[arg-type]
+    connection = RedshiftConnection(OPEN, None, "")
     found = connection.translate(error)
     assert type(found) is expected
     assert str(error) in str(found)
@@ -319,7 +324,7 @@ def make_internal(message: str, code: int, context: str) -> psycopg.Error:
 def test_an_error_of_its_own_is_told_by_message_and_context(
     message: str, code: int, context: str, expected: type[TreadleError]
 ) -> None:
-    connection = RedshiftConnection(None, None, "")  # type: ignore[arg-type]
+    connection = RedshiftConnection(OPEN, None, "")
     found = connection.translate(make_internal(message, code, context))
     assert type(found) is expected
     said = ": ".join(filter(None, (message, " ".join(context.split()))))
@@ -333,7 +338,7 @@ def test_a_detail_without_parts_is_told_as_it_is() -> None:
         DiagnosticField.MESSAGE_PRIMARY: b"1023",
         DiagnosticField.MESSAGE_DETAIL: b"Serializable isolation violation on table - 12",
     }
-    connection = RedshiftConnection(None, None, "")  # type: ignore[arg-type]
+    connection = RedshiftConnection(OPEN, None, "")
     found = connection.translate(errors.InternalError_("1023", info=parts))
     assert str(found).endswith("ERROR: 1023: Serializable isolation violation on table - 12")
 

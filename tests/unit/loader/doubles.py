@@ -102,15 +102,16 @@ class MemoryStore:
         self.loads = self.tables = self.destinations = self
 
     def record_load(
-        self, load: LoadReport, outcomes: Sequence[EntryOutcome], *, destination_id: int
+        self, load: LoadReport, outcomes: Sequence[EntryOutcome], *, destination_id: int, place: str
     ) -> None:
-        self.record_loads([(load, outcomes)], destination_id=destination_id)
+        self.record_loads([(load, outcomes)], destination_id=destination_id, place=place)
 
     def record_loads(
         self,
         committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]],
         *,
         destination_id: int,
+        place: str,
     ) -> None:
         self._fail()
         self.calls += [

@@ -12,6 +12,7 @@ from treadle.loader.reporting import LoadReporting
 from treadle.loader.schedule import TableKey
 from treadle.log.protocol import LogReader, ReadLimits
 from treadle.store.model import TableLoadStatus
+from treadle.text import digest_text
 
 KEY = (1, "t")
 READER = cast(LogReader, MemoryReader([entry(position) for position in range(1, 8)]))
@@ -25,6 +26,7 @@ class Bench:
     store: MemoryStore = field(default_factory=MemoryStore)
     positions: list[tuple[TableKey, int]] = field(default_factory=list)
     assigned: set[int] = field(default_factory=lambda: {1})
+    place: str = "duckdb:///here"
 
     def __post_init__(self) -> None:
         reporting = LoadReporting(
@@ -32,16 +34,20 @@ class Bench:
             as_store(self.store),
             lambda key, position: self.positions.append((key, position)),
             lambda: "the warehouse",
+            find_place=lambda: self.place,
         )
         self.recovery = CommitRecovery(
             as_store(self.store), reporting, ReadLimits(records=2), lambda: self.now
         )
 
     def recover(self, found: dict[TableKey, CommittedOffset]) -> None:
-        self.recovery.recover(found, READER, self.assigned)
+        self.recovery.recover(found, READER, self.assigned, present=self.assigned)
 
-    def recorded(self, last: int) -> None:
-        self.store.statuses = [TableLoadStatus(*KEY, last, NOW, None, None, False)]
+    def recorded(self, last: int, place: str = "") -> None:
+        digest = digest_text(place) if place else None
+        self.store.statuses = [
+            TableLoadStatus(*KEY, last, NOW, None, None, False, place_sha256=digest)
+        ]
 
 
 def held(position: int, superseded: dict[int, int] | None = None) -> CommittedOffset:
@@ -70,6 +76,33 @@ def test_the_destination_says_where_its_tables_stand() -> None:
     assert bench.recovery.offsets is None
     bench.recovery.advance_offset(KEY, 9)
     assert bench.recovery.offsets is None
+
+
+def test_a_table_that_its_database_has_lost_is_loaded_from_the_beginning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    bench.recorded(5, bench.place)
+    for _ in range(2):
+        bench.recover({})
+        assert (bench.recovery.starts, bench.recovery.lost) == ({}, frozenset({KEY}))
+        assert bench.positions.pop() == (KEY, 0)
+    assert len(caplog.records) == 1
+    bench.recover({KEY: held(2)})
+    assert (bench.recovery.starts, bench.recovery.lost) == ({}, frozenset())
+
+
+@pytest.mark.parametrize("place", ["duckdb:///elsewhere", ""])
+def test_a_table_that_was_loaded_elsewhere_goes_on_after_that(place: str) -> None:
+    bench = Bench()
+    bench.recorded(5, place)
+    bench.recover({})
+    assert (bench.recovery.starts, bench.recovery.lost) == ({KEY: 5}, frozenset())
+    bench.recorded(5, bench.place)
+    bench.assigned.clear()  # it is asked what it committed of a source that left
+    bench.recover({})
+    assert (bench.recovery.starts, bench.recovery.lost) == ({KEY: 5}, frozenset())
+    assert bench.positions == []
 
 
 def test_a_load_that_was_not_recorded_is_recorded() -> None:

@@ -1,3 +1,4 @@
+import itertools
 import logging
 from typing import cast
 
@@ -16,11 +17,12 @@ from treadle.destinations.protocol import (
     ChangeRefusedError,
     DestinationUnavailableError,
     RowRefusedError,
+    SearchUnfinishedError,
     Session,
 )
 from treadle.errors import TableStoppedError
 from treadle.loader.chunk import EntryChunk
-from treadle.loader.execution import LoadExecutor
+from treadle.loader.execution import SEARCH_US, LoadExecutor
 from treadle.loader.load_report import decode_planned_report
 from treadle.loader.pipeline import PreparedStep
 from treadle.log.protocol import DamagedEntry
@@ -81,6 +83,37 @@ def test_what_the_engine_refuses_is_found_and_the_rest_is_loaded() -> None:
     refused = refuse_record(1, "the engine does not take it")
     assert (outcome.position, outcome.rejected) == (4, (refused,))
     assert len(session.plans) == 1
+
+
+def test_a_search_for_refused_records_takes_turns() -> None:
+    tries: list[bool] = []
+
+    def refuse(plan: LoadPlan, rehearse: bool) -> None:
+        tries.append(rehearse)
+        refused = {(rejection.entry, rejection.index) for rejection in plan.rejections}
+        if (0, 1) not in refused or (1, 0) not in refused:
+            raise RowRefusedError("the engine does not take it")
+
+    now = itertools.count(NOW, SEARCH_US)
+    its = LoadExecutor(lambda _: LOG_ID, share(), lambda: next(now), lambda: "load-1")
+    session = cast(Session, MemorySession(before_load=refuse))
+    turns = 0
+    while True:
+        tries.clear()
+        try:
+            found = its.load(session, step(prepared()))
+        except SearchUnfinishedError:
+            turns += 1
+            # One rehearsal in a turn, and the load itself is tried in the first one only.
+            assert tries == ([False, True] if turns == 1 else [True])
+        else:
+            break
+    assert turns > 2
+    assert (found.load.rows_loaded, found.load.rows_rejected) == (1, 2)
+    tries.clear()
+    with pytest.raises(SearchUnfinishedError):
+        its.load(session, step(prepared()))
+    assert tries == [False, True]  # nothing is kept of a search that is done
 
 
 def test_a_step_that_could_not_be_prepared_raises_why() -> None:

@@ -61,9 +61,10 @@ def load_round(
     *backlogs: TableBacklog,
     offsets: dict[TableKey, int] | None = None,
     starts: dict[TableKey, int] | None = None,
+    lost: frozenset[TableKey] = frozenset(),
     until: int | None = None,
 ) -> LoadRound:
-    history = LoadHistory(offsets or {}, {}, RetrySchedule(), starts or {})
+    history = LoadHistory(offsets or {}, {}, RetrySchedule(), starts or {}, lost)
     return LoadRound(backlogs, history, until)
 
 
@@ -110,6 +111,9 @@ def test_a_table_goes_on_after_what_is_committed_and_else_after_what_the_log_say
     assert (step.chunk.after, step.chunk.first, step.chunk.last) == (-1, 5, 5)
     pipeline.begin_round(load_round(backlog(*entries, loaded=2), starts={(1, "t"): 5}))
     assert take_all(pipeline) == []
+    # This destination has lost the table: it gets all that is there.
+    pipeline.begin_round(load_round(backlog(*entries, loaded=2), lost=frozenset({(1, "t")})))
+    assert places(take_all(pipeline)) == [("t", -1, 5)]
 
 
 def test_no_more_than_one_step_is_read_ahead(make: Make) -> None:

@@ -7,8 +7,10 @@ from tests.unit.loader.doubles import NOW, MemoryStore, MemoryUnits, as_store, e
 
 from treadle.destinations.protocol import (
     CommitUnknownError,
+    DestinationUnavailableError,
     FencedError,
     PlanOutdatedError,
+    SearchUnfinishedError,
     Session,
     TableHeldError,
 )
@@ -126,6 +128,30 @@ def test_a_step_that_could_not_be_prepared_leaves_no_commit_uncertain() -> None:
         bench.steps.load(NO_SESSION, step("a", error))
     assert bench.failures() == ["a"]
     assert not bench.recovery.uncertain
+
+
+def test_a_search_for_refused_records_takes_turns_with_other_tables() -> None:
+    bench = Bench(SearchUnfinishedError("looking"))
+    for _ in range(3):
+        assert not bench.load(together=False)
+        retries = bench.steps.history.retries
+        assert not retries.may_retry(A, NOW)
+        assert retries.may_retry(A, NOW + 500_000)  # the pause does not grow
+    assert bench.failures() == []
+    assert bench.recovery.offsets == {A: 0}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_after_an_error_of_the_destination_other_tables_come_first(*, together: bool) -> None:
+    """It may come of this table alone, which would then end each round."""
+    bench = Bench(DestinationUnavailableError("out of memory"))
+    with pytest.raises(DestinationUnavailableError):
+        bench.load(together=together)
+    assert bench.failures() == []
+    retries = bench.steps.history.retries
+    assert not retries.may_retry(A, NOW)
+    assert retries.may_retry(B, NOW) is not together
+    assert retries.may_retry(A, NOW + 500_000)
 
 
 @pytest.mark.parametrize("together", [False, True])

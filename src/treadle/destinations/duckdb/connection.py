@@ -4,7 +4,8 @@ An Arrow table's columns are called c0, c1, ... and it is registered under a nam
 name of a client takes part until it is quoted as a target.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from treadle.destinations.duckdb.dialect import DuckDBDialect
 from treadle.destinations.duckdb.errors import is_missing, is_refused_change, message, translate
-from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
 from treadle.destinations.protocol import (
     CommitUnknownError,
     QueryResult,
@@ -24,7 +25,14 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.sql.connection import STREAMED_ROWS, Field, SqlConnection
 from treadle.destinations.sql.text import Quoted
-from treadle.destinations.sql.upsert import StagedUpsert, delete_replaced, insert, insert_absent
+from treadle.destinations.sql.upsert import (
+    StagedUpsert,
+    delete_replaced,
+    describe_rounding,
+    find_rounded,
+    insert,
+    insert_absent,
+)
 from treadle.errors import OperatorError, TreadleError
 from treadle.tables.arrow_column import ArrowColumn, TypedColumn
 from treadle.tables.column_type import ColumnType
@@ -47,6 +55,11 @@ COPIED_MAX: Final = 512
 
 PARSED_MAX: Final = 64
 """Statements that are kept parsed; the bookkeeping of a load has a dozen."""
+
+_NARROWER: Final = re.compile(
+    r"U?(?:TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)$|DECIMAL\(|DATE$|TIMESTAMP_M?S$"
+)
+"""Types, as DuckDB spells them, that may round what is cast to them."""
 
 _CYCLE: Final = 146_097 * 86_400_000_000  # microseconds of 400 years
 
@@ -165,7 +178,9 @@ class DuckDBConnection(SqlConnection):
     def insert(self, target: Quoted, rows: RelationRows) -> int:
         """Insert rows into a relation; returns how many there were."""
         stage = self.stage(rows, f"treadle_rows_{len(self._registered)}")
-        return self.run(insert(self.dialect, StagedUpsert(target, rows, stage)))
+        staged = StagedUpsert(target, rows, stage)
+        self._refuse_rounded(staged, self._list_types(target))
+        return self.run(insert(self.dialect, staged))
 
     def upsert(self, upsert: StagedUpsert) -> int:
         """Insert staged rows, or replace rows of their key; returns how many were written.
@@ -173,12 +188,36 @@ class DuckDBConnection(SqlConnection):
         DuckDB writes every block again that an update touches, and a block holds 122,880 rows: to
         replace 10,000 rows of 500,000 takes a seventh of the time when they are deleted first.
         """
-        if not upsert.rows.relation.key or not self._holds_only(upsert):
+        there = self._list_types(upsert.target)
+        self._refuse_rounded(upsert, there)
+        if not upsert.rows.relation.key or not self._holds_only(upsert, there):
             return super().upsert(upsert)
         self.run(delete_replaced(self.dialect, upsert))
         return self.run(insert_absent(self.dialect, upsert))
 
-    def _holds_only(self, upsert: StagedUpsert) -> bool:
+    def _list_types(self, target: Quoted) -> Mapping[str, str]:
+        """Return column -> type of a relation."""
+        statement = Quoted("SELECT name, type FROM pragma_table_info($1)")
+        return {str(name): str(type_) for name, type_ in self.rows(statement, target)}
+
+    def _refuse_rounded(self, upsert: StagedUpsert, there: Mapping[str, str]) -> None:
+        """Refuse values that the type of a column would change without a word.
+
+        That is one that a person has given it.
+
+        Raises:
+            RowRefusedError: there is one.
+        """
+        given, _ = partition_columns(upsert.rows)
+        for column in given:
+            type_ = there.get(column.name, "")
+            is_changed = type_ != self.dialect.types[column.type]
+            if is_changed and _NARROWER.match(type_):
+                statement = find_rounded(self.dialect, upsert, column.name, Quoted(type_))
+                if self.rows(statement):
+                    raise RowRefusedError(describe_rounding(column.name, type_))
+
+    def _holds_only(self, upsert: StagedUpsert, there: Iterable[str]) -> bool:
         """Return whether nothing is lost with a row that is deleted and written anew.
 
         That would be the operator's own columns, and rows of other tables that refer to it.
@@ -191,10 +230,9 @@ class DuckDBConnection(SqlConnection):
                 )
             )
             self._referred = bool(found)
-        there = self.rows(Quoted("SELECT name FROM pragma_table_info($1)"), upsert.target)
         fold = self.dialect.profile.fold
         ours = {fold(column.name) for column in upsert.rows.relation.columns}
-        return not self._referred and {fold(called) for (called,) in there} == ours
+        return not self._referred and set(map(fold, there)) == ours
 
     def describe(self, schema: str, names: Sequence[str]) -> dict[str, PhysicalRelation]:
         """Return those of some relations that exist; outside of a transaction."""

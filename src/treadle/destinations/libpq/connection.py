@@ -17,14 +17,24 @@ from treadle.destinations.libpq.errors import (
     server_message,
     translate,
 )
-from treadle.destinations.protocol import CommitUnknownError, QueryResult, QueryStream, ValueBatch
+from treadle.destinations.protocol import (
+    CommitUnknownError,
+    QueryResult,
+    QueryStream,
+    RowRefusedError,
+    ValueBatch,
+)
 from treadle.destinations.sql.connection import STREAMED_ROWS, SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import Quoted
-from treadle.errors import OperatorError, TreadleError
+from treadle.errors import OperatorError, TableStoppedError, TreadleError
 
 CANCEL_SECONDS_MAX: Final = 2.0
 """How long a server is asked to end a statement, before the connection is closed."""
+
+UNHURRIED: Final = Quoted("SET statement_timeout TO 86400000")
+HURRIED: Final = Quoted("SET statement_timeout TO 900000")
+"""A day, and the quarter of an hour that a session has from its beginning, in milliseconds."""
 
 
 class _AnyYear(TimestamptzLoader):
@@ -72,12 +82,46 @@ class LibpqConnection(SqlConnection):
         if self._read_only and isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             # The session refuses to write, and will; a server that does so is a standby.
             return OperatorError(self.message(error))
-        return translate(error, self.server)
+        is_alive = not (self.driver.broken or self.driver.closed)
+        return translate(error, self.server, is_alive=is_alive)
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
         with noting_statement(statement):
             return self.driver.execute(statement.encode(), values or None).rowcount
+
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Give statements about whole tables a day; see `SqlConnection.unhurried`.
+
+        A peer that is gone is noticed meanwhile, and locks are waited for as before.
+        """
+        self.run(UNHURRIED)
+        try:
+            yield
+        finally:
+            # Where the transaction has failed, it is undone with it.
+            with suppress(psycopg.Error):
+                self.run(HURRIED)
+
+    def define(self, statement: Quoted) -> None:
+        """Execute a schema change; see `SqlConnection.define`.
+
+        Event triggers of users raise what triggers of rows do, and the rows that a change may find
+        unfit are there already. A version is copied row by row, and may hold rows of this load. And
+        columns of a record may be too many.
+        """
+        try:
+            self.run(statement)
+        except psycopg.Error as error:
+            fault = self.translate(error)
+            may_be_row = statement.startswith("INSERT") or (error.sqlstate or "").startswith("54")
+            if not isinstance(fault, RowRefusedError) or may_be_row:
+                raise
+            raise TableStoppedError(
+                f"{self.server} refused a change of the schema, for which no record is to blame: "
+                f"{self.message(error)}"
+            ) from error
 
     def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
         """Execute a statement and fetch all rows."""

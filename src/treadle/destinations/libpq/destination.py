@@ -14,7 +14,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from treadle.destinations.libpq.errors import POSTGRES, translate, translate_login
-from treadle.destinations.libpq.place import pin_addresses, place_certificate
+from treadle.destinations.libpq.place import pin_addresses, place_certificate, withhold_credentials
 from treadle.destinations.libpq.probe import probe_connection
 from treadle.destinations.libpq.transport import judge_transport
 from treadle.destinations.protocol import Session
@@ -106,10 +106,13 @@ class LibpqDestination(ABC):
             probe_connection(self.server, make_conninfo("", **parameters), resolved, timer)
 
     def _pin_parameters(self) -> Mapping[str, Any]:
-        """Return the parameters; of what an account named, with addresses that were checked."""
+        """Return the parameters; of what an account named, with addresses that were checked.
+
+        Such a server is shown no certificate and no ticket of the operator's.
+        """
         if self._check_address is None:
             return self._parameters
-        return pin_addresses(self._parameters, self._check_address)
+        return withhold_credentials(pin_addresses(self._parameters, self._check_address))
 
     @abstractmethod
     def open(self, *, read_only: bool = False) -> Session:

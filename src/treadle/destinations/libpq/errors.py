@@ -17,6 +17,7 @@ from treadle.destinations.protocol import (
     DestinationUnavailableError,
     PlanOutdatedError,
     RowRefusedError,
+    TableHeldError,
 )
 from treadle.errors import TableStoppedError, TreadleError
 
@@ -47,6 +48,23 @@ _REFUSED_CHANGES: Final = frozenset(
 _MISSING = ("3F000", "42P01")
 """No such schema, no such table."""
 
+_HELD: Final[Sequence[tuple[tuple[str, ...], str]]] = (
+    # a lock that is not given, a deadlock, a serialisation
+    (("55P03", "40"), "another session has the table, or rows of it: {text}"),
+    (
+        (
+            "08P01",  # rows that the server cannot read
+            "53400",  # a limit such as that of temporary files
+            "57014",  # cancelled, as by its timeout
+            "58",  # a file of the table
+            "XX",  # a damaged index or row
+        ),
+        "{server} cannot take the load of this table now: {text}",
+    ),
+)
+"""Beginnings of SQLSTATEs -> what is said, where the connection lives: the other tables can be
+loaded."""
+
 _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
     # credentials, no such database, a missing right
     (("28", "3D000", "42501"), AccessDeniedError, "{text}"),
@@ -54,6 +72,7 @@ _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
         (
             "08",  # connection lost
             "25006",  # a standby
+            "25P",  # a transaction that the server has ended, as one that stood still
             "40",  # deadlock, serialisation
             "53",  # disk full, memory, too many connections
             "55P03",  # lock not available
@@ -82,12 +101,24 @@ _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
 )
 """Beginnings of SQLSTATEs -> what they mean; the first one that fits counts."""
 
+_UNCAST: Final = re.compile(
+    r"is of type .+ but expression is of type|operator does not exist: .+ = "
+)
+"""What is said of values that nothing casts to the type of a column, by itself or to compare."""
+
+_GIVE_TYPE_BACK: Final = (
+    "somebody changed the type of a column, and its values do not become that by themselves: give "
+    "the column its former type again, or drop the table and send its data again"
+)
+
 _DENIED = re.compile(
     r"(?:permission denied for|must be owner of) (?P<kind>database|schema|table) (?P<name>.+)$"
+    r"|permission denied to create temporary tables in database \"(?P<stages>.+)\"$"
 )
 _REMEDIES = {
     "database": sql.SQL("GRANT CREATE ON DATABASE {} TO <treadle's user>"),
     "schema": sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO <treadle's user>"),
+    "stages": sql.SQL("GRANT TEMPORARY ON DATABASE {} TO <treadle's user>"),
     "table": sql.SQL("ALTER TABLE {} OWNER TO <treadle's user>"),
 }
 """Loading changes tables, which only their owner may."""
@@ -141,7 +172,8 @@ def advise_grant(text: str, refused: str = "") -> str:
     found = _DENIED.search(text)
     if found is None:
         return ""
-    kind, named = found["kind"], sql.Identifier(found["name"])
+    kind = found["kind"] or "stages"
+    named = sql.Identifier(found["name"] or found["stages"])
     if kind == "table":
         called = re.escape(named.as_string(None))
         schema = re.search(rf'"((?:[^"]|"")+)"\.{called}', refused)
@@ -151,8 +183,14 @@ def advise_grant(text: str, refused: str = "") -> str:
     return f"let its owner run: {statement}"
 
 
-def translate(error: Exception, server: str = POSTGRES) -> TreadleError:
-    """Return the meaning of an error of a statement."""
+def translate(error: Exception, server: str = POSTGRES, *, is_alive: bool = True) -> TreadleError:
+    """Return the meaning of an error of a statement.
+
+    Args:
+        error: of the driver.
+        server: the name of the kind of server.
+        is_alive: the connection can still be used.
+    """
     text = server_message(error)
     if isinstance(error, UnicodeEncodeError):
         return RowRefusedError(f"text that is not Unicode: {error.reason}")
@@ -161,9 +199,14 @@ def translate(error: Exception, server: str = POSTGRES) -> TreadleError:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return DestinationUnavailableError(f"the connection to {server} broke: {text}")
         return RowRefusedError(text)  # the driver cannot write a value
+    for codes, said in _HELD if is_alive else ():
+        if state.startswith(codes):
+            return TableHeldError(said.format(server=server, text=text))
     kind, meaning = next(
         (kind, meaning) for codes, kind, meaning in _MEANINGS if state.startswith(codes)
     )
     refused = " ".join(getattr(error, "__notes__", ()))
     remedy = advise_grant(text, refused) if kind is AccessDeniedError else ""
+    if state in ("42804", "42883") and _UNCAST.search(text):
+        remedy = _GIVE_TYPE_BACK
     return kind(meaning.format(server=server, text=f"{text}; {remedy}" if remedy else text))

@@ -13,11 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from psycopg import pq
+
 from treadle.destinations.protocol import DestinationUnavailableError
 from treadle.destinations.server_form import PEM_BEGIN
 
 LOCAL_SOCKET: Final = "127.0.0.1"
 """What a socket of this machine is judged as."""
+
+WITHHELD: Final = {
+    "sslcertmode": "disable",
+    "gssencmode": "disable",
+    "require_auth": "!gss,!sspi",
+    "options": "",
+}
+"""Parameters with which libpq shows a server no certificate and no ticket, and asks it for no
+setting. It knows the first and the third from version 16 on."""
 
 
 def pin_addresses(
@@ -52,6 +63,20 @@ def pin_addresses(
     return dict(parameters) | dict(
         zip(("host", "hostaddr", "port"), (",".join(column) for column in columns), strict=True)
     )
+
+
+def withhold_credentials(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters with which libpq takes nothing of this machine's user to a server.
+
+    What a URL does not set, libpq takes from files and the environment: a client certificate, a
+    Kerberos ticket, settings of the session (PGOPTIONS). A server that an account named may be one
+    that lets treadle's operator in by these.
+    """
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    withheld = {name: value for name, value in WITHHELD.items() if name in known}
+    if parameters.get("sslcert"):
+        withheld.pop("sslcertmode", None)  # one that the URL names itself
+    return withheld | dict(parameters)
 
 
 def look_up(host: str) -> list[str]:

@@ -1,4 +1,11 @@
-"""PostgreSQL's SQL."""
+"""PostgreSQL's SQL.
+
+Functions and operators are named so that the system's are found. A role that may create in a
+schema of the search path, such as `public`, could make one that fits the types of the arguments
+better, and it would run as treadle's user (CVE-2018-1058). So functions stand behind `pg_catalog.`,
+and literals and operators have the types that the system's operators have. The search path itself
+stays as it is, since the triggers of users run with it.
+"""
 
 from collections.abc import Iterator
 from typing import ClassVar, Final
@@ -47,19 +54,21 @@ class PostgresDialect(SqlDialect):
         }.items()
     }
     text_forms: ClassVar = {
-        ColumnType.DECIMAL: "trim_scale({name})::text",
+        ColumnType.DECIMAL: "pg_catalog.trim_scale({name})::text",
         ColumnType.DOUBLE: (
-            "CASE WHEN {name} = trunc({name}) AND abs({name}) < 1e16"
+            "CASE WHEN {name} = pg_catalog.trunc({name})"
+            " AND pg_catalog.abs({name}) < 1e16::double precision"
             " THEN {name}::bigint::text ELSE {name}::text END"
         ),
         ColumnType.TIMESTAMP: (
             "CASE WHEN {name} >= '0001-01-01 00:00:00Z' AND {name} < '10000-01-01 00:00:00Z'"
-            " THEN regexp_replace("
-            "to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'),"
+            " THEN pg_catalog.regexp_replace("
+            "pg_catalog.to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'),"
             " '\\.?0+$', '') || 'Z' ELSE {name}::text END"
         ),
     }
-    microseconds = "(extract(epoch FROM {at}) * 1000000)::bigint"
+    microseconds = "(extract(epoch FROM {at}) * 1000000::numeric)::bigint"
+    equals = "{one} OPERATOR(pg_catalog.=) {two}"
     empty_relation = "TRUNCATE {target}"
     adds_several_columns = True
     begin: ClassVar = {
@@ -69,7 +78,7 @@ class PostgresDialect(SqlDialect):
     }
     rights_to_prepare = "grant CREATE on the database to treadle's user"
     # Two sessions that make one schema at once would trip over each other.
-    before_prepare = Quoted(f"SELECT pg_advisory_xact_lock({_PREPARE_LOCK:d})")
+    before_prepare = Quoted(f"SELECT pg_catalog.pg_advisory_xact_lock({_PREPARE_LOCK:d})")
     # A row that is not there cannot be locked, so it is made. Who comes second waits for it.
     claims_rows = True
     finds_all = True
@@ -102,7 +111,8 @@ class PostgresDialect(SqlDialect):
     # Functions look names up in caches. Joins would have to be planned each time, which takes
     # longer than all else in the load of a small table.
     find_table = Quoted(
-        "SELECT 1 WHERE to_regclass(format('%I.%I', $1::text, $2::text)) IS NOT NULL"
+        "SELECT 1 WHERE"
+        " pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1::text, $2::text)) IS NOT NULL"
     )
     list_relations = Quoted(
         "SELECT r.relname FROM pg_catalog.pg_class r"
@@ -115,7 +125,8 @@ class PostgresDialect(SqlDialect):
         LEFT JOIN pg_catalog.pg_attribute a
           ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
         LEFT JOIN pg_catalog.pg_constraint k ON k.conrelid = r.oid AND k.contype = 'p'
-        WHERE r.relnamespace = to_regnamespace(quote_ident($1)) AND r.relname IN ({names})
+        WHERE r.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident($1::text))
+          AND r.relname IN ({names})
           AND r.relkind IN ('r', 'p', 'v', 'm', 'f')
         ORDER BY r.relname, a.attnum
         """
@@ -125,7 +136,9 @@ class PostgresDialect(SqlDialect):
         " JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
         " WHERE k.contype = 'p' AND n.nspname = $1 AND r.relname = $2"
     )
-    clock = Quoted("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    clock = Quoted(
+        "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000::numeric)::bigint"
+    )
 
     def quote(self, *parts: str) -> Quoted:
         """Return a name, qualified by those before it, as psycopg quotes it."""
@@ -155,7 +168,8 @@ class PostgresSchemaStatements(SchemaStatements):
         taken = (schema, name) in self._indexes or self._connection.rows(
             Quoted(
                 "SELECT 1 FROM pg_catalog.pg_index"
-                " WHERE indexrelid = to_regclass(format('%I.%I', $1::text, $2::text))"
+                " WHERE indexrelid ="
+                " pg_catalog.to_regclass(pg_catalog.format('%I.%I', $1::text, $2::text))"
                 " AND indisprimary"
             ),
             schema,

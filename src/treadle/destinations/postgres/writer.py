@@ -23,23 +23,28 @@ class PostgresWriter(AppendingWriter):
         return stage
 
     def _read_greatest(self, places: Sequence[KeyPlace]) -> int | None:
-        """Return the greatest key that the relations hold; None where COPY may not go."""
+        """Return the greatest key that the relations hold; None where rows have to be staged.
+
+        That is where COPY may not go, and where a person has given a key another type: its order
+        may be another one then.
+        """
         tables = [self._place(relation) for relation, _ in places]
         asked = [
             compose(
-                "SELECT max({name}) AS key, row_security_active({mark}) AS shut FROM {table}",
+                "(SELECT pg_catalog.max({name}) FROM {table})",
                 name=self._dialect.quote(name),
-                mark=Quoted(f"${number:d}::text"),
                 table=table,
             )
-            for number, ((_, name), table) in enumerate(zip(places, tables, strict=True), 1)
+            for (_, name), table in zip(places, tables, strict=True)
         ]
-        [(key, shut)] = self._connection.rows(
-            compose(
-                "SELECT max(key), bool_or(shut) FROM ({asked}) g", asked=join(" UNION ALL ", asked)
-            ),
+        shut = [
+            Quoted(f"pg_catalog.row_security_active(${number:d}::text)")
+            for number in range(1, len(tables) + 1)
+        ]
+        [(is_shut, *keys)] = self._connection.rows(
+            compose("SELECT {shut}, {asked}", shut=join(" OR ", shut), asked=join(", ", asked)),
             *tables,
         )
-        if shut:
+        if is_shut or not all(key is None or type(key) is int for key in keys):
             return None
-        return INT64_MIN if key is None else int(key)
+        return max((key for key in keys if key is not None), default=INT64_MIN)

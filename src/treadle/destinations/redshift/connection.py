@@ -11,7 +11,7 @@ from psycopg.types.datetime import TimestampLoader
 
 from treadle.destinations.layout import partition_columns
 from treadle.destinations.libpq.connection import LibpqConnection
-from treadle.destinations.protocol import QueryResult, QueryStream
+from treadle.destinations.protocol import DestinationUnavailableError, QueryResult, QueryStream
 from treadle.destinations.redshift.dialect import JSON_COMMENT, RedshiftDialect, read_key
 from treadle.destinations.redshift.errors import SERVER, server_message, translate_own
 from treadle.destinations.redshift.row_files import RowFiles, make_table
@@ -94,8 +94,16 @@ class RedshiftConnection(LibpqConnection):
         """Lock the offsets: Redshift locks whole tables, and no rows.
 
         It has to be the first statement of a transaction, which sees what was committed before it.
+
+        Raises:
+            DestinationUnavailableError: another session has them, so that no table can be loaded.
         """
-        self.run(compose("LOCK TABLE {offsets}", offsets=self.dialect.own(OFFSETS.name)))
+        try:
+            self.run(compose("LOCK TABLE {offsets}", offsets=self.dialect.own(OFFSETS.name)))
+        except psycopg.errors.QueryCanceled as error:
+            raise DestinationUnavailableError(
+                f"another session has the offsets of all tables: {self.message(error)}"
+            ) from error
 
     def lock_schemas(self) -> None:
         """Lock the offsets, where they are there."""
@@ -129,7 +137,7 @@ class RedshiftConnection(LibpqConnection):
         columns = (
             compose("{name} {type}", name=name, type=types[type_]) for name, type_, _ in fields
         )
-        self.run(
+        self.define(
             compose(
                 "CREATE TEMPORARY TABLE {place} ({columns})",
                 place=place,

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, LiteralString
 
 from treadle.destinations.layout import (
-    CAUSE_COLUMNS,
     PRIVATE_SCHEMA,
     REJECTED,
     REJECTED_COLUMNS,
@@ -141,7 +140,7 @@ def make_schema(connection: SqlConnection, schema: str, owner: SchemaOwner) -> N
     status = read_status(connection, schema)
     claim_schema(schema, status, owner, connection.dialect.profile)
     for statement in list(prepare_schema(connection, schema)):
-        connection.run(statement)
+        connection.define(statement)
     if status.owner is None or owner.succeeds(status.owner):
         record_owner(connection, schema, owner, known=status.owner is not None)
 
@@ -551,13 +550,16 @@ def forget(connection: SqlConnection, schema: str, table: str, log_id: str) -> N
 
 
 def complete_rejections(connection: SqlConnection, schema: str) -> Iterator[Quoted]:
-    """Give the statements that make `_sdc_rejected`, or its columns of a later release."""
+    """Give the statements that make `_sdc_rejected`, or its columns that are missing.
+
+    They are of a later release, or somebody has dropped them.
+    """
     if not connection.holds_table(schema, REJECTED):  # the user may have dropped it
         yield create_relation(connection.dialect, schema, REJECTIONS, if_missing=True)
         return
     there = connection.describe(schema, [REJECTED])[REJECTED].columns
     held = set(map(connection.dialect.profile.fold, there))
-    for column in CAUSE_COLUMNS:
+    for column in REJECTED_COLUMNS:
         if column.name not in held:
             yield compose(
                 "ALTER TABLE {place} ADD COLUMN {absent}{column}",

@@ -39,6 +39,15 @@ class SqlConnection(RelationLookup):
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
 
+    def define(self, statement: Quoted) -> None:
+        """Execute a schema change.
+
+        Raises:
+            TableStoppedError: the database refused it for a reason that no record can have given,
+                where it says that of a row by the same error.
+        """
+        self.run(statement)
+
     @abstractmethod
     def query(self, statement: str) -> QueryResult:
         """Run one statement of the operator's."""
@@ -75,6 +84,10 @@ class SqlConnection(RelationLookup):
     def begin(self, purpose: str = "load") -> None:
         """Begin a transaction; for the purposes see `SqlDialect.begin`."""
         self.run(self.dialect.begin[purpose])
+
+    def check_deferred(self) -> None:
+        """Check now what the database would check at COMMIT, for those that check anything then."""
+        return
 
     def lock_schemas(self) -> None:
         """Keep other sessions from making schemas until the transaction that began ends."""

@@ -30,6 +30,7 @@ class SqlDialect(ABC):
         delete_matching: deletes the rows of `{target}`, as `{alias}`, for which rows of `{others}`
             meet `{condition}`. For those without an alias there, `{key}` are columns that tell
             such rows from all others, and `{its_key}` the same behind the alias.
+        equals: condition that two values of keys, which are not NULL, are the same.
         differs: condition that two values differ, NULL being a value.
         empty_relation: removes all rows of `{target}`, inside a transaction.
         adds_several_columns: whether one ALTER TABLE may add several columns.
@@ -87,6 +88,7 @@ class SqlDialect(ABC):
     delete_matching: ClassVar[LiteralString] = (
         "DELETE FROM {target} {alias} USING {others} WHERE {condition}"
     )
+    equals: ClassVar[LiteralString] = "{one} = {two}"
     differs: ClassVar[LiteralString] = "{one} IS DISTINCT FROM {two}"
     empty_relation: ClassVar[LiteralString] = "DELETE FROM {target}"
     adds_several_columns: ClassVar[bool] = False
@@ -208,7 +210,7 @@ class SqlDialect(ABC):
         return join(
             " AND ",
             (
-                compose("{one} = {two}", one=self.quote(left, one), two=self.quote(right, two))
+                compose(self.equals, one=self.quote(left, one), two=self.quote(right, two))
                 for one, two in pairs
             ),
         )

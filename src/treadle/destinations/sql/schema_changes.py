@@ -43,14 +43,20 @@ def run_change(connection: SqlConnection, statement: Quoted) -> None:
 
     Raises:
         ChangeRefusedError: the database refused it.
+        TableStoppedError: see `SqlConnection.define`.
     """
     try:
-        connection.run(statement)
+        connection.define(statement)
     except connection.errors as error:
         if not connection.is_refused_change(error):
             raise
         fault = connection.translate(error)
         raise ChangeRefusedError(connection.message(error), fault) from error
+
+
+def takes_whole_tables(changes: Iterable[SchemaChange]) -> bool:
+    """Return whether schema changes have statements that take the longer the larger a table is."""
+    return any(isinstance(each, ChangeKey | CopyStage | WidenColumn) for each in changes)
 
 
 def make_tombstones(

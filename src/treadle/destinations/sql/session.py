@@ -1,6 +1,7 @@
 """A session on any SQL database, in terms of `SqlTransactions` on a `SqlConnection`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, Self
 
 from treadle import failpoint
@@ -9,7 +10,7 @@ from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import AccessDeniedError, CommittedOffset, LoadResult
 from treadle.destinations.schema_claim import claim_schema
 from treadle.destinations.sql import adoption, catalogue, inspection
-from treadle.destinations.sql.schema_changes import run_change
+from treadle.destinations.sql.schema_changes import run_change, takes_whole_tables
 from treadle.destinations.sql.session_inspection import SqlInspection
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.transactions import SqlTransactions
@@ -165,6 +166,7 @@ class SqlSession(SqlInspection):
                     catalogue.make_schema(connection, plan.schema, plan.owner)
                     self.change(plan)
                     result = self.write(plan)
+                    connection.check_deferred()
                     connection.rollback()
                 return result
             finally:
@@ -199,11 +201,13 @@ class SqlSession(SqlInspection):
             self._claimed.add((plan.schema, plan.owner))
         catalogue.claim(connection, plan)
         failpoint.reach("destination.after-lock")
-        for statement in self.schema_statements(connection, plan).generate():
-            run_change(connection, statement)
+        is_long = takes_whole_tables(plan.changes)
+        with connection.unhurried() if is_long else nullcontext():
+            for statement in self.schema_statements(connection, plan).generate():
+                run_change(connection, statement)
         if plan.rejections:
             for statement in catalogue.complete_rejections(connection, plan.schema):
-                connection.run(statement)
+                connection.define(statement)
         failpoint.reach("destination.after-changes")
 
     def write(self, plan: LoadPlan) -> LoadResult:

@@ -65,13 +65,14 @@ class SqlInspection:
     def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation; see `Inspection.counts`."""
         with self._transactions.transaction("snapshot") as connection:
-            found = inspection.count_rows(connection, schema, relation, since)
+            with connection.unhurried():
+                found = inspection.count_rows(connection, schema, relation, since)
             connection.rollback()
             return found
 
     def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
         """Compare the rows of two relations; see `Inspection.compare`."""
-        with self._transactions.translated() as connection:
+        with self._transactions.translated() as connection, connection.unhurried():
             return inspection.compare_rows(connection, schema, other, pair)
 
     def ddl(self, plan: LoadPlan, shown_as: str | None = None) -> list[str]:

@@ -35,7 +35,7 @@ class StagedRows:
         return join(
             " AND ",
             (
-                compose("{one} = {two}", one=dialect.quote(alias, other), two=self.value(column))
+                compose(dialect.equals, one=dialect.quote(alias, other), two=self.value(column))
                 for column, other in pairs
             ),
         )
@@ -87,6 +87,31 @@ def insert(dialect: SqlDialect, upsert: StagedUpsert, on_conflict: Quoted = NOTH
         where=where(upsert.condition),
         conflict=on_conflict,
     )
+
+
+def find_rounded(dialect: SqlDialect, upsert: StagedUpsert, name: str, there: Quoted) -> Quoted:
+    """Return the statement that gives a row if the relation's column would change a staged value.
+
+    Args:
+        dialect: of the database.
+        upsert: the rows.
+        name: of the column.
+        there: its type in the database, which is not the one that treadle gave it.
+    """
+    type_ = next(one.type for one in upsert.rows.relation.columns if one.name == name)
+    return compose(
+        "SELECT 1 FROM {stage} s"
+        " WHERE CAST(CAST({value} AS {there}) AS {type}) IS DISTINCT FROM {value} LIMIT 1",
+        stage=upsert.stage.name,
+        value=upsert.stage.value(name),
+        there=there,
+        type=dialect.types[type_],
+    )
+
+
+def describe_rounding(name: str, type_: str) -> str:
+    """Return why a record is refused whose value a column would change."""
+    return f'the column "{name}" has the type {type_} in the destination, which changes the value'
 
 
 def insert_or_update(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
