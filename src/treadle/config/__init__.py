@@ -448,7 +448,7 @@ class Config(CheckedSettings):
         ChoiceKind(("operators", "all", "off")),
         "who sees values of records in the console: operators and admins, all sessions, or "
         "nobody; answers to refused requests and reasons of rejections may repeat values, and "
-        "count as such; what a statement reads is shown to who may run it (console_query)",
+        "count as such; console_query is about rows of statements",
     )
     query_seconds: float = define_setting(
         10.0,
