@@ -11,7 +11,12 @@ from treadle.log.append_intake import AppendRequest
 from treadle.log.codec import PayloadCodec, checksum_entry, encode_payload
 from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.log_file import LogWriteLock, read_end_position, write_transaction
+from treadle.log.sqlite.log_file import (
+    LogWriteLock,
+    cut_write_ahead_log,
+    read_end_position,
+    write_transaction,
+)
 from treadle.log.sqlite.table_ids import TableCounter, TableIds, split_evenly
 from treadle.quotas import QUOTA_RETRY_SECONDS, QuotaReachedError
 
@@ -185,7 +190,7 @@ class GroupWriter:
             if self._connection.in_transaction:
                 self._connection.execute(statements.ROLLBACK)
             self._overwrite_failed_commit()
-        except sqlite3.Error:
+        except (sqlite3.Error, OSError):
             return  # the next write begins with it
 
     def overwrite_failed_commit(self) -> None:
@@ -198,10 +203,12 @@ class GroupWriter:
 
         When the fsync of a commit fails, its frames stand in the file complete, though SQLite and
         the caller know it as undone: after a crash they would be taken for a commit. A small
-        transaction takes their place.
+        transaction takes the place of the first of them, and the others are cut off: a recovery
+        would find committed pages in them, and take those instead of what is written after this.
         """
         if self._connection.in_transaction:
             self._connection.execute(statements.ROLLBACK)
         with write_transaction(self._connection):
             self._connection.execute(statements.COUNT_FAILURE)
+        cut_write_ahead_log(self._connection)
         self._suspect = False

@@ -5,7 +5,7 @@ hide another. Nothing found here is believed without a checksum. Formats: sqlite
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -66,9 +66,9 @@ class PageReader:
             raise UnreadablePageError(f"there is no page {number}")
         return found
 
-    def read_cells(self) -> Iterator[PageCell]:
-        """Read every row of every page that can be read."""
-        for number in self.page_numbers():
+    def read_cells(self, numbers: Iterable[int] | None = None) -> Iterator[PageCell]:
+        """Read every row of every page that can be read, or of some pages alone."""
+        for number in self.page_numbers() if numbers is None else numbers:
             try:
                 page = self.read_page(number)
             except UnreadablePageError:
@@ -175,25 +175,42 @@ another program keeps it from that."""
 
 @dataclass(frozen=True, slots=True)
 class WalContent:
-    """The committed pages of a write-ahead log.
+    """The pages of the sound frames of a write-ahead log.
 
     Attributes:
-        pages: number -> page, of all committed frames that are sound.
-        torn: committed frames follow one that is damaged, where SQLite would stop reading.
+        pages: number -> page, as SQLite itself would read them: up to the last commit of the chain
+            of checksums.
+        later: the same of what was committed behind the end of that chain.
     """
 
     pages: dict[int, bytes]
-    torn: bool
+    later: dict[int, bytes]
+
+    @property
+    def torn(self) -> bool:
+        """Whether commits follow the place where SQLite would stop reading."""
+        return bool(self.later)
 
 
 def read_wal(data: bytes) -> WalContent:
-    """Read a write-ahead log, past damaged frames too."""
+    """Read a write-ahead log, past damaged frames too.
+
+    What was committed behind the end of the chain is one of two things. A frame was damaged: then
+    these commits were made after those before it, and were promised. Or it is the rest of a commit
+    that failed, or whose process was killed in its fsync, under later ones that were written over
+    its first frames: then it was never promised, and the earlier pages are the newer ones. A
+    checksum says only what it went on from, so a frame that was flipped and the first of such a
+    rest look the same: they do not follow from the frame before them. So both kinds of pages are
+    given apart, for `salvage` to look at what they say. (`log_file.cut_write_ahead_log` removes
+    such a rest before the failure is answered.)
+    """
     frames = list(_read_sound_frames(data))
-    # The last commit of the chain, and of all sound frames. What follows it was never promised.
     last_of_chain = max((f.number for f in frames if f.commits and f.is_chained), default=-1)
+    # What follows the last commit was never promised.
     last = max((f.number for f in frames if f.commits), default=-1)
-    pages = {frame.page: frame.body for frame in frames if frame.number <= last}
-    return WalContent(pages, torn=last > last_of_chain)
+    pages = {frame.page: frame.body for frame in frames if frame.number <= last_of_chain}
+    later = {f.page: f.body for f in frames if last_of_chain < f.number <= last}
+    return WalContent(pages, later)
 
 
 class _WalFrame(NamedTuple):

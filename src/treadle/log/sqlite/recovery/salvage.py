@@ -10,7 +10,8 @@ import os
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ from treadle.log.sqlite.log_file import (
     translate_errors,
     write_transaction,
 )
-from treadle.log.sqlite.recovery.pages import PageReader, WalContent, read_wal
+from treadle.log.sqlite.recovery.pages import PageCell, PageReader, WalContent, read_wal
 
 POSITION_GAP: Final = 1_000_000
 """Positions left out above the greatest that is known of: those that were lost with their pages."""
@@ -249,10 +250,10 @@ def salvage_log(
     try:
         data = path.read_bytes() if path.stat().st_size < 1 << 26 else None
         wal = path.with_name(path.name + "-wal")
-        further = read_wal(wal.read_bytes()) if wal.exists() else WalContent({}, torn=False)
+        further = read_wal(wal.read_bytes()) if wal.exists() else WalContent({}, {})
         with path.open("rb") as file:
             view = data or mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            found = _SalvagedRows(PageReader(view, further.pages))  # type: ignore[arg-type]  # a map reads as bytes do
+            found = _SalvagedRows(view, further)  # type: ignore[arg-type]  # a map reads as bytes do
             entries, lost = found.write_log(new, known, connect)
         aside = _free_damaged_path(path)
         for name, other in zip(
@@ -282,16 +283,55 @@ def _free_damaged_path(path: Path) -> Path:
 
 
 class _SalvagedRows:
-    """The rows of all pages, recognised by their shape."""
+    """The rows of all pages, recognised by their shape.
 
-    def __init__(self, pages: PageReader) -> None:
-        self._pages = pages
+    Pages that were committed behind a break in the write-ahead log may be newer than all others, or
+    the rest of a commit that was undone (`pages.read_wal`). So both states of such a page are read,
+    and of two entries with one position the one before the break counts: nothing that was promised
+    is lost, whichever it is. No position is ever given twice but after an undone commit. So where
+    both states have a position, with different entries, the pages behind the break are left out.
+
+    Args:
+        data: the file.
+        wal: its write-ahead log.
+    """
+
+    def __init__(self, data: bytes | memoryview, wal: WalContent) -> None:
+        self._pages = PageReader(data, wal.pages)
+        self._later = PageReader(data, {**wal.pages, **wal.later})
+        self._later_numbers: Sequence[int] = [*wal.later]
+        self._collect_all()
+        if self._later_numbers and self._contradicts_itself():
+            self._later_numbers = ()
+            self._collect_all()
+
+    def _collect_all(self) -> None:
+        """Collect all that is no entry; of the two states of a page the later one counts."""
         self._tables: dict[int, set[SalvagedTable]] = {}
         self._marks: dict[int, int] = {}
         self._positions: dict[int, set[int]] = {}
         self._meta: dict[str, str] = {}
-        for cell in pages.read_cells():
+        for cell in chain(self._pages.read_cells(), self._read_later_cells()):
             self._collect(cell.rowid, cell.values)
+
+    def _read_later_cells(self) -> Iterator[PageCell]:
+        return self._later.read_cells(self._later_numbers)
+
+    def _contradicts_itself(self) -> bool:
+        """Return whether another entry has the position of one behind the break."""
+        later = dict(self._read_sound_entries(self._read_later_cells()))
+        return any(
+            later.get(position, checksum) != checksum
+            for position, checksum in self._read_sound_entries(self._pages.read_cells())
+        )
+
+    def _read_sound_entries(self, cells: Iterable[PageCell]) -> Iterator[tuple[int, int]]:
+        """Read the positions and the checksums of sound entries."""
+        for cell in cells:
+            if cell.rowid is None or len(cell.values) != 7:
+                continue
+            if self._find_owner(cell.rowid, cell.values) is not None:
+                yield cell.rowid, cell.values[5]
 
     def _collect(self, rowid: int | None, values: tuple[Any, ...]) -> None:
         match values:
@@ -338,7 +378,7 @@ class _SalvagedRows:
         suspects: dict[int, tuple[int, tuple[Any, ...]]] = {}
         ids: dict[SalvagedTable, int] = {}
         last = max(known.loaded_positions.values(), default=0)
-        for cell in self._pages.read_cells():
+        for cell in chain(self._pages.read_cells(), self._read_later_cells()):
             match cell.values:
                 case (None, int(table_id), *_) if cell.rowid and len(cell.values) == 7:
                     position = cell.rowid
@@ -350,6 +390,10 @@ class _SalvagedRows:
                     elif position not in sound:
                         sound[position] = owner
                         self._add_entry(connection, ids, owner, position, cell.values[2:])
+        # Not the keys behind a break: a request that is known by its key counts as stored, though
+        # some of its entries may have been written over. Without one it is stored once more.
+        for cell in self._pages.read_cells():
+            match cell.values:
                 case (bytes(name), bytes(digest), int(first), int(at), int()) if (
                     cell.rowid is None
                     and len(name) == len(digest) == KEY_BYTES
