@@ -9,11 +9,12 @@ from typing import Final
 from treadle import failpoint
 from treadle.log.append_intake import AppendRequest
 from treadle.log.codec import PayloadCodec, checksum_entry, encode_payload
-from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
+from treadle.log.protocol import AppendResult, AppendUnknownError, IdempotencyKey, NewEntry
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.log_file import (
     LogWriteLock,
     cut_write_ahead_log,
+    get_result_code,
     read_end_position,
     write_transaction,
 )
@@ -67,6 +68,8 @@ class GroupWriter:
 
         Raises:
             sqlite3.Error, OSError: none of them is in the log.
+            AppendUnknownError: the commit failed, and what it left could not be written over: after
+                a crash it may be taken for a commit.
         """
         prepared: list[PreparedEntry] = []
         for request in requests:
@@ -84,16 +87,23 @@ class GroupWriter:
             if self._suspect:
                 self._overwrite_failed_commit()
             self._connection.execute(statements.BEGIN_WRITE)
+            commits = False
             try:
                 following = read_end_position(self._connection) + 1
                 stored, prepared = self._assign_positions(requests, prepared, following)
                 self._insert_rows([*map(self._make_row, prepared, count(following))])
                 failpoint.reach("log.before-commit")
                 began = time.perf_counter_ns()
+                commits = True
                 self._connection.execute(statements.COMMIT)
                 took = (time.perf_counter_ns() - began) // 1000
-            except BaseException:
-                self._roll_back()
+            except BaseException as error:
+                is_undone = self._roll_back()
+                if commits and not is_undone and _may_leave_commit(error):
+                    raise AppendUnknownError(
+                        f"the log's disk failed in a commit ({error}), and took nothing that would "
+                        f"undo it; nobody knows whether the entries are in the log"
+                    ) from error
                 raise
         failpoint.reach("log.after-commit")
         self._report_commit(took)
@@ -181,8 +191,8 @@ class GroupWriter:
         for chunk in split_evenly(rows, _ROWS_PER_INSERT) if len(rows) != 1 else (rows,):
             self._connection.execute(_INSERTS[len(chunk)], [*chain.from_iterable(chunk)])
 
-    def _roll_back(self) -> None:
-        """Undo a transaction that failed, so that nothing of it can come back."""
+    def _roll_back(self) -> bool:
+        """Undo a transaction that failed; return whether nothing of it can come back."""
         self._table_ids.forget()
         self._table_counter.forget()
         self._suspect = self.failed = True
@@ -191,7 +201,8 @@ class GroupWriter:
                 self._connection.execute(statements.ROLLBACK)
             self._overwrite_failed_commit()
         except (sqlite3.Error, OSError):
-            return  # the next write begins with it
+            return False  # the next write begins with it
+        return True
 
     def overwrite_failed_commit(self) -> None:
         """Write a small transaction and have it fsynced: the disk takes data again."""
@@ -212,3 +223,12 @@ class GroupWriter:
             self._connection.execute(statements.COUNT_FAILURE)
         cut_write_ahead_log(self._connection)
         self._suspect = False
+
+
+def _may_leave_commit(error: BaseException) -> bool:
+    """Return whether a commit that failed so may stand in the write-ahead log complete.
+
+    Not where the disk was full: SQLite says so of a frame that could not be written, and that with
+    the commit mark is the last one. Only the fsync comes after it, whose errors have another code.
+    """
+    return not isinstance(error, sqlite3.Error) or get_result_code(error) != sqlite3.SQLITE_FULL

@@ -31,6 +31,7 @@ from treadle.log.append_intake import (
 )
 from treadle.log.protocol import (
     AppendResult,
+    AppendUnknownError,
     AppendWaiter,
     DamagedEntry,
     IdempotencyKey,
@@ -231,6 +232,9 @@ class SqliteAppender:
             outcome.__cause__ = error
             if self._shortage is None:
                 self._report_failure()
+        except AppendUnknownError as error:
+            outcome = error
+            self._report_failure()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             outcome = InternalError(f"the log could not write a group of entries ({error!r})")
             outcome.__cause__ = error
