@@ -1,5 +1,7 @@
 """The common end of every write: batches into the log, then the answer."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -7,7 +9,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from starlette.responses import Response
 
-from treadle.errors import RequestRefusedError, RetriableError
+from treadle.errors import RequestRefusedError, RetriableError, TreadleError
 from treadle.http.deadline import RequestDeadline
 from treadle.http.responses import JsonResponse, encode_json
 from treadle.ingest import idempotency
@@ -31,7 +33,11 @@ ACCEPTED_HEADERS = [
 REPLAYED_HEADER = "Idempotency-Replayed"
 APPEND_SECONDS_MAX = 60.0
 """Time that a request waits for a disk that does not answer; a sound one takes milliseconds."""
+LAST_LOOK_SECONDS = 0.5
+"""Time for a question that goes on when the time is over that a request wants to wait."""
 RECEIPT_HEADER_BYTES = RECEIPT_HEADER.lower().encode()
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -148,6 +154,8 @@ class BatchAcceptor:
         if not batches:
             return AcceptedResponse(status, None)
 
+        # Before anything is in the log: nothing between an append and its answer may raise.
+        wanted = parse_prefer(request.headers["prefer"]) if "prefer" in request.headers else None
         self.quotas.charge(owner, ((len(one.payload), one.records) for one in batches))
         began = perf_counter()
         entries = build_entries(owner.source_id, batches, self.clock())
@@ -169,15 +177,16 @@ class BatchAcceptor:
             first, replayed = stored.first, stored.duplicate
         receipt = Receipt(owner.source_id, first, len(batches))
         if self.note_push is not None and not replayed:
-            self.note_push(owner.source_id, first, len(batches), perf_counter() - began)
+            try:
+                self.note_push(owner.source_id, first, len(batches), perf_counter() - began)
+            except Exception:
+                logger.exception("An accepted request could not be noted")
         response = AcceptedResponse(status, self.receipts.encode(receipt))
         if replayed:
             response.headers[REPLAYED_HEADER] = "true"
-        if "prefer" in request.headers and self.progress is not None:
-            wanted = parse_prefer(request.headers["prefer"])
-            if wanted.loaded:
-                names = [batch.table_name for batch in batches]
-                await self._wait_for_load(self.progress, wanted, receipt, names, response)
+        if wanted is not None and wanted.loaded and self.progress is not None:
+            names = [batch.table_name for batch in batches]
+            await self._wait_for_load(self.progress, wanted, receipt, names, response)
         return response
 
     def begin_append(
@@ -235,7 +244,23 @@ class BatchAcceptor:
         table_names: Sequence[str],
         response: Response,
     ) -> None:
-        """Wait for the load, and say in the answer when it came; the data is accepted anyway."""
+        """Wait for the load, and say in the answer when it came; the data is accepted anyway.
+
+        So nothing may be raised from here, whatever becomes of the question: the sender would
+        repeat what is in the log.
+        """
         places = [(name, position) for position, name in enumerate(table_names, receipt.first)]
-        if await progress.wait_until_loaded(receipt.source_id, places, wanted.seconds):
+        try:
+            # Between two questions the time is looked at, too; a store may not answer for longer.
+            async with asyncio.timeout(wanted.seconds + LAST_LOOK_SECONDS):
+                loaded = await progress.wait_until_loaded(receipt.source_id, places, wanted.seconds)
+        except TimeoutError:
+            return
+        except TreadleError as error:
+            logger.warning("Whether records are loaded cannot be asked now: %s", error)
+            return
+        except Exception:
+            logger.exception("Whether records are loaded cannot be asked")
+            return
+        if loaded:
             response.headers["Preference-Applied"] = "ack=loaded"
