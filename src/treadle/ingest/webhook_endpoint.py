@@ -39,6 +39,7 @@ from treadle.ingest.acknowledgement import (
     encode_batches,
 )
 from treadle.ingest.admission import RequestAdmission
+from treadle.ingest.body_executor import weigh_body
 from treadle.ingest.endpoint import NOT_AUTHORIZED
 from treadle.ingest.form_body import convert_form, is_form
 from treadle.ingest.raw_records import RawRecord, add_fields, build_batch, parse_records
@@ -193,16 +194,17 @@ class WebhookEndpoint:
                 return found
             return encode_batches(build(found))
 
+        weight = weigh_body(body)
         if not owner.has_schemas:
-            return await self.admission.decode(request, owner, len(body), encode)
-        records = await self.admission.decode(request, owner, len(body), read)
+            return await self.admission.decode(request, owner, weight, encode)
+        records = await self.admission.decode(request, owner, weight, read)
         if isinstance(records, str):
             return records
         run = self.admission.executor.run
-        batches = await run(owner.source_id, len(body), build, records)
+        batches = await run(owner.source_id, weight, build, records)
         places = {hook.table: list_places(records, hook)}
         typed = await self.schemas.apply(request, owner, batches, lambda: places)
-        return await run(owner.source_id, len(body), encode_batches, typed)
+        return await run(owner.source_id, weight, encode_batches, typed)
 
     async def _read_body(
         self, request: Request, headers: Mapping[str, str], owner: TokenOwner
