@@ -17,7 +17,13 @@ from treadle.ingest.endpoint import TIMEOUT
 from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.prefer_header import LoadPreference, parse_prefer
 from treadle.ingest.quotas import SourceQuotas
-from treadle.log.protocol import AppendUnknownError, AppendWaiter, LogAppender, NewEntry
+from treadle.log.protocol import (
+    AppendUnknownError,
+    AppendWaiter,
+    IntakeFullError,
+    LogAppender,
+    NewEntry,
+)
 from treadle.quotas import QuotaReachedError
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import TokenOwner
@@ -161,7 +167,7 @@ class BatchAcceptor:
         entries = build_entries(owner.source_id, batches, self.clock())
         replayed = False
         if request.digest is None:
-            first = await self._append_in_time(self._track_append(self.log.append(entries)))
+            first = await self._append_in_time(owner.source_id, self.log.append(entries))
         else:
             once = idempotency.create_idempotency_key(
                 owner.source_id,
@@ -170,7 +176,7 @@ class BatchAcceptor:
                 idempotency.name_scope(owner),
             )
             stored = await self._append_in_time(
-                self._track_append(self.log.append_once(entries, once))
+                owner.source_id, self.log.append_once(entries, once)
             )
             if stored.digest != once.digest:
                 raise RequestRefusedError(422, idempotency.KEY_REUSED)
@@ -203,38 +209,40 @@ class BatchAcceptor:
 
     def confirm_append(self, receipt: Receipt) -> Response:
         """Return the answer to a request whose entries are durable."""
-        self.health.record_success()
+        self.health.record_success(receipt.source_id)
         return AcceptedResponse(201, self.receipts.encode(receipt))
 
-    def record_failure(self, error: BaseException) -> None:
+    def record_failure(self, error: BaseException, source_id: int) -> None:
         """Note that the log did not take something, or not from this source."""
+        if isinstance(error, IntakeFullError):
+            return  # one source may have sent all that waits
         if isinstance(error, RetriableError | AppendUnknownError):
-            self.health.record_failure(error)
+            self.health.record_failure(error, source_id)
         elif isinstance(error, QuotaReachedError):
             self.quotas.count_refusal(error)
 
-    def make_timeout_error(self) -> RequestRefusedError:
+    def make_timeout_error(self, source_id: int) -> RequestRefusedError:
         """Return the refusal of a request for which the log did not answer in time."""
-        self.health.record_failure(RetriableError("the log's disk does not answer"))
+        self.health.record_failure(RetriableError("the log's disk does not answer"), source_id)
         # Not 503, which says that nothing of the request is in the log: it may come there yet.
         return RequestRefusedError(504, TIMEOUT)
 
-    async def _track_append(self, appending: Awaitable[T]) -> T:
-        """Wait for an append, and note whether the log takes data."""
+    async def _track_append(self, source_id: int, appending: Awaitable[T]) -> T:
+        """Wait for an append, and note whether the log of a source takes data."""
         try:
             found = await appending
         except (RetriableError, AppendUnknownError, QuotaReachedError) as later:
-            self.record_failure(later)
+            self.record_failure(later, source_id)
             raise
-        self.health.record_success()
+        self.health.record_success(source_id)
         return found
 
-    async def _append_in_time(self, appended: Awaitable[T]) -> T:
+    async def _append_in_time(self, source_id: int, appending: Awaitable[T]) -> T:
         try:
             async with RequestDeadline(APPEND_SECONDS_MAX):
-                return await appended
+                return await self._track_append(source_id, appending)
         except TimeoutError as late:
-            raise self.make_timeout_error() from late
+            raise self.make_timeout_error(source_id) from late
 
     async def _wait_for_load(
         self,

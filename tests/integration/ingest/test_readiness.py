@@ -146,7 +146,7 @@ def test_a_log_that_takes_nothing_is_told_before_a_request_meets_it(probe: Probe
         assert (status, body["status"], body["reason"]) == (503, "not ready", probe.shortage)
         probe.shortage = None
         assert (await probe.ask())[0] == 200
-        probe.health.record_failure(RetriableError("no space left on device"))
+        probe.health.record_failure(RetriableError("no space left on device"), 1)
         assert (await probe.ask())[1]["reason"] == "no space left on device"
 
     asyncio.run(test())
