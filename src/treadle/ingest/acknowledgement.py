@@ -14,7 +14,7 @@ from treadle.http.deadline import RequestDeadline
 from treadle.http.responses import JsonResponse, encode_json
 from treadle.ingest import idempotency
 from treadle.ingest.endpoint import TIMEOUT
-from treadle.ingest.health_endpoint import IngestHealth
+from treadle.ingest.health_endpoint import SILENT, IngestHealth
 from treadle.ingest.prefer_header import LoadPreference, parse_prefer
 from treadle.ingest.quotas import SourceQuotas
 from treadle.log.protocol import (
@@ -217,13 +217,13 @@ class BatchAcceptor:
         if isinstance(error, IntakeFullError):
             return  # one source may have sent all that waits
         if isinstance(error, RetriableError | AppendUnknownError):
-            self.health.record_failure(error, source_id)
+            self.health.record_failure(source_id)
         elif isinstance(error, QuotaReachedError):
             self.quotas.count_refusal(error)
 
     def make_timeout_error(self, source_id: int) -> RequestRefusedError:
         """Return the refusal of a request for which the log did not answer in time."""
-        self.health.record_failure(RetriableError("the log's disk does not answer"), source_id)
+        self.health.record_failure(source_id, SILENT)
         # Not 503, which says that nothing of the request is in the log: it may come there yet.
         return RequestRefusedError(504, TIMEOUT)
 

@@ -34,6 +34,11 @@ LOOK_SECONDS_MAX = 0.5
 STUCK_SECONDS = 10.0
 """A look that takes longer means that the disk does not answer."""
 
+NOT_TAKEN = "the log does not take data now"
+SILENT = "the log's disk does not answer"
+LOG_UNREADABLE = "the log cannot be read now"
+"""Obstacles, as anybody may be told them. Errors name paths, hosts and users, and are logged."""
+
 STUCK = "The disk of the log does not answer."
 UNREADABLE = "The state of loading cannot be read; data is accepted."
 
@@ -112,9 +117,14 @@ class IngestHealth:
     )
     """Of its own: whatever else a worker does, it says how it is."""
 
-    def record_failure(self, error: TreadleError, source_id: int) -> None:
-        """Note that the log of a source did not take data."""
-        self._failures[self.find_log(source_id)] = str(error), self.monotonic()
+    def record_failure(self, source_id: int, kind: str = NOT_TAKEN) -> None:
+        """Note that the log of a source did not take data.
+
+        Args:
+            source_id: the source.
+            kind: what anybody may be told of it.
+        """
+        self._failures[self.find_log(source_id)] = kind, self.monotonic()
 
     def record_success(self, source_id: int) -> None:
         """Note that the log of a source took data."""
@@ -122,7 +132,7 @@ class IngestHealth:
             self._failures.pop(self.find_log(source_id), None)
 
     def find_failure(self, seconds: float) -> str | None:
-        """Return what the last append to each open log met; None where one is not known to fail.
+        """Return of what kind failures of all open logs are; None where one is not known to fail.
 
         While one of several logs is away, the sources of the others are to be served.
 
@@ -174,7 +184,8 @@ class IngestHealth:
 
     def _judge(self, seen: ServerLook) -> ServerLook:
         """Return a look together with what requests met."""
-        obstacle = self.find_failure(FAILURE_SECONDS) or seen.obstacle or self.find_staleness()
+        # What a look told says more than the kind of a failure.
+        obstacle = seen.obstacle or self.find_failure(FAILURE_SECONDS) or self.find_staleness()
         return ServerLook(obstacle, seen.trouble, seen.counts)
 
     def _take_look(self, looked: asyncio.Future[ServerLook]) -> None:
@@ -196,7 +207,8 @@ class IngestHealth:
         try:
             obstacle = self.find_shortage()
         except TreadleError as error:
-            obstacle = str(error)
+            logger.warning("Whether the log takes data cannot be read: %s", error)
+            obstacle = LOG_UNREADABLE
         self._asks_store = True
         try:
             destinations = self.destinations.list_destinations()
