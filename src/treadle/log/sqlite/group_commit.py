@@ -125,20 +125,17 @@ class GroupWriter:
         )
         for request in requests:
             end = begin + len(request.entries)
-            refusal = self._find_refusal(request.entries) if adds_tables else None
-            if refusal is not None:
-                stored.append(refusal)
-                begin = end
-                continue
-            place = AppendResult(following, b"", duplicate=False)
+            # Its key first: a repetition stores nothing, so it must not add tables either.
+            outcome: AppendResult | QuotaReachedError | None = None
             if request.key is not None:
-                place = self._find_or_add_key(
-                    request.key, following, request.entries[0].received_at
-                )
-            stored.append(place)
-            if not place.duplicate:
+                outcome = self._find_repeated(request.key)
+            if outcome is None and adds_tables:
+                outcome = self._find_refusal(request.entries)
+            if outcome is None:
+                outcome = self._add_request(request, following)
                 new += prepared[begin:end]
                 following += end - begin
+            stored.append(outcome)
             begin = end
         return stored, new
 
@@ -167,12 +164,20 @@ class GroupWriter:
             ids.add_tables(source_id, names)
         return None
 
-    def _find_or_add_key(self, once: IdempotencyKey, following: int, at: int) -> AppendResult:
-        """Return where a request is already, or note that it will be at `following`."""
+    def _find_repeated(self, once: IdempotencyKey) -> AppendResult | None:
+        """Return where a request is already; None where its key is new."""
         found = self._connection.execute(statements.COUNT_REPEAT, (once.name,)).fetchone()
-        if found is not None:
-            digest, first = found
-            return AppendResult(int(first), bytes(digest), duplicate=True)
+        if found is None:
+            return None
+        digest, first = found
+        return AppendResult(int(first), bytes(digest), duplicate=True)
+
+    def _add_request(self, request: AppendRequest, following: int) -> AppendResult:
+        """Note that a request will be at `following`, if it has a key; return that."""
+        once = request.key
+        if once is None:
+            return AppendResult(following, b"", duplicate=False)
+        at = request.entries[0].received_at
         self._connection.execute(statements.ADD_REQUEST, (once.name, once.digest, following, at))
         return AppendResult(following, once.digest, duplicate=False)
 
