@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError, TreadleError
-from treadle.http.headers import read_peer, select_headers
+from treadle.http.headers import select_headers
 from treadle.http.responses import JsonResponse
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
@@ -73,8 +73,7 @@ class PushEndpoint:
         return JsonResponse(VALID_BODY)
 
     async def _record_use(self, request: Request, owner: TokenOwner) -> None:
-        origin = read_peer(request.scope)
-        await self.admission.record_use(owner, origin, push.NOT_AUTHENTICATED)
+        await self.admission.record_use(request, owner, refusal=push.NOT_AUTHENTICATED)
 
     async def _checked(
         self,

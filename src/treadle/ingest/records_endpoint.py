@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError
-from treadle.http.headers import read_peer, select_headers
+from treadle.http.headers import select_headers
 from treadle.http.path_convertor import TABLE_IN_PATH
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
@@ -121,7 +121,7 @@ class RecordsEndpoint:
                 weight,
                 lambda check: encode_batches(check_records(records, address, numbers, check)),
             )
-        await self.admission.record_use(owner, read_peer(request.scope))
+        await self.admission.record_use(request, owner)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         return ReceivedRequest.from_body(target, headers, body), owner, kept
 

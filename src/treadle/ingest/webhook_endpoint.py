@@ -30,7 +30,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive
 
 from treadle.errors import RequestRefusedError
-from treadle.http.headers import read_media_type, read_peer, select_headers
+from treadle.http.headers import read_media_type, select_headers
 from treadle.http.responses import JsonResponse
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
@@ -165,7 +165,7 @@ class WebhookEndpoint:
         owner, hook = await self._admit(request, headers)
         body = await self._read_body(request, headers, owner)
         kept = await self._read_records(request, owner, hook, body)
-        await self.admission.record_use(owner, read_peer(request.scope))
+        await self.admission.record_use(request, owner, request.path_params["token"])
         target = "webhook"  # its path holds the token
         if owner.webhook is not None:
             target = f"webhook {hook.table}"
