@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import random
 import sqlite3
 from contextlib import closing
@@ -294,7 +295,10 @@ def test_another_programs_file_is_left_alone(log_path: Path) -> None:
     assert log_path.read_bytes() == before
 
 
-def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(log_path: Path) -> None:
+@pytest.mark.parametrize("megabytes", [0, 300])  # what is behind the frames is of earlier ones
+def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(
+    log_path: Path, megabytes: int
+) -> None:
     append(log_path, [NewEntry(1, "orders", 1, 1, b"a" * 50)])
     reader = SqliteReader(log_path)  # keeps the write-ahead log from being taken in
     held = sqlite3.connect(log_path)
@@ -310,6 +314,8 @@ def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(log_path: 
     assert read_wal(bytes(frames)).torn
     log_path.write_bytes(data)
     wal.write_bytes(bytes(frames))
+    if megabytes:
+        os.truncate(wal, megabytes << 20)
     log_path.with_name(log_path.name + "-shm").unlink(missing_ok=True)
     salvaged = repair_log(log_path, KnownLog(log_id, {}))
     assert salvaged is not None
