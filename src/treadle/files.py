@@ -5,6 +5,8 @@ typed once would keep the server of that user from starting.
 """
 
 import contextlib
+import logging
+import mmap
 import os
 import secrets
 import stat
@@ -14,6 +16,8 @@ from typing import Final
 
 _MODE: Final = 0o600
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+logger = logging.getLogger(__name__)
 
 PRIVATE_UMASK: Final = 0o077
 """For `os.umask`: what a process makes is its user's alone, also what a library makes, such as the
@@ -56,6 +60,24 @@ def open_private_file(path: Path) -> int:
     """
     make_private_file(path)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+
+
+def map_with_room(descriptor: int, size: int) -> mmap.mmap:
+    """Map a file into memory whose room on the disk is taken; memory alone where there is none.
+
+    A page that is written first when the disk is full would end the process.
+
+    Args:
+        descriptor: of the file, which gets this size; it may be closed after this.
+        size: bytes.
+    """
+    try:
+        os.ftruncate(descriptor, size)
+        os.posix_fallocate(descriptor, 0, size)
+        return mmap.mmap(descriptor, size)
+    except OSError as error:
+        logger.warning("what processes share is not kept, there is no room for it: %s", error)
+        return mmap.mmap(-1, size)
 
 
 def make_private_folder(path: Path) -> None:

@@ -3,16 +3,16 @@
 Each process has a file of its own in one folder, mapped into memory: eight bytes for a counter,
 which only that process changes. The file outlives the process, so that sums only grow. Nothing is
 fsynced: after a power cut the counters may be a little older, which a monitor takes for a restart.
+Where the disk has no room for a file, its process counts for nobody but itself.
 """
 
-import mmap
 import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from treadle.files import make_private_folder, open_private_file
+from treadle.files import make_private_folder, map_with_room, open_private_file
 
 _WIDTH: Final = 8
 
@@ -32,8 +32,7 @@ class SharedCounters:
         path = folder / f"{process.replace(' ', '-')}.{_hash_names(names)}"
         descriptor = open_private_file(path)
         try:
-            os.ftruncate(descriptor, _WIDTH * len(names))
-            self._map = mmap.mmap(descriptor, _WIDTH * len(names))
+            self._map = map_with_room(descriptor, _WIDTH * len(names))
         finally:
             os.close(descriptor)
         self._slots = {name: place for place, name in enumerate(names)}

@@ -3,17 +3,17 @@
 Each process has a file of its own in one folder, mapped into memory, as `shared_counters` has. A
 row begins with its id; id and numbers have eight bytes each, and only that process changes them. A
 row stays in its place for ever, so that a reader can compare it with what it saw before. The file
-outlives the process. Nothing is fsynced: after a power cut the numbers may be a little older.
+outlives the process. Nothing is fsynced: after a power cut the numbers may be a little older. Where
+the disk has no room for more rows, others see no further change of this process's.
 """
 
-import mmap
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from treadle.files import make_private_folder, open_private_file
+from treadle.files import make_private_folder, map_with_room, open_private_file
 
 _WIDTH: Final = 8  # bytes of an id or a number
 _ROWS_ADDED: Final = 256
@@ -81,8 +81,8 @@ class SharedRows:
         os.close(self._descriptor)
 
     def _map_rows(self, rows: int) -> None:
-        os.ftruncate(self._descriptor, rows * self._row_bytes)
-        self._map = mmap.mmap(self._descriptor, rows * self._row_bytes)
+        """Map so many rows; raises nothing, since what a row is for was done already."""
+        self._map = map_with_room(self._descriptor, rows * self._row_bytes)
         self._numbers = memoryview(self._map).cast("Q")
 
     def _find_place(self, row: int) -> int:
@@ -90,9 +90,12 @@ class SharedRows:
         if place is None:
             place = len(self._places) * self._width
             if place >= len(self._numbers):
-                self._numbers.release()
-                self._map.close()
+                numbers, before = self._numbers, self._map
                 self._map_rows(len(self._places) + _ROWS_ADDED)
+                # The same where it is the same file; memory alone knows nothing of it.
+                self._numbers[: len(numbers)] = numbers
+                numbers.release()
+                before.close()
             self._places[row] = place
             # The id is written last, so that no reader finds it with numbers of another row.
             self._numbers[place] = row

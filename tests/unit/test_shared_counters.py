@@ -41,3 +41,12 @@ def test_a_file_that_was_cut_is_left_out(tmp_path: Path) -> None:
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:11])
     assert sum_counters(tmp_path, NAMES) == {"one": 0, "two": 0}
+
+
+def test_room_on_the_disk_is_taken_before_it_is_written(tmp_path: Path) -> None:
+    names = [f"counter {number}" for number in range(3000)]
+    board = SharedCounters(tmp_path, "worker 1", names)
+    [path] = tmp_path.iterdir()
+    seen = path.stat()
+    assert seen.st_blocks * 512 >= seen.st_size == 8 * 3000
+    board.close()

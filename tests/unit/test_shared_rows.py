@@ -1,4 +1,8 @@
+import errno
+import os
 from pathlib import Path
+
+import pytest
 
 from treadle.shared_rows import SharedRows, read_rows, sum_rows
 
@@ -70,3 +74,32 @@ def test_a_file_that_was_cut_short_is_read_as_far_as_it_goes(tmp_path: Path) -> 
     assert sum_rows(tmp_path, COLUMNS) == {1: (1, 1)}
     path.write_bytes(b"")
     assert sum_rows(tmp_path, COLUMNS) == {}
+
+
+def test_room_on_the_disk_is_taken_before_it_is_written(tmp_path: Path) -> None:
+    rows = SharedRows(tmp_path, "worker 1", COLUMNS)
+    [path] = tmp_path.iterdir()
+    for row in range(1, 400):  # more than at first, so the file grew
+        rows.add(row, (1, 1))
+        seen = path.stat()
+        assert seen.st_blocks * 512 >= seen.st_size
+    rows.close()
+
+
+def test_rows_without_room_on_the_disk_are_this_process_s_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    rows = SharedRows(tmp_path, "worker 1", COLUMNS)
+    rows.add(1, (1, 1))
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    late = SharedRows(tmp_path, "worker 2", COLUMNS)
+    for row in range(1, 400):
+        rows.add(row, (1, 2))
+        late.add(row, (1, 2))
+    before_the_disk_was_full = {1: (2, 3)} | dict.fromkeys(range(2, 257), (1, 2))
+    assert sum_rows(tmp_path, COLUMNS) == before_the_disk_was_full
+    rows.close()
+    late.close()

@@ -8,6 +8,8 @@ from treadle.cli.output import print_json, print_table
 from treadle.cli.store_access import open_named_source
 from treadle.config import Config
 from treadle.errors import OperatorError
+from treadle.records.field_check import are_table_names
+from treadle.records.limits import TABLE_CHARACTERS_MAX
 from treadle.records.webhook_provider import HEADER_PREFIX, PROVIDERS, is_key_name
 
 DEFAULTS: dict[str, Any] = {
@@ -91,6 +93,11 @@ def _parse_value(name: str, value: str) -> Any:
             )
         return names
     if name == "table":
+        if not are_table_names((value,)):
+            raise UsageError(
+                f"Expected a name of at most {TABLE_CHARACTERS_MAX} characters for the table, "
+                f"found {value[:40]!r}."
+            )
         return value
     if name == "provider":
         if value not in PROVIDERS:
@@ -113,8 +120,10 @@ def check_webhook_value(name: str, value: object) -> None:
         )
     elif name == "provider":
         good = value in PROVIDERS
+    elif name == "table":
+        good = isinstance(value, str) and are_table_names((value,))
     else:
-        good = isinstance(value, str if name == "table" else bool)
+        good = isinstance(value, bool)
     if not good:
         expected = "true or false" if VALUES[name] == "on or off" else VALUES[name]
         raise OperatorError(f"webhook.{name} is to be {expected}")

@@ -8,6 +8,8 @@ import msgspec
 from treadle.control import errors
 from treadle.control.lookups import ID_MAX, parse_id
 from treadle.control.times import instant
+from treadle.records.field_check import are_table_names
+from treadle.records.limits import TABLE_CHARACTERS_MAX
 from treadle.records.webhook_provider import HEADER_PREFIX, PROVIDERS, is_key_name
 from treadle.store.model import SenderSignature
 from treadle.store.token_rules import ACCOUNT, IMPORT, PLAIN_HEADER, WEBHOOK, TokenRequest
@@ -182,8 +184,10 @@ def parse_webhook_change(raw: bytes) -> dict[str, Any]:
     body = _parse_body(raw, WebhookBody)
     given = {name: getattr(body, name) for name in body.__struct_fields__}
     change = {name: value for name, value in given.items() if value is not msgspec.UNSET}
-    if "table" in change and not change["table"].strip():
-        raise errors.invalid_token_body("table is the name of a table")
+    if "table" in change and not are_table_names((change["table"],)):
+        raise errors.invalid_token_body(
+            f"table is the name of a table, at most {TABLE_CHARACTERS_MAX} characters"
+        )
     if "key" in change:
         change["key"] = list(change["key"])
         if len(change["key"]) > WEBHOOK_KEYS_MAX or not all(map(is_key_name, change["key"])):

@@ -1,5 +1,7 @@
 """The common end of every write: batches into the log, then the answer."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -7,15 +9,21 @@ from typing import NamedTuple, Self, TypeVar
 
 from starlette.responses import Response
 
-from treadle.errors import RequestRefusedError, RetriableError
+from treadle.errors import RequestRefusedError, RetriableError, TreadleError
 from treadle.http.deadline import RequestDeadline
 from treadle.http.responses import JsonResponse, encode_json
 from treadle.ingest import idempotency
 from treadle.ingest.endpoint import TIMEOUT
-from treadle.ingest.health_endpoint import IngestHealth
+from treadle.ingest.health_endpoint import SILENT, IngestHealth
 from treadle.ingest.prefer_header import LoadPreference, parse_prefer
 from treadle.ingest.quotas import SourceQuotas
-from treadle.log.protocol import AppendUnknownError, AppendWaiter, LogAppender, NewEntry
+from treadle.log.protocol import (
+    AppendUnknownError,
+    AppendWaiter,
+    IntakeFullError,
+    LogAppender,
+    NewEntry,
+)
 from treadle.quotas import QuotaReachedError
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import TokenOwner
@@ -31,7 +39,11 @@ ACCEPTED_HEADERS = [
 REPLAYED_HEADER = "Idempotency-Replayed"
 APPEND_SECONDS_MAX = 60.0
 """Time that a request waits for a disk that does not answer; a sound one takes milliseconds."""
+LAST_LOOK_SECONDS = 0.5
+"""Time for a question that goes on when the time is over that a request wants to wait."""
 RECEIPT_HEADER_BYTES = RECEIPT_HEADER.lower().encode()
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -148,12 +160,14 @@ class BatchAcceptor:
         if not batches:
             return AcceptedResponse(status, None)
 
+        # Before anything is in the log: nothing between an append and its answer may raise.
+        wanted = parse_prefer(request.headers["prefer"]) if "prefer" in request.headers else None
         self.quotas.charge(owner, ((len(one.payload), one.records) for one in batches))
         began = perf_counter()
         entries = build_entries(owner.source_id, batches, self.clock())
         replayed = False
         if request.digest is None:
-            first = await self._append_in_time(self._track_append(self.log.append(entries)))
+            first = await self._append_in_time(owner.source_id, self.log.append(entries))
         else:
             once = idempotency.create_idempotency_key(
                 owner.source_id,
@@ -162,22 +176,23 @@ class BatchAcceptor:
                 idempotency.name_scope(owner),
             )
             stored = await self._append_in_time(
-                self._track_append(self.log.append_once(entries, once))
+                owner.source_id, self.log.append_once(entries, once)
             )
             if stored.digest != once.digest:
                 raise RequestRefusedError(422, idempotency.KEY_REUSED)
             first, replayed = stored.first, stored.duplicate
         receipt = Receipt(owner.source_id, first, len(batches))
         if self.note_push is not None and not replayed:
-            self.note_push(owner.source_id, first, len(batches), perf_counter() - began)
+            try:
+                self.note_push(owner.source_id, first, len(batches), perf_counter() - began)
+            except Exception:
+                logger.exception("An accepted request could not be noted")
         response = AcceptedResponse(status, self.receipts.encode(receipt))
         if replayed:
             response.headers[REPLAYED_HEADER] = "true"
-        if "prefer" in request.headers and self.progress is not None:
-            wanted = parse_prefer(request.headers["prefer"])
-            if wanted.loaded:
-                names = [batch.table_name for batch in batches]
-                await self._wait_for_load(self.progress, wanted, receipt, names, response)
+        if wanted is not None and wanted.loaded and self.progress is not None:
+            names = [batch.table_name for batch in batches]
+            await self._wait_for_load(self.progress, wanted, receipt, names, response)
         return response
 
     def begin_append(
@@ -194,38 +209,40 @@ class BatchAcceptor:
 
     def confirm_append(self, receipt: Receipt) -> Response:
         """Return the answer to a request whose entries are durable."""
-        self.health.record_success()
+        self.health.record_success(receipt.source_id)
         return AcceptedResponse(201, self.receipts.encode(receipt))
 
-    def record_failure(self, error: BaseException) -> None:
+    def record_failure(self, error: BaseException, source_id: int) -> None:
         """Note that the log did not take something, or not from this source."""
+        if isinstance(error, IntakeFullError):
+            return  # one source may have sent all that waits
         if isinstance(error, RetriableError | AppendUnknownError):
-            self.health.record_failure(error)
+            self.health.record_failure(source_id)
         elif isinstance(error, QuotaReachedError):
             self.quotas.count_refusal(error)
 
-    def make_timeout_error(self) -> RequestRefusedError:
+    def make_timeout_error(self, source_id: int) -> RequestRefusedError:
         """Return the refusal of a request for which the log did not answer in time."""
-        self.health.record_failure(RetriableError("the log's disk does not answer"))
+        self.health.record_failure(source_id, SILENT)
         # Not 503, which says that nothing of the request is in the log: it may come there yet.
         return RequestRefusedError(504, TIMEOUT)
 
-    async def _track_append(self, appending: Awaitable[T]) -> T:
-        """Wait for an append, and note whether the log takes data."""
+    async def _track_append(self, source_id: int, appending: Awaitable[T]) -> T:
+        """Wait for an append, and note whether the log of a source takes data."""
         try:
             found = await appending
         except (RetriableError, AppendUnknownError, QuotaReachedError) as later:
-            self.record_failure(later)
+            self.record_failure(later, source_id)
             raise
-        self.health.record_success()
+        self.health.record_success(source_id)
         return found
 
-    async def _append_in_time(self, appended: Awaitable[T]) -> T:
+    async def _append_in_time(self, source_id: int, appending: Awaitable[T]) -> T:
         try:
             async with RequestDeadline(APPEND_SECONDS_MAX):
-                return await appended
+                return await self._track_append(source_id, appending)
         except TimeoutError as late:
-            raise self.make_timeout_error() from late
+            raise self.make_timeout_error(source_id) from late
 
     async def _wait_for_load(
         self,
@@ -235,7 +252,23 @@ class BatchAcceptor:
         table_names: Sequence[str],
         response: Response,
     ) -> None:
-        """Wait for the load, and say in the answer when it came; the data is accepted anyway."""
+        """Wait for the load, and say in the answer when it came; the data is accepted anyway.
+
+        So nothing may be raised from here, whatever becomes of the question: the sender would
+        repeat what is in the log.
+        """
         places = [(name, position) for position, name in enumerate(table_names, receipt.first)]
-        if await progress.wait_until_loaded(receipt.source_id, places, wanted.seconds):
+        try:
+            # Between two questions the time is looked at, too; a store may not answer for longer.
+            async with asyncio.timeout(wanted.seconds + LAST_LOOK_SECONDS):
+                loaded = await progress.wait_until_loaded(receipt.source_id, places, wanted.seconds)
+        except TimeoutError:
+            return
+        except TreadleError as error:
+            logger.warning("Whether records are loaded cannot be asked now: %s", error)
+            return
+        except Exception:
+            logger.exception("Whether records are loaded cannot be asked")
+            return
+        if loaded:
             response.headers["Preference-Applied"] = "ack=loaded"

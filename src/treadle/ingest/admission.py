@@ -21,7 +21,7 @@ from starlette.requests import Request
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.caller import mark_caller_known
-from treadle.http.headers import read_media_type
+from treadle.http.headers import read_media_type, read_peer, select_headers
 from treadle.http.limits import check_declared_length
 from treadle.ingest.body_executor import INLINE_BYTES_MAX, BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
@@ -146,20 +146,34 @@ class RequestAdmission:
         return await self.threads.run(owner.source_id, do, request.receive)
 
     async def record_use(
-        self, owner: TokenOwner, origin: str | None, refusal: object = NOT_AUTHORIZED
+        self,
+        request: Request,
+        owner: TokenOwner,
+        token: str | None = None,
+        refusal: object = NOT_AUTHORIZED,
     ) -> None:
         """Count a use of a token; the first one is in the store when this returns.
 
+        The token is looked up once more: a body may come for minutes, in which it was revoked.
+
         Args:
-            owner: of the token.
-            origin: the address of the client (`read_peer`).
+            request: its body was read.
+            owner: of the token, when the request began.
+            token: see `admit_first`.
             refusal: the body of the 401.
 
         Raises:
-            RequestRefusedError: 401 with this body, the token was replaced a moment ago.
-            RetriableError: it is the first use and the store cannot be written.
+            RequestRefusedError: 401 with this body, the token was revoked or replaced meanwhile;
+                401, its source was paused or deleted.
+            RetriableError: it is the first use and the store cannot be written, or the token is not
+                in memory any more and the store cannot be asked.
         """
-        if not await self._token_cache.record_use(owner, origin):
+        now = await self._find_owner(select_headers(request.scope), token)
+        if now is None:
+            raise RequestRefusedError(401, refusal)
+        if not now.active:
+            raise RequestRefusedError(401, NOT_ACTIVE)
+        if not await self._token_cache.record_use(owner, read_peer(request.scope)):
             raise RequestRefusedError(401, refusal)
 
 

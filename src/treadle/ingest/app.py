@@ -33,7 +33,7 @@ from treadle.ingest.store_watch import StoreWatch
 from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
 from treadle.ingest.work_turns import WorkTurns
-from treadle.log.joined import make_source_check
+from treadle.log.joined import make_number_finder, make_open_lister, make_source_check
 from treadle.log.protocol import LogAppender, LogReader
 from treadle.store.model import ConfiguredDestination
 from treadle.store.store import Store
@@ -106,6 +106,8 @@ class IngestService:
             revision=revision,
             find_shortage=find_shortage,
             find_staleness=self.token_cache.find_staleness,
+            find_log=make_number_finder(log),
+            list_logs=make_open_lister(log),
         )
         self._readiness = readiness = ReadinessEndpoint(
             health, store, metrics_token, self.token_cache.add_use, drain or StopNotice()

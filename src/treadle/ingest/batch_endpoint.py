@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from treadle.http.headers import read_peer, select_headers
+from treadle.http.headers import select_headers
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
     EncodedBatch,
@@ -62,7 +62,7 @@ class BatchEndpoint:
         check_json_type(headers)
         body = await self.admission.budget.read(request, headers, owner.source_id)
         made = await self._read(request, owner, body)
-        await self.admission.record_use(owner, read_peer(request.scope))
+        await self.admission.record_use(request, owner)
         return ReceivedRequest.from_body("batch", headers, body), owner, made
 
     async def _read(self, request: Request, owner: TokenOwner, body: bytes) -> list[EncodedBatch]:

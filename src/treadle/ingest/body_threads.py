@@ -97,22 +97,24 @@ class BodyTask:
             clock: processor time of the calling thread, in seconds.
         """
         self.answer: Future[Any] = Future()
-        self._do = do
+        self._do: Callable[[StepCheck], Any] | None = do
         self._limit = WorkLimit(clock)
 
     def abandon(self) -> None:
         """Let the work end at its next step; may be called from any thread."""
         self._limit.abandon()
-        self.answer.cancel()
+        if self.answer.cancel():
+            self._do = None  # it knows the body, whose memory is not counted any more
 
     def run(self) -> None:
         """Do the work, in the thread that calls this."""
-        if not self.answer.set_running_or_notify_cancel():
+        do = self._do
+        if not self.answer.set_running_or_notify_cancel() or do is None:
             return
         self._limit.start()
         try:
             with give_short_turns():
-                made = self._do(self._limit.check_step)
+                made = do(self._limit.check_step)
             self.answer.set_result(made)
         except TreadleError as error:
             _drop_frames(error)
@@ -182,8 +184,10 @@ class BodyThreads:
                 found: T = await answer
                 return found
             finally:
-                if not task.answer.done():
+                # Who is cancelled here has cancelled the answer of work that did not begin.
+                if not task.answer.done() or task.answer.cancelled():
                     task.abandon()
+                    self._drop_waiting(source_id, task)
                 del task, answer  # they know the error, which knows this frame
 
     def close(self) -> None:
@@ -195,6 +199,15 @@ class BodyThreads:
         for task in self._running.values():
             task.abandon()
         self._executor.shutdown()
+
+    def _drop_waiting(self, source_id: int, task: BodyTask) -> None:
+        """Drop a task that nobody waits for, if it waits still: its source may send many."""
+        waiting = self._waiting.get(source_id)
+        if waiting is None or task not in waiting:
+            return
+        waiting.remove(task)
+        if not waiting:
+            del self._waiting[source_id]
 
     def _start_tasks(self) -> None:
         """Give free threads to sources that have none, the one that waits longest first."""

@@ -6,7 +6,7 @@ What it knows serves `/readyz` too (`readiness_endpoint`).
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -33,6 +33,11 @@ LOOK_SECONDS_MAX = 0.5
 
 STUCK_SECONDS = 10.0
 """A look that takes longer means that the disk does not answer."""
+
+NOT_TAKEN = "the log does not take data now"
+SILENT = "the log's disk does not answer"
+LOG_UNREADABLE = "the log cannot be read now"
+"""Obstacles, as anybody may be told them. Errors name paths, hosts and users, and are logged."""
 
 STUCK = "The disk of the log does not answer."
 UNREADABLE = "The state of loading cannot be read; data is accepted."
@@ -84,6 +89,8 @@ class IngestHealth:
         revision: of treadle's source.
         find_shortage: returns why the log takes no data, None where it does; called in a thread.
         find_staleness: returns why no token is taken, None where they are; called by the loop.
+        find_log: returns the log number of a source.
+        list_logs: returns the numbers of the logs that are open.
         monotonic: seconds.
     """
 
@@ -94,9 +101,11 @@ class IngestHealth:
     revision: str
     find_shortage: Callable[[], str | None] = lambda: None
     find_staleness: Callable[[], str | None] = lambda: None
+    find_log: Callable[[int], int] = lambda source_id: 0
+    list_logs: Callable[[], Collection[int]] = lambda: (0,)
     monotonic: Callable[[], float] = time.monotonic
-    _failure: str | None = None
-    _failed_at: float = 0.0
+    _failures: dict[int, tuple[str, float]] = field(default_factory=dict)
+    """Log number -> what its last append met, and when."""
     _seen: ServerLook = ServerLook()
     _seen_at: float = -FRESH_SECONDS
     _began_at: float = 0.0
@@ -108,18 +117,33 @@ class IngestHealth:
     )
     """Of its own: whatever else a worker does, it says how it is."""
 
-    def record_failure(self, error: TreadleError) -> None:
-        """Note that the log did not take data."""
-        self._failure = str(error)
-        self._failed_at = self.monotonic()
+    def record_failure(self, source_id: int, kind: str = NOT_TAKEN) -> None:
+        """Note that the log of a source did not take data.
 
-    def record_success(self) -> None:
-        """Note that the log took data."""
-        self._failure = None
+        Args:
+            source_id: the source.
+            kind: what anybody may be told of it.
+        """
+        self._failures[self.find_log(source_id)] = kind, self.monotonic()
+
+    def record_success(self, source_id: int) -> None:
+        """Note that the log of a source took data."""
+        if self._failures:
+            self._failures.pop(self.find_log(source_id), None)
 
     def find_failure(self, seconds: float) -> str | None:
-        """Return what the last append met; None where it went well, or was longer ago."""
-        return self._failure if self.monotonic() - self._failed_at < seconds else None
+        """Return of what kind failures of all open logs are; None where one is not known to fail.
+
+        While one of several logs is away, the sources of the others are to be served.
+
+        Args:
+            seconds: for which a failure counts.
+        """
+        if not self._failures:
+            return None
+        since = self.monotonic() - seconds
+        found = {log: text for log, (text, at) in self._failures.items() if at > since}
+        return next(iter(found.values()), None) if found.keys() >= {*self.list_logs()} else None
 
     def close(self) -> None:
         """End the thread."""
@@ -156,13 +180,12 @@ class IngestHealth:
                 # Who waits for the store says nothing of the log.
                 stuck = self.monotonic() - self._began_at >= STUCK_SECONDS and not self._asks_store
                 return self._judge(ServerLook(STUCK if stuck else None, UNREADABLE))
-        if self.monotonic() - self._failed_at >= FAILURE_SECONDS:
-            self.record_success()
         return self._judge(self._seen)
 
     def _judge(self, seen: ServerLook) -> ServerLook:
         """Return a look together with what requests met."""
-        obstacle = self._failure or seen.obstacle or self.find_staleness()
+        # What a look told says more than the kind of a failure.
+        obstacle = seen.obstacle or self.find_failure(FAILURE_SECONDS) or self.find_staleness()
         return ServerLook(obstacle, seen.trouble, seen.counts)
 
     def _take_look(self, looked: asyncio.Future[ServerLook]) -> None:
@@ -184,7 +207,8 @@ class IngestHealth:
         try:
             obstacle = self.find_shortage()
         except TreadleError as error:
-            obstacle = str(error)
+            logger.warning("Whether the log takes data cannot be read: %s", error)
+            obstacle = LOG_UNREADABLE
         self._asks_store = True
         try:
             destinations = self.destinations.list_destinations()

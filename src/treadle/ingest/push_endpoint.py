@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError, TreadleError
-from treadle.http.headers import read_peer, select_headers
+from treadle.http.headers import select_headers
 from treadle.http.responses import JsonResponse
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
@@ -18,6 +18,7 @@ from treadle.ingest.acknowledgement import (
     encode_batches,
 )
 from treadle.ingest.admission import JSON_TYPE, TRANSIT_TYPE, RequestAdmission, is_transit
+from treadle.ingest.body_executor import weigh_body
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
 from treadle.ingest.table_schema_check import TableSchemaCheck
@@ -72,8 +73,7 @@ class PushEndpoint:
         return JsonResponse(VALID_BODY)
 
     async def _record_use(self, request: Request, owner: TokenOwner) -> None:
-        origin = read_peer(request.scope)
-        await self.admission.record_use(owner, origin, push.NOT_AUTHENTICATED)
+        await self.admission.record_use(request, owner, refusal=push.NOT_AUTHENTICATED)
 
     async def _checked(
         self,
@@ -101,7 +101,9 @@ class PushEndpoint:
         admission = self.admission
         body = await admission.budget.read(request, headers, owner.source_id)
         transit = is_transit(headers)
-        weight = len(body) * (TRANSIT_WEIGHT if transit else 1)
+        weight = weigh_body(body)
+        if transit:
+            weight = max(len(body) * TRANSIT_WEIGHT, weigh_body(body, b"["))
         if owner.has_schemas and not transit:
             batches = await admission.decode(
                 request, owner, weight, lambda check: check_push(body, transit, owner, check)
@@ -109,7 +111,7 @@ class PushEndpoint:
             typed = await self.schemas.apply(
                 request, owner, batches, lambda: push.locate_records(body)
             )
-            made = await admission.executor.run(owner.source_id, len(body), use, typed)
+            made = await admission.executor.run(owner.source_id, weight, use, typed)
         else:
             made = await admission.decode(
                 request, owner, weight, lambda check: use(check_push(body, transit, owner, check))

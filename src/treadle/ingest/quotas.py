@@ -355,6 +355,8 @@ class SourceQuotas:
                 self.settle()
             except OSError as error:
                 logger.warning("The counts of other workers cannot be read: %s", error)
+            except Exception:  # the next time may succeed; without it no quota would ever end
+                logger.exception("The counts of workers cannot be settled")
 
     async def _pause(self) -> None:
         """Wait until it is time to settle again."""

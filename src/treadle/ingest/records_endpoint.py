@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError
-from treadle.http.headers import read_peer, select_headers
+from treadle.http.headers import select_headers
 from treadle.http.path_convertor import TABLE_IN_PATH
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
@@ -23,6 +23,7 @@ from treadle.ingest.acknowledgement import (
     encode_batches,
 )
 from treadle.ingest.admission import RequestAdmission
+from treadle.ingest.body_executor import weigh_body
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
 from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.records.field_check import UPSERT, find_field_errors, refuse_records
@@ -96,8 +97,9 @@ class RecordsEndpoint:
         )
         body = await self.admission.budget.read(request, headers, owner.source_id)
         admission = self.admission
+        weight = weigh_body(body)
         records = await admission.decode(
-            request, owner, len(body), lambda check: parse_records(body, check)
+            request, owner, weight, lambda check: parse_records(body, check)
         )
         if not records:
             raise RequestRefusedError(400, NO_RECORDS)
@@ -107,19 +109,19 @@ class RecordsEndpoint:
             batches = await admission.decode(
                 request,
                 owner,
-                len(body),
+                weight,
                 lambda check: check_records(records, address, numbers, check),
             )
             typed = await self.schemas.apply(request, owner, batches, lambda: places)
-            kept = await admission.executor.run(owner.source_id, len(body), encode_batches, typed)
+            kept = await admission.executor.run(owner.source_id, weight, encode_batches, typed)
         else:
             kept = await admission.decode(
                 request,
                 owner,
-                len(body),
+                weight,
                 lambda check: encode_batches(check_records(records, address, numbers, check)),
             )
-        await self.admission.record_use(owner, read_peer(request.scope))
+        await self.admission.record_use(request, owner)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         return ReceivedRequest.from_body(target, headers, body), owner, kept
 

@@ -62,7 +62,7 @@ class StrangerAllowance:
 
         Raises:
             RequestRefusedError: 413, 408, 415 or 400 for the body.
-            TreadleError: `refusal`; the connection is closed where the body was not read.
+            TreadleError: `refusal`; the connection is closed where the body was not looked at.
         """
         try:
             check_declared_length(headers)
@@ -84,6 +84,9 @@ class StrangerAllowance:
                 raw = await read_raw_body(
                     headers, request.receive, limit=STRANGER_BODY_BYTES_MAX, took=took
                 )
+                # Again: many may have begun to send while there was time, and all end at once.
+                if not self._has_time():
+                    raise close_after(refusal)
                 began = self.monotonic()
                 try:
                     body = inflate_body(

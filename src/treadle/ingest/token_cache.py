@@ -143,6 +143,8 @@ class TokenCache:
         """
         if self._is_stale:
             raise RetriableError(self.find_staleness())
+        if self._expires_at < math.inf:
+            self._drop_expired()  # `refresh` does not while the store does not answer its watch
         sha256 = digest_text(token)
         known = self._owners.get(sha256) or self._webhook_owners.get(sha256)
         if known is not None:
@@ -188,6 +190,8 @@ class TokenCache:
         Args:
             sha256: of the token.
         """
+        if self._expires_at < math.inf:
+            self._drop_expired()
         found = self._owners.get(sha256)
         if found is None or not found.active:
             return None

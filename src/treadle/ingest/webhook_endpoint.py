@@ -30,7 +30,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive
 
 from treadle.errors import RequestRefusedError
-from treadle.http.headers import read_media_type, read_peer, select_headers
+from treadle.http.headers import read_media_type, select_headers
 from treadle.http.responses import JsonResponse
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
@@ -39,6 +39,7 @@ from treadle.ingest.acknowledgement import (
     encode_batches,
 )
 from treadle.ingest.admission import RequestAdmission
+from treadle.ingest.body_executor import weigh_body
 from treadle.ingest.endpoint import NOT_AUTHORIZED
 from treadle.ingest.form_body import convert_form, is_form
 from treadle.ingest.raw_records import RawRecord, add_fields, build_batch, parse_records
@@ -164,7 +165,7 @@ class WebhookEndpoint:
         owner, hook = await self._admit(request, headers)
         body = await self._read_body(request, headers, owner)
         kept = await self._read_records(request, owner, hook, body)
-        await self.admission.record_use(owner, read_peer(request.scope))
+        await self.admission.record_use(request, owner, request.path_params["token"])
         target = "webhook"  # its path holds the token
         if owner.webhook is not None:
             target = f"webhook {hook.table}"
@@ -193,16 +194,17 @@ class WebhookEndpoint:
                 return found
             return encode_batches(build(found))
 
+        weight = weigh_body(body)
         if not owner.has_schemas:
-            return await self.admission.decode(request, owner, len(body), encode)
-        records = await self.admission.decode(request, owner, len(body), read)
+            return await self.admission.decode(request, owner, weight, encode)
+        records = await self.admission.decode(request, owner, weight, read)
         if isinstance(records, str):
             return records
         run = self.admission.executor.run
-        batches = await run(owner.source_id, len(body), build, records)
+        batches = await run(owner.source_id, weight, build, records)
         places = {hook.table: list_places(records, hook)}
         typed = await self.schemas.apply(request, owner, batches, lambda: places)
-        return await run(owner.source_id, len(body), encode_batches, typed)
+        return await run(owner.source_id, weight, encode_batches, typed)
 
     async def _read_body(
         self, request: Request, headers: Mapping[str, str], owner: TokenOwner

@@ -14,7 +14,13 @@ from typing import Final
 from treadle import failpoint
 from treadle.errors import InternalError, RetriableError, TreadleError
 from treadle.log.codec import PLAIN_BYTES_MAX, PayloadCodec, StoredPayload, encode_payload
-from treadle.log.protocol import AppendResult, AppendWaiter, IdempotencyKey, NewEntry
+from treadle.log.protocol import (
+    AppendResult,
+    AppendWaiter,
+    IdempotencyKey,
+    IntakeFullError,
+    NewEntry,
+)
 
 # Payload bytes that may wait for the writer before appends are turned away. A disk that takes
 # 10 MB/s of compressed entries works this off in about half a second.
@@ -178,7 +184,7 @@ class AppendIntake:
             if self._closing:
                 raise RetriableError("the log is being closed")
             if self._pending_bytes and self._pending_bytes + cost > self._pending_bytes_max:
-                raise RetriableError(
+                raise IntakeFullError(
                     f"{self._pending_bytes} bytes wait for {self._place} already, more than fits"
                 )
             self._pending_bytes += cost

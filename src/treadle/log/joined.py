@@ -8,7 +8,7 @@ one log nothing of this is used: its own appender and reader are.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -131,6 +131,15 @@ class JoinedLogs(Generic[Part]):
     def follows(self) -> bool:
         """Whether logs may be missing that are opened later."""
         return self._follow is not None
+
+    @property
+    def open_numbers(self) -> list[int]:
+        """Return the numbers of those that are open."""
+        return [*self._parts]
+
+    def find_number(self, source_id: int) -> int:
+        """Return the number of a source's log."""
+        return self._numbers.get_number(source_id)
 
     def has_part(self, number: int) -> bool:
         """Return whether a log is open here."""
@@ -578,6 +587,20 @@ def make_source_check(appender: LogAppender) -> Callable[[int, int], bool]:
     if isinstance(appender, JoinedAppender):
         return appender.note_source
     return lambda source_id, number: number == FIRST_LOG
+
+
+def make_number_finder(appender: LogAppender) -> Callable[[int], int]:
+    """Return what finds the number of a source's log, of a source that was noted."""
+    if isinstance(appender, JoinedAppender):
+        return appender.find_number
+    return lambda source_id: FIRST_LOG
+
+
+def make_open_lister(appender: LogAppender) -> Callable[[], Collection[int]]:
+    """Return what lists the numbers of the logs that are open."""
+    if isinstance(appender, JoinedAppender):
+        return lambda: appender.open_numbers
+    return lambda: (FIRST_LOG,)
 
 
 def _make_choice_error() -> InternalError:

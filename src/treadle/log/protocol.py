@@ -31,7 +31,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from treadle.errors import OperatorError, TreadleError
+from treadle.errors import OperatorError, RetriableError, TreadleError
 from treadle.log.quota import LogSpace
 
 READ_BYTES_MAX: Final = 16_000_000
@@ -47,6 +47,13 @@ class AppendUnknownError(TreadleError):
 
     A back-end raises it only after it tried to find out. Under an idempotency key the append may be
     repeated: it is stored once.
+    """
+
+
+class IntakeFullError(RetriableError):
+    """So much waits for the log already that no more fits into memory.
+
+    None of the entries is in the log. That says nothing of the log: it takes what waits.
     """
 
 

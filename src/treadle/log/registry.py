@@ -413,10 +413,10 @@ def find_log_shortage(settings: LogSettings, appender: LogAppender) -> str | Non
         if refusal is not None:
             return refusal
         files = {number: path for number, path in files.items() if appender.has_part(number)}
-    for path in files.values():
+    for number, path in files.items():
         look = _look_at_file(path)
-        if look is None:
-            return f"the log {path} is gone"
+        if look is None:  # anybody may be told so, and needs no path
+            return f"the file of log {number} is gone"
         shortage = quota.find_shortage(look.space)
         if shortage is not None:
             return shortage

@@ -20,7 +20,7 @@ from treadle.records import batch_envelope, json_decoder
 from treadle.records.batch_builder import join_json_array
 from treadle.records.batch_envelope import ACTIVATE_VERSION
 from treadle.records.data_points import has_too_many_points, may_exceed_data_points
-from treadle.records.field_check import UPSERT
+from treadle.records.field_check import UPSERT, are_table_names
 from treadle.records.key_check import have_all_keys
 from treadle.records.limits import (
     DATA_POINTS_MAX,
@@ -230,7 +230,7 @@ def _accept_fast(body: bytes, effort: Effort) -> MessageBatch | list[msgspec.Raw
 def _is_common_envelope(sent: Envelope | _BatchEnvelope[_BatchUpsert]) -> bool:
     """Return whether the unread parts of an envelope can only be valid."""
     return (
-        bool(sent.table_name.strip())
+        are_table_names((sent.table_name,))
         and bytes(sent.schema).startswith(b"{")
         and not json_decoder.is_too_deep(bytes(sent.schema), DEPTH_MAX - 1)
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 from treadle.errors import RequestRefusedError
 from treadle.records.field_check import UPSERT
-from treadle.records.limits import RECORDS_MAX, SEQUENCE_MAX, SEQUENCE_MIN
+from treadle.records.limits import RECORDS_MAX, SEQUENCE_MAX, SEQUENCE_MIN, TABLE_CHARACTERS_MAX
 from treadle.records.validation import java_format
 from treadle.records.validation.effort import ENDLESS, Effort
 from treadle.records.validation.failure import TEXT_BYTES_MAX, cut_text
@@ -45,7 +45,7 @@ _ENVELOPE_NODE = load_schema(
         "properties": {
             # A table needs a name (loading.md 6.5). The text of the original service for a missing
             # one is not known.
-            "table_name": {"type": "string", "pattern": r"\S"},
+            "table_name": {"type": "string", "pattern": r"\S", "maxLength": TABLE_CHARACTERS_MAX},
             "table_version": {"type": "integer", "minimum": 0, "maximum": SEQUENCE_MAX},
             "schema": {"type": "object"},
             "key_names": _NAMES,

@@ -1,13 +1,19 @@
 """Validation of the fields of a push record (import-api.md 7.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain, islice
 from types import NoneType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from treadle.errors import RequestRefusedError
 from treadle.records.data_points import count_data_points
-from treadle.records.limits import DATA_POINTS_MAX, KEY_CHARACTERS_MAX, SEQUENCE_MAX, SEQUENCE_MIN
+from treadle.records.limits import (
+    DATA_POINTS_MAX,
+    KEY_CHARACTERS_MAX,
+    SEQUENCE_MAX,
+    SEQUENCE_MIN,
+    TABLE_CHARACTERS_MAX,
+)
 
 KNOWN_FIELDS = frozenset(
     (
@@ -26,6 +32,7 @@ SWITCH_VIEW = "switch_view"
 
 BLANK = "can't be blank"
 NOT_A_STRING = "should be a string"
+NAME_LONG = f"cannot be longer than {TABLE_CHARACTERS_MAX} characters"
 NOT_AN_ACTION = "must be one of: switch_view, upsert"
 NOT_A_NUMBER = "should be a number"
 NOT_AN_INTEGER = "should be an integer"
@@ -141,6 +148,7 @@ def _is_common_upsert(record: dict[str, Any], size: int) -> bool:
     if not (
         type(table_name) is str
         and table_name.strip()
+        and len(table_name) <= TABLE_CHARACTERS_MAX
         and type(sequence) is int
         and SEQUENCE_MIN <= sequence <= SEQUENCE_MAX
         and type(data) is dict
@@ -196,7 +204,7 @@ def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | No
             or (_all_of_type(clients, str) and set(clients) == {str(account_id)})
         )
         and _all_of_type(tables, str)
-        and all(map(str.strip, set(tables)))
+        and are_table_names(set(tables))
         and {record["action"] for record in records} == {UPSERT}
         and _all_of_type(sequences, int)
         and min(sequences) >= SEQUENCE_MIN
@@ -212,6 +220,11 @@ def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | No
     if not _have_key_values(data, key_names):
         return None
     return FieldColumns(tables, key_names, sequences, versions, data)
+
+
+def are_table_names(names: Collection[str]) -> bool:
+    """Return whether all of these, at least one, can name a table."""
+    return all(map(str.strip, names)) and max(map(len, names)) <= TABLE_CHARACTERS_MAX
 
 
 def _all_of_type(values: list[Any], kind: type) -> bool:
@@ -245,7 +258,9 @@ def _add_errors(found: dict[str, list[str]], field: str, messages: list[str]) ->
 def _check_table_name(value: Any) -> list[str]:
     if value is None or (type(value) is str and not value.strip()):
         return [BLANK]
-    return [] if type(value) is str else [NOT_A_STRING]
+    if type(value) is not str:
+        return [NOT_A_STRING]
+    return [NAME_LONG] if len(value) > TABLE_CHARACTERS_MAX else []
 
 
 def _check_action(value: Any) -> list[str]:

@@ -12,6 +12,10 @@ DATA_POINTS_MAX = 10_000
 KEY_CHARACTERS_MAX = 1024
 """Longest string value of a key field in a push (import-api.md 5, 16 row 1)."""
 
+TABLE_CHARACTERS_MAX = 1024
+"""Longest name of a table as sent. The specification names no limit. A name stays in the log and in
+the memory of processes when all that came under it is gone, so it has to have one."""
+
 SEQUENCE_MAX = 2**63 - 1
 """Largest `sequence` and `table_version` (import-api.md 5)."""
 

@@ -23,6 +23,7 @@ from treadle.records.data_points import (
 )
 from treadle.records.field_check import (
     SWITCH_VIEW,
+    are_table_names,
     find_field_errors,
     read_common_fields,
     refuse_records,
@@ -36,6 +37,7 @@ from treadle.records.limits import (
     RECORDS_MAX,
     SEQUENCE_MAX,
     SEQUENCE_MIN,
+    TABLE_CHARACTERS_MAX,
 )
 from treadle.records.message_batch import MessageBatch
 from treadle.records.partial_decode import (
@@ -291,6 +293,7 @@ def _check_single_upsert(upsert: _PushUpsert, account_id: int) -> list[MessageBa
     data = join_json_array([upsert.data])
     if (
         not upsert.table_name.strip()
+        or len(upsert.table_name) > TABLE_CHARACTERS_MAX
         or json_decoder.is_too_deep(data, DEPTH_MAX - 1)
         or not have_all_keys(key_names, data, characters_max=KEY_CHARACTERS_MAX)
     ):
@@ -344,7 +347,7 @@ def _check_upserts(upserts: list[_PushUpsert], account_id: int) -> list[MessageB
     if clients != {account_id} and clients != {str(account_id)}:
         return None
     table_names = [upsert.table_name for upsert in upserts]
-    if not all(map(str.strip, set(table_names))):
+    if not are_table_names(set(table_names)):
         return None
     records = [upsert.data for upsert in upserts]
     if may_exceed_data_points(records) and any(map(has_too_many_points, records)):

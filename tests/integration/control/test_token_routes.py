@@ -192,7 +192,13 @@ def test_the_settings_of_a_webhook(api: Api) -> None:
     assert made(api.put(path, {"provider": None, "key": ["id"]})) == changed
     assert made(api.put(path, {})) == changed
     wrong: list[object] = [{"table": " "}, {"key": "id"}, {"upsert": "yes"}, {"other": 1}, []]
-    wrong += [{"provider": "git"}, {"provider": 1}, {"key": ["header:"]}, {"key": ["header:a b"]}]
+    wrong += [
+        {"table": "a" * 1025},
+        {"provider": "git"},
+        {"provider": 1},
+        {"key": ["header:"]},
+        {"key": ["header:a b"]},
+    ]
     for body in [*wrong, {"key": [""]}]:
         assert api.put(path, body).status == 400
     assert made(api.get(path)) == changed

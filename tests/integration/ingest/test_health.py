@@ -14,14 +14,26 @@ from tests.servers.ingest import CLIENT, ImportServer
 from treadle.errors import RetriableError
 from treadle.http.responses import JsonResponse
 from treadle.ingest import health_endpoint
+from treadle.ingest.acknowledgement import BatchAcceptor, EncodedBatch, ReceivedRequest
 from treadle.ingest.health_endpoint import (
     FAILURE_SECONDS,
     FRESH_SECONDS,
+    NOT_TAKEN,
     STUCK_SECONDS,
     UNREADABLE,
     IngestHealth,
 )
-from treadle.store.model import ConfiguredDestination
+from treadle.ingest.quotas import SourceQuotas
+from treadle.log.joined import (
+    JoinedAppender,
+    SourceNumbers,
+    make_number_finder,
+    make_open_lister,
+)
+from treadle.log.protocol import IntakeFullError
+from treadle.log.sqlite.log import SqliteAppender
+from treadle.store.model import ConfiguredDestination, TokenOwner
+from treadle.tracking.receipts import make_receipt_codec
 
 REQUEST = Request({"type": "http"})
 
@@ -116,16 +128,91 @@ def test_a_failed_append_is_an_error_until_one_succeeds_or_none_is_tried(tmp_pat
 
     async def test() -> None:
         assert await status() == 200
-        health.record_failure(RetriableError("no space left on device"))
+        health.record_failure(server.source_id)
         code, body = said(await health.get_status(REQUEST))
         assert code == 503
-        assert b'"status":"ERROR","reason":"no space left on device"' in body
-        health.record_success()
+        assert b'"status":"ERROR","reason":"the log does not take data now"' in body
+        health.record_success(server.source_id)
         assert await status() == 200
-        health.record_failure(RetriableError("no space left on device"))
+        health.record_failure(server.source_id)
         assert await status() == 503
         clock.now += FAILURE_SECONDS
         assert await status() == 200
+
+    asyncio.run(test())
+    server.store.close()
+
+
+def test_one_of_several_logs_that_fails_is_no_obstacle(tmp_path: Path) -> None:
+    server = ImportServer(tmp_path)
+    ours, theirs = 1, 2
+
+    def make_owner(source_id: int) -> TokenOwner:
+        return TokenOwner(source_id, source_id, CLIENT, active=True, unused=False)
+
+    async def test() -> None:
+        parts = {number: SqliteAppender(tmp_path / f"log-{number}") for number in (0, 1)}
+        log = JoinedAppender(parts, SourceNumbers(lambda source_id: source_id - 1))
+        health = IngestHealth(
+            server.store.destinations,
+            server.store.tables,
+            version="1",
+            revision="r",
+            find_log=make_number_finder(log),
+            list_logs=make_open_lister(log),
+        )
+        receipts = make_receipt_codec(server.store.installation_id, log)
+        quotas = SourceQuotas(server.store)
+        acceptor = BatchAcceptor(log, health, lambda: 1, receipts, None, quotas)
+
+        async def send(source_id: int) -> int:
+            batch = EncodedBatch("t", 1, b"x")
+            request = ReceivedRequest({}, None)
+            answer = await acceptor.accept(request, make_owner(source_id), [batch])
+            return answer.status_code
+
+        await parts[1].aclose()  # it takes nothing more
+        assert await send(ours) == 201
+        for _ in range(2):
+            with pytest.raises(RetriableError):
+                await send(theirs)
+            assert health.find_failure(60) is None
+            assert (await health.get_status(REQUEST)).status_code == 200
+        await parts[0].aclose()
+        with pytest.raises(RetriableError, match="being closed"):
+            await send(ours)
+        # Anybody may ask, so the text of the error is not told: it may name hosts and users.
+        assert health.find_failure(60) == NOT_TAKEN
+        assert (await health.get_status(REQUEST)).status_code == 503
+        await log.aclose()
+
+    asyncio.run(test())
+    server.store.close()
+
+
+def test_what_does_not_fit_into_memory_says_nothing_of_the_log(tmp_path: Path) -> None:
+    server = ImportServer(tmp_path)
+    health = IngestHealth(server.store.destinations, server.store.tables, version="1", revision="r")
+
+    async def test() -> None:
+        log = SqliteAppender(tmp_path / "log", pending_bytes_max=1)
+        receipts = make_receipt_codec(server.store.installation_id, log)
+        quotas = SourceQuotas(server.store)
+        acceptor = BatchAcceptor(log, health, lambda: 1, receipts, None, quotas)
+        owner = TokenOwner(1, 1, CLIENT, active=True, unused=False)
+
+        async def send() -> None:
+            request = ReceivedRequest({}, None)
+            await acceptor.accept(request, owner, [EncodedBatch("t", 1, b"x")])
+
+        first = asyncio.create_task(send())
+        await asyncio.sleep(0)
+        with pytest.raises(IntakeFullError):
+            await send()
+        assert not first.done()  # no success has come after the refusal
+        assert health.find_failure(60) is None
+        await first
+        await log.aclose()
 
     asyncio.run(test())
     server.store.close()

@@ -11,10 +11,12 @@ from starlette.requests import Request
 from tests.loads import load
 from tests.servers.ingest import CLIENT, DOCUMENT, OTHER_CLIENT, ImportServer
 
-from treadle.errors import OperatorError, RetriableError
+from treadle.errors import OperatorError
 from treadle.ingest import health_endpoint
 from treadle.ingest.health_endpoint import (
     FRESH_SECONDS,
+    LOG_UNREADABLE,
+    NOT_TAKEN,
     STUCK,
     STUCK_SECONDS,
     UNREADABLE,
@@ -146,19 +148,19 @@ def test_a_log_that_takes_nothing_is_told_before_a_request_meets_it(probe: Probe
         assert (status, body["status"], body["reason"]) == (503, "not ready", probe.shortage)
         probe.shortage = None
         assert (await probe.ask())[0] == 200
-        probe.health.record_failure(RetriableError("no space left on device"))
-        assert (await probe.ask())[1]["reason"] == "no space left on device"
+        probe.health.record_failure(1)
+        assert (await probe.ask())[1]["reason"] == NOT_TAKEN
 
     asyncio.run(test())
 
 
 def test_a_log_that_cannot_be_read_takes_nothing(probe: Probe) -> None:
     def fail() -> str:
-        raise OperatorError("the log is damaged")
+        raise OperatorError("10.0.0.5 refuses the user treadle")  # which anybody would be told
 
     probe.health.find_shortage = fail
     status, body = asyncio.run(probe.ask())
-    assert (status, body["reason"]) == (503, "the log is damaged")
+    assert (status, body["reason"]) == (503, LOG_UNREADABLE)
 
 
 def test_a_probe_waits_for_no_disk(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:

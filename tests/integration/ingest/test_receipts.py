@@ -11,9 +11,11 @@ from tests import loads
 from tests.servers.cases import OK, compare, env, rec
 from tests.servers.ingest import CLIENT, OTHER_CLIENT, Answer, ImportServer
 
+from treadle.errors import RetriableError
 from treadle.log.protocol import TrimPoint
 from treadle.log.sqlite.log import SqliteReader
-from treadle.store.model import EntryOutcome, LoadReport, RecordRejection
+from treadle.store.model import EntryOutcome, LoadReport, RecordRejection, TableLoadStatus
+from treadle.store.tables import TableRepository
 from treadle.store.token_rules import TokenRequest
 
 
@@ -240,3 +242,35 @@ def test_prefer_loaded_in_vain_is_accepted_all_the_same(site: Site) -> None:
     answer = site.push(rec(), Prefer="wait=0.3, ack=loaded")
     assert answer.header("preference-applied") is None
     assert answer.header("treadle-receipt") is not None
+
+
+@pytest.mark.parametrize("error", [RetriableError("the store is locked"), ValueError("a defect")])
+def test_what_is_durable_is_accepted_where_its_load_cannot_be_asked_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_: TableRepository, source_id: int) -> list[TableLoadStatus]:
+        raise error
+
+    monkeypatch.setattr(TableRepository, "list_statuses", fail)
+    answer = site.push(rec(), Prefer="wait=60, ack=loaded")
+    assert answer.header("preference-applied") is None
+    assert answer.header("treadle-receipt") is not None
+    assert site.accepted() == 1
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+
+    def hang(_: TableRepository, source_id: int) -> list[TableLoadStatus]:
+        assert answered.wait(60)
+        return []
+
+    monkeypatch.setattr(TableRepository, "list_statuses", hang)
+    try:
+        answer = site.push(rec(), Prefer="wait=0.1, ack=loaded")
+        assert not answered.is_set()
+    finally:
+        answered.set()
+    assert answer.header("preference-applied") is None

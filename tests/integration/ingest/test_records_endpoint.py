@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers.cases import NOT_ACTIVE, OK, compare, e422, malformed
+from tests.servers.cases import NOT_ACTIVE, OK, compare, e422, env, malformed, rec
 from tests.servers.ingest import Answer, ImportServer
 
 from treadle.records.message_batch import MessageBatch
@@ -74,6 +74,32 @@ def test_tables_and_keys_of_any_name(door: Door) -> None:
     path = "/v1/tables/a%2Fb%20c%0A/records?key=x%26y&key=z"
     compare(door.write(b'{"x&y":1,"z":2}', path), 201, OK)
     assert (door.one().table_name, door.one().key_names) == ("a/b c\n", ("x&y", "z"))
+
+
+@pytest.mark.parametrize("length", [1024, 1025])
+def test_the_longest_name_of_a_table_on_every_way_in(door: Door, length: int) -> None:
+    name = "é" * length
+    record = rec(table_name=name)
+    switch = {"client_id": 4321, "action": "switch_view", "table_name": name, "sequence": 1}
+    packed = ["^ ", *(each for pair in record.items() for each in pair)]
+    packed[packed.index(record["data"])] = ["^ ", "id", 1]
+    message = "cannot be longer than 1024 characters"
+    refused = e422({"table_name": [message]})
+    for body, expected in (
+        ([record], refused),
+        ([record, record], e422(*[{"table_name": [message]}] * 2)),
+        ([switch | {"table_version": 1}], refused),
+    ):
+        answer = door.post("/v2/import/push", body)
+        compare(answer, *((201, OK) if length == 1024 else (422, expected)))
+    transit = "application/transit+json"
+    answer = door.post("/v2/import/push", [packed], content_type=transit)
+    compare(answer, *((201, OK) if length == 1024 else (422, refused)))
+    answer = door.write(b'{"id":1}', f"/v1/tables/{'%C3%A9' * length}/records")
+    compare(answer, *((201, OK) if length == 1024 else (422, refused)))
+    answer = door.post("/v2/import/batch", env(table_name=name))
+    assert answer.status == (201 if length == 1024 else 400)
+    assert door.accepted() == (6 if length == 1024 else 0)
 
 
 def test_without_a_key_every_record_is_a_row(door: Door) -> None:

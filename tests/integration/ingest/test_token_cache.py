@@ -283,6 +283,35 @@ def test_known_tokens_stay_good_while_the_store_is_away(world: World) -> None:
     run(world, test, poll_seconds=60.0)
 
 
+@pytest.mark.parametrize("asks_first", ["endpoint", "fast path"])
+def test_a_token_expires_while_the_store_does_not_answer_its_watch(
+    world: World, asks_first: str
+) -> None:
+    ends_at = time.time_ns() // 1000 + 3_600_000_000
+    world.elsewhere.tokens.expire_token(TokenFilter(("import",)), world.bootstrap.id, ends_at)
+    now = ends_at - 1
+
+    async def test() -> None:
+        nonlocal now
+        directory = TokenCache(world.store, lambda: now)
+        await directory.start()  # and no watch: it waits for the store
+        known = await directory.find_owner(world.token)
+        assert known is not None
+        assert await directory.record_use(known)
+        assert directory.get_known_owner(digest_text(world.token)) == known
+        world.tokens.down = True
+        now = ends_at
+        if asks_first == "fast path":
+            assert directory.get_known_owner(digest_text(world.token)) is None
+        with pytest.raises(RetriableError):
+            await directory.find_owner(world.token)
+        assert directory.get_known_owner(digest_text(world.token)) is None
+        world.tokens.down = False
+        await directory.aclose()
+
+    asyncio.run(test())
+
+
 def test_no_token_is_good_when_the_store_was_away_for_too_long(world: World) -> None:
     now = [100.0]
     ask = world.store.get_revision

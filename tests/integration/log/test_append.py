@@ -141,6 +141,25 @@ def test_a_group_that_cannot_be_committed_is_refused_whole(
     assert [b.table_name for b in reader.list_backlogs()] == ["orders", "t3"]
 
 
+def test_an_error_of_what_notes_a_write_changes_no_answer(log_path: Path) -> None:
+    def fail(*_: int) -> None:
+        raise ValueError("a map that was closed")
+
+    async def run() -> None:
+        appender = SqliteAppender(
+            log_path, connect=stubborn, report_commit=fail, report_failure=fail
+        )
+        assert await appender.append([entry(b"before")]) == 1
+        Stubborn.failing = True
+        with pytest.raises(RetriableError, match="disk is full"):
+            await asyncio.wait_for(appender.append([entry(b"lost")]), 60)
+        Stubborn.failing = False
+        assert await asyncio.wait_for(appender.append([entry(b"after")]), 60) == 2
+        await appender.aclose()
+
+    asyncio.run(run())
+
+
 def test_a_full_disk_is_survived(log_path: Path, reader: SqliteReader) -> None:
     pages = 60
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import random
 import sqlite3
 from contextlib import closing
@@ -11,7 +12,14 @@ import pytest
 from tests.faults.damage import append, sample
 
 from treadle.errors import OperatorError
-from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.protocol import (
+    AppendResult,
+    DamagedEntry,
+    IdempotencyKey,
+    LogEntry,
+    NewEntry,
+    TrimPoint,
+)
 from treadle.log.salvage_report import KnownLog
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
@@ -287,7 +295,10 @@ def test_another_programs_file_is_left_alone(log_path: Path) -> None:
     assert log_path.read_bytes() == before
 
 
-def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(log_path: Path) -> None:
+@pytest.mark.parametrize("megabytes", [0, 300])  # what is behind the frames is of earlier ones
+def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(
+    log_path: Path, megabytes: int
+) -> None:
     append(log_path, [NewEntry(1, "orders", 1, 1, b"a" * 50)])
     reader = SqliteReader(log_path)  # keeps the write-ahead log from being taken in
     held = sqlite3.connect(log_path)
@@ -303,6 +314,8 @@ def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(log_path: 
     assert read_wal(bytes(frames)).torn
     log_path.write_bytes(data)
     wal.write_bytes(bytes(frames))
+    if megabytes:
+        os.truncate(wal, megabytes << 20)
     log_path.with_name(log_path.name + "-shm").unlink(missing_ok=True)
     salvaged = repair_log(log_path, KnownLog(log_id, {}))
     assert salvaged is not None
@@ -311,3 +324,46 @@ def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(log_path: 
     assert {one.position for one in found} == set(range(1, 8))
     assert len(sound) >= 6
     assert 7 in sound
+
+
+def test_the_rest_of_an_undone_commit_replaces_nothing_that_was_accepted(log_path: Path) -> None:
+    dice = random.Random(3)  # texts that repeat themselves would be compressed
+
+    def draw(label: bytes, count: int) -> list[NewEntry]:
+        return [NewEntry(1, "orders", 1, 1, label + dice.randbytes(900)) for _ in range(count)]
+
+    append(log_path, draw(b"loaded", 400))
+    reader = SqliteReader(log_path)  # keeps the write-ahead log from being taken in
+    reader.mark_loaded(1, "orders", 395)
+    reader.trim([TrimPoint(1, "orders", 395)])  # free pages, which commits take in any order
+    append(log_path, draw(b"before", 1))
+    wal = log_path.with_name(log_path.name + "-wal")
+    data, frames, log_id = log_path.read_bytes(), wal.read_bytes(), reader.log_id
+    reader.close()
+    # Both begin where the log stood before. The first is what a process left that was killed in its
+    # fsync, of which no other process knows: the others write over its first frames.
+    written = []
+    for name, groups in (
+        ("refused", [draw(b"refused", 200)]),
+        ("accepted", [draw(b"accepted", 1) for _ in range(10)]),
+    ):
+        copy = log_path.with_name(name)
+        copy.write_bytes(data)
+        copy.with_name(name + "-wal").write_bytes(frames)
+        held = sqlite3.connect(copy)
+        held.execute("SELECT count(*) FROM entries").fetchone()
+        for entries in groups:
+            append(copy, entries)
+        written.append(copy.with_name(name + "-wal").read_bytes())
+        held.close()
+    longer, shorter = written
+    assert longer[:32] == shorter[:32]
+    log_path.write_bytes(data)
+    wal.write_bytes(shorter + longer[len(shorter) :])
+    log_path.with_name(log_path.name + "-shm").unlink(missing_ok=True)
+    assert read_wal(wal.read_bytes()).torn
+    assert repair_log(log_path, KnownLog(log_id, {(1, "orders"): 395})) is not None
+    found = [one for one in read(log_path, 1, "orders") if one.position > 400]
+    labels = [(e.position, e.payload[:-900]) for e in found if isinstance(e, LogEntry)]
+    assert labels == [(401, b"before"), *((402 + n, b"accepted") for n in range(10))]
+    assert len(found) == len(labels)

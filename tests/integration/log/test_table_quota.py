@@ -121,6 +121,23 @@ def test_a_refused_request_leaves_its_idempotency_key_free(log_path: Path) -> No
     asyncio.run(run())
 
 
+def test_a_repeated_request_adds_no_tables_and_needs_no_room_for_any(log_path: Path) -> None:
+    key = IdempotencyKey(b"k" * 32, b"d" * 32)
+    other = IdempotencyKey(b"k" * 32, b"e" * 32)
+
+    async def run() -> None:
+        log = open_log(log_path, 2)
+        assert (await log.append_once(entries(1, "a"), key)).first == 1
+        for once in (key, other):
+            found = await log.append_once(entries(1, "b", "c", "d"), once)
+            assert (found.first, found.duplicate, found.digest) == (1, True, key.digest)
+        await log.append(entries(1, "b"))
+        await log.aclose()
+
+    asyncio.run(run())
+    assert list_tables(log_path) == [(1, "a"), (1, "b")]
+
+
 def test_a_table_that_was_only_marked_counts_like_the_others(log_path: Path) -> None:
     async def run() -> None:
         log = open_log(log_path, 2)

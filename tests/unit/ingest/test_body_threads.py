@@ -1,7 +1,9 @@
 """Threads for bodies: sources take turns, and work that nobody waits for ends."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -117,6 +119,36 @@ def test_work_that_waits_is_dropped_when_its_sender_leaves() -> None:
         await first
         assert await threads.run(1, gate.work("last"), stay) == "last"
         assert gate.order == ["first", "last"]
+
+    run(test)
+
+
+def test_bodies_that_wait_are_let_go_when_their_senders_leave() -> None:
+    class Body:
+        """What a weak reference can be made to."""
+
+    async def test(threads: BodyThreads) -> None:
+        gate = Gate()
+        first = asyncio.create_task(threads.run(1, gate.work("first"), stay))
+        await settle(lambda: bool(gate.order))
+        left = []
+        for _ in range(20):
+            body = Body()
+            left.append(weakref.ref(body))
+
+            def read(_: StepCheck, body: Body = body) -> Body:
+                return body
+
+            with pytest.raises(ClientDisconnect):
+                await threads.run(1, read, leave)
+            del body, read
+        await asyncio.sleep(0)
+        gc.collect()  # a cycle of asyncio's own may be there
+        kept = sum(one() is not None for one in left)
+        gate.open.set()
+        assert await first == "first"
+        assert kept == 0
+        assert await threads.run(1, lambda check: 5, stay) == 5
 
     run(test)
 

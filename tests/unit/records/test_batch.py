@@ -228,6 +228,7 @@ def two_shapes(lines: str, index: int = 0) -> str:
         (env(foo=1), "#: extraneous key [foo] is not permitted"),
         (env(client_id=4321), "#: extraneous key [client_id] is not permitted"),
         (env(table_name=5), "#/table_name: expected type: String, found: Integer"),
+        (env(table_name="é" * 1025), "#/table_name: expected maxLength: 1024, actual: 1025"),
         ({**ENV, "schema": []}, "#/schema: expected type: JSONObject, found: JSONArray"),
         (
             {**ENV, "messages": {}},

@@ -203,6 +203,14 @@ def test_cases_35_and_36_data_stays_as_sent() -> None:
         (rec(table_name="  "), e422({"table_name": BLANK})),
         (rec(table_name=None), e422({"table_name": BLANK})),
         (rec(table_name=5), e422({"table_name": ["should be a string"]})),
+        (
+            rec(table_name="é" * 1025),
+            e422({"table_name": ["cannot be longer than 1024 characters"]}),
+        ),
+        (
+            without("data", action="switch_view", table_version=1, table_name="é" * 1025),
+            e422({"table_name": ["cannot be longer than 1024 characters"]}),
+        ),
         (without("sequence"), e422({"sequence": BLANK})),
         (
             rec(sequence="100"),

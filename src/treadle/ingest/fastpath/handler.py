@@ -225,12 +225,12 @@ class FastPathHandler:
     def answer_failure(self, request: "PendingRequest", error: BaseException) -> None:
         """Answer a request of which nothing is in the log."""
         self._deadlines.discard(request)
-        self._acceptor.record_failure(error)
+        self._acceptor.record_failure(error, request.source_id)
         self._refuse(request, error)
 
     def answer_timeout(self, request: "PendingRequest") -> None:
         """Answer a request of which nobody knows whether it is in the log."""
-        self._refuse(request, self._acceptor.make_timeout_error())
+        self._refuse(request, self._acceptor.make_timeout_error(request.source_id))
 
     def _refuse(self, request: "PendingRequest", error: BaseException) -> None:
         response = self._endpoints[request.path].render_failure("POST", error)

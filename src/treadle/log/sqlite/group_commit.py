@@ -9,9 +9,15 @@ from typing import Final
 from treadle import failpoint
 from treadle.log.append_intake import AppendRequest
 from treadle.log.codec import PayloadCodec, checksum_entry, encode_payload
-from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
+from treadle.log.protocol import AppendResult, AppendUnknownError, IdempotencyKey, NewEntry
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.log_file import LogWriteLock, read_end_position, write_transaction
+from treadle.log.sqlite.log_file import (
+    LogWriteLock,
+    cut_write_ahead_log,
+    get_result_code,
+    read_end_position,
+    write_transaction,
+)
 from treadle.log.sqlite.table_ids import TableCounter, TableIds, split_evenly
 from treadle.quotas import QUOTA_RETRY_SECONDS, QuotaReachedError
 
@@ -62,6 +68,8 @@ class GroupWriter:
 
         Raises:
             sqlite3.Error, OSError: none of them is in the log.
+            AppendUnknownError: the commit failed, and what it left could not be written over: after
+                a crash it may be taken for a commit.
         """
         prepared: list[PreparedEntry] = []
         for request in requests:
@@ -79,16 +87,23 @@ class GroupWriter:
             if self._suspect:
                 self._overwrite_failed_commit()
             self._connection.execute(statements.BEGIN_WRITE)
+            commits = False
             try:
                 following = read_end_position(self._connection) + 1
                 stored, prepared = self._assign_positions(requests, prepared, following)
                 self._insert_rows([*map(self._make_row, prepared, count(following))])
                 failpoint.reach("log.before-commit")
                 began = time.perf_counter_ns()
+                commits = True
                 self._connection.execute(statements.COMMIT)
                 took = (time.perf_counter_ns() - began) // 1000
-            except BaseException:
-                self._roll_back()
+            except BaseException as error:
+                is_undone = self._roll_back()
+                if commits and not is_undone and _may_leave_commit(error):
+                    raise AppendUnknownError(
+                        f"the log's disk failed in a commit ({error}), and took nothing that would "
+                        f"undo it; nobody knows whether the entries are in the log"
+                    ) from error
                 raise
         failpoint.reach("log.after-commit")
         self._report_commit(took)
@@ -110,20 +125,17 @@ class GroupWriter:
         )
         for request in requests:
             end = begin + len(request.entries)
-            refusal = self._find_refusal(request.entries) if adds_tables else None
-            if refusal is not None:
-                stored.append(refusal)
-                begin = end
-                continue
-            place = AppendResult(following, b"", duplicate=False)
+            # Its key first: a repetition stores nothing, so it must not add tables either.
+            outcome: AppendResult | QuotaReachedError | None = None
             if request.key is not None:
-                place = self._find_or_add_key(
-                    request.key, following, request.entries[0].received_at
-                )
-            stored.append(place)
-            if not place.duplicate:
+                outcome = self._find_repeated(request.key)
+            if outcome is None and adds_tables:
+                outcome = self._find_refusal(request.entries)
+            if outcome is None:
+                outcome = self._add_request(request, following)
                 new += prepared[begin:end]
                 following += end - begin
+            stored.append(outcome)
             begin = end
         return stored, new
 
@@ -152,12 +164,20 @@ class GroupWriter:
             ids.add_tables(source_id, names)
         return None
 
-    def _find_or_add_key(self, once: IdempotencyKey, following: int, at: int) -> AppendResult:
-        """Return where a request is already, or note that it will be at `following`."""
+    def _find_repeated(self, once: IdempotencyKey) -> AppendResult | None:
+        """Return where a request is already; None where its key is new."""
         found = self._connection.execute(statements.COUNT_REPEAT, (once.name,)).fetchone()
-        if found is not None:
-            digest, first = found
-            return AppendResult(int(first), bytes(digest), duplicate=True)
+        if found is None:
+            return None
+        digest, first = found
+        return AppendResult(int(first), bytes(digest), duplicate=True)
+
+    def _add_request(self, request: AppendRequest, following: int) -> AppendResult:
+        """Note that a request will be at `following`, if it has a key; return that."""
+        once = request.key
+        if once is None:
+            return AppendResult(following, b"", duplicate=False)
+        at = request.entries[0].received_at
         self._connection.execute(statements.ADD_REQUEST, (once.name, once.digest, following, at))
         return AppendResult(following, once.digest, duplicate=False)
 
@@ -176,8 +196,8 @@ class GroupWriter:
         for chunk in split_evenly(rows, _ROWS_PER_INSERT) if len(rows) != 1 else (rows,):
             self._connection.execute(_INSERTS[len(chunk)], [*chain.from_iterable(chunk)])
 
-    def _roll_back(self) -> None:
-        """Undo a transaction that failed, so that nothing of it can come back."""
+    def _roll_back(self) -> bool:
+        """Undo a transaction that failed; return whether nothing of it can come back."""
         self._table_ids.forget()
         self._table_counter.forget()
         self._suspect = self.failed = True
@@ -185,8 +205,9 @@ class GroupWriter:
             if self._connection.in_transaction:
                 self._connection.execute(statements.ROLLBACK)
             self._overwrite_failed_commit()
-        except sqlite3.Error:
-            return  # the next write begins with it
+        except (sqlite3.Error, OSError):
+            return False  # the next write begins with it
+        return True
 
     def overwrite_failed_commit(self) -> None:
         """Write a small transaction and have it fsynced: the disk takes data again."""
@@ -198,10 +219,21 @@ class GroupWriter:
 
         When the fsync of a commit fails, its frames stand in the file complete, though SQLite and
         the caller know it as undone: after a crash they would be taken for a commit. A small
-        transaction takes their place.
+        transaction takes the place of the first of them, and the others are cut off: a recovery
+        would find committed pages in them, and take those instead of what is written after this.
         """
         if self._connection.in_transaction:
             self._connection.execute(statements.ROLLBACK)
         with write_transaction(self._connection):
             self._connection.execute(statements.COUNT_FAILURE)
+        cut_write_ahead_log(self._connection)
         self._suspect = False
+
+
+def _may_leave_commit(error: BaseException) -> bool:
+    """Return whether a commit that failed so may stand in the write-ahead log complete.
+
+    Not where the disk was full: SQLite says so of a frame that could not be written, and that with
+    the commit mark is the last one. Only the fsync comes after it, whose errors have another code.
+    """
+    return not isinstance(error, sqlite3.Error) or get_result_code(error) != sqlite3.SQLITE_FULL

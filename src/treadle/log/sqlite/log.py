@@ -31,6 +31,7 @@ from treadle.log.append_intake import (
 )
 from treadle.log.protocol import (
     AppendResult,
+    AppendUnknownError,
     AppendWaiter,
     DamagedEntry,
     IdempotencyKey,
@@ -194,7 +195,21 @@ class SqliteAppender:
             self._lock.close()
 
     def _make_writer(self, connection: sqlite3.Connection, lock: LogWriteLock) -> GroupWriter:
-        return GroupWriter(connection, lock, self._get_tables_max, self._report_commit)
+        return GroupWriter(connection, lock, self._get_tables_max, self._note_commit)
+
+    def _note_commit(self, microseconds: int) -> None:
+        """Report a commit: whatever becomes of that, its entries are durable."""
+        try:
+            self._report_commit(microseconds)
+        except Exception:
+            logger.exception("a commit of the log could not be noted")
+
+    def _note_failure(self) -> None:
+        """Report a group that the disk did not take; its requests still have to be answered."""
+        try:
+            self._report_failure()
+        except Exception:
+            logger.exception("a failed write to the log could not be noted")
 
     def _take_waiting(self, *, wait: bool) -> tuple[list[PendingAppend], bool]:
         """Return the requests that wait, up to the bound of a group; and whether none follows.
@@ -230,7 +245,10 @@ class SqliteAppender:
             outcome = RetriableError(str(error))
             outcome.__cause__ = error
             if self._shortage is None:
-                self._report_failure()
+                self._note_failure()
+        except AppendUnknownError as error:
+            outcome = error
+            self._note_failure()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             outcome = InternalError(f"the log could not write a group of entries ({error!r})")
             outcome.__cause__ = error

@@ -183,6 +183,45 @@ def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+WAL_HEADER_BYTES: Final = 32
+FRAME_HEADER_BYTES: Final = 24
+"""Of each page in the write-ahead log; sqlite.org/fileformat2, section 4."""
+
+
+def cut_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Cut off what stands in the write-ahead log behind its live end, durably.
+
+    A commit whose fsync failed, or whose process was killed in it, leaves complete frames there,
+    the one with the commit mark among them. SQLite writes over them from the first on, and never
+    reads the rest: its chain of checksums ends before. But that rest has the look of commits that
+    follow a damaged frame, and nothing in it tells which of the two it is: a checksum says only
+    what it went on from. So it must not stay.
+
+    Cutting is right while others read, which a checkpoint that begins the file anew is not: it
+    waits for the longest of them, a backup perhaps. A reader looks at no frame behind the end that
+    it began with, and no process keeps the size of the file. Nor does anything but a commit move
+    the end, and each commit holds the lock.
+
+    The caller holds the lock, and is in no transaction.
+
+    Raises:
+        sqlite3.Error, OSError: the rest may be there still.
+    """
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    # It copies into the file what nobody needs from the log any more, and tells the end.
+    _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if frames < 0:
+        raise sqlite3.OperationalError("another process takes the write-ahead log in")
+    end = WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + PAGE_SIZE)
+    descriptor = os.open(f"{path}-wal", os.O_RDWR)
+    try:
+        if os.fstat(descriptor).st_size > end:
+            os.ftruncate(descriptor, end)
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _open_error(path: Path, error: OSError) -> OperatorError:
     what = "its folder is missing" if error.errno == errno.ENOENT else error.strerror
     return OperatorError(

@@ -4,8 +4,9 @@ For a file that SQLite refuses: every page is looked at by itself, so that damag
 hide another. Nothing found here is believed without a checksum. Formats: sqlite.org/fileformat2.
 """
 
+import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +23,8 @@ _OVERFLOW_BYTES: Final = PAGE_BYTES - 4
 _INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 CellValues = tuple[Any, ...]
+FileView = bytes | mmap.mmap
+"""The content of a file; a slice of it is a copy."""
 
 
 class UnreadablePageError(ValueError):
@@ -46,11 +49,13 @@ class PageReader:
 
     Args:
         data: the file.
-        newer: pages that a write-ahead log holds instead.
+        wal: its write-ahead log.
+        newer: pages that the write-ahead log holds instead: number -> where in it.
     """
 
-    def __init__(self, data: bytes | memoryview, newer: dict[int, bytes]) -> None:
+    def __init__(self, data: FileView, wal: FileView, newer: Mapping[int, int]) -> None:
         self._data = data
+        self._wal = wal
         self._wal_pages = newer
 
     def page_numbers(self) -> range:
@@ -59,16 +64,18 @@ class PageReader:
 
     def read_page(self, number: int) -> bytes:
         """Return one page; raises UnreadablePageError when there is none."""
-        found = self._wal_pages.get(number)
-        if found is None:
-            found = bytes(self._data[(number - 1) * PAGE_BYTES : number * PAGE_BYTES])
+        start = self._wal_pages.get(number)
+        if start is None:
+            found = self._data[(number - 1) * PAGE_BYTES : number * PAGE_BYTES]
+        else:
+            found = self._wal[start : start + PAGE_BYTES]
         if number < 1 or len(found) != PAGE_BYTES:
             raise UnreadablePageError(f"there is no page {number}")
         return found
 
-    def read_cells(self) -> Iterator[PageCell]:
-        """Read every row of every page that can be read."""
-        for number in self.page_numbers():
+    def read_cells(self, numbers: Iterable[int] | None = None) -> Iterator[PageCell]:
+        """Read every row of every page that can be read, or of some pages alone."""
+        for number in self.page_numbers() if numbers is None else numbers:
             try:
                 page = self.read_page(number)
             except UnreadablePageError:
@@ -168,32 +175,48 @@ def _read_values(record: bytes) -> CellValues:
 _WAL_HEADER_BYTES: Final = 32
 _FRAME_HEADER_BYTES: Final = 24
 _WAL_MAGIC: Final = 0x377F0682
-WAL_BYTES_MAX: Final = 256 * 1024 * 1024
-"""A longer one is not looked at: SQLite begins it anew every four megabytes unless a reader of
-another program keeps it from that."""
 
 
 @dataclass(frozen=True, slots=True)
 class WalContent:
-    """The committed pages of a write-ahead log.
+    """The pages of the sound frames of a write-ahead log.
 
     Attributes:
-        pages: number -> page, of all committed frames that are sound.
-        torn: committed frames follow one that is damaged, where SQLite would stop reading.
+        data: the file.
+        pages: number -> where in it the page begins, as SQLite itself would read it: up to the last
+            commit of the chain of checksums.
+        later: the same of what was committed behind the end of that chain.
     """
 
-    pages: dict[int, bytes]
-    torn: bool
+    data: FileView
+    pages: Mapping[int, int]
+    later: Mapping[int, int]
+
+    @property
+    def torn(self) -> bool:
+        """Whether commits follow the place where SQLite would stop reading."""
+        return bool(self.later)
 
 
-def read_wal(data: bytes) -> WalContent:
-    """Read a write-ahead log, past damaged frames too."""
+def read_wal(data: FileView) -> WalContent:
+    """Read a write-ahead log, past damaged frames too.
+
+    What was committed behind the end of the chain is one of two things. A frame was damaged: then
+    these commits were made after those before it, and were promised. Or it is the rest of a commit
+    that failed, or whose process was killed in its fsync, under later ones that were written over
+    its first frames: then it was never promised, and the earlier pages are the newer ones. A
+    checksum says only what it went on from, so a frame that was flipped and the first of such a
+    rest look the same: they do not follow from the frame before them. So both kinds of pages are
+    given apart, for `salvage` to look at what they say. (`log_file.cut_write_ahead_log` removes
+    such a rest before the failure is answered.)
+    """
     frames = list(_read_sound_frames(data))
-    # The last commit of the chain, and of all sound frames. What follows it was never promised.
     last_of_chain = max((f.number for f in frames if f.commits and f.is_chained), default=-1)
+    # What follows the last commit was never promised.
     last = max((f.number for f in frames if f.commits), default=-1)
-    pages = {frame.page: frame.body for frame in frames if frame.number <= last}
-    return WalContent(pages, torn=last > last_of_chain)
+    pages = {frame.page: frame.start for frame in frames if frame.number <= last_of_chain}
+    later = {f.page: f.start for f in frames if last_of_chain < f.number <= last}
+    return WalContent(data, pages, later)
 
 
 class _WalFrame(NamedTuple):
@@ -202,19 +225,19 @@ class _WalFrame(NamedTuple):
     Attributes:
         number: of the frame, from 0.
         page: number of the page that it holds.
-        body: the page.
+        start: of the page in the file.
         commits: it is the last of a transaction.
         is_chained: all frames before it are sound too.
     """
 
     number: int
     page: int
-    body: bytes
+    start: int
     commits: bool
     is_chained: bool
 
 
-def _read_sound_frames(data: bytes) -> Iterator[_WalFrame]:
+def _read_sound_frames(data: FileView) -> Iterator[_WalFrame]:
     """Read the sound frames of a write-ahead log.
 
     The checksum of a frame goes on from the one of the frame before it, so that one flipped byte
@@ -222,7 +245,7 @@ def _read_sound_frames(data: bytes) -> Iterator[_WalFrame]:
     stands in the frame before it, whether that frame is sound or not.
     """
     frames = max(0, (len(data) - _WAL_HEADER_BYTES) // (PAGE_BYTES + _FRAME_HEADER_BYTES))
-    if frames == 0 or len(data) > WAL_BYTES_MAX:
+    if frames == 0:
         return
     magic, _, size = struct.unpack(">3I", data[:12])
     if magic & ~1 != _WAL_MAGIC or size != PAGE_BYTES:
@@ -236,13 +259,14 @@ def _read_sound_frames(data: bytes) -> Iterator[_WalFrame]:
         header = data[start : start + _FRAME_HEADER_BYTES]
         if header[8:16] != salts:
             return  # of an earlier turn of the file
-        body = data[start + _FRAME_HEADER_BYTES : start + _FRAME_HEADER_BYTES + PAGE_BYTES]
+        start += _FRAME_HEADER_BYTES
+        body = data[start : start + PAGE_BYTES]
         named = struct.unpack(">2I", header[16:24])
         is_sound = _frame_checksum(order, body, _frame_checksum(order, header[:8], before)) == named
         is_chained = is_chained and is_sound
         if is_sound:
             page, pages_after = struct.unpack(">2I", header[:8])
-            yield _WalFrame(number, page, body, bool(pages_after), is_chained)
+            yield _WalFrame(number, page, start, bool(pages_after), is_chained)
         before = named
 
 

@@ -10,7 +10,9 @@ import os
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +32,7 @@ from treadle.log.sqlite.log_file import (
     translate_errors,
     write_transaction,
 )
-from treadle.log.sqlite.recovery.pages import PageReader, WalContent, read_wal
+from treadle.log.sqlite.recovery.pages import FileView, PageCell, PageReader, WalContent, read_wal
 
 POSITION_GAP: Final = 1_000_000
 """Positions left out above the greatest that is known of: those that were lost with their pages."""
@@ -40,6 +42,10 @@ POSITION_MAX: Final = 1 << 53
 
 FULL_CHECK_BYTES_MAX: Final = 2_000_000_000
 """A longer file is not read as a whole at every start; damage in it is found where it is met."""
+
+COPIED_WAL_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Writers wait while a write-ahead log is copied. SQLite begins it anew every four megabytes unless
+a reader keeps it from that, such as the backup of a long log."""
 
 DAMAGE_CODES: Final = (
     -1,  # the driver's own: text that is none
@@ -72,7 +78,7 @@ def repair_log(
     """
     if not path.exists() or not path.stat().st_size:
         return None
-    why = find_damage(path, known, connect)
+    why = find_damage(path, known, connect, alone=True)
     if why is None:
         _lower_marks(path, known, connect)
         return None
@@ -80,7 +86,12 @@ def repair_log(
 
 
 def find_damage(
-    path: Path, known: KnownLog, connect: FileConnector = open_sqlite, *, whole: bool = False
+    path: Path,
+    known: KnownLog,
+    connect: FileConnector = open_sqlite,
+    *,
+    whole: bool = False,
+    alone: bool = False,
 ) -> str | None:
     """Return why SQLite or treadle cannot use a log; None when they can.
 
@@ -89,19 +100,13 @@ def find_damage(
         known: what others remember of it.
         connect: opens it.
         whole: look at all of it, however long it is.
+        alone: no other process has it open, so that its write-ahead log is looked at, however long
+            that is.
 
     Raises:
         OperatorError, RetriableError: the disk or its rights are at fault, not the log.
     """
-    wal = path.with_name(path.name + "-wal")
-    with translate_errors():
-        lock = LogWriteLock(path.with_name(path.name + "-lock"))
-        try:
-            with lock:  # half of what a writer is about to write looks like damage
-                data = wal.read_bytes() if wal.exists() else b""
-        finally:
-            lock.close()
-    if read_wal(data).torn:
+    if _is_wal_torn(path, alone=alone):
         return "its write-ahead log is damaged in the middle"
     try:
         return _find_damage(path, known, connect, whole=whole)
@@ -114,6 +119,36 @@ def find_damage(
             raise
     except (TypeError, ValueError, UnicodeDecodeError, OverflowError) as error:
         return f"a value is damaged: {error}"
+
+
+def _is_wal_torn(path: Path, *, alone: bool) -> bool:
+    """Return whether the write-ahead log of a log is damaged in the middle.
+
+    Beside writers it is copied, which they wait for, and one above COPIED_WAL_BYTES_MAX is not.
+    """
+    wal = path.with_name(path.name + "-wal")
+    with translate_errors():
+        if alone:
+            with _open_view(wal) as view:
+                return read_wal(view).torn
+        lock = LogWriteLock(path.with_name(path.name + "-lock"))
+        try:
+            with lock:  # half of what a writer is about to write looks like damage
+                is_short = wal.exists() and wal.stat().st_size <= COPIED_WAL_BYTES_MAX
+                data = wal.read_bytes() if is_short else b""
+        finally:
+            lock.close()
+    return read_wal(data).torn
+
+
+@contextmanager
+def _open_view(path: Path) -> Iterator[FileView]:
+    """Open a file of any length to read parts of it; nothing where it is missing or empty."""
+    if not path.exists() or not path.stat().st_size:
+        yield b""
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        yield view
 
 
 def _is_writable_format(path: Path) -> bool:
@@ -247,12 +282,8 @@ def salvage_log(
     for old in (new, *_side_files(new)):
         old.unlink(missing_ok=True)
     try:
-        data = path.read_bytes() if path.stat().st_size < 1 << 26 else None
-        wal = path.with_name(path.name + "-wal")
-        further = read_wal(wal.read_bytes()) if wal.exists() else WalContent({}, torn=False)
-        with path.open("rb") as file:
-            view = data or mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            found = _SalvagedRows(PageReader(view, further.pages))  # type: ignore[arg-type]  # a map reads as bytes do
+        with _open_view(path) as data, _open_view(path.with_name(path.name + "-wal")) as wal:
+            found = _SalvagedRows(data, read_wal(wal))
             entries, lost = found.write_log(new, known, connect)
         aside = _free_damaged_path(path)
         for name, other in zip(
@@ -282,16 +313,55 @@ def _free_damaged_path(path: Path) -> Path:
 
 
 class _SalvagedRows:
-    """The rows of all pages, recognised by their shape."""
+    """The rows of all pages, recognised by their shape.
 
-    def __init__(self, pages: PageReader) -> None:
-        self._pages = pages
+    Pages that were committed behind a break in the write-ahead log may be newer than all others, or
+    the rest of a commit that was undone (`pages.read_wal`). So both states of such a page are read,
+    and of two entries with one position the one before the break counts: nothing that was promised
+    is lost, whichever it is. No position is ever given twice but after an undone commit. So where
+    both states have a position, with different entries, the pages behind the break are left out.
+
+    Args:
+        data: the file.
+        wal: its write-ahead log.
+    """
+
+    def __init__(self, data: FileView, wal: WalContent) -> None:
+        self._pages = PageReader(data, wal.data, wal.pages)
+        self._later = PageReader(data, wal.data, {**wal.pages, **wal.later})
+        self._later_numbers: Sequence[int] = [*wal.later]
+        self._collect_all()
+        if self._later_numbers and self._contradicts_itself():
+            self._later_numbers = ()
+            self._collect_all()
+
+    def _collect_all(self) -> None:
+        """Collect all that is no entry; of the two states of a page the later one counts."""
         self._tables: dict[int, set[SalvagedTable]] = {}
         self._marks: dict[int, int] = {}
         self._positions: dict[int, set[int]] = {}
         self._meta: dict[str, str] = {}
-        for cell in pages.read_cells():
+        for cell in chain(self._pages.read_cells(), self._read_later_cells()):
             self._collect(cell.rowid, cell.values)
+
+    def _read_later_cells(self) -> Iterator[PageCell]:
+        return self._later.read_cells(self._later_numbers)
+
+    def _contradicts_itself(self) -> bool:
+        """Return whether another entry has the position of one behind the break."""
+        later = dict(self._read_sound_entries(self._read_later_cells()))
+        return any(
+            later.get(position, checksum) != checksum
+            for position, checksum in self._read_sound_entries(self._pages.read_cells())
+        )
+
+    def _read_sound_entries(self, cells: Iterable[PageCell]) -> Iterator[tuple[int, int]]:
+        """Read the positions and the checksums of sound entries."""
+        for cell in cells:
+            if cell.rowid is None or len(cell.values) != 7:
+                continue
+            if self._find_owner(cell.rowid, cell.values) is not None:
+                yield cell.rowid, cell.values[5]
 
     def _collect(self, rowid: int | None, values: tuple[Any, ...]) -> None:
         match values:
@@ -338,7 +408,7 @@ class _SalvagedRows:
         suspects: dict[int, tuple[int, tuple[Any, ...]]] = {}
         ids: dict[SalvagedTable, int] = {}
         last = max(known.loaded_positions.values(), default=0)
-        for cell in self._pages.read_cells():
+        for cell in chain(self._pages.read_cells(), self._read_later_cells()):
             match cell.values:
                 case (None, int(table_id), *_) if cell.rowid and len(cell.values) == 7:
                     position = cell.rowid
@@ -350,6 +420,10 @@ class _SalvagedRows:
                     elif position not in sound:
                         sound[position] = owner
                         self._add_entry(connection, ids, owner, position, cell.values[2:])
+        # Not the keys behind a break: a request that is known by its key counts as stored, though
+        # some of its entries may have been written over. Without one it is stored once more.
+        for cell in self._pages.read_cells():
+            match cell.values:
                 case (bytes(name), bytes(digest), int(first), int(at), int()) if (
                     cell.rowid is None
                     and len(name) == len(digest) == KEY_BYTES

@@ -1,0 +1,18 @@
+"""The settings of webhooks as the command and a declaration take them."""
+
+import pytest
+
+from treadle.cli.command import UsageError
+from treadle.cli.webhook import check_webhook_value, parse_assignments
+from treadle.errors import OperatorError
+
+
+def test_a_table_has_a_name_of_a_bounded_length() -> None:
+    assert parse_assignments(["table=" + "é" * 1024]) == {"table": "é" * 1024}
+    check_webhook_value("table", "é" * 1024)
+    for name in ("é" * 1025, "  "):
+        with pytest.raises(UsageError, match="at most 1024 characters"):
+            parse_assignments([f"table={name}"])
+        with pytest.raises(OperatorError, match="name of a table"):
+            check_webhook_value("table", name)
+    assert parse_assignments(["table="]) == {"table": None}
