@@ -129,9 +129,10 @@ class PostgresSession(LibpqSession):
         The first load of a table needs no stage. So a rehearsal asks whether later ones may make
         one.
         """
+        result = super().load(plan, rehearse=rehearse)
         if rehearse:
             self._check_stages()
-        return super().load(plan, rehearse=rehearse)
+        return result
 
     def _check_stages(self) -> None:
         with self._transactions.translated() as connection:
