@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from treadle.records.limits import TABLE_CHARACTERS_MAX
 from treadle.store.errors import TokenRuleError
 from treadle.store.model import SenderSignature
 
@@ -33,6 +32,7 @@ DIFFERENT_CHARACTERS_MIN: Final = 6
 
 DESCRIPTION_CHARACTERS_MAX: Final = 255
 TABLES_MAX: Final = 100
+TABLE_CHARACTERS_MAX: Final = 1024
 
 SIGNATURE_SCHEMES: Final = ("github", "stripe", "segment", "plain")
 SIGNATURE_ENCODINGS: Final = ("hex", "base64")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from treadle.errors import RetriableError
-from treadle.log.protocol import LogEntry, NewEntry, TrimPoint
+from treadle.log.protocol import AppendUnknownError, LogEntry, NewEntry, TrimPoint
 from treadle.log.quota import LogQuota, LogSpace
 from treadle.log.sqlite import log
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
@@ -103,7 +103,9 @@ def test_after_a_failure_nothing_is_taken_until_the_log_was_opened_and_verified(
         appender = SqliteAppender(log_path, connect=seam, report_failure=lambda: failed.append(1))
         assert await appender.append([ENTRY]) == 1
         sick[0] = True
-        for _ in range(3):
+        with pytest.raises(AppendUnknownError, match="disk I/O error"):  # nothing undid its commit
+            await appender.append([ENTRY])
+        for _ in range(2):
             with pytest.raises(RetriableError, match="disk I/O error"):
                 await appender.append([ENTRY])
         assert opened[0] == 3  # by the second and the third, which could not trust the first

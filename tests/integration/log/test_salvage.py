@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.faults.damage import append, sample
+from tests.faults.damage import append, append_once, sample
 
 from treadle.errors import OperatorError
 from treadle.log.protocol import (
@@ -293,6 +293,25 @@ def test_another_programs_file_is_left_alone(log_path: Path) -> None:
     with pytest.raises(OperatorError, match="another program's database"):
         repair_log(log_path, KnownLog())
     assert log_path.read_bytes() == before
+
+
+def test_a_damaged_header_of_the_write_ahead_log_costs_nothing(log_path: Path) -> None:
+    append(log_path, [NewEntry(1, "orders", 1, 1, b"first")])
+    reader = SqliteReader(log_path)  # keeps the write-ahead log from being taken in
+    name = IdempotencyKey(b"n" * 32, b"d" * 32)
+    append_once(log_path, NewEntry(1, "orders", 2, 1, b"second"), [name])
+    wal = log_path.with_name(log_path.name + "-wal")
+    data, frames, log_id = log_path.read_bytes(), bytearray(wal.read_bytes()), reader.log_id
+    reader.close()
+    frames[14] ^= 1  # of the number of its turn, which nothing but its checksum needs
+    assert read_wal(bytes(frames)).torn
+    log_path.write_bytes(data)
+    wal.write_bytes(bytes(frames))
+    log_path.with_name(log_path.name + "-shm").unlink(missing_ok=True)
+    assert repair_log(log_path, KnownLog(log_id, {})) is not None
+    assert [one.position for one in read(log_path, 1, "orders")] == [1, 2]
+    [again] = append_once(log_path, NewEntry(1, "orders", 3, 1, b"second"), [name])
+    assert (again.first, again.duplicate) == (2, True)
 
 
 @pytest.mark.parametrize("megabytes", [0, 300])  # what is behind the frames is of earlier ones

@@ -5,6 +5,8 @@ import pytest
 from treadle.cli.command import UsageError
 from treadle.cli.webhook import check_webhook_value, parse_assignments
 from treadle.errors import OperatorError
+from treadle.records import limits
+from treadle.store import token_rules
 
 
 def test_a_table_has_a_name_of_a_bounded_length() -> None:
@@ -16,3 +18,7 @@ def test_a_table_has_a_name_of_a_bounded_length() -> None:
         with pytest.raises(OperatorError, match="name of a table"):
             check_webhook_value("table", name)
     assert parse_assignments(["table="]) == {"table": None}
+
+
+def test_a_token_names_tables_that_can_be_sent() -> None:
+    assert token_rules.TABLE_CHARACTERS_MAX == limits.TABLE_CHARACTERS_MAX

@@ -213,6 +213,7 @@ def cut_write_ahead_log(connection: sqlite3.Connection) -> None:
     if frames < 0:
         raise sqlite3.OperationalError("another process takes the write-ahead log in")
     end = WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + PAGE_SIZE)
+    # Closing it takes no lock away: SQLite has its locks on other files.
     descriptor = os.open(f"{path}-wal", os.O_RDWR)
     try:
         if os.fstat(descriptor).st_size > end:

@@ -183,19 +183,17 @@ class WalContent:
 
     Attributes:
         data: the file.
-        pages: number -> where in it the page begins, as SQLite itself would read it: up to the last
-            commit of the chain of checksums.
+        pages: number -> where in it the page begins, up to the last commit of the chain of
+            checksums, which begins with the first frame.
         later: the same of what was committed behind the end of that chain.
+        torn: commits follow the place where SQLite would stop reading: the end of the chain, or the
+            header where that is damaged.
     """
 
     data: FileView
     pages: Mapping[int, int]
     later: Mapping[int, int]
-
-    @property
-    def torn(self) -> bool:
-        """Whether commits follow the place where SQLite would stop reading."""
-        return bool(self.later)
+    torn: bool
 
 
 def read_wal(data: FileView) -> WalContent:
@@ -216,7 +214,8 @@ def read_wal(data: FileView) -> WalContent:
     last = max((f.number for f in frames if f.commits), default=-1)
     pages = {frame.page: frame.start for frame in frames if frame.number <= last_of_chain}
     later = {f.page: f.start for f in frames if last_of_chain < f.number <= last}
-    return WalContent(data, pages, later)
+    torn = last > last_of_chain or (last >= 0 and not _is_header_sound(data))
+    return WalContent(data, pages, later, torn)
 
 
 class _WalFrame(NamedTuple):
@@ -253,7 +252,7 @@ def _read_sound_frames(data: FileView) -> Iterator[_WalFrame]:
     order = ">" if magic & 1 else "<"
     salts = data[16:24]
     before = struct.unpack(">2I", data[24:32])
-    is_chained = _frame_checksum(order, data[:24], (0, 0)) == before
+    is_chained = True
     for number in range(frames):
         start = _WAL_HEADER_BYTES + number * (PAGE_BYTES + _FRAME_HEADER_BYTES)
         header = data[start : start + _FRAME_HEADER_BYTES]
@@ -268,6 +267,11 @@ def _read_sound_frames(data: FileView) -> Iterator[_WalFrame]:
             page, pages_after = struct.unpack(">2I", header[:8])
             yield _WalFrame(number, page, start, bool(pages_after), is_chained)
         before = named
+
+
+def _is_header_sound(data: FileView) -> bool:
+    order = ">" if data[3] & 1 else "<"
+    return _frame_checksum(order, data[:24], (0, 0)) == struct.unpack(">2I", data[24:32])
 
 
 def _frame_checksum(order: str, data: bytes, before: tuple[int, int]) -> tuple[int, int]:
