@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.kinds import some_at_release
 from tests.servers.cases import env, rec
 from tests.servers.ingest import CLIENT, ImportServer
 from tests.servers.treadle import eventually
@@ -22,7 +23,7 @@ def server(tmp_path: Path) -> Iterator[ImportServer]:
 
 
 @pytest.mark.parametrize("change", ["revoke", "pause", "nothing"])
-@pytest.mark.parametrize("way", ["push", "batch", "records", "webhook"])
+@pytest.mark.parametrize("way", ["push", "batch", *some_at_release("records", "webhook")])
 def test_a_token_is_looked_up_again_when_the_body_has_come(
     server: ImportServer, way: str, change: str
 ) -> None:

@@ -314,6 +314,7 @@ def find_still(kind: PostgresKind) -> set[str]:
     return {name for (name,) in rows}
 
 
+@pytest.mark.release
 def test_what_a_process_that_stands_still_holds_is_taken_from_it(
     kind: PostgresKind, server: PostgresServer
 ) -> None:
@@ -354,6 +355,7 @@ def test_what_a_process_that_stands_still_holds_is_taken_from_it(
     assert [there[added] for _, _, added in found] == [b"added"] * 3
 
 
+@pytest.mark.release
 def test_an_import_is_not_taken_for_a_process_that_stands_still(kind: PostgresKind) -> None:
     """It sends keys for as long as it takes, and the server waits for them meanwhile."""
     with psycopg.connect(kind.url, application_name="still import") as importing:
