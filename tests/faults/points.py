@@ -21,6 +21,7 @@ from treadle.failpoint import (
     STEP_FAILPOINTS,
     FailpointPlan,
 )
+from treadle.loader.log_trimmer import TRIM_INTERVAL_US
 
 FIRST = "destination.prepare"
 """Passed only while the source's schema is missing, in some destinations."""
@@ -29,7 +30,7 @@ BEFORE = {"loader.recover": "loader.after-load"}
 """Points that only a loader passes that starts anew: where the one before it dies."""
 
 TRIM = "log.trim"
-TRIM_SECONDS = 601.0
+TRIM_SECONDS = TRIM_INTERVAL_US / 1_000_000 + 1
 """A loader trims the log when it starts, and after so long."""
 
 NAMES = {

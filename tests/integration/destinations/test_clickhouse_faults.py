@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -547,56 +548,54 @@ def test_a_stage_that_lost_its_rows_is_no_load_without_rows(
     assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
 
 
+@pytest.fixture
+def own_server() -> Iterator["ClickhouseServer"]:
+    """A server of this test alone, which may kill it."""
+    from tests.servers.clickhouse import ClickhouseServer
+    from tests.servers.database_server import NoServerError
+
+    try:
+        server = ClickhouseServer()
+    except NoServerError as error:
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
 @pytest.mark.release
 def test_a_server_that_was_killed_amid_a_load_has_what_was_staged(
-    monkeypatch: pytest.MonkeyPatch,
+    own_server: "ClickhouseServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.servers.clickhouse import ClickhouseServer
-    from tests.servers.database_server import NoServerError
+    loads = TableLoads(make_destination(own_server.url()).open())
+    loads.session.prepare("web")
+    loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
 
+    def start_again() -> None:
+        own_server.kill()
+        own_server.start()
+
+    pause_at(monkeypatch, "destination.staged", start_again)
     try:
-        server = ClickhouseServer()
-    except NoServerError as error:
-        pytest.skip(str(error))
-    with server:
-        loads = TableLoads(make_destination(server.url()).open())
-        loads.session.prepare("web")
-        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
-
-        def start_again() -> None:
-            server.kill()
-            server.start()
-
-        pause_at(monkeypatch, "destination.staged", start_again)
-        try:
-            loads.load(table(ORDERS), upsert([(2, 1, "y")]))
-        except DestinationUnavailableError:  # the connection was not made again
-            loads.batched_at += 5_000_000
-            loads.load(table(ORDERS), upsert([(2, 1, "y")]))
-        assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
-        assert loads.session.committed(LOG)[7, "orders"].position == 1
+        loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+    except DestinationUnavailableError:  # the connection was not made again
+        loads.batched_at += 5_000_000
+        loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+    assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+    assert loads.session.committed(LOG)[7, "orders"].position == 1
 
 
 @pytest.mark.release
-def test_a_server_that_was_killed_has_all_that_it_committed() -> None:
-    from tests.servers.clickhouse import ClickhouseServer
-    from tests.servers.database_server import NoServerError
-
-    try:
-        server = ClickhouseServer()
-    except NoServerError as error:
-        pytest.skip(str(error))
-    with server:
-        loads = TableLoads(make_destination(server.url()).open())
-        loads.session.prepare("web")
-        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
-        server.kill()
-        with pytest.raises(DestinationUnavailableError):
-            loads.session.load(loads.plan(table(ORDERS), upsert([(2, 1, "y")])))
-        server.start()
-        loads.load(table(ORDERS), upsert([(2, 1, "y")]))
-        assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
-        assert loads.session.committed(LOG)[7, "orders"].position == 1
+def test_a_server_that_was_killed_has_all_that_it_committed(own_server: "ClickhouseServer") -> None:
+    loads = TableLoads(make_destination(own_server.url()).open())
+    loads.session.prepare("web")
+    loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+    own_server.kill()
+    with pytest.raises(DestinationUnavailableError):
+        loads.session.load(loads.plan(table(ORDERS), upsert([(2, 1, "y")])))
+    own_server.start()
+    loads.load(table(ORDERS), upsert([(2, 1, "y")]))
+    assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+    assert loads.session.committed(LOG)[7, "orders"].position == 1
 
 
 # --- questions and rehearsals ---------------------------------------------------------------------

@@ -3,7 +3,7 @@
 The library is imported where it is used: every process of a run collects this file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
-from treadle.destinations.protocol import PlanOutdatedError, Session
+from treadle.destinations.protocol import Destination, PlanOutdatedError, Session
 from treadle.destinations.registry import make_destination
 from treadle.tables.model import CreateRelation, LoadPlan, Rejection, StagedVersion
 from treadle.tables.schema_owner import UNOWNED
@@ -48,15 +48,8 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def session(url: str) -> Iterator[Session]:
-    with make_destination(url).open() as opened:
-        opened.prepare("web")
-        yield opened
-
-
-@pytest.fixture
-def loads(session: Session) -> TableLoads:
-    return TableLoads(session)
+def destination(url: str) -> Destination:
+    return make_destination(url)
 
 
 def read_all(loads: TableLoads) -> tuple[list[Any], list[Any]]:

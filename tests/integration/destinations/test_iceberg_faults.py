@@ -4,7 +4,6 @@ The library is imported where it is used: every process of a run collects this f
 """
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ from treadle.destinations.conformance.builders import (
 )
 from treadle.destinations.protocol import (
     CommitUnknownError,
+    Destination,
     DestinationUnavailableError,
     FencedError,
     PlanOutdatedError,
@@ -76,15 +76,8 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def session(url: str) -> Iterator[Session]:
-    with make_destination(url).open() as opened:
-        opened.prepare("web")
-        yield opened
-
-
-@pytest.fixture
-def loads(session: Session) -> TableLoads:
-    return TableLoads(session)
+def destination(url: str) -> Destination:
+    return make_destination(url)
 
 
 def orders_and_items(loads: TableLoads) -> tuple[list[Any], list[Any]]:

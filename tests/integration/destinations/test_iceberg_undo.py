@@ -3,7 +3,6 @@
 The library is imported where it is used: every process of a run collects this file.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
-from treadle.destinations.protocol import Session
+from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.registry import make_destination
 from treadle.errors import TableStoppedError
 from treadle.tables.column_type import ColumnType
@@ -63,15 +62,8 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def session(url: str) -> Iterator[Session]:
-    with make_destination(url).open() as opened:
-        opened.prepare("web")
-        yield opened
-
-
-@pytest.fixture
-def loads(session: Session) -> TableLoads:
-    return TableLoads(session)
+def destination(url: str) -> Destination:
+    return make_destination(url)
 
 
 COUNTS = relation(

@@ -3,7 +3,6 @@
 The library is imported where it is used: every process of a run collects this file.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from treadle.destinations.conformance.builders import (
     table,
     upsert,
 )
-from treadle.destinations.protocol import Session
+from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.registry import make_destination
 from treadle.tables.model import Rejection
 
@@ -37,15 +36,8 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def session(url: str) -> Iterator[Session]:
-    with make_destination(url).open() as opened:
-        opened.prepare("web")
-        yield opened
-
-
-@pytest.fixture
-def loads(session: Session) -> TableLoads:
-    return TableLoads(session)
+def destination(url: str) -> Destination:
+    return make_destination(url)
 
 
 def look(url: str, name: str) -> "IcebergTable":

@@ -2,8 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.kinds import some_at_release
@@ -12,14 +10,6 @@ from tests.servers.ingest import CLIENT, ImportServer
 from tests.servers.treadle import eventually
 
 HEAD = "Host: a\r\nContent-Type: application/json\r\nIdempotency-Key: slow\r\n"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ImportServer]:
-    server = ImportServer(tmp_path)
-    with server.running():
-        yield server
-    server.store.close()
 
 
 @pytest.mark.parametrize("change", ["revoke", "pause", "nothing"])

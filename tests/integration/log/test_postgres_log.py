@@ -93,6 +93,23 @@ def through(kind: PostgresKind, server: PostgresServer, proxy: Proxy) -> Postgre
     return PostgresAppender(url, kind.number)
 
 
+def fill(kind: PostgresKind, *groups: Sequence[NewEntry]) -> None:
+    """Accept groups of entries, one after the other."""
+
+    async def append() -> None:
+        appender = kind.open_appender()
+        for group in groups:
+            await appender.append(group)
+        await appender.aclose()
+
+    asyncio.run(append())
+
+
+def count_waiting(reader: PostgresReader) -> dict[str, int]:
+    """Table -> entries that wait, as a look tells."""
+    return {one.table_name: one.entries for one in reader.list_backlogs()}
+
+
 def payloads(kind: PostgresKind) -> list[tuple[int, bytes]]:
     with closing(kind.open_reader()) as reader:
         found = reader.find_entries(1, 10**7)
@@ -378,28 +395,19 @@ def test_a_loader_that_stands_still_while_it_writes_marks_keeps_nobody_waiting(
 ) -> None:
     """Marks are hints: other loaders write theirs later, and gates add tables meanwhile."""
 
-    async def fill(*tables: str) -> None:
-        appender = kind.open_appender()
-        for table in tables:
-            await appender.append([entry(table=table)])
-        await appender.aclose()
-
-    def count(reader: PostgresReader) -> dict[str, int]:
-        return {one.table_name: one.entries for one in reader.list_backlogs()}
-
-    asyncio.run(fill("a", "b"))
+    fill(kind, [entry(table="a")], [entry(table="b")])
     with closing(kind.open_reader()) as reader, closing(kind.open_reader()) as other:
-        assert count(reader) == count(other) == {"a": 1, "b": 1}
+        assert count_waiting(reader) == count_waiting(other) == {"a": 1, "b": 1}
         with psycopg.connect(kind.url, application_name="still marks") as still:
             still.execute(f"SELECT pg_advisory_xact_lock({MARK_LOCK}, {kind.number})".encode())
             reader.mark_loaded(1, "a", 1)
-            assert count(reader) == {"b": 1}
-            assert count(reader) == {"b": 1}
-            assert count(other) == {"a": 1, "b": 1}
-            asyncio.run(fill("c"))
+            assert count_waiting(reader) == {"b": 1}
+            assert count_waiting(reader) == {"b": 1}
+            assert count_waiting(other) == {"a": 1, "b": 1}
+            fill(kind, [entry(table="c")])
             assert find_still(kind) == {"still marks"}
-            assert count(reader) == {"b": 1, "c": 1}
-        assert count(reader) == count(other) == {"b": 1, "c": 1}
+            assert count_waiting(reader) == {"b": 1, "c": 1}
+        assert count_waiting(reader) == count_waiting(other) == {"b": 1, "c": 1}
 
 
 def test_a_loader_of_the_release_before_that_stands_still_keeps_no_loader_waiting(
@@ -407,12 +415,7 @@ def test_a_loader_of_the_release_before_that_stands_still_keeps_no_loader_waitin
 ) -> None:
     """It holds what was the one lock of marks and of tables."""
 
-    async def fill() -> None:
-        appender = kind.open_appender()
-        await appender.append([entry(table="a"), entry(table="b")])
-        await appender.aclose()
-
-    asyncio.run(fill())
+    fill(kind, [entry(table="a"), entry(table="b")])
     with closing(kind.open_reader()) as reader:
         with psycopg.connect(kind.url) as still:
             still.execute(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK}, {kind.number})".encode())
@@ -426,12 +429,7 @@ def test_a_loader_of_the_release_before_that_stands_still_keeps_no_loader_waitin
 def test_a_transaction_of_marks_ends_soon_when_its_process_stands_still(
     kind: PostgresKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fill() -> None:
-        appender = kind.open_appender()
-        await appender.append([entry()])
-        await appender.aclose()
-
-    asyncio.run(fill())
+    fill(kind, [entry()])
     seen: list[str] = []
     change_rows = reading.ReaderConnection.change
 
@@ -452,12 +450,7 @@ def test_a_loader_goes_on_where_its_marks_are_not_taken(
 ) -> None:
     """As when the disk of the server is full: what is loaded makes room."""
 
-    async def fill() -> None:
-        appender = kind.open_appender()
-        await appender.append([entry(table="a"), entry(table="b")])
-        await appender.aclose()
-
-    asyncio.run(fill())
+    fill(kind, [entry(table="a"), entry(table="b")])
     refuse = "ADD CONSTRAINT unmarked CHECK (marked = 0) NOT VALID"
     with closing(kind.open_reader()) as reader, closing(kind.open_reader()) as other:
         change(kind, f"ALTER TABLE treadle_log.tables {refuse}")
@@ -801,17 +794,11 @@ def explain(kind: PostgresKind, statement: str, *values: str) -> str:
 
 
 def test_segments_go_when_all_of_their_tables_may(kind: PostgresKind) -> None:
-    async def fill(*tables: str) -> None:
-        appender = kind.open_appender()
-        for table in tables:
-            await appender.append([entry(table=table)])
-        await appender.aclose()
-
-    asyncio.run(fill("a", "b", "a"))
+    fill(kind, [entry(table="a")], [entry(table="b")], [entry(table="a")])
     kind.roll()
-    asyncio.run(fill("a", "b"))
+    fill(kind, [entry(table="a")], [entry(table="b")])
     kind.roll()
-    asyncio.run(fill("a"))
+    fill(kind, [entry(table="a")])
     with closing(kind.open_reader()) as reader:
         assert [one.entries for one in reader.list_backlogs()] == [4, 2]
         reader.mark_loaded(1, "a", 6)
@@ -830,13 +817,8 @@ def test_segments_go_when_all_of_their_tables_may(kind: PostgresKind) -> None:
 
 
 def test_what_cannot_be_loaded_is_copied_out_of_an_old_segment(kind: PostgresKind) -> None:
-    async def fill() -> None:
-        appender = kind.open_appender()
-        await appender.append([entry(b"%d" % n, "stuck" if n == 7 else "a") for n in range(30)])
-        await appender.aclose()
-
     for _ in range(2):
-        asyncio.run(fill())
+        fill(kind, [entry(b"%d" % n, "stuck" if n == 7 else "a") for n in range(30)])
         kind.roll()
     with closing(kind.open_reader()) as reader:
         reader.mark_loaded(1, "a", 60)
@@ -867,13 +849,8 @@ def test_what_waits_of_an_old_segment_is_counted_once_an_hour(
 
     monkeypatch.setattr(statements, "make_count_stuck", count)
 
-    async def fill() -> None:
-        appender = kind.open_appender()
-        await appender.append([entry(table="stuck" if n % 2 else "a") for n in range(20)])
-        await appender.aclose()
-
     for _ in range(2):
-        asyncio.run(fill())
+        fill(kind, [entry(table="stuck" if n % 2 else "a") for n in range(20)])
         kind.roll()
     now = 10**6
     with closing(kind.open_reader()) as reader, closing(KeeperConnection(kind.url)) as connection:
@@ -897,13 +874,8 @@ def test_what_waits_of_an_old_segment_is_counted_once_an_hour(
 
 
 def test_what_was_rescued_lies_between_what_other_segments_hold(kind: PostgresKind) -> None:
-    async def fill(stuck: Sequence[int]) -> None:
-        appender = kind.open_appender()
-        await appender.append([entry(table="stuck" if n in stuck else "a") for n in range(1, 21)])
-        await appender.aclose()
-
     for stuck in (range(1, 11), (8,), (3,)):
-        asyncio.run(fill(stuck))
+        fill(kind, [entry(table="stuck" if n in stuck else "a") for n in range(1, 21)])
         kind.roll()
     with closing(kind.open_reader()) as reader:
         reader.mark_loaded(1, "a", 60)
@@ -927,30 +899,21 @@ def test_what_was_rescued_lies_between_what_other_segments_hold(kind: PostgresKi
 def test_what_another_loader_has_not_loaded_stays(kind: PostgresKind) -> None:
     """Its source was moved, and the former destination has more of it than the new one."""
 
-    async def fill() -> None:
-        appender = kind.open_appender()
-        for _ in range(2):
-            await appender.append([entry(table="mine"), entry(table="others")])
-        await appender.aclose()
-
-    def count(reader: PostgresReader) -> dict[str, int]:
-        return {one.table_name: one.entries for one in reader.list_backlogs()}
-
-    asyncio.run(fill())
+    fill(kind, *[[entry(table="mine"), entry(table="others")]] * 2)
     kind.roll()
     with closing(kind.open_reader()) as keeping, closing(kind.open_reader()) as other:
         keeping.share_tables(frozenset({compute_slot(1, "mine")}), {})
-        assert count(keeping) == {"mine": 2}
+        assert count_waiting(keeping) == {"mine": 2}
         keeping.mark_loaded(1, "mine", 3)
         other.mark_loaded(1, "others", 2)
-        assert count(other)["others"] == 1
+        assert count_waiting(other)["others"] == 1
         points = [TrimPoint(1, "mine", 3), TrimPoint(1, "others", 4)]
         assert keeping.trim(points) == 0
         with closing(kind.open_reader()) as another:
-            assert count(other) == count(another) == {"others": 1}
+            assert count_waiting(other) == count_waiting(another) == {"others": 1}
             assert len(another.read(1, "others", 2, 9, 99)) == 1
         other.mark_loaded(1, "others", 4)
-        assert count(other) == {}
+        assert count_waiting(other) == {}
         assert keeping.trim(points) == 4
 
 
@@ -975,51 +938,38 @@ def test_an_append_goes_on_in_the_next_segment(kind: PostgresKind) -> None:
 def test_a_reader_counts_the_tables_of_its_slots(kind: PostgresKind) -> None:
     tables = [f"t{n}" for n in range(12)]
 
-    async def fill() -> None:
-        appender = kind.open_appender()
-        for _ in range(2):
-            await appender.append([entry(table=table) for table in tables])
-        await appender.aclose()
-
     slots = frozenset(compute_slot(1, table) for table in tables[:4])
     mine = {table for table in tables if compute_slot(1, table) in slots}
-    asyncio.run(fill())
+    fill(kind, *[[entry(table=table) for table in tables]] * 2)
     with closing(kind.open_reader()) as reader:
         assert {one.table_name for one in reader.list_backlogs()} == set(tables)
         reader.share_tables(slots, {(1, "t0"): 1, (1, "t1"): 14, (1, "t11"): 3})
-        found = {one.table_name: one.entries for one in reader.list_backlogs()}
+        found = count_waiting(reader)
         assert found == dict.fromkeys(mine - {"t0", "t1"}, 2) | {"t0": 1}
 
 
 def test_who_takes_tables_over_writes_the_marks_of_a_lost_loader(kind: PostgresKind) -> None:
     """It knows from the store how far they are loaded; other readers have only the log."""
 
-    async def fill() -> None:
-        appender = kind.open_appender()
-        await appender.append([entry(table=table) for table in ("all", "half", "none", "all")])
-        await appender.append([entry(table="half")])
-        await appender.aclose()
-
-    asyncio.run(fill())
+    fill(
+        kind,
+        [entry(table=table) for table in ("all", "half", "none", "all")],
+        [entry(table="half")],
+    )
     loaded = {(1, "all"): 4, (1, "half"): 2, (1, "older copy"): 9}
     with closing(kind.open_reader()) as successor:
         successor.share_tables(frozenset(range(SLOTS)), loaded)
         for _ in range(2):
-            waiting = {one.table_name: one.entries for one in successor.list_backlogs()}
+            waiting = count_waiting(successor)
             assert waiting == {"half": 1, "none": 1}
         with closing(kind.open_reader()) as other:
-            assert {one.table_name: one.entries for one in other.list_backlogs()} == waiting
+            assert count_waiting(other) == waiting
 
 
 def test_a_mark_that_was_set_back_is_known_to_who_set_it_back(kind: PostgresKind) -> None:
     """A former destination tells what it had, between what the new one told and the next write."""
 
-    async def fill() -> None:
-        appender = kind.open_appender()
-        await appender.append([entry(table="t")] * 9)
-        await appender.aclose()
-
-    asyncio.run(fill())
+    fill(kind, [entry(table="t")] * 9)
     now = 0.0
     with closing(PostgresReader(kind.url, kind.number, clock=lambda: now)) as reader:
         reader.mark_loaded(1, "t", 5)
@@ -1037,13 +987,7 @@ def test_a_mark_that_was_set_back_is_known_to_who_set_it_back(kind: PostgresKind
 def test_what_is_loaded_beyond_the_end_of_a_log_is_not_marked(kind: PostgresKind) -> None:
     """The log is an older copy then: its next entries get those positions."""
 
-    async def fill(count: int) -> None:
-        appender = kind.open_appender()
-        for _ in range(count):
-            await appender.append([entry(table="t")])
-        await appender.aclose()
-
-    asyncio.run(fill(2))
+    fill(kind, *[[entry(table="t")]] * 2)
     with closing(kind.open_reader()) as successor:
         successor.share_tables(frozenset(range(SLOTS)), {(1, "t"): 7})
         for _ in range(2):
@@ -1087,12 +1031,7 @@ def test_who_keeps_a_log_adds_the_index_that_it_lacks(
 def test_a_damaged_page_hides_only_its_own_entries(
     kind: PostgresKind, server: PostgresServer
 ) -> None:
-    async def fill() -> None:
-        appender = kind.open_appender()
-        await appender.append([entry(b"%d" % n * 40, "ab"[n % 3 == 0]) for n in range(300)])
-        await appender.aclose()
-
-    asyncio.run(fill())
+    fill(kind, [entry(b"%d" % n * 40, "ab"[n % 3 == 0]) for n in range(300)])
     with psycopg.connect(kind.url, autocommit=True) as connection:
         connection.execute("CHECKPOINT")
         row = connection.execute("SELECT pg_relation_filepath('treadle_log.e_1_1')").fetchone()
