@@ -76,6 +76,16 @@ def unknown_keys(client: int) -> bytes:
     return in_record(client, "1")[:-2] + names + b"}]"
 
 
+def unknown_keys_of_many_records(client: int) -> bytes:
+    names = b",".join(b'"%x":0' % number for number in range(0x400, 0x400 + 1000))
+    return repeat(b'{"client_id":%d,%s}' % (client, names))
+
+
+def unknown_keys_in_transit(client: int) -> bytes:
+    names = b",".join(b'"%x",0' % number for number in range(0x400, 0x400 + 1000))
+    return repeat(b'["^ ","client_id",%d,%s]' % (client, names))
+
+
 ATTACKS = {
     "codes": Attack(lambda _: codes(f'"~:{WORD}"', '"^0"'), TRANSIT),
     "codes of 500 KB": Attack(lambda _: codes(f'"~:{WORD * 2}"', '"^0"', 20_000), TRANSIT),
@@ -105,13 +115,18 @@ ATTACKS = {
     "an object of arrays": Attack(lambda _: b'{"a":' + ARRAYS + b"}"),
     "an object of arrays in transit": Attack(lambda _: b'{"a":' + ARRAYS + b"}", TRANSIT),
     "unknown keys": Attack(unknown_keys),
+    "unknown keys of many records": Attack(unknown_keys_of_many_records),
+    "unknown keys of many records in transit": Attack(unknown_keys_in_transit, TRANSIT),
     "an unknown key of 19 MB": Attack(
         lambda client: in_record(client, "1")[:-2] + b',"' + b"k" * (19 * MB) + b'":1}]'
     ),
 }
 
 LIKE_SURROGATES = ("surrogates in a record", "surrogates in transit", "backslashes")
-TENANTS_DAILY = [name for name in ATTACKS if name not in LIKE_SURROGATES]
+MANY_UNKNOWN = ("unknown keys of many records", "unknown keys of many records in transit")
+"""A unit test counts what of their keys is kept."""
+STRANGERS_DAILY = [name for name in ATTACKS if name not in MANY_UNKNOWN]
+TENANTS_DAILY = [name for name in STRANGERS_DAILY if name not in LIKE_SURROGATES]
 
 
 class Worker(NamedTuple):
@@ -166,7 +181,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
         yield made
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [*STRANGERS_DAILY, *some_at_release(*MANY_UNKNOWN)])
 def test_a_stranger_costs_a_worker_next_to_nothing(worker: Worker, name: str) -> None:
     (worker.process / "clear_refs").write_text("5")
     before, began = worker.memory("VmRSS"), worker.seconds()
@@ -176,7 +191,9 @@ def test_a_stranger_costs_a_worker_next_to_nothing(worker: Worker, name: str) ->
     assert worker.client.push(worker.neighbour, [{"id": 2}], table="t").status_code == 201
 
 
-@pytest.mark.parametrize("name", [*TENANTS_DAILY, *some_at_release(*LIKE_SURROGATES)])
+@pytest.mark.parametrize(
+    "name", [*TENANTS_DAILY, *some_at_release(*LIKE_SURROGATES, *MANY_UNKNOWN)]
+)
 def test_a_tenant_costs_a_worker_what_its_body_is_worth(worker: Worker, name: str) -> None:
     (worker.process / "clear_refs").write_text("5")
     before, began = worker.memory("VmRSS"), worker.seconds()

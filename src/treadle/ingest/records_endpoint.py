@@ -26,7 +26,12 @@ from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.body_executor import weigh_body
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
 from treadle.ingest.table_schema_check import TableSchemaCheck
-from treadle.records.field_check import UPSERT, find_field_errors, refuse_records
+from treadle.records.field_check import (
+    UPSERT,
+    KeyAllowance,
+    find_field_errors,
+    refuse_records,
+)
 from treadle.records.message_batch import MessageBatch
 from treadle.step_check import StepCheck, pass_step
 from treadle.store.model import TokenOwner
@@ -148,6 +153,7 @@ def check_records(
         sequences = [record.value.get(address.sequence) for record in records]
     reasons = []
     refused = []
+    allowance = KeyAllowance()
     for index, (record, sequence) in enumerate(zip(records, sequences, strict=True)):
         check()
         pushed = {
@@ -158,7 +164,7 @@ def check_records(
             "key_names": list(address.keys),
             "data": record.value,
         }
-        found = find_field_errors(pushed, len(memoryview(record.text)))
+        found = find_field_errors(pushed, len(memoryview(record.text)), allowance)
         if found:
             reasons.append(found)
             refused.append(index)

@@ -1,6 +1,6 @@
 """Validation of the fields of a push record (import-api.md 7.3)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from types import NoneType
 from typing import Any, Final, NamedTuple, NoReturn
@@ -50,8 +50,47 @@ UNKNOWN_KEYS_MAX = 1000
 QUOTED_CHARACTERS_MAX = 1024
 """Most characters of an unknown key that an answer repeats."""
 
+UNKNOWN_CHARACTERS_MAX = 1024 * 1024
+"""Characters of an answer that unknown keys may take before it names only one of each record."""
 
-def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]:
+LATE_CHARACTERS_MAX = 64
+"""Most characters of an unknown key that an answer repeats after that."""
+
+_NAME_CHARACTERS = len(f'"":["{UNKNOWN_KEY}"],')
+"""What an unknown key takes of an answer beside its name."""
+
+
+class KeyAllowance:
+    """What is left of an answer for the unknown keys of the records of one request.
+
+    A request may have 20,000 records with 1,000 unknown keys each. Without a common bound their
+    names take 30 times the memory of its body, and three times its size in the answer.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, characters: int = UNKNOWN_CHARACTERS_MAX) -> None:
+        """Begin with so many characters of the answer."""
+        self._left = characters
+
+    def choose_names(self, unknown: Iterable[str]) -> Iterator[str]:
+        """Yield those of the unknown keys of a record that the answer names, as it quotes them.
+
+        One is named of every record, so that there is a reason why it is refused.
+        """
+        for place, name in enumerate(islice(unknown, UNKNOWN_KEYS_MAX)):
+            if self._left <= 0:
+                if place == 0:
+                    yield _shorten_name(name, LATE_CHARACTERS_MAX)
+                return
+            shown = _shorten_name(name, QUOTED_CHARACTERS_MAX)
+            self._left -= len(shown) + _NAME_CHARACTERS
+            yield shown
+
+
+def find_field_errors(
+    record: dict[str, Any], size: int, allowance: KeyAllowance
+) -> dict[str, list[str]]:
     """Return what is wrong with a record: field -> messages in alphabetical order; empty for none.
 
     `client_id` is not checked here: it belongs to the request (import-api.md 7.2 steps 8, 9).
@@ -60,6 +99,7 @@ def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]
         record: decoded.
         size: bytes of its data in the batch. A data point takes at least one, so that only a long
             record needs to be counted.
+        allowance: of the request, for the names of unknown keys.
     """
     if _is_common_upsert(record, size):
         return {}
@@ -82,14 +122,14 @@ def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]
     version = _check_integer(record.get("table_version"), 0, required=action == SWITCH_VIEW)
     _add_errors(found, "table_version", version)
     unknown = (name for name in record if name not in KNOWN_FIELDS)
-    for name in islice(unknown, UNKNOWN_KEYS_MAX):
-        found[_shorten_name(name)] = [UNKNOWN_KEY]
+    for name in allowance.choose_names(unknown):
+        found[name] = [UNKNOWN_KEY]
     return found
 
 
-def _shorten_name(name: str) -> str:
-    """Return a name as an answer quotes it: the first part of one that is longer than any field."""
-    return name if len(name) <= QUOTED_CHARACTERS_MAX else f"{name[:QUOTED_CHARACTERS_MAX]}..."
+def _shorten_name(name: str, most: int) -> str:
+    """Return a name as an answer quotes it: the first part of one that has too many characters."""
+    return name if len(name) <= most else f"{name[:most]}..."
 
 
 RECORDS_HEADER: Final = "Treadle-Records"

@@ -8,7 +8,7 @@ finds the documented texts for what is wrong. Both make the same batches.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import starmap
+from itertools import repeat
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ from treadle.records.data_points import (
 )
 from treadle.records.field_check import (
     SWITCH_VIEW,
+    KeyAllowance,
     are_table_names,
     find_field_errors,
     read_common_fields,
@@ -189,12 +190,13 @@ def _decode_large_transit(body: bytes, check: StepCheck) -> PushBody | None:
         return None
     _check_count(elements)
     checked: list[_CheckedRecord] = []
+    allowance = repeat(KeyAllowance())
     codes = reader.may_have_cache_codes(body)
     for records in reader.decode_elements(elements, codes=codes, check=check):
         while records:
             check()
             chunk, records = records[:_RECORDS_AT_ONCE], records[_RECORDS_AT_ONCE:]
-            checked += map(_check_record, chunk, map(_encode_data, chunk))
+            checked += map(_check_record, chunk, map(_encode_data, chunk), allowance)
     return PushBody(records=[], checked=checked)
 
 
@@ -331,13 +333,15 @@ def check_body_exactly(
     parsed: PushBody, account_id: int, check: StepCheck = pass_step
 ) -> list[MessageBatch]:
     """Do the same as `check_body` with the exact reader alone."""
+    allowance = KeyAllowance()
     if not parsed.transit:
-        sent = starmap(_check_record, _read_json_records(parsed.body, check))
+        found = _read_json_records(parsed.body, check)
+        sent = (_check_record(record, payload, allowance) for record, payload in found)
         return _build_or_refuse(sent, account_id).build("json", join_json_array)
     checked: Iterable[_CheckedRecord] | None = parsed.checked
     if checked is None:
         records = _check_between(parsed.records, check)
-        checked = (_check_record(record, _encode_data(record)) for record in records)
+        checked = (_check_record(record, _encode_data(record), allowance) for record in records)
     return _build_or_refuse(checked, account_id).build("transit", encoding.join_records)
 
 
@@ -395,12 +399,12 @@ def _check_columns(records: list[Any], account_id: int) -> list[MessageBatch] | 
 # --- the exact reader -----------------------------------------------------------------------------
 
 
-def _check_record(record: Any, payload: bytes) -> _CheckedRecord:
+def _check_record(record: Any, payload: bytes, allowance: KeyAllowance) -> _CheckedRecord:
     """Check a record, which comes with the bytes that go into a batch's data."""
     if type(record) is not dict:
         return _CheckedRecord(None, NOT_A_RECORD)
     client = _normalize_client_id(record.get("client_id"))
-    reasons = find_field_errors(record, len(payload))
+    reasons = find_field_errors(record, len(payload), allowance)
     if reasons:
         return _CheckedRecord(client, reasons)
     return _CheckedRecord(

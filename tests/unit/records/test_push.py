@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from tests.examples import examples
 
 from treadle.errors import RequestRefusedError
+from treadle.http.responses import encode_json
 from treadle.records import push as room
+from treadle.records.field_check import UNKNOWN_CHARACTERS_MAX, KeyAllowance
 from treadle.records.json_decoder import BOM
 from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
+from treadle.records.partial_decode import LARGE_BODY_BYTES
 from treadle.records.record_reader import extract_texts, read_records
 
 CLIENT = 4321
@@ -268,6 +271,38 @@ def test_cases_35_and_36_data_stays_as_sent() -> None:
 )
 def test_cases_41_to_83_refused(record: dict[str, Any], expected: tuple[int, Any]) -> None:
     assert refusal(body(record)) == expected
+
+
+@pytest.mark.parametrize("transit", [False, True])
+@pytest.mark.parametrize("count", [20, 40], ids=["small", "large"])
+def test_unknown_keys_of_many_records_take_a_bounded_part_of_the_answer(
+    count: int, transit: bool
+) -> None:
+    """A large body is read in another way than a small one: records of Transit in parts."""
+    sent = without("action", **{f"{number:030}": 0 for number in range(1000)})
+    packed = ["^ ", *(each for pair in {**sent, "data": ["^ ", "id", 1]}.items() for each in pair)]
+    text = body(*[packed if transit else sent] * count)
+    assert (len(text) > LARGE_BODY_BYTES) is (count == 40)
+    with pytest.raises(RequestRefusedError) as caught:
+        room.check_body(room.decode_body(text, transit=transit), CLIENT)
+    answer: Any = caught.value.body
+    reasons = [one["reason"] for one in answer["errors"]]
+    assert len(reasons) == count
+    assert all(reason["action"] == BLANK for reason in reasons)
+    named = [list(reason)[1:] for reason in reasons]
+    every = [f"{number:030}" for number in range(1000)]
+    assert named[:21] == [every] * min(count, 21)
+    assert named[22:] == [every[:1]] * max(0, count - 22)
+    assert len(encode_json(answer)) < UNKNOWN_CHARACTERS_MAX + count * 200
+
+
+def test_an_allowance_is_spent_by_what_the_answer_takes() -> None:
+    allowance = KeyAllowance(100)
+    assert list(allowance.choose_names("ab")) == ["a", "b"]
+    assert list(allowance.choose_names(["a" * 61, "b"])) == ["a" * 61]
+    assert list(allowance.choose_names(["b", "c"])) == ["b"]
+    assert list(allowance.choose_names(["k" * 65])) == ["k" * 64 + "..."]
+    assert list(allowance.choose_names([])) == []
 
 
 @pytest.mark.parametrize(
