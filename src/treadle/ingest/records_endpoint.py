@@ -39,6 +39,12 @@ from treadle.store.model import TokenOwner
 RECORDS_PATH = f"/v1/tables/{TABLE_IN_PATH}/records"
 NO_RECORDS = {"status": "ERROR", "message": "At least one record is expected"}
 
+KEYS_MAX = 32
+"""Most key fields that a URL may name: each is looked for in each record. A key of PostgreSQL has
+no more columns either."""
+
+TOO_MANY_KEYS = {"status": "ERROR", "message": f"At most {KEYS_MAX} keys may be named in the URL"}
+
 
 @dataclass(frozen=True, slots=True)
 class RecordsTarget:
@@ -98,7 +104,9 @@ class RecordsEndpoint:
         owner = await self.admission.admit_first(headers)
         query = request.query_params
         address = RecordsTarget(
-            request.path_params["table"], tuple(query.getlist("key")), query.get("sequence")
+            request.path_params["table"],
+            choose_keys(query.getlist("key")),
+            query.get("sequence"),
         )
         body = await self.admission.budget.read(request, headers, owner.source_id)
         admission = self.admission
@@ -129,6 +137,18 @@ class RecordsEndpoint:
         await self.admission.record_use(request, owner)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         return ReceivedRequest.from_body(target, headers, body), owner, kept
+
+
+def choose_keys(named: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the key fields, each once.
+
+    Raises:
+        RequestRefusedError: 400, there are more than KEYS_MAX.
+    """
+    keys = tuple(dict.fromkeys(named))
+    if len(keys) > KEYS_MAX:
+        raise RequestRefusedError(400, TOO_MANY_KEYS)
+    return keys
 
 
 def check_records(

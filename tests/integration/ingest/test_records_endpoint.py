@@ -107,6 +107,19 @@ def test_without_a_key_every_record_is_a_row(door: Door) -> None:
     assert door.one().key_names == ()
 
 
+def test_a_key_that_is_named_twice_counts_once_and_too_many_are_refused(door: Door) -> None:
+    path = "/v1/tables/people/records?"
+    compare(door.write(b'{"id":1,"b":2}', path + "key=b&key=id&" + "key=b&" * 1300), 201, OK)
+    assert door.one().key_names == ("b", "id")
+    names = [f"k{number}" for number in range(33)]
+    record = json.dumps(dict.fromkeys(names, 1)).encode()
+    compare(door.write(record, path + "&".join(f"key={name}" for name in names[:32])), 201, OK)
+    message = "At most 32 keys may be named in the URL"
+    refused = door.write(record, path + "&".join(f"key={name}" for name in names))
+    compare(refused, 400, {"status": "ERROR", "message": message})
+    assert door.accepted() == 2
+
+
 def test_numbers_and_text_stay_as_sent(door: Door) -> None:
     body = b'{"id":123456789012345678901234567890,"t":"\\ud800","e":1e400}'
     compare(door.write(body), 201, OK)
