@@ -11,7 +11,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, delete, exists, func, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 
 from treadle.errors import OperatorError
 from treadle.store.database import BOOKKEEPING, StoreDatabase, StoreRepository, StoreTransaction
@@ -19,7 +30,7 @@ from treadle.store.errors import DeliveryCountError
 from treadle.store.hook_body import encode_hook_body, is_worth_a_delivery
 from treadle.store.hooks import open_hook
 from treadle.store.model import DueDelivery, HookDelivery, LoadReport, RecordedTry
-from treadle.store.schema import deliveries, hooks, loads, sources, tables
+from treadle.store.schema import ClientText, deliveries, hooks, loads, sources, tables
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 logger = logging.getLogger("treadle.store")
@@ -239,14 +250,14 @@ class DeliveryRepository(StoreRepository):
         if state is not None:
             query = query.where(deliveries.c.state == state)
         if before is not None:
-            place = select(deliveries.c.number).where(deliveries.c.id == before).scalar_subquery()
+            place = select(deliveries.c.number).where(_has_id(before)).scalar_subquery()
             query = query.where(deliveries.c.number < place)
         with self._database.read() as tx:
             return [HookDelivery(**row._mapping) for row in tx.connection.execute(query)]
 
     def find_delivery(self, hook_id: int, delivery_id: str) -> HookDelivery | None:
         """Return a delivery of a hook; None where it has no such delivery."""
-        query = _deliveries.where(deliveries.c.hook_id == hook_id, deliveries.c.id == delivery_id)
+        query = _deliveries.where(deliveries.c.hook_id == hook_id, _has_id(delivery_id))
         with self._database.read() as tx:
             row = tx.connection.execute(query).one_or_none()
             return None if row is None else HookDelivery(**row._mapping)
@@ -292,9 +303,7 @@ class DeliveryRepository(StoreRepository):
         Raises:
             DeliveryCountError: there are fewer or more, and nothing is sent again.
         """
-        chosen = (
-            deliveries.c.state == FAILED if delivery_id is None else deliveries.c.id == delivery_id
-        )
+        chosen = deliveries.c.state == FAILED if delivery_id is None else _has_id(delivery_id)
         with self._database.change() as tx:
             count = tx.connection.execute(
                 update(deliveries)
@@ -389,6 +398,11 @@ def add_deliveries(
 def make_delivery_id(hook_id: int, load_id: str) -> str:
     """Return the id of the delivery of a load to a hook: always the same one."""
     return str(uuid.uuid5(_DELIVERY_SPACE, f"{hook_id} {load_id}"))
+
+
+def _has_id(asked: str) -> ColumnElement[bool]:
+    """Return the condition that a delivery has this id, which may be any text."""
+    return deliveries.c.id == literal(asked, ClientText)
 
 
 def _delete(tx: StoreTransaction, chosen: Any) -> int:

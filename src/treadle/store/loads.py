@@ -13,7 +13,6 @@ from sqlalchemy import (
     Executable,
     Row,
     Select,
-    String,
     Text,
     and_,
     bindparam,
@@ -38,7 +37,16 @@ from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
 from treadle.store.rejects import add_rejects, forget_rejects
 from treadle.store.report_order import begin_recording, find_complete_number
-from treadle.store.schema import accounts, loads, logs, meta, outcomes, sources, tables
+from treadle.store.schema import (
+    ClientText,
+    accounts,
+    loads,
+    logs,
+    meta,
+    outcomes,
+    sources,
+    tables,
+)
 from treadle.store.schema_event import SchemaChangeKind, SchemaEventKind
 from treadle.store.schema_events import add_event, choose_event_kind
 from treadle.store.tables import lock_table
@@ -78,9 +86,9 @@ _OF_ACCOUNT: Final = (
     .where(sources.c.id == bindparam("at_source_id", type_=BigInteger))
     .scalar_subquery()
 )
-_PLACE: Final = select(loads.c.finished_at, loads.c.number).where(
-    loads.c.id == bindparam("at_load_id", type_=String)
-)
+# Who asks for a load may name it by any text.
+_HAS_ID: Final = loads.c.id == bindparam("at_load_id", type_=ClientText)
+_PLACE: Final = select(loads.c.finished_at, loads.c.number).where(_HAS_ID)
 _VERSION_SWITCHED: Final = SchemaChangeKind.VERSION_SWITCHED.value
 
 _NOT_IN_REPORT: Final = ("number", "log_id", "table_id", "account_id", "schema_changes")
@@ -288,11 +296,11 @@ class LoadRepository(StoreRepository):
 
     def find_load(self, account_id: int | None, load_id: str) -> LoadReport | None:
         """Return a load report by its id; None where the account (None for any) has no such."""
-        query = _loads.where(loads.c.id == load_id)
+        query = _loads.where(_HAS_ID)
         if account_id is not None:
             query = query.where(loads.c.account_id == account_id)
         with self._database.read() as tx:
-            row = tx.connection.execute(query).one_or_none()
+            row = tx.connection.execute(query, {"at_load_id": load_id}).one_or_none()
         return None if row is None else _read_report(row)
 
     def sum_recent(

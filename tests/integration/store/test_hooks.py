@@ -334,6 +334,7 @@ def test_deliveries_are_sent_again_one_or_all_that_failed(world: World) -> None:
     newest = world.store.deliveries.list_deliveries(hook.id)[0]
     assert again(world.account, hook.id, delivery_id=newest.id) == 1
     assert again(world.account, hook.id, delivery_id="none") == 0
+    assert again(world.account, hook.id, delivery_id="\0") == 0
     assert world.states(hook) == ["waiting"] * 3
     [first, *_] = world.store.deliveries.list_deliveries(hook.id)
     assert (first.tries, first.finished_at) == (0, None)
@@ -386,6 +387,8 @@ def test_pages_of_deliveries(world: World) -> None:
     page = world.store.deliveries.list_deliveries(hook.id, limit=2, before=every[1].id)
     assert page == every[2:4]
     assert world.store.deliveries.list_deliveries(hook.id, before="none") == []
+    assert world.store.deliveries.list_deliveries(hook.id, before="\0") == []
+    assert world.store.deliveries.find_delivery(hook.id, "\0") is None
     world.store.deliveries.record_tries([tried(world, every[0].number, hook, "failed")])
     [failed] = world.store.deliveries.list_deliveries(hook.id, state="failed")
     assert failed.id == every[0].id

@@ -168,6 +168,9 @@ def test_loads_are_listed_newest_first_in_pages(store: Store) -> None:
     assert store.loads.list_loads(limit=3) == reports[:3]
     assert store.loads.list_loads(limit=3, before=reports[2].id) == reports[3:6]
     assert store.loads.list_loads(before=reports[-1].id) == []
+    assert store.loads.list_loads(before="\0") == []
+    assert store.loads.find_load(None, "\0") is None
+    assert store.loads.find_load(None, reports[2].id) == reports[2]
     assert store.loads.list_loads(source_id=one) == [r for r in reports if r.source_id == one]
     assert store.loads.list_loads(source_id=one, table_name="a") == [
         r for r in reports if (r.source_id, r.table_name) == (one, "a")
