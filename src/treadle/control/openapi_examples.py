@@ -929,6 +929,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
                 errors.invalid_display_name("\0"),
                 errors.destination_not_found(155_582),
                 errors.invalid_properties(["token"], card),
+                errors.source_limit_reached(100),
             ),
         },
         "create_account": {

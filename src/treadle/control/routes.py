@@ -332,6 +332,9 @@ async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
     responses=describe_refusal(
         400, schemas.CodedAnswer | schemas.CodedProperties, "the source cannot be created"
     )
+    | describe_refusal(
+        429, schemas.CodedAnswer, "the account has all the sources that its quota allows"
+    )
     | BODY_RESPONSES,
     openapi_extra=describe_body(schemas.CreateSource),
 )

@@ -4,8 +4,9 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from tests.integration.control.api import Api
+from tests.integration.control.api import Api, MakeApi
 
+from treadle.control.app import ConnectApiSettings
 from treadle.control.errors import NAME_RULE
 
 UNKNOWN = 999_999
@@ -49,6 +50,16 @@ def test_a_name_is_unique_among_the_sources_that_live(api: Api) -> None:
     second = api.create("Import API")
     assert second["name"] == "import_api"
     assert second["id"] > first["id"]
+
+
+def test_an_account_has_no_more_sources_than_its_quota_allows(make_api: MakeApi) -> None:
+    api = make_api(ConnectApiSettings(sources_max=1))
+    api.create("one")
+    refused = api.post("/v4/sources", _creation("two"))
+    message = "the account already has the maximum of 1 sources"
+    assert refused.pair == (429, {"error": "AccessDenied", "data": {"message": message}})
+    assert int(refused.headers["retry-after"]) > 0
+    assert len(api.get("/v4/sources").body) == 1
 
 
 def test_an_explicit_name_is_kept_and_its_errors_name_it(api: Api) -> None:
