@@ -29,7 +29,7 @@ class StreamOperations:
 
     def get_stream(self, account: Account, source_id: str, stream_id: str) -> object:
         """Serve `GET /v4/sources/{source_id}/streams/{stream_id}`: fields and their types."""
-        row = self._require_source(account, source_id)
+        row = self._require_source(account, source_id, stream_id)
         number = parse_id(stream_id) if self.settings.lists_streams else None
         table = None if number is None else self.store.tables.find_pushed_table(row.id, number)
         if table is None:
@@ -56,10 +56,13 @@ class StreamOperations:
             raise errors.read_only_metadata(tuple(changed))
         return {"status": 200}
 
-    def _require_source(self, account: Account, source_id: str) -> Source:
+    def _require_source(
+        self, account: Account, source_id: str, stream_id: str | None = None
+    ) -> Source:
+        """Return a source; refuse an unknown one by the stream that is asked for, if one is."""
         row = find_source(self.store, account, source_id)
         if row is None:
-            raise errors.stream_not_found(source_id)
+            raise errors.stream_not_found(source_id if stream_id is None else stream_id)
         return row
 
     def _list_tables(self, row: Source) -> list[PushedTable]:

@@ -94,8 +94,9 @@ def test_what_is_no_stream_of_the_source_is_unknown(api: Api) -> None:
     for unknown in (theirs, 77, "x"):
         expected = (400, f"invalid stream-id: {unknown}")
         assert api.get(f"/v4/sources/{unknown}/streams").pair == expected
-        assert api.get(f"/v4/sources/{unknown}/streams/{of_theirs}").pair == expected
         assert api.put(f"/v4/sources/{unknown}/streams/metadata", select()).pair == expected
+        expected = (400, f"invalid stream-id: {of_theirs}")
+        assert api.get(f"/v4/sources/{unknown}/streams/{of_theirs}").pair == expected
 
 
 def test_nothing_of_a_stream_can_be_selected(api: Api) -> None:
