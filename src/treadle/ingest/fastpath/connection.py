@@ -436,7 +436,10 @@ def _end_connection(send: Send) -> Send:
 
     async def send_last(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), (b"connection", b"close")]
+            headers = [*message.get("headers", ())]
+            # A refusal may say so itself, and no header is sent twice (import-api.md 4).
+            if not any(name.lower() == b"connection" for name, _ in headers):
+                headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         await send(message)
 

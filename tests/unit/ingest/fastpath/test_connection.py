@@ -255,6 +255,7 @@ class Rig:
         self.taker = Taker()
         self.long: list[bytes] = []
         self.impatient = False
+        self.headers = {"x": "y"}
         self.began = self.gone = 0
         config = uvicorn.Config(
             self.app,
@@ -289,7 +290,7 @@ class Rig:
                 return
             body, more = body + message["body"], message["more_body"]
         self.long.append(body)
-        await Response(b"long", 201, {"x": "y"})(scope, receive, send)
+        await Response(b"long", 201, self.headers)(scope, receive, send)
 
     def check(self, seconds: float = 0.0) -> None:
         """Look at every deadline as it will be in so many seconds."""
@@ -597,6 +598,19 @@ def test_before_a_stop_a_connection_ends_with_its_next_answer(*, short: bool) ->
         assert answer.startswith(b"HTTP/1.1 201 ")
         assert answer.count(b"connection: close\r\n") == 1
         assert answer.endswith(b"short" if short else b"long")
+        assert rig.wire.closed
+
+    run(test)
+
+
+def test_before_a_stop_an_answer_that_ends_its_connection_says_so_once() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.willing = False
+        rig.headers = {"Connection": "close"}
+        rig.connection.end_after_answer()
+        answer = await rig.feed(request(b"[1]"))
+        assert answer.startswith(b"HTTP/1.1 201 ")
+        assert answer.count(b"connection: close\r\n") == 1
         assert rig.wire.closed
 
     run(test)
