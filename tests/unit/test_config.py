@@ -353,6 +353,22 @@ def test_no_secret_is_in_repr() -> None:
     assert "postgresql://u:***@db/w?sslpassword=***" in repr(config)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "smtps://me@example.com:{}@mail.example.com",
+        "mysql://user@server:{}@db.example.com:3306/",
+        "clickhouse://@:{}@db.example.com/d?tls=false",
+        "mysql://a@b@c:{}@db/",
+    ],
+)
+def test_a_password_behind_a_user_with_an_at_sign_is_hidden(place: str) -> None:
+    url = place.format("5ecret")
+    assert mask_password(url) == place.format("***")
+    [smtp] = [setting for setting in SETTINGS if setting.name == "smtp_url"]
+    assert smtp.holds_secret(url)
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters="@"), min_size=1))
 def test_a_password_is_hidden_whatever_is_in_it(rest: str) -> None:
     password = f"5ecret{rest}5ecret"
@@ -361,7 +377,14 @@ def test_a_password_is_hidden_whatever_is_in_it(rest: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["duckdb:///a/b.duckdb", "http://127.0.0.1:8484", "postgresql:///d?host=/run&port=1"]
+    "url",
+    [
+        "duckdb:///a/b.duckdb",
+        "http://127.0.0.1:8484",
+        "postgresql:///d?host=/run&port=1",
+        "smtp://me@example.com@localhost",
+        "mysql://me@db:3306/",
+    ],
 )
 def test_a_url_without_a_password_stays_as_it_is(url: str) -> None:
     assert mask_password(url) == url

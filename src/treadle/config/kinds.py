@@ -364,10 +364,11 @@ class MailServerKind(UrlKind):
 def mask_password(url: str) -> str:
     """Return a URL with `***` in place of every password, safe to log.
 
-    A password may contain any character, also one that should have been escaped. So a little more
-    than the password may be hidden, but never a little less.
+    A password may contain any character, also one that should have been escaped, and so may a user:
+    `me@example.com` is one. So a little more than the password may be hidden, but never a little
+    less.
     """
-    shown = re.sub(r"^([^:]*://[^:@/]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    shown = re.sub(r"^([^:]*://[^:/]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(
         r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", r"\1***", shown, flags=re.IGNORECASE
     )
