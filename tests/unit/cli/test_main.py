@@ -167,6 +167,24 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (141, "0\n", "")
 
 
+@pytest.mark.parametrize("errors", ["", "2>&1"])
+def test_a_full_disk_behind_the_output_is_an_error(errors: str) -> None:
+    program = (
+        "import sys; from treadle.cli import main as m;"
+        " m._run = lambda argv, umask: print(1) or 1;"
+        " sys.exit(m.main([]))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c '{program}' > /dev/full {errors}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = "The output or a file cannot be written: No space left on device; make room, or write "
+    assert done.returncode == 2
+    assert done.stderr == ("" if errors else f"treadle: {said}elsewhere.\n")
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -181,6 +199,10 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
         (
             OSError(errno.EROFS, "Read-only", "/d"),
             "/d cannot be written: Read-only; make the disk writable, or name another folder.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/d"),
+            "/d cannot be written: No space left on device; make room, or write elsewhere.",
         ),
     ],
 )
