@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Final
 
-from treadle.cli.command import Arguments, CliCommand, UsageError, parse_positive
+from treadle.cli.command import Arguments, CliCommand, UsageError, parse_digits, parse_positive
 from treadle.cli.output import print_error, print_json, print_line, print_rows, to_whole_second
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
@@ -313,10 +313,10 @@ def _note_remote_state(log: "LogInfo", state: "LogState") -> None:
 
 
 def _parse_number(arguments: Arguments) -> int:
-    text = arguments.number
-    if not (text.isascii() and text.isdigit()):
-        raise OperatorError(f"LOG is to be the number of a log, not {text!r}.")
-    return int(text)
+    number = parse_digits(arguments.number)
+    if number is None:
+        raise OperatorError(f"LOG is to be the number of a log, not {arguments.number!r}.")
+    return number
 
 
 COMMANDS = (
