@@ -1,8 +1,8 @@
 """The program `treadle`: finds the command, reads the settings, runs it, prints what went wrong.
 
 Exit codes: 0 done; 2 an error that the user can correct, or that may pass by itself; 130 stopped by
-Ctrl-C; 141 the reader closed the pipe; 1 an error inside treadle, or a command that examines
-found something.
+Ctrl-C; 141 the reader closed the pipe; 1 an error inside treadle. A command that examines ends with
+1 or 2 where it found something; docs/reference/command-line.md has a table of them.
 """
 
 import argparse
