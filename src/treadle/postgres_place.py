@@ -1,9 +1,12 @@
 """How URLs of libpq are read, and how their database is named to people, without secrets."""
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from treadle.errors import OperatorError
+
+_PORTS: Final = re.compile(r"[0-9,]*")
+"""Ports of one server or several, each empty for the default."""
 
 
 def is_server_url(url: str) -> bool:
@@ -29,7 +32,8 @@ def read_libpq_url(url: str, expected: str) -> dict[str, Any]:
     except psycopg.ProgrammingError:
         # The driver's own message may repeat the part that holds the password.
         raise OperatorError(expected) from None
-    if "@" in str(given.get("host", "")):  # a password with an @ that is not encoded
+    # A user or a password with an @ or a / that is not encoded ends up in the host, or in the port.
+    if "@" in str(given.get("host", "")) or not _PORTS.fullmatch(str(given.get("port", ""))):
         raise OperatorError(expected)
     return given
 

@@ -1,6 +1,7 @@
 """Settings: every one of them from every place, and what is said of a wrong one."""
 
 import errno
+import os
 import stat
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.cli.serve import check_encoding
 from treadle.config import (
     FILE_NAME,
     PUSH_SETTINGS,
@@ -29,6 +31,7 @@ from treadle.config import (
 )
 from treadle.config.roles import MemberRole, format_roles
 from treadle.errors import OperatorError
+from treadle.http.hosts import AllowedHosts
 
 FIXED = {
     "holds": ("duckdb:///a", "duckdb:///b", "duckdb:///a,duckdb:///b"),
@@ -158,6 +161,11 @@ def test_every_default_is_a_value_and_every_setting_says_what_it_is_for(
         ({"load_age_seconds": "nan"}, {}, "--load-age-seconds is to be a number of seconds"),
         ({"data": ""}, {}, "--data is to be the path of a folder, without ? and #, not ''."),
         ({"data": "/a?b"}, {}, "--data is to be the path of a folder"),
+        ({"data": "~no-such-user/x"}, {}, "--data is to be the path of a folder"),
+        ({"log_file": "~no-such-user/x"}, {}, "--log-file is to be the path of a file"),
+        ({"config": "~no-such-user/x"}, {}, "There is no home folder for the settings file ~no-"),
+        ({"port": "9" * 400}, {}, "--port is to be a whole number from 0 to 65535, not '999"),
+        ({"load_age_seconds": "1e400"}, {}, "--load-age-seconds is to be a number of seconds"),
     ],
 )
 def test_a_wrong_flag_or_variable_is_named(
@@ -166,6 +174,66 @@ def test_a_wrong_flag_or_variable_is_named(
     with pytest.raises(OperatorError) as fault:
         Config.read(flags, environ)
     assert str(fault.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("port = " + "9" * 400, "'port' in {} is to be a whole number from 0 to 65535, not one "),
+        (
+            "port = 0x" + "f" * 9_000,
+            "'port' in {} is to be a whole number from 0 to 65535, not one",
+        ),
+        ("load_age_seconds = " + "9" * 400, "'load_age_seconds' in {} is to be a number of second"),
+        ("log_file = '~no-such-user/x'", "'log_file' in {} is to be the path of a file, not '~no-"),
+        ("duckdb_folder = '~no-such-user'", "'duckdb_folder' in {} is to be the path of a folder"),
+    ],
+)
+def test_a_wrong_value_of_the_file_is_named(line: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(line)
+    with pytest.raises(OperatorError) as fault:
+        Config.read({"config": str(file)}, {})
+    assert str(fault.value).startswith(said.format(file))
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OperatorError, match="this command was started in cannot be used: No such"):
+        Config.read({}, {})
+    assert Config.read({"data": "/a"}, {}).data == Path("/a")
+
+
+def test_a_server_takes_no_folder_whose_name_is_not_utf_8() -> None:
+    named = os.fsdecode(b"/tmp/\xff")
+    with pytest.raises(OperatorError, match=r"data is to be in UTF-8, not '/tmp/\\udcff'\."):
+        check_encoding(Config(data=Path(named)))
+    with pytest.raises(OperatorError, match="destination is to be in UTF-8, not what is there"):
+        check_encoding(Config(destination=f"postgresql://u:p@h/{named}"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://[x", "http://[x]", "https://[::1", "https://ho]st", "https://[::1]x"),
+        *("http://:80", "http://.", "https://host:99999", "https://host:x", "https://a:1:2"),
+        *("https://", "https://u@host", "https://host/?a=1", "ftp://host"),
+    ],
+)
+def test_a_public_url_that_no_client_takes_is_refused(url: str) -> None:
+    with pytest.raises(OperatorError, match="public_url is to be a URL such as"):
+        Config(public_url=url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://host.example", "http://h:8484/a/b/", "https://[::1]:80", "http://10.0.0.1/"]
+)
+def test_a_public_url_stays_as_it_is(url: str) -> None:
+    config = Config(public_url=url)
+    assert config.public_url == url
+    assert AllowedHosts.parse("localhost", None, url).names > {"localhost"}
 
 
 def test_a_data_folder_that_is_closed_to_this_user_is_named(
@@ -353,6 +421,22 @@ def test_no_secret_is_in_repr() -> None:
     assert "postgresql://u:***@db/w?sslpassword=***" in repr(config)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "smtps://me@example.com:{}@mail.example.com",
+        "mysql://user@server:{}@db.example.com:3306/",
+        "clickhouse://@:{}@db.example.com/d?tls=false",
+        "mysql://a@b@c:{}@db/",
+    ],
+)
+def test_a_password_behind_a_user_with_an_at_sign_is_hidden(place: str) -> None:
+    url = place.format("5ecret")
+    assert mask_password(url) == place.format("***")
+    [smtp] = [setting for setting in SETTINGS if setting.name == "smtp_url"]
+    assert smtp.holds_secret(url)
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters="@"), min_size=1))
 def test_a_password_is_hidden_whatever_is_in_it(rest: str) -> None:
     password = f"5ecret{rest}5ecret"
@@ -361,7 +445,14 @@ def test_a_password_is_hidden_whatever_is_in_it(rest: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["duckdb:///a/b.duckdb", "http://127.0.0.1:8484", "postgresql:///d?host=/run&port=1"]
+    "url",
+    [
+        "duckdb:///a/b.duckdb",
+        "http://127.0.0.1:8484",
+        "postgresql:///d?host=/run&port=1",
+        "smtp://me@example.com@localhost",
+        "mysql://me@db:3306/",
+    ],
 )
 def test_a_url_without_a_password_stays_as_it_is(url: str) -> None:
     assert mask_password(url) == url

@@ -16,7 +16,7 @@ def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
             "TREADLE_DESTINATION": f"postgresql://treadle:{secret}@db/shop",
             "TREADLE_STORE": f"postgresql://treadle:{secret}@db1,db2/treadle",
             "TREADLE_METRICS_TOKEN": secret,
-            "TREADLE_SMTP_URL": f"smtps://me:{secret}@mail.example.com",
+            "TREADLE_SMTP_URL": f"smtps://me@example.com:{secret}@mail.example.com",
         },
     )
     shown = {one.name: one for one in list_shown_settings(config)}

@@ -87,7 +87,7 @@ def export(config: Config, arguments: Arguments) -> int:
 def _read_file(name: str) -> str:
     try:
         return sys.stdin.read() if name == "-" else Path(name).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:  # RuntimeError: of `~`
         raise OperatorError(f"The file {name} cannot be read: {error}.") from None
 
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from treadle.cli.output import print_error
 from treadle.config import (
@@ -18,6 +18,9 @@ from treadle.config.setting import option_of
 from treadle.errors import OperatorError
 
 Arguments = argparse.Namespace
+
+NUMBER_MAX: Final = 2**63 - 1
+"""The greatest number of a database."""
 
 
 class UsageError(OperatorError):
@@ -61,9 +64,20 @@ def parse_positive(flag: str, text: str) -> int:
     Raises:
         OperatorError: it is not such a number.
     """
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**63:
+    found = parse_digits(text)
+    if not found:
         raise OperatorError(f"{flag} is to be a whole number above 0, not {text!r}.")
-    return int(text)
+    return found
+
+
+def parse_digits(text: str) -> int | None:
+    """Return the whole number from 0 to 2^63 - 1 that a text is; None for any other text."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0") or "0"
+    # Python reads no number of thousands of digits.
+    found = int(digits) if len(digits) <= len(str(NUMBER_MAX)) else NUMBER_MAX + 1
+    return found if found <= NUMBER_MAX else None
 
 
 def print_warning(warning: OperatorWarning) -> None:

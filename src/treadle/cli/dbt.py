@@ -117,7 +117,10 @@ def _find_project(named: str | None) -> Path:
             "This folder is no dbt project, as it has no dbt_project.yml; name the project with "
             "--out."
         )
-    root = Path(named or ".").expanduser()
+    try:
+        root = Path(named or ".").expanduser()
+    except RuntimeError as error:
+        raise OperatorError(f"The folder {named} of --out cannot be found: {error}") from None
     if root.exists() and not root.is_dir():
         raise OperatorError(f"{root} is a file; --out names the folder of the dbt project.")
     return root

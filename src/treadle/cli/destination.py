@@ -246,7 +246,7 @@ def _require_role_type(row: "ConfiguredDestination", role_url: str | None) -> No
 def _read_url(name: str) -> str:
     try:
         text = sys.stdin.read() if name == "-" else Path(name).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:  # RuntimeError: of `~`
         raise OperatorError(f"The file {name} cannot be read: {error}.") from None
     return text.strip()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.command import Arguments, CliCommand, parse_digits
 from treadle.cli.output import print_json, print_line, print_objects, print_table
 from treadle.cli.result_text import to_json_value
 from treadle.cli.store_access import (
@@ -278,9 +278,10 @@ def _record_salvage(config: Config) -> Iterator[None]:
 def _parse_position(text: str | None, flag: str) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()):
+    position = parse_digits(text)
+    if position is None:
         raise OperatorError(f"{flag} is to be a position, a whole number, not {text!r}.")
-    return int(text)
+    return position
 
 
 def _read_source_names(config: Config) -> dict[int, str]:
@@ -293,8 +294,9 @@ def _read_source_names(config: Config) -> dict[int, str]:
 
 
 def _find_source_id(config: Config, wanted: str) -> int:
-    if wanted.isascii() and wanted.isdigit():
-        return int(wanted)
+    number = parse_digits(wanted)
+    if number is not None:
+        return number
     with open_existing_store(config) as store:
         return find_source(store, None, wanted).id
 

@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Final
 
-from treadle.cli.command import Arguments, CliCommand, UsageError, parse_positive
+from treadle.cli.command import Arguments, CliCommand, UsageError, parse_digits, parse_positive
 from treadle.cli.output import print_error, print_json, print_line, print_rows, to_whole_second
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
@@ -13,7 +13,7 @@ from treadle.counting import count_noun
 from treadle.errors import OperatorError, RetriableError
 
 if TYPE_CHECKING:
-    from treadle.log.protocol import LogDirectory, LogInfo
+    from treadle.log.protocol import LogDirectory, LogInfo, LogState
     from treadle.store.model import StoredLog
     from treadle.store.store import Store
     from treadle.tracking.log_list import ListedLog, LogMeasure, PlacedLog
@@ -193,9 +193,21 @@ def _number_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def open_log_again(config: Config, arguments: Arguments) -> int:
-    """Let a log that is drained take new sources again."""
+    """Let a log that is drained take new sources again.
+
+    Raises:
+        OperatorError: there is no such log, or it is closed.
+        RetriableError: its database is not available now.
+    """
+    from treadle.log.protocol import LogState
+    from treadle.log.registry import InstallationDirectory
+
     number = _parse_number(arguments)
     with open_existing_store(config) as store:
+        for log in InstallationDirectory(config, store.logs).list_logs():
+            if log.number == number and log.state is not LogState.CLOSED:
+                # A close that was cut short may have left its database refusing appends.
+                _note_remote_state(log, LogState.OPEN)
         store.logs.open_log(number)
     print_line(f"Log {number} takes new sources.")
     return 0
@@ -213,6 +225,8 @@ def _close_arguments(parser: argparse.ArgumentParser) -> None:
 
 def close_log(config: Config, arguments: Arguments) -> int:
     """Close a log that nothing uses any more; drain it while something does, and return 1.
+
+    It is drained first: no source is put on it while it is looked at.
 
     Raises:
         OperatorError: there is no such log.
@@ -233,17 +247,13 @@ def close_log(config: Config, arguments: Arguments) -> int:
                 f"log {number} is the only one that takes new sources: add another one first, with "
                 "`treadle log add`"
             )
+        if log.state is LogState.OPEN:
+            store.logs.drain_log(number)
         sources = len(store.logs.list_sources_on(number))
         waiting = 0 if log.state is LogState.CLOSED else _count_waiting(directory, log, arguments)
-        if sources or (waiting and not arguments.anyway):
-            if log.state is LogState.OPEN:
-                store.logs.drain_log(number)
-        elif log.state is not LogState.CLOSED:
-            _refuse_appends(log, arguments)
-            # Nothing can be appended any more, so this count is the last one.
-            waiting = _count_waiting(directory, log, arguments)
-            if arguments.anyway or not waiting:
-                store.logs.close_log(number)
+        is_used = sources or (waiting and not arguments.anyway)
+        if log.state is not LogState.CLOSED and not is_used:
+            waiting = _close_unused_log(store, directory, log, arguments)
         state = next(one.state for one in directory.list_logs() if one.number == number)
     if arguments.json:
         print_json({"log": number, "state": state, "sources": sources, "records_waiting": waiting})
@@ -257,6 +267,32 @@ def close_log(config: Config, arguments: Arguments) -> int:
     return 0 if state is LogState.CLOSED else 1
 
 
+def _close_unused_log(
+    store: "Store", directory: "LogDirectory", log: "LogInfo", arguments: Arguments
+) -> int:
+    """Close a drained log, unless something waits in it after all; return how many records wait."""
+    from treadle.log.protocol import LogState
+
+    is_closed = False
+    try:
+        try:
+            _note_remote_state(log, LogState.CLOSED)
+        except (OperatorError, RetriableError):
+            if not arguments.anyway:
+                raise
+        # Nothing can be appended any more, so this count is the last one.
+        waiting = _count_waiting(directory, log, arguments)
+        if arguments.anyway or not waiting:
+            store.logs.close_log(log.number)
+            is_closed = True
+    finally:
+        if not is_closed:
+            # Where this fails, too, the next `log close` or `log open` does it.
+            with suppress(OperatorError, RetriableError):
+                _note_remote_state(log, LogState.DRAINING)
+    return waiting
+
+
 def _count_waiting(directory: "LogDirectory", log: "LogInfo", arguments: Arguments) -> int:
     """Return how many records wait in a log; 0 where it is to be closed without being asked."""
     try:
@@ -268,25 +304,19 @@ def _count_waiting(directory: "LogDirectory", log: "LogInfo", arguments: Argumen
         raise
 
 
-def _refuse_appends(log: "LogInfo", arguments: Arguments) -> None:
-    """Have the database of a log refuse appends of whoever has it open still."""
-    from treadle.log.protocol import LogState
+def _note_remote_state(log: "LogInfo", state: "LogState") -> None:
+    """Have the database of a log refuse appends of whoever has it open, or take them again."""
     from treadle.log.remote_registry import set_remote_state
 
-    if not log.url:
-        return
-    try:
-        set_remote_state(log, LogState.CLOSED)
-    except (OperatorError, RetriableError):
-        if not arguments.anyway:
-            raise
+    if log.url:
+        set_remote_state(log, state)
 
 
 def _parse_number(arguments: Arguments) -> int:
-    text = arguments.number
-    if not (text.isascii() and text.isdigit()):
-        raise OperatorError(f"LOG is to be the number of a log, not {text!r}.")
-    return int(text)
+    number = parse_digits(arguments.number)
+    if number is None:
+        raise OperatorError(f"LOG is to be the number of a log, not {arguments.number!r}.")
+    return number
 
 
 COMMANDS = (

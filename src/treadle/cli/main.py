@@ -1,8 +1,8 @@
 """The program `treadle`: finds the command, reads the settings, runs it, prints what went wrong.
 
 Exit codes: 0 done; 2 an error that the user can correct, or that may pass by itself; 130 stopped by
-Ctrl-C; 141 the reader closed the pipe; 1 an error inside treadle, or a command that examines
-found something.
+Ctrl-C; 141 the reader closed the pipe; 1 an error inside treadle. A command that examines ends with
+1 or 2 where it found something; docs/reference/command-line.md has a table of them.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -69,7 +70,13 @@ from treadle.cli.command import (
     collect_flags,
     print_warning,
 )
-from treadle.cli.output import make_output_robust, print_error, print_traceback
+from treadle.cli.output import (
+    end_output,
+    make_output_robust,
+    print_error,
+    print_pending,
+    print_traceback,
+)
 from treadle.cli.store_access import find_user_name
 from treadle.config import FILE_SETTING, SETTINGS, Config, OperatorWarning
 from treadle.errors import InternalError, OperatorError, TreadleError
@@ -126,6 +133,9 @@ COMMANDS: tuple[CliCommand, ...] = (
 FOREIGN_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Errors of the system that no command can help: a file is another user's, or read-only."""
 
+FULL_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of the system for what finds no room, in a file or behind standard output."""
+
 GROUPS = {
     (): "take JSON records over HTTP and load them into database tables",
     ("account",): "accounts, which own sources, and their tokens for the Connect API",
@@ -172,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.excepthook = print_traceback
     user_umask = os.umask(PRIVATE_UMASK)
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv), user_umask)
+        code = _run(list(sys.argv[1:] if argv is None else argv), user_umask)
+        print_pending()
     except InternalError:
         raise
     except TreadleError as error:
@@ -181,14 +192,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Python flushes stdout once more at exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        end_output()
         return 141
     except OSError as error:
+        if error.errno in FULL_ERRORS:
+            with suppress(OSError):  # standard error may be on the same disk
+                print_error(describe_full_disk(error))
+            end_output()
+            return 2
         if error.errno not in FOREIGN_ERRORS:
             raise
         print_error(describe_foreign_file(error))
         return 2
+    else:
+        return code
     finally:
         if argv is None:
             skip_last_collection()
@@ -207,6 +224,13 @@ def describe_foreign_file(error: OSError) -> str:
     except OSError:
         owner = ""
     return f"{named} cannot be used: {found}; run treadle as the user that it belongs to{owner}."
+
+
+def describe_full_disk(error: OSError) -> str:
+    """Say that a file finds no room; one that was open already, such as the output, has no name."""
+    named = "The output or a file" if error.filename is None else str(error.filename)
+    found = error.strerror or type(error).__name__
+    return f"{named} cannot be written: {found}; make room, or write elsewhere."
 
 
 def make_sentence(text: str) -> str:

@@ -73,6 +73,20 @@ def print_error(text: str) -> None:
     print(f"treadle: {escape_unprintable(text)}", file=sys.stderr)
 
 
+def print_pending() -> None:
+    """Write what was printed and is not written yet."""
+    print(end="", flush=True)
+
+
+def end_output() -> None:
+    """Write what is not written yet. Give up what cannot be: Python would fail at its own end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def print_traceback(
     kind: type[BaseException], error: BaseException, found: TracebackType | None
 ) -> None:

@@ -134,6 +134,10 @@ def run_push(config: Config, arguments: Arguments) -> int:
     progress = earlier or PushProgress(
         base=time.time_ns(), records=0, push_id=uuid.uuid4().hex, batch_records=push.batch_records
     )
+    if bookmark and not earlier:
+        # Before the first request: its answer may be lost, and to send it again under another key
+        # would store its records twice.
+        bookmark.write(progress)
     begun = time.monotonic()
     with show_progress(_sum_sizes(files), progress.records) as shown:
         job = PushJob(
@@ -152,7 +156,7 @@ def run_push(config: Config, arguments: Arguments) -> int:
         bookmark.remove()
     sent = job.progress.records - progress.records
     rate = f"{sent / seconds:,.0f} records/s" if seconds else "at once"
-    before = f", after {progress.records:,} of an earlier run" if earlier else ""
+    before = f", after {progress.records:,} of an earlier run" if progress.records else ""
     print_line(
         f"Pushed {count_noun(sent, 'record')} to {arguments.table} in {seconds:.1f} s "
         f"({rate}){before}.",

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.command import Arguments, CliCommand, parse_digits
 from treadle.cli.output import print_json, print_line, print_rows, to_whole_second
 from treadle.cli.result_text import to_json_value
 from treadle.cli.source import describe_state
@@ -60,12 +60,13 @@ def parse_quotas(texts: Sequence[str], known: Sequence[str]) -> dict[str, int | 
                 f"{', '.join(known)}."
             )
         least = 1 if name == "weight" else 0
+        number = parse_digits(value)
         if not value:
             found[name] = None
         elif value == NONE and not least:
             found[name] = 0
-        elif value.isascii() and value.isdigit() and least <= int(value) < 2**63:
-            found[name] = int(value)
+        elif number is not None and number >= least:
+            found[name] = number
         else:
             raise OperatorError(
                 f"The value of {name} is to be a whole number from {least} to 2^63 - 1, or "

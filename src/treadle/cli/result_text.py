@@ -120,9 +120,10 @@ def to_json_value(value: object) -> Any:
 
 def to_cell_text(value: object) -> str:
     """Return a value of JSON as a cell: text as it is, null as nothing, anything else as JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else encode_value(value)
+    if value is None or isinstance(value, str):
+        return value or ""
+    text = encode_value(value)
+    return "" if text == "null" else text  # NaN and infinities, which JSON has as null
 
 
 def _format_instant(value: datetime) -> str:
@@ -158,7 +159,8 @@ def _to_cells(values: Sequence[object], show: Callable[[str], str] | None) -> Se
         plain = _to_json_column(values)
         # As one array: to encode each by itself takes three times as long.
         texts = _ENCODER.encode(plain)[1:-1].decode().split(",")
-        return ["" if value is None else text for value, text in zip(plain, texts, strict=True)]
+        # NaN and infinities are null, too, and so is no text of a number.
+        return ["" if text == "null" else text for text in texts]
     shown = map(to_cell_text, _to_json_column(values))
     return list(shown if show is None else map(show, shown))
 

@@ -46,6 +46,7 @@ class ResumeFile:
             parts += (str(file.resolve()), str(status.st_size), str(status.st_mtime_ns))
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         self.path = folder / f"{name}.json"
+        self._is_there = False
 
     def read(self) -> PushProgress | None:
         """Return the progress of an interrupted push; None if there is no file, or no valid one.
@@ -55,7 +56,7 @@ class ResumeFile:
         """
         try:
             value = json.loads(self.path.read_bytes())
-            return PushProgress(
+            progress = PushProgress(
                 base=int(value["base"]),
                 records=int(value["records"]),
                 push_id=str(value["push_id"]),
@@ -65,6 +66,8 @@ class ResumeFile:
             return None
         except OSError as error:
             raise self._explain("read", error) from error
+        self._is_there = True
+        return progress
 
     def write(self, progress: PushProgress) -> None:
         """Write the progress, without fsync: an older one only repeats requests."""
@@ -79,6 +82,7 @@ class ResumeFile:
             draft.replace(self.path)
         except OSError as error:
             raise self._explain("remembered", error) from error
+        self._is_there = True
 
     def remove(self) -> None:
         """Remove the file, since the push is complete."""
@@ -91,7 +95,10 @@ class ResumeFile:
         remedy = "mend that"
         if isinstance(error, PermissionError):
             remedy = "run this as the user that the folder belongs to"
+        if not self._is_there:
+            # Not where a part of the push was stored: without the file it would be stored again.
+            remedy += ", or push with --no-resume"
         return OperatorError(
             f"The progress of the push cannot be {verb} in {self.path.parent}: {error.strerror}; "
-            f"{remedy}, or push with --no-resume."
+            f"{remedy}."
         )

@@ -119,7 +119,7 @@ def check_webhook_value(name: str, value: object) -> None:
             isinstance(one, str) and is_key_name(one) for one in value
         )
     elif name == "provider":
-        good = value in PROVIDERS
+        good = isinstance(value, str) and value in PROVIDERS
     elif name == "table":
         good = isinstance(value, str) and are_table_names((value,))
     else:

@@ -29,6 +29,7 @@ from treadle.config.kinds import (
     MailServerKind,
     NetworksKind,
     NumberKind,
+    PublicUrlKind,
     SwitchKind,
     TextKind,
     UrlKind,
@@ -316,10 +317,7 @@ class Config(CheckedSettings):
     )
     public_url: str | None = define_setting(
         None,
-        TextKind(
-            "a URL such as https://data.example.com or https://example.com/treadle",
-            pattern=r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~-]+){0,5}/?",
-        ),
+        PublicUrlKind(),
         "URL under which people and senders reach the server, if a proxy gives it another one; "
         "links and examples use it",
         shown="the address that a request was sent to",

@@ -5,14 +5,18 @@ A kind turns text into a value, checks a value, and describes both in error text
 
 import difflib
 import ipaddress
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
+from treadle.errors import OperatorError
 from treadle.smtp_url import parse_smtp_url
+
+SHOWN_BITS_MAX: Final = 1_024
+"""Bits of the longest number that is shown."""
 
 
 class ValueKind(Protocol):
@@ -58,13 +62,15 @@ class NumberKind:
             raise ValueError(value)  # noqa: TRY004 - one error for all that is no value
         if self.whole and not isinstance(value, int):
             raise ValueError(value)
-        if not math.isfinite(value) or not self.minimum <= value <= self.maximum:
+        # Not so either of infinity and NaN. An integer may be too large to be a float.
+        if not self.minimum <= value <= self.maximum:
             raise ValueError(value)
         return value if self.whole else float(value)
 
     def show(self, value: object) -> str:
-        """Return the value itself."""
-        return repr(value)
+        """Return the value itself, unless it is longer than Python writes."""
+        is_long = isinstance(value, int) and value.bit_length() > SHOWN_BITS_MAX
+        return "one of hundreds of digits" if is_long else repr(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,28 @@ class TextKind:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicUrlKind(TextKind):
+    """The URL of a server, without a user, parameters and fragment."""
+
+    expected: str = "a URL such as https://data.example.com or https://example.com/treadle"
+    pattern: str = (
+        r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?(/[A-Za-z0-9._~-]+){0,5}/?"
+    )
+
+    def check(self, value: object) -> object:
+        """Return the URL as it is."""
+        text = str(TextKind.check(self, value))
+        parts = urlsplit(text)
+        _ = parts.port  # ValueError for one beyond 65535
+        host = parts.hostname or ""
+        if "[" in parts.netloc:
+            ipaddress.IPv6Address(host)
+        elif not host.strip(".-"):
+            raise ValueError(value)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
 class FolderKind:
     """A path of the file system."""
 
@@ -165,7 +193,7 @@ class FolderKind:
 
     def parse(self, text: str) -> object:
         """Read a path; `~` is the home folder."""
-        return self.check(Path(text).expanduser() if text.strip() else text)
+        return self.check(text)
 
     def check(self, value: object) -> object:
         """Return an absolute path, which names the same folder for every process.
@@ -173,10 +201,10 @@ class FolderKind:
         The folder's path becomes part of database URLs, where `?` and `#` end a path.
         """
         if isinstance(value, str) and value.strip():
-            value = Path(value).expanduser()
+            value = expand_home(value)
         if not isinstance(value, Path) or set("?#\0") & set(str(value)):
             raise ValueError(value)
-        return value.absolute()
+        return _make_absolute(value)
 
     def show(self, value: object) -> str:
         """Return the path as it was given."""
@@ -199,11 +227,29 @@ class FileKind:
             value = Path(value)
         if not isinstance(value, Path) or "\0" in str(value):
             raise ValueError(value)
-        return value.expanduser().absolute()
+        return _make_absolute(expand_home(value))
 
     def show(self, value: object) -> str:
         """Return the path as it was given."""
         return repr(str(value))
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return a path with the folder that `~` or `~user` means. ValueError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user, or one without a home folder
+        raise ValueError(path) from None
+
+
+def _make_absolute(path: Path) -> Path:
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise OperatorError(
+            f"The folder that this command was started in cannot be used: {error.strerror}; change "
+            "to another one."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,10 +410,11 @@ class MailServerKind(UrlKind):
 def mask_password(url: str) -> str:
     """Return a URL with `***` in place of every password, safe to log.
 
-    A password may contain any character, also one that should have been escaped. So a little more
-    than the password may be hidden, but never a little less.
+    A password may contain any character, also one that should have been escaped, and so may a user:
+    `me@example.com` is one. So a little more than the password may be hidden, but never a little
+    less.
     """
-    shown = re.sub(r"^([^:]*://[^:@/]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    shown = re.sub(r"^([^:]*://[^:/]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(
         r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", r"\1***", shown, flags=re.IGNORECASE
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from treadle.config.kinds import FileKind, FolderKind, TextKind, suggest_nearest
+from treadle.config.kinds import FileKind, FolderKind, TextKind, expand_home, suggest_nearest
 from treadle.config.service_links import is_service_link
 from treadle.config.setting import PREFIX, SettingDefinition, option_of
 from treadle.errors import OperatorError
@@ -231,7 +231,10 @@ def read_settings_file(
     """
     named = flags.get(FILE_SETTING.name) or variables.get(FILE_SETTING.variable)
     if named is not None:
-        path = Path(named).expanduser()
+        try:
+            path = expand_home(named)
+        except ValueError:
+            raise OperatorError(f"There is no home folder for the settings file {named}.") from None
     else:
         data = next(setting for setting in settings if setting.name == "data")
         folder = parse_texts([data], flags, variables).get("data", data.default)
@@ -289,12 +292,16 @@ def read_settings_file(
 
 
 def _place_beside(setting: SettingDefinition, file: Path, value: object) -> object:
-    """Return a value of a settings file: a relative path is relative to the file that names it."""
+    """Return a value of a settings file: a relative path is relative to the file that names it.
+
+    Raises:
+        ValueError: its `~` means no folder.
+    """
     if not isinstance(setting.kind, FolderKind | FileKind):
         return value
     if not isinstance(value, str) or not value.strip():
         return value
-    return str((file.parent / Path(value).expanduser()).absolute())
+    return str((file.parent / expand_home(value)).absolute())
 
 
 def _read_content(

@@ -39,6 +39,7 @@ class ImportServer:
     keys: the idempotency keys of these.
     asked: every request but for the status: path, bearer token, time.
     answers: given to the next pushes, one each.
+    cuts: for the next pushes that are taken, whether the connection ends in place of an answer.
     bad: says of a record's data that it is refused.
     keep: whether to look at pushes and keep them.
     reason: why the server takes no data, as its status says it.
@@ -49,6 +50,7 @@ class ImportServer:
         self.asked: list[tuple[str, str | None, float]] = []
         self.keys: list[str] = []
         self.answers: deque[Answer] = deque()
+        self.cuts: deque[bool] = deque()
         self.bad: Callable[[dict[str, Any]], bool] = lambda _: False
         self.keep = True
         self.reason: str | None = None
@@ -83,6 +85,8 @@ class ImportServer:
         self.keys += [key] if key else []
         self.requests.append(records)
         self.taken.set()
+        if self.cuts and self.cuts.popleft():
+            return Answer(0)
         return Answer(201, ACCEPTED)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -1,6 +1,7 @@
 """Logs on PostgreSQL from the command line: `init --log`, `log add`, `list`, `open`, `close`."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 
 from treadle.config import Config
-from treadle.log.protocol import NewEntry
+from treadle.log import remote_registry
+from treadle.log.protocol import LogInfo, LogState, NewEntry
 from treadle.log.registry import has_log, open_appender, open_reader
+from treadle.log.remote_registry import set_remote_state
 from treadle.server.factories import open_store
 from treadle.server.startup import check_logs_at_start, read_known_logs, set_up_store
 from treadle.store.store import Store
@@ -145,6 +148,48 @@ def test_a_log_is_added_drained_and_closed(
         *["add_log"] * 3,
     ]
     assert treadle("log add --json").json[0]["log"] == 4
+
+
+def test_a_source_that_is_made_during_a_close_can_be_pushed_to(
+    url: str, treadle: Treadle, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile: list[Callable[[], object]] = []
+
+    def set_state(log: LogInfo, state: LogState) -> None:
+        set_remote_state(log, state)
+        if state is LogState.CLOSED:
+            meanwhile.pop()()
+
+    def read_states() -> list[str]:
+        with psycopg.connect(url) as connection:
+            states = connection.execute("SELECT state FROM treadle_log.logs ORDER BY number")
+            return [state for (state,) in states]
+
+    monkeypatch.setattr(remote_registry, "set_remote_state", set_state)
+    treadle("init --logs 3")
+    with closing(open_store(config)) as store:
+        assert create_source(store, "a") == 1
+        made: list[int] = []
+        meanwhile.append(lambda: made.append(create_source(store, "b")))
+        assert treadle("log close 2").code == 0
+        assert made == [3]
+
+        store.sources.delete_source(1, store.sources.list_sources()[-1].id)
+
+        def open_and_use() -> None:
+            store.logs.open_log(3)
+            assert create_source(store, "c") == 3
+
+        meanwhile.append(open_and_use)
+        used = treadle("log close 3")
+        assert used.code == 2
+        assert "Log 3 has 1 source" in used.err
+        assert read_states() == ["open", "closed", "draining"]
+
+        # As a command leaves it that is killed at its last step.
+        execute(url, "UPDATE treadle_log.logs SET state = 'closed' WHERE number = 3")
+        assert treadle("log open 3").code == 0
+        assert read_states() == ["open", "closed", "open"]
 
 
 def test_what_waits_is_told_on_any_machine_from_all_logs(

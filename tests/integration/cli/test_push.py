@@ -290,6 +290,35 @@ def test_without_a_key_nothing_is_stored_twice(
     assert server.keys == [f"{progress['push_id']}-{start}" for start in (0, 10, 20, 30, 40)]
 
 
+def test_a_first_request_whose_answer_is_lost_is_stored_once(
+    data: Path, tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    file = written(tmp_path / "records", 10)
+    words = ("push", str(file), "--table", "t", "--retry-seconds", "0")
+    server.cuts.append(True)
+    ended = treadle(*words)
+    assert ended.code == 2
+    assert "0 records were pushed; the same command goes on from there" in ended.err
+    assert len(bookmarks(data)) == len(server.requests) == 1
+    done = treadle(*words)
+    assert done.code == 0, done.err
+    assert re.fullmatch(r"Pushed 10 records to t in [^,]*\.\n", done.out)
+    assert [record["data"]["id"] for record in server.records] == list(range(1, 11))
+    assert bookmarks(data) == []
+
+
+def test_nothing_is_sent_where_the_push_cannot_be_remembered(
+    data: Path, tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    (data / "push").symlink_to(tmp_path / "missing" / "push")
+    file = written(tmp_path / "records", 10)
+    refused = push(treadle, file)
+    assert refused.code == 2
+    assert refused.err.endswith("; mend that, or push with --no-resume.\n")
+    assert server.asked == []
+    assert push(treadle, file, "--no-resume").code == 0
+
+
 def test_files_of_any_form_are_pushed_in_order(
     tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
 ) -> None:

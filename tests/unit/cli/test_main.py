@@ -8,7 +8,7 @@ import pytest
 
 from treadle import __version__
 from treadle.cli import main as module
-from treadle.cli.command import Arguments, CliCommand, collect_flags
+from treadle.cli.command import Arguments, CliCommand, collect_flags, parse_digits
 from treadle.cli.main import COMMANDS, build_parser, check_spelling, main, make_sentence
 from treadle.config import SETTINGS, Config
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
@@ -60,6 +60,8 @@ def test_the_help_of_every_command_names_the_variable_of_every_flag(
         ("serve --port", "Argument --port: expected one argument; see `treadle serve --help`."),
         ("serve --port 99999", "--port is to be a whole number from 0 to 65535, not '99999'."),
         ("serve --secret-key 1", "`treadle serve` has no flag --secret-key;"),
+        (f"log open {2**63}", "LOG is to be the number of a log, not '9223372036854775808'."),
+        ("log close " + "9" * 5_000, "LOG is to be the number of a log, not '9999"),
     ],
 )
 def test_a_wrong_line_is_answered_with_a_sentence(
@@ -78,6 +80,19 @@ def test_a_wrong_variable_is_answered_by_every_command(
     monkeypatch.setenv("TREADLE_PUSH_TOKN", "x")
     assert main(["account", "list"]) == 2
     assert "did you mean TREADLE_PUSH_TOKEN?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("0", 0), ("007", 7), (str(2**63 - 1), 2**63 - 1), ("0" * 5_000 + "1", 1)),
+        *((str(2**63), None), ("9" * 5_000, None), ("-1", None), ("1_0", None), ("١", None)),  # noqa: RUF001
+        *(("", None), ("1.0", None), ("²", None)),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_number_is_digits_below_2_to_the_63(text: str, number: int | None) -> None:
+    assert parse_digits(text) == number
 
 
 def test_a_statement_that_begins_with_dashes_is_no_flag() -> None:
@@ -167,6 +182,24 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (141, "0\n", "")
 
 
+@pytest.mark.parametrize("errors", ["", "2>&1"])
+def test_a_full_disk_behind_the_output_is_an_error(errors: str) -> None:
+    program = (
+        "import sys; from treadle.cli import main as m;"
+        " m._run = lambda argv, umask: print(1) or 1;"
+        " sys.exit(m.main([]))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c '{program}' > /dev/full {errors}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = "The output or a file cannot be written: No space left on device; make room, or write "
+    assert done.returncode == 2
+    assert done.stderr == ("" if errors else f"treadle: {said}elsewhere.\n")
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -181,6 +214,10 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
         (
             OSError(errno.EROFS, "Read-only", "/d"),
             "/d cannot be written: Read-only; make the disk writable, or name another folder.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/d"),
+            "/d cannot be written: No space left on device; make room, or write elsewhere.",
         ),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import IO
 
@@ -80,7 +81,7 @@ def test_columns_of_several_types_are_written_as_single_values_are() -> None:
     text = "".join(write_csv(columns, make_batches(rows)))
     assert text == (
         "a,b,c,d,e\n1,a,true,0.5,2024-01-02T03:04:05.000006Z\n,,,,\n"
-        "x,2,1.5,null,0001-01-01 00:00:00+00 BC\n"
+        "x,2,1.5,,0001-01-01 00:00:00+00 BC\n"
     )
     objects = json.loads("".join(write_objects(columns, make_batches(rows))))
     assert [tuple(each.values()) for each in objects] == [
@@ -88,6 +89,21 @@ def test_columns_of_several_types_are_written_as_single_values_are() -> None:
         (None, None, None, None, None),
         ("x", 2, 1.5, None, "0001-01-01 00:00:00+00 BC"),
     ]
+
+
+def test_a_number_that_is_none_is_an_empty_field_in_each_column() -> None:
+    nan, infinity = float("nan"), float("-inf")
+    doubles: list[object] = [nan, 1.5, None, infinity]
+    columns: list[list[object]] = [
+        doubles,
+        [Decimal("NaN"), Decimal("1.5"), None, 2.5],
+        [nan, "x", "null", infinity],
+    ]
+    text = "".join(write_csv(("a", "b", "c"), [columns]))
+    assert text == "a,b,c\n,,\n1.5,1.5,x\n,,null\n,2.5,\n"
+    shown = "".join(write_csv(("a", "b", "c"), [columns], show=str))
+    assert shown == "".join(write_csv(("a", "b", "c"), [columns], safe=True)) == text
+    assert write_table(("a",), [(value,) for value in doubles])[1::2] == ["", ""]
 
 
 def test_an_array_goes_on_over_batches() -> None:

@@ -54,3 +54,14 @@ def test_a_bookmark_that_cannot_be_written_says_what_to_do(file: Path, tmp_path:
     (tmp_path / "push").write_text("a file where the folder should be")
     with pytest.raises(OperatorError, match="mend that, or push with --no-resume"):
         ResumeFile(tmp_path / "push", [file]).write(PushProgress(1, 1))
+
+
+def test_a_push_that_began_is_not_to_begin_anew(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "push"
+    bookmark = ResumeFile(folder, [file])
+    bookmark.write(PushProgress(1, 0))
+    bookmark.remove()
+    folder.rmdir()
+    folder.write_text("a file where the folder should be")
+    with pytest.raises(OperatorError, match=r"mend that\.$"):
+        bookmark.write(PushProgress(1, 5))

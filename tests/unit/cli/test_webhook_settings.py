@@ -20,5 +20,12 @@ def test_a_table_has_a_name_of_a_bounded_length() -> None:
     assert parse_assignments(["table="]) == {"table": None}
 
 
+@pytest.mark.parametrize("name", ["key", "provider", "table", "upsert"])
+@pytest.mark.parametrize("value", [[1], {}, 1.5, None, ""])
+def test_a_value_of_another_type_is_told(name: str, value: object) -> None:
+    with pytest.raises(OperatorError, match=f"webhook.{name} is to be "):
+        check_webhook_value(name, value)
+
+
 def test_a_token_names_tables_that_can_be_sent() -> None:
     assert token_rules.TABLE_CHARACTERS_MAX == limits.TABLE_CHARACTERS_MAX

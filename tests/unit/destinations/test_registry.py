@@ -74,6 +74,8 @@ def test_a_wrong_url_is_told_what_was_expected(url: str, expected: str) -> None:
         "postgresql://me:s3cr%et@db/shop",
         "postgresql://me:s3cret@db/shop?nonsense=1",
         "postgresql://me:an@s3cret@db/shop",
+        "postgresql://me@srv:s3cret@db/shop",
+        "postgresql://me:s3cret/a@db/shop",
         "me:s3cret@db/shop",
         "mysq://me:s3cret@db/shop",
     ],
