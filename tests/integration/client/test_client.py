@@ -67,13 +67,33 @@ def test_records_are_pushed_with_types_keys_and_a_token(server: ImportServer, co
 
 def test_what_is_answered_too_late_is_sent_again_with_the_same_key(server: ImportServer) -> None:
     told: list[str | None] = []
-    server.answers.extend([Answer(503), Answer(0)])
+    server.answers.extend([Answer(503), Answer(0), Answer(408)])
     with TreadleClient(server.url, "at_x", on_waiting=told.append) as client:
         client.push("t", [{"id": 1}])
-    assert len(server.asked) == 3
+    assert len(server.asked) == 4
     assert len(server.requests) == 1
     assert told[-1] is None
     assert "answers 503" in str(told[0])
+
+
+def test_a_tls_handshake_that_breaks_off_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_retry, "WAIT_SECONDS_FIRST", 0.01)
+    told: list[str | None] = []
+
+    def report(reason: str | None) -> None:
+        told.append(reason)
+        if len(told) == 2:
+            raise InterruptedError
+
+    async def work() -> None:
+        listener = await asyncio.start_server(lambda _, to: to.close(), "127.0.0.1", 0)
+        url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        async with listener, AsyncTreadleClient(url, "at_x", on_waiting=report) as client:
+            with pytest.raises(InterruptedError):
+                await client.push("t", [{"id": 1}])
+
+    asyncio.run(work())
+    assert all("cannot be reached" in str(reason) for reason in told)
 
 
 def test_a_refused_record_is_named(server: ImportServer) -> None:
