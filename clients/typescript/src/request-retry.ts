@@ -66,7 +66,7 @@ export class RequestRetry {
   }
 
   /**
-   * Return the first answer that is neither 429 nor 5xx.
+   * Return the first answer that is neither 408, 429 nor 5xx.
    *
    * @param request to send.
    * @param failed the beginning of the error text: "Record 1 could not be sent".
@@ -179,7 +179,8 @@ export function parseRetryAfter(text: string | null): number {
 
 /** Whether an answer may be another one later, and the request can be sent again without harm. */
 function isRepeated(answer: HttpAnswer, request: HttpRequest): boolean {
-  return answer.status === 429 || (answer.status >= 500 && request.repeats !== false);
+  const mayPass = answer.status === 408 || answer.status >= 500; // 408: the body came too slowly
+  return answer.status === 429 || (mayPass && request.repeats !== false);
 }
 
 function parseUrl(text: string): URL {

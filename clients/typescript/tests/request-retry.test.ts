@@ -43,18 +43,19 @@ test("a request is sent to the path below the URL, with the token", async () => 
   assert.deepEqual(told, []);
 });
 
-test("429, 5xx and a lost connection are repeated, at longer and longer times", async () => {
+test("408, 429, 5xx and a lost connection are repeated, at longer and longer times", async () => {
   const { retry, server, clock, told } = makeRetry(
     { status: 503, text: "full" },
     makeSocketError("ECONNREFUSED"),
     makeSocketError("UND_ERR_SOCKET", "other side closed"),
     { status: 429, text: "later", headers: { "Retry-After": "7" } },
     { status: 504 },
+    { status: 408, text: "too slow" },
     { status: 201 },
   );
   assert.equal((await retry.fetchAnswer(REQUEST, "It could not be sent")).status, 201);
-  assert.equal(server.seen.length, 6);
-  assert.deepEqual(clock.waits, [250, 500, 1000, 7000, 4000]);
+  assert.equal(server.seen.length, 7);
+  assert.deepEqual(clock.waits, [250, 500, 1000, 7000, 4000, 8000]);
   const at = "https://treadle.example.com/base";
   assert.deepEqual(told, [
     `${at} answers 503 full`,
@@ -62,6 +63,7 @@ test("429, 5xx and a lost connection are repeated, at longer and longer times", 
     `${at} cannot be reached (other side closed)`,
     `${at} answers 429 later`,
     `${at} answers 504`,
+    `${at} answers 408 too slow`,
     null,
   ]);
 });
@@ -118,8 +120,10 @@ test("what may not be done twice is repeated after 429 alone", async () => {
   const once = { ...REQUEST, repeats: false };
   const busy = makeRetry({ status: 429 }, { status: 200 });
   assert.equal((await busy.retry.fetchAnswer(once, "It failed")).status, 200);
-  const away = makeRetry({ status: 503 }, { status: 200 });
-  assert.equal((await away.retry.fetchAnswer(once, "It failed")).status, 503);
+  for (const status of [408, 503]) {
+    const away = makeRetry({ status }, { status: 200 });
+    assert.equal((await away.retry.fetchAnswer(once, "It failed")).status, status);
+  }
   const lost = makeRetry(makeSocketError("ECONNRESET"));
   await assert.rejects(lost.retry.fetchAnswer(once, "It failed"), /Nobody knows whether the server did it/);
   assert.equal(lost.server.seen.length, 1);

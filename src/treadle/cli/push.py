@@ -162,7 +162,14 @@ def run_push(config: Config, arguments: Arguments) -> int:
         f"({rate}){before}.",
         flush=True,
     )
-    return print_outcome(config, job, begun) if arguments.wait else 0
+    if not arguments.wait:
+        return 0
+    if progress.records:  # of which the receipts are not kept
+        print_error(
+            f"--wait follows the records of this run, not the {progress.records:,} of an earlier "
+            "run: `treadle rejects list` shows which of those were rejected."
+        )
+    return print_outcome(config, job, begun)
 
 
 def print_outcome(config: Config, job: "PushJob", begun: float) -> int:

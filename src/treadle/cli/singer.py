@@ -99,12 +99,30 @@ async def _send(
             TargetOptions(push.batch_records, push.connections, flush_seconds, loaded),
             run_id=uuid.uuid4().hex,
             first_sequence=time.time_ns(),
-            emit=print_raw_json,
+            emit=print_state,
             explain=lambda: find_trouble(config, target),
         )
         with open_input(STANDARD_INPUT) as stream:
             await sender.run(read_ahead(read_lines(stream), 4))
     return sender
+
+
+def print_state(state: bytes) -> None:
+    """Print a state at once.
+
+    Raises:
+        OperatorError: standard output does not take it.
+        BrokenPipeError: nobody reads it any more.
+    """
+    try:
+        print_raw_json(state)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OperatorError(
+            f"A state cannot be written to standard output: {error.strerror or error}; make room "
+            "there, and run the tap again with the last state that was printed. No record is lost."
+        ) from error
 
 
 COMMAND = CliCommand(

@@ -160,6 +160,9 @@ class AsyncTreadleClient:
 class AsyncRecordWriter:
     """Collects records, and sends them when they fill a request or have waited long enough.
 
+    An object can be used by several tasks at the same time. Who is cancelled while it waits takes
+    no record back: requests go on, and a later `flush` waits for them.
+
     Attributes:
         receipt: of the records that are durable so far.
     """
@@ -193,12 +196,12 @@ class AsyncRecordWriter:
             TreadleError: what `push` raises, of a request before.
         """
         self._kept.append(record)
+        if self._timer is None:  # also for a full request, since who waits below may be cancelled
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._flush_seconds, self._send)
         if len(self._kept) >= self._client.batch_records:
             await self._finish(self._client.connections - 1)
             self._send()
-        elif self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._flush_seconds, self._send)
         await self._finish(self._client.connections)
 
     async def flush(self) -> None:
@@ -208,7 +211,8 @@ class AsyncRecordWriter:
             TreadleError: what `push` raises.
         """
         self._send()
-        await self._finish(0)
+        for task in tuple(self._under_way):
+            await self._take_result(task)
 
     def _send(self) -> None:
         if self._timer is not None:
@@ -222,7 +226,17 @@ class AsyncRecordWriter:
     async def _finish(self, most: int) -> None:
         """Wait until no more than so many requests are under way."""
         while self._under_way and (self._under_way[0].done() or len(self._under_way) > most):
-            self.receipt += await self._under_way.popleft()
+            await self._take_result(self._under_way[0])
+
+    async def _take_result(self, task: asyncio.Task[PushReceipt]) -> None:
+        """Wait for a request, and count what it has acknowledged once, whoever waits for it."""
+        if not task.done():
+            await asyncio.wait([task])  # which, if it is cancelled, does not cancel the request
+        if task in self._under_way:
+            self._under_way.remove(task)
+            self.receipt += task.result()
+        else:
+            task.result()  # raises for everybody who waited for it
 
 
 async def _cut(

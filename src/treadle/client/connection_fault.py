@@ -7,6 +7,9 @@ from pathlib import Path
 
 from treadle.errors import OperatorError
 
+_ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""TLS connections that ended early: a server that restarts, a balancer without one behind it."""
+
 
 def find_lasting_fault(error: BaseException, url: str) -> str | None:
     """Return what is wrong and what to do, if a request failed for what stays as it is.
@@ -19,6 +22,8 @@ def find_lasting_fault(error: BaseException, url: str) -> str | None:
         None if the fault may pass by itself.
     """
     for cause in _list_causes(error):
+        if isinstance(cause, _ENDED):
+            continue
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"the certificate of {url} cannot be trusted: {cause.verify_message}; give the "

@@ -20,6 +20,9 @@ STATUS_SECONDS_MAX = 5.0
 TEXT_MAX = 500
 """Characters of an answer that a message has."""
 
+_REPEATED = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
+"""Answers below 500 that may be others later: the body came too slowly, or a quota is used up."""
+
 
 class RequestRetry:
     """Repeats requests for a time.
@@ -41,7 +44,7 @@ class RequestRetry:
         failed: str,
         client: httpx.AsyncClient | None = None,
     ) -> httpx.Response:
-        """Return the first answer that is neither 429 nor 5xx.
+        """Return the first answer that is neither 408, 429 nor 5xx.
 
         Args:
             ask: sends the request.
@@ -68,7 +71,7 @@ class RequestRetry:
                 if answer.status_code == httpx.codes.UNAUTHORIZED:
                     told = f"{self.url} answers {describe_answer(answer)}"
                     raise OperatorError(f"{failed}: {explain_unauthorized(told)}")
-                if answer.status_code != httpx.codes.TOO_MANY_REQUESTS and answer.status_code < 500:
+                if answer.status_code < 500 and answer.status_code not in _REPEATED:
                     if waited:
                         self.on_waiting(None)
                     return answer

@@ -264,7 +264,8 @@ class MetricsEndpoint:
         tallies = {(one.source_id, one.table_name): one for one in self.store.tables.list_totals()}
         sources = {s.id: s for s in self.store.sources.list_sources() if s.deleted_at is None}
         tables: list[TableSnapshot] = []
-        for key in backlog.keys() | tallies.keys():
+        # What was never loaded has no counts that a sum could miss, and comes last.
+        for key in (*tallies, *sorted(backlog.keys() - tallies.keys())):
             source_id, table_name = key
             source = sources.get(source_id)
             if source is None:

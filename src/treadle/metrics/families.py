@@ -1,8 +1,8 @@
 """The metrics of a snapshot, in the text form of Prometheus."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -466,20 +466,27 @@ def _get_labels(table: TableSnapshot) -> tuple[str, str, str]:
 def _limit_tables(tables: Sequence[TableSnapshot]) -> list[TableSnapshot]:
     """Return at most TABLES_MAX tables, and at most SOURCE_TABLES_MAX of a source.
 
-    The sums of the others of a source are one table more, and so are those of other sources.
+    The sums of the others of a source are one table more, and so are those of other sources. The
+    first ones are kept, so that no later table pushes one into a sum: a count that jumps there
+    looks like records that were rejected now. A table with the name of the sums is among them.
     """
-    ordered = sorted(tables, key=lambda table: (table.source_id, table.table))
-    found: list[TableSnapshot] = []
-    for (source_id, source), group in groupby(ordered, lambda its: (its.source_id, its.source)):
-        its = list(group)
-        found += its[:SOURCE_TABLES_MAX]
-        if len(its) > SOURCE_TABLES_MAX:
-            others = TableSnapshot(source, source_id, OTHER_TABLES)
-            found.append(_sum_tables(others, its[SOURCE_TABLES_MAX:]))
-    kept, rest = found[:TABLES_MAX], found[TABLES_MAX:]
-    if not rest:
-        return kept
-    return [*kept, _sum_tables(TableSnapshot(OTHER_TABLES, 0, OTHER_TABLES), rest)]
+    kept: list[TableSnapshot] = []
+    beyond: list[TableSnapshot] = []
+    others: dict[int, list[TableSnapshot]] = {}
+    counts: Counter[int] = Counter()
+    for one in tables:
+        counts[one.source_id] += one.table != OTHER_TABLES
+        if one.table == OTHER_TABLES or counts[one.source_id] > SOURCE_TABLES_MAX:
+            others.setdefault(one.source_id, []).append(one)
+        elif len(kept) < TABLES_MAX:
+            kept.append(one)
+        else:
+            beyond.append(one)
+    for source_id, its in others.items():
+        kept.append(_sum_tables(TableSnapshot(its[0].source, source_id, OTHER_TABLES), its))
+    if beyond:
+        kept.append(_sum_tables(TableSnapshot(OTHER_TABLES, 0, OTHER_TABLES), beyond))
+    return kept
 
 
 def _sum_tables(sums: TableSnapshot, tables: Sequence[TableSnapshot]) -> TableSnapshot:

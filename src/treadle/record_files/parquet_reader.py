@@ -128,7 +128,8 @@ def list_values(column: Any) -> Sequence[Any]:
         kind = column.type
     if types.is_timestamp(kind):
         text: Any = column.cast(pa.timestamp(kind.unit)).cast(pa.string())
-        text = compute.utf8_replace_slice(text, 10, 11, "T")
+        # The first blank, since a year beyond 9999 has more digits.
+        text = compute.replace_substring(text, " ", "T", max_replacements=1)
         column = compute.binary_join_element_wise(text, pa.scalar("Z"), pa.scalar(""))
     elif types.is_decimal(kind) or types.is_date(kind) or types.is_time(kind):
         column = column.cast(pa.string())
@@ -182,9 +183,19 @@ def _has_text_keys(kind: Any) -> bool:
 
 
 def _has_odd_number(column: Any) -> bool:
+    """Return whether a column has numbers that JSON lacks, also within lists and objects."""
     from pyarrow import compute, types
 
-    if not types.is_floating(column.type):
+    kind = column.type
+    if types.is_dictionary(kind):
+        return _has_odd_number(column.dictionary)
+    if types.is_struct(kind):
+        return any(map(_has_odd_number, column.flatten()))
+    if types.is_map(kind):
+        return _has_odd_number(column.keys) or _has_odd_number(column.items)
+    if _is_list(kind):
+        return _has_odd_number(column.flatten())
+    if not types.is_floating(kind):
         return False
     finite = compute.all(compute.is_finite(column), skip_nulls=True, min_count=0)
     return not finite.as_py()

@@ -47,7 +47,7 @@ class RowEncoder:
         """Return the JSON text of each row.
 
         Args:
-            columns: the values of each field.
+            columns: the values of each field; a `msgspec.Raw` among them has no line end.
         """
         return self._encode_rows(zip(*columns, strict=True))
 
@@ -60,5 +60,5 @@ class RowEncoder:
             values = [{n: v for n, v in row if self._nulls or v is not None} for row in pairs]
         else:
             values = [kind(*row) for row in rows]
-        # JSON as it is encoded has no line end in it.
+        # JSON as it is encoded has no line end in it, and raw values have none.
         return self._encoder.encode_lines(values).split(b"\n")[:-1]

@@ -144,7 +144,7 @@ class SingerTarget:
             options: how it works.
             run_id: begins the idempotency keys.
             first_sequence: of the first record; later ones count up from it.
-            emit: takes the JSON text of a state that is durable.
+            emit: takes the JSON text of a state that is durable; what it raises ends the run.
             explain: returns why nothing is loaded, as `ReceiptFollower` asks it.
             clock: seconds that never go back.
         """
@@ -341,9 +341,13 @@ class SingerTarget:
         def finish(done: asyncio.Task[None]) -> None:
             stream.pending.discard(done)
             self._open.pop(done)
-            if done.cancelled() or (error := done.exception()) is None:
-                self._emit_durable()
-            elif self._fault is None:  # from now on no state is emitted
+            error = None if done.cancelled() else done.exception()
+            if error is None:
+                try:
+                    self._emit_durable()
+                except Exception as trouble:  # noqa: BLE001 - `run` raises it; nobody else would
+                    error = trouble
+            if self._fault is None:  # once there is one, no state is emitted
                 self._fault = error
             self._changed.set()
 

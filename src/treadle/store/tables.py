@@ -56,6 +56,8 @@ NOTED_MAX: Final = 500
 _tables = select(tables, tables.c.log_id.in_(present_logs).label("present"))
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
+_ORDERED_TABLES: Final = _tables.order_by(tables.c.id)
+
 _NAMED_TABLE: Final = (
     select(tables)
     .where(
@@ -212,9 +214,9 @@ class TableRepository(StoreRepository):
             return int(tx.connection.execute(query).scalar_one())
 
     def list_totals(self) -> list[TableTotals]:
-        """Return the totals of the records of each table since the store was made."""
+        """Return the totals of each table since the store was made, by the id of the table."""
         with self._database.read() as tx:
-            return [_read_totals(row) for row in tx.connection.execute(_tables)]
+            return [_read_totals(row) for row in tx.connection.execute(_ORDERED_TABLES)]
 
     def read_conditions(self) -> Iterator[TableCondition]:
         """Yield the condition of each table that was tried, in any order.

@@ -283,8 +283,9 @@ def test_without_a_key_nothing_is_stored_twice(
     assert progress["records"] == 20
     bookmark.write_text(json.dumps(progress | {"records": 10}))
     server.bad = lambda _: False
-    done = treadle(*words, "--batch-records", "7")
+    done = treadle(*words, "--batch-records", "7", "--wait")
     assert done.out.endswith(", after 10 of an earlier run.\n"), done.err
+    assert "--wait follows the records of this run, not the 10 of an earlier run: " in done.err
     assert [record["data"]["id"] for record in server.records] == list(range(1, 46))
     assert {tuple(record["key_names"]) for record in server.records} == {()}
     assert server.keys == [f"{progress['push_id']}-{start}" for start in (0, 10, 20, 30, 40)]

@@ -1,6 +1,7 @@
 """`GET /metrics` over a real store and log."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.routing import Route
 from tests.integration.loader.test_units import Stage
+from tests.loads import load as plain
 
 from treadle.errors import RetriableError
 from treadle.http.hosts import AllowedHosts
@@ -106,6 +108,18 @@ def test_the_ledger_adds_up_whenever_it_is_asked(tmp_path: Path) -> None:
     assert asked.counted == ["metrics 200"] * len(asked.counted)
     asked.metrics.close()
     loader.close()
+    stage.store.close()
+
+
+def test_tables_stand_in_the_order_of_their_first_load(tmp_path: Path) -> None:
+    stage = stage_in(tmp_path)
+    for at, table in enumerate(("zebras", "apes"), 1):
+        stage.store.loads.record_load(plain(stage.source_id, table, at, at), [])
+    asyncio.run(stage.append(1))  # of the table "events", which was never loaded
+    asked = Asked(stage)
+    tables = re.findall('treadle_records_waiting{.*table="(.*?)"}', asked.get().text)
+    assert tables == ["zebras", "apes", "events"]
+    asked.metrics.close()
     stage.store.close()
 
 

@@ -471,6 +471,14 @@ def test_what_became_of_records_is_counted_for_ever(store: Store, open_store: Op
     ]
 
 
+def test_totals_begin_with_the_table_that_was_loaded_first(store: Store) -> None:
+    sources = [make_source(store, name) for name in ("web", "app")]
+    for at, (source, table) in enumerate(zip([*sources, sources[0]], "bca", strict=True), 1):
+        store.loads.record_load(load(source, at, at, table=table), [])
+    store.loads.record_load(load(sources[0], 9, 9, table="b"), [])
+    assert [one.table_name for one in store.tables.list_totals()] == ["b", "c", "a"]
+
+
 def test_where_a_table_begins_and_when_it_was_rebuilt(store: Store) -> None:
     source = make_source(store)
 

@@ -1,12 +1,16 @@
 """`target-treadle` takes the config that Singer runners give."""
 
+import errno
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from treadle.cli.singer import print_state
 from treadle.cli.singer_target import read_target_config, run_target
+from treadle.errors import OperatorError
 
 
 def test_a_config_becomes_flags_and_its_token_does_not(
@@ -38,3 +42,22 @@ def test_a_config_that_is_none_is_said(
         file.write_text(content)
     assert run_target(["--config", str(file)]) == 2
     assert said in capsys.readouterr().err
+
+
+class FailingOutput:
+    """Standard output that takes nothing."""
+
+    def __init__(self, number: int) -> None:
+        self._error = OSError(number, os.strerror(number))
+
+    def write(self, _: str) -> None:
+        raise self._error
+
+
+def test_a_state_that_cannot_be_printed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", FailingOutput(errno.ENOSPC))
+    with pytest.raises(OperatorError, match=r"standard output: No space left .* the last state"):
+        print_state(b"{}")
+    monkeypatch.setattr(sys, "stdout", FailingOutput(errno.EPIPE))
+    with pytest.raises(BrokenPipeError):  # the program ends quietly, as others do in a pipe
+        print_state(b"{}")

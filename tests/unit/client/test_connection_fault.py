@@ -49,6 +49,11 @@ def test_a_server_without_tls_stays_so() -> None:
     assert told == f"no TLS connection to {URL} can be made: NO_SHARED_CIPHER"
 
 
+@pytest.mark.parametrize("kind", [ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError])
+def test_a_tls_connection_that_ends_early_may_be_made_later(kind: type[ssl.SSLError]) -> None:
+    assert find_lasting_fault(chain(kind(8, "EOF occurred in violation of protocol")), URL) is None
+
+
 def test_a_refused_connection_may_be_taken_later() -> None:
     error = chain(ConnectionRefusedError(111, "refused"))
     assert find_lasting_fault(error, URL) is None

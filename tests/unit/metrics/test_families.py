@@ -131,6 +131,31 @@ def test_the_tables_of_one_source_beyond_its_bound_are_summed_and_leave_room_for
     assert len([name for name, _ in found if name == "treadle_records_accepted_total"]) == 4
 
 
+@pytest.mark.parametrize("bound", ["TABLES_MAX", "SOURCE_TABLES_MAX"])
+@pytest.mark.parametrize("source_id", [1, 2])
+def test_a_later_table_pushes_no_other_into_the_sums(
+    monkeypatch: pytest.MonkeyPatch, bound: str, source_id: int
+) -> None:
+    monkeypatch.setattr(module, bound, 2)
+    tables = [TableSnapshot("web", 2, name, rejected=50) for name in ("b", "c", "d")]
+    before = samples(MetricsSnapshot(now=1, version="1", tables=tables))
+    tables.append(TableSnapshot("web" if source_id == 2 else "app", source_id, "a"))
+    after = samples(MetricsSnapshot(now=1, version="1", tables=tables))
+    assert {key: after[key] for key in before} == before
+
+
+def test_a_table_with_the_name_of_the_sums_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SOURCE_TABLES_MAX", 1)
+    names = [OTHER_TABLES, "a", "b"]
+    tables = [TableSnapshot("web", 2, name, accepted=at) for at, name in enumerate(names, 1)]
+    text = render_metrics(MetricsSnapshot(now=1, version="1", tables=tables)).decode()
+    counts = [line for line in text.splitlines() if line.startswith("treadle_records_accepted_to")]
+    assert counts == [
+        'treadle_records_accepted_total{source="web",source_id="2",table="a"} 2.0',
+        'treadle_records_accepted_total{source="web",source_id="2",table="(others)"} 4.0',
+    ]
+
+
 def test_the_quotas_of_a_source_and_how_often_it_was_refused() -> None:
     one = QuotaSnapshot(
         "web", 2, {"tables": 5}, {"requests": 9}, {"tables": 3}, 4, 100, above_part=True

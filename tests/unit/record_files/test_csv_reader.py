@@ -104,6 +104,8 @@ def test_a_type_is_guessed_only_where_every_value_has_its_form(
         (ColumnKind.NUMBER, "-.5", "-0.5"),
         (ColumnKind.NUMBER, "00.12345678901234567", "0.12345678901234567"),
         (ColumnKind.NUMBER, "1." + "0" * 20 + "E400", "1." + "0" * 20 + "e400"),
+        (ColumnKind.NUMBER, "+1E999", "1e999"),
+        (ColumnKind.NUMBER, "-1e999", "-1e999"),
         (ColumnKind.DECIMAL, "+1.10", '"1.10"'),
         (ColumnKind.BOOLEAN, "True", "true"),
         (ColumnKind.BOOLEAN, "FALSE", "false"),
@@ -113,6 +115,7 @@ def test_a_type_is_guessed_only_where_every_value_has_its_form(
         (ColumnKind.TIMESTAMP, "2026-01-31 12:00:00.25+0230", '"2026-01-31T12:00:00.25+02:30"'),
         (ColumnKind.TIMESTAMP, "2026-01-31T12:00:00-05", '"2026-01-31T12:00:00-05:00"'),
         (ColumnKind.JSON, '{"a": [1.50]}', '{"a": [1.50]}'),
+        (ColumnKind.JSON, '{"a":\r\n [1.50,\n"\\n"]}\n', '{"a":[1.50,"\\n"]}'),
     ],
 )
 def test_a_value_is_encoded_with_the_type_of_its_column(
@@ -226,6 +229,12 @@ def test_values_over_several_lines_and_blank_lines_are_counted() -> None:
     (chunk,) = read_chunks(content)
     assert chunk.lines == [2, 4]
     assert read(b"a,b\n\n1,2\n\n") == [{"a": 1, "b": 2}]
+
+
+def test_json_over_several_lines_stays_in_its_record() -> None:
+    content = b'id,j\n1,"{""a"":\n1}"\n2,"[\n]"\n'
+    types = CsvTypes(named={"j": ColumnKind.JSON})
+    assert read(content, types) == [{"id": 1, "j": {"a": 1}}, {"id": 2, "j": []}]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import random
 import zlib
 from collections.abc import Callable
@@ -202,6 +203,35 @@ def test_the_types_of_parquet_are_kept() -> None:
     timestamp = {"type": ["null", "string"], "format": "date-time"}
     assert (kinds["price"], kinds["at"], kinds["local"]) == (decimal, timestamp, timestamp)
     assert kinds["lines"]["items"]["properties"] == {"p": decimal, "at": timestamp}
+
+
+def test_a_time_beyond_the_year_9999_has_its_form() -> None:
+    out = io.BytesIO()
+    pq.write_table(pa.table({"at": pa.array([253402300800000], pa.timestamp("ms"))}), out)
+    assert read(out.getvalue()) == [{"at": "10000-01-01T00:00:00.000Z"}]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([[math.inf, 1.0], None], pa.list_(pa.float64())),
+        ([[1.0, math.nan]], pa.list_(pa.float64(), 2)),
+        (
+            [{"a": [{"b": math.nan}]}, None],
+            pa.struct([("a", pa.list_(pa.struct([("b", pa.float32())])))]),
+        ),
+        ([[("k", math.nan)], None], pa.map_(pa.string(), pa.float64())),
+    ],
+)
+def test_numbers_that_json_lacks_are_said_also_where_they_are_nested(
+    values: list[Any], kind: pa.DataType
+) -> None:
+    for rows, count in ((values, 1), ([None], 0)):
+        out = io.BytesIO()
+        pq.write_table(pa.table({"f": pa.array(rows, kind)}), out)
+        told: list[str] = []
+        list(read_records(io.BytesIO(out.getvalue()), options=ReadOptions(warn=told.append)))
+        assert len(told) == count
 
 
 def test_numbers_that_json_lacks_are_said_once() -> None:

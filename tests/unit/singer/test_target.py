@@ -46,6 +46,7 @@ class Server:
         bodies: of the requests, in the order in which they are answered.
         events: "push" and "state" with what came, in order.
         held: tables whose requests are answered when their event is set.
+        faults: raised by the next states, one each.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class Server:
         self.events: list[tuple[str, Any]] = []
         self.held: dict[str, asyncio.Event] = {}
         self.refused: set[int] = set()
+        self.faults: list[OSError] = []
         self.receipts: dict[str, str] = {}
         self.emitted = asyncio.Event()
 
@@ -79,6 +81,8 @@ class Server:
         )
 
     def take_state(self, raw: bytes) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
         self.events.append(("state", json.loads(raw)))
         self.emitted.set()
 
@@ -200,6 +204,18 @@ def test_a_state_without_anything_before_it_comes_out_at_once() -> None:
         assert server.states == [0]
 
     run(server, [state(0), look])
+
+
+@pytest.mark.parametrize("further", [[], [record("t", 2), state(2)]])
+def test_a_state_that_nobody_takes_ends_the_run_and_no_later_one_comes_out(
+    further: list[Any],
+) -> None:
+    server = Server()
+    server.faults.append(OSError(28, "No space left on device"))
+    messages = [schema("t", "id"), record("t", 1), state(1), *further]
+    with pytest.raises(OSError, match="No space left"):
+        run(server, messages, records_max=1, connections=1)
+    assert server.states == []
 
 
 def test_what_waits_long_enough_is_sent_while_the_tap_is_silent() -> None:
