@@ -26,7 +26,8 @@ from treadle.log.registry import (
 from treadle.log.remote_registry import check_remote_log, name_remote_place
 from treadle.log.salvage_report import KnownLog
 from treadle.server.cluster_rules import find_company_risk, require_shared_logs
-from treadle.server.factories import name_place, open_store
+from treadle.server.factories import open_store
+from treadle.server.member_identity import take_place
 from treadle.store.model import Account, DestinationSetter
 from treadle.store.secrets import mint_token
 from treadle.store.store import Store
@@ -171,8 +172,7 @@ def set_up_store(config: Config) -> FirstAccount | None:
         risk = find_clock_risk(store.read_time() or read_clock(), store.loads.find_newest_time())
         if risk is not None:
             logger.warning("%s", risk)
-        # The data folder is locked: no process that ran here before is there any more.
-        store.members.forget_place(None if config.store is None else name_place(config))
+        take_place(config, store.members)
         if config.store is not None:
             others = [one.member.place for one in store.members.list_members() if one.is_live]
             company = find_company_risk(config, map(shorten_place, others))
