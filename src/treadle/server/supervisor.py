@@ -391,7 +391,8 @@ class ProcessSupervisor:
         """Note when a child is started again; return the seconds until then."""
         failures = self._failures.get(name, 0) + 1
         self._failures[name] = failures
-        pause: float = RESTART_PAUSE_MIN_SECONDS * 2 ** (failures - 1)
+        # After some hours of failures the power itself would be no number of seconds any more.
+        pause: float = RESTART_PAUSE_MIN_SECONDS * 2 ** min(failures - 1, 10)
         pause = min(RESTART_PAUSE_MAX_SECONDS, pause)
         self._restart_at[name] = time.monotonic() + pause
         return pause

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from treadle.server.supervisor import ProcessSupervisor
+
 CHILD = """
 import os, pathlib, signal, sys
 name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -207,6 +209,13 @@ def test_a_child_that_cannot_be_started_is_tried_again(
     assert parent.returncode == 0
     refused = "cannot be started: Resource temporarily unavailable; tried again in"
     assert said.count(refused) == 3
+
+
+def test_the_pause_before_a_start_grows_up_to_a_bound() -> None:
+    supervisor = ProcessSupervisor([], on_ready=lambda: None)
+    pauses = [supervisor._put_off_start("loader") for _ in range(2000)]
+    assert pauses[:3] == [0.2, 0.4, 0.8]
+    assert set(pauses[6:]) == {10.0}
 
 
 def test_signals_and_deaths_are_noticed_at_once_and_not_at_the_next_look(
