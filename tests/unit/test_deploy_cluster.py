@@ -14,6 +14,7 @@ from tests.unit.test_deploy import DEPLOY, PORT, UID, needs_systemd, section
 from treadle import __version__
 from treadle.cli.main import build_parser
 from treadle.config import Config
+from treadle.errors import OperatorError
 from treadle.records.limits import BODY_BYTES_MAX
 from treadle.server.main_process import LOADER_STOP_SECONDS
 
@@ -224,6 +225,12 @@ def test_kubernetes_runs_pods_without_root(name: str) -> None:
         if key is not None:
             assert key["name"] == secret["metadata"]["name"]
             assert key["key"] in secret["stringData"]
+
+
+def test_the_key_in_the_secret_is_none_until_one_is_made() -> None:
+    [secret] = load("kubernetes/secret.yaml")
+    with pytest.raises(OperatorError, match="is to be 64 hexadecimal digits"):
+        Config.read({}, {"TREADLE_SECRET_KEY": secret["stringData"]["secret-key"]})
 
 
 def test_the_job_makes_store_and_logs_with_the_image_of_this_version() -> None:

@@ -135,10 +135,8 @@ def await_settlement(
 
     Without a server nobody waits: its next start settles the move.
     """
-    from treadle.data_lock import is_lock_taken
-
     until = time.monotonic() + seconds
-    while is_lock_taken(config.lock_path):
+    while _is_loaded(config, store):
         move = store.moves.find_move(source.id)
         if move is None or move.settled_at is not None:
             return True
@@ -146,6 +144,18 @@ def await_settlement(
             break
         time.sleep(POLL_SECONDS)
     return False
+
+
+def _is_loaded(config: Config, store: "Store") -> bool:
+    """Return whether a server runs that loads: on any machine where the store is on a server."""
+    from treadle.data_lock import is_lock_taken
+    from treadle.store.membership import LOADER_ROLE
+
+    if config.store is None:
+        return is_lock_taken(config.lock_path)
+    return any(
+        seen.is_live and seen.member.role == LOADER_ROLE for seen in store.members.list_members()
+    )
 
 
 def choose_destination(

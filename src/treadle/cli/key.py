@@ -14,10 +14,32 @@ if TYPE_CHECKING:
 
 def rotate_key(config: Config, _: Arguments) -> int:
     """Encrypt every secret of the store with another key; run again, it goes on where it was."""
+    _refuse_copied_file(config)
     with open_existing_store(config) as store:
         if config.secret_key is None:
             return _rotate_key_file(config, store)
         return _rotate_given_key(config, store)
+
+
+def _refuse_copied_file(config: Config) -> None:
+    """Refuse to rotate a key file of which other folders may have a copy, which stays as it is.
+
+    A rotation that was begun goes on: what is encrypted by now may need the next key.
+
+    Raises:
+        OperatorError: the store is on a server, and its key in a file of this folder.
+    """
+    from treadle.store.key_files import has_next_key
+
+    if config.store is None or config.secret_key is not None or has_next_key(config.key_path):
+        return
+    raise OperatorError(
+        f"The key is in {config.key_path}, and the store on a server: each folder that uses it has "
+        "a copy of that file, and none but this one would get the next key. Set `secret_key` "
+        "(TREADLE_SECRET_KEY) to the content of the file, and `next_secret_key` to what `openssl "
+        "rand -hex 32` prints, for every server and for commands; start the servers again with "
+        "both, and run this once more."
+    )
 
 
 def _rotate_key_file(config: Config, store: "Store") -> int:

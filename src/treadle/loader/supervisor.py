@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -100,6 +101,7 @@ class LoaderSupervisor:
         new_id: returns a fresh load id.
         place: where it runs (`ClusterMember.place`).
         name: of this process among those of its place.
+        notes: what other members are to know of it besides.
         beats: other loaders may run, here or elsewhere (`UnitHolder`).
         on_refused: see `UnitHolder`.
         tells_local: this process tells what waits in the logs of its machine, for all of them.
@@ -128,6 +130,7 @@ class LoaderSupervisor:
     new_id: Callable[[], str]
     place: str = "here"
     name: str = "loader"
+    notes: Mapping[str, Any] = field(default_factory=dict)
     beats: bool = False
     on_refused: Callable[[], None] = lambda: None
     tells_local: bool = True
@@ -181,6 +184,7 @@ class LoaderSupervisor:
             socket.gethostname(),
             __version__,
             self.clock(),
+            self.notes,
         )
         self.units = UnitHolder(self.store, member, beats=self.beats, on_refused=self.on_refused)
         self.shares = LogShares(self.store, self.units, self.beats)

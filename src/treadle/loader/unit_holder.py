@@ -70,6 +70,7 @@ class UnitHolder:
     ) -> None:
         self._store = store
         self._member = member
+        self._own_notes = dict(member.notes)
         self._beats = beats
         self._monotonic = monotonic
         self._on_refused = on_refused
@@ -229,9 +230,7 @@ class UnitHolder:
             begun = self._monotonic()
             if not self._is_joined:
                 self._join()
-            answer = self._store.members.beat(
-                self._member.id, _encode_notes(self._notes), self._lasts_us
-            )
+            answer = self._store.members.beat(self._member.id, self._encode_notes(), self._lasts_us)
             if answer is None:
                 self._come_back()
                 return
@@ -255,7 +254,7 @@ class UnitHolder:
             self._overtaken[unit] = max(held, self._overtaken.get(unit, 0))
 
     def _join(self) -> None:
-        self._member = replace(self._member, notes=_encode_notes(self._notes))
+        self._member = replace(self._member, notes=self._encode_notes())
         self._store.members.join(self._member, self._lasts_us)
         self._is_joined = True
 
@@ -326,7 +325,7 @@ class UnitHolder:
         }
         above = max((self._overtaken[unit] for unit in again), default=0)
         taken = self._store.units.take_units(
-            self._member.id, plan.take.union(again), _encode_notes(self._notes), above
+            self._member.id, plan.take.union(again), self._encode_notes(), above
         )
         self._asked = {}
         if not taken.units:
@@ -373,7 +372,6 @@ class UnitHolder:
                     logger.info("the beat of this loader was taken again")
                 self._is_silent = False
 
-
-def _encode_notes(notes: LoaderNotes) -> dict[str, Any]:
-    """Return the notes of a loader for the store, with what its release knows."""
-    return {**notes.encode(), **THIS_RELEASE.notes}
+    def _encode_notes(self) -> dict[str, Any]:
+        """Return the notes of a loader for the store, with what its release knows."""
+        return {**self._own_notes, **self._notes.encode(), **THIS_RELEASE.notes}

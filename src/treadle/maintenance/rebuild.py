@@ -10,10 +10,15 @@ one. If a load was committed in between, the swap fails; the records of that loa
 and the swap is tried again. A load that was planned before the swap fails because the table's
 revision changed, and is planned again. So nothing is lost or loaded twice, and the loader need not
 stop.
+
+One rebuild at a time builds in a schema. The installation has a lock for that, and what was built
+is compared and swapped in only where the offset in the schema is the one that this rebuild left
+there.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import sleep
 from typing import Final
@@ -30,6 +35,7 @@ from treadle.destinations.protocol import (
 from treadle.destinations.relation_diff import pair_relations
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import OperatorError, RetriableError, TableStoppedError
+from treadle.load_locks import LockTakenError, find_locks
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader, ReadLimits
 from treadle.records.message_batch import decode_batch
 from treadle.store.model import Source, TableLoadStatus
@@ -418,12 +424,15 @@ class TableRebuild:
         """Compare the rebuilt table with the existing one at the same position; the root first.
 
         Raises:
+            OperatorError: another rebuild was at work in the schema.
             RetriableError: loads kept coming in between.
         """
         for _ in range(ROUNDS_MAX):
             with self._open_session() as session:
                 if self._find_loaded_position(session) == self.progress.position:
+                    self._require_own_rows(session)
                     found = self._compare_relations(session)
+                    self._require_own_rows(session)
                     if self._find_loaded_position(session) == self.progress.position:
                         return found
                 stands = self._find_loaded_position(session)
@@ -447,7 +456,8 @@ class TableRebuild:
         """Replace the existing table by the rebuilt one, in one transaction.
 
         Raises:
-            OperatorError: more records are rejected now than a swap can keep.
+            OperatorError: more records are rejected now than a swap can keep, or another rebuild
+                was at work in the schema.
             TableStoppedError: the table cannot take the rows, or nothing was built.
             RetriableError: loads kept coming in between.
         """
@@ -464,6 +474,7 @@ class TableRebuild:
                 session.prepare(self.source.schema, self._owner)
                 stands = self._find_loaded_position(session)
                 if stands == self.progress.position:
+                    self._require_own_rows(session)
                     rebuilt = session.state(self.schema, self.destination_name).table
                     if rebuilt is None or not rebuilt.relations:
                         raise TableStoppedError(
@@ -516,7 +527,8 @@ class TableRebuild:
             keeps: what was built stays in its schema.
 
         Raises:
-            OperatorError: rows are to be replaced where they are only added.
+            OperatorError: rows are to be replaced where they are only added, or another rebuild is
+                at work in the schema.
         """
         if swaps and self.destination.profile.append_only:
             raise OperatorError(
@@ -525,17 +537,39 @@ class TableRebuild:
                 "compare it with --dry-run."
             )
         swapped = False
-        try:
-            self.build()
-            found = self.compare()
-            doubts = find_doubts(self.progress, self.find_status(), self.window)
-            if swaps and any(each.differs for each in found) and (force or not doubts):
-                self.swap()
-                swapped = True
-        finally:
-            if not keeps:
-                self.remove()
+        with self._lock_schema():
+            try:
+                self.build()
+                found = self.compare()
+                doubts = find_doubts(self.progress, self.find_status(), self.window)
+                if swaps and any(each.differs for each in found) and (force or not doubts):
+                    self.swap()
+                    swapped = True
+            finally:
+                if not keeps and self._has_built():
+                    self.remove()
         return RebuildOutcome(tuple(found), tuple(doubts), swapped)
+
+    @contextmanager
+    def _lock_schema(self) -> Iterator[None]:
+        """Have the schema for this rebuild alone, among all processes of the installation.
+
+        Raises:
+            OperatorError: another rebuild has it.
+            RetriableError: the lock cannot be asked for.
+        """
+        locks = find_locks()
+        with ExitStack() as held:
+            if locks is not None:
+                name = f"{self.destination.identity}\nreplay into {self.schema}"
+                try:
+                    held.enter_context(locks.hold([name], 0.0))
+                except LockTakenError as error:
+                    raise OperatorError(
+                        f"another replay is at work in the schema {self.schema} of the "
+                        "destination; wait for its end"
+                    ) from error
+            yield
 
     def remove(self) -> None:
         """Drop the rebuilt table, and nothing else in its schema."""
@@ -576,6 +610,28 @@ class TableRebuild:
             "the last load of the table was committed and is not noted yet; start the server, "
             "which does so, and try again"
         )
+
+    def _has_built(self) -> bool:
+        """Return whether the schema holds what this rebuild has built, and not another one."""
+        with self._open_session() as session:
+            return self._has_own_rows(session)
+
+    def _has_own_rows(self, session: Session) -> bool:
+        held = session.committed(self._offset_log_id).get((self.source.id, self.table_name))
+        return self.progress.committed == (-1 if held is None else held.position)
+
+    def _require_own_rows(self, session: Session) -> None:
+        """Check that no other rebuild of the table was at work in the schema.
+
+        Raises:
+            OperatorError: what is there is not what was built.
+        """
+        if not self._has_own_rows(session):
+            raise OperatorError(
+                f"the schema {self.schema} does not hold what was built of "
+                f"{self.destination_name} there: another replay was at work in it, or it was "
+                "changed by hand. Nothing was swapped; run it again when no other one runs"
+            )
 
     def _find_first_position(self) -> int | None:
         """Return the position of the table's first entry in the log; None if there is none."""

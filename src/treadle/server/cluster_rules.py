@@ -94,7 +94,10 @@ def make_file_rule(config: Config) -> Callable[[KnownDestination], bool]:
     if not config.in_cluster:
         return lambda row: True
     urls = [one.strip() for one in (config.holds or "").split(",") if one.strip()]
-    held = {make_destination(url).identity for url in urls}
+    try:
+        held = {make_destination(url).identity for url in urls}
+    except OperatorError as error:
+        raise OperatorError(f"holds names a file that cannot be used: {error}") from error
     return lambda row: row.identity in held
 
 

@@ -103,11 +103,17 @@ def follow_store_clock(store: Store) -> None:
 def name_place(config: Config) -> str:
     """Return what tells this server from every other that may use the same store.
 
-    It is the setting `member`, if that is set. The data folder is locked by the server, and the
-    rest tells machines apart: with the number of the boot also those that have one name by mistake.
+    It is the setting `member`, if that is set.
     """
-    if config.member is not None:
-        return config.member
+    return name_home(config) if config.member is None else config.member
+
+
+def name_home(config: Config) -> str:
+    """Return the machine and data folder of this server, as one text.
+
+    The data folder is locked by the server, and the rest tells machines apart: with the number of
+    the boot also those that have one name by mistake.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

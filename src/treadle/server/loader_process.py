@@ -22,6 +22,7 @@ from treadle.server.cluster_rules import make_file_rule
 from treadle.server.factories import (
     follow_store_clock,
     make_quota_table,
+    name_home,
     name_place,
     open_store,
 )
@@ -30,6 +31,7 @@ from treadle.server.log_keeping import start_keeping
 from treadle.server.publication import FileTask, make_file_releaser, make_publisher
 from treadle.server.watches import make_sampler, start_loader_watches
 from treadle.shared_counters import SharedCounters
+from treadle.store.membership import HOME_NOTE
 from treadle.store.store import Store
 from treadle.waiting_rows import open_part_rows, remove_part_rows
 
@@ -94,6 +96,7 @@ def make_loader(
         release_file=make_file_releaser(config),
         place=name_place(config),
         name=name,
+        notes={HOME_NOTE: name_home(config)},
         beats=beats,
         on_refused=end_server,
         tells_local=is_first,

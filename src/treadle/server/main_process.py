@@ -21,6 +21,7 @@ from treadle.server.file_limit import raise_file_limit
 from treadle.server.held_locks import list_stopped_holders
 from treadle.server.listener import ServerListener, open_listener
 from treadle.server.loader_names import name_loader
+from treadle.server.own_files import require_other_file
 from treadle.server.startup_process import StartupProcess, StartupWork
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 from treadle.server_address import remove_address
@@ -76,6 +77,8 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
         OperatorError: the data folder, the address, the certificate, the key file or a setting
             cannot be used.
     """
+    if config.log_file is not None:
+        require_other_file("log_file", config.log_file, config.data)
     # Until the supervisor has a handler: by default SIGHUP ends a process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     set_up_logging(config)

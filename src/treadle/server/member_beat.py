@@ -86,7 +86,7 @@ class MemberBeat:
     @property
     def notes(self) -> dict[str, Any]:
         """What the others are to know of this process."""
-        notes = {**self.release.notes, **self.tell()}
+        notes = {**self.member.notes, **self.release.notes, **self.tell()}
         if self.address:
             notes[ADDRESS_NOTE] = self.address
         if self._is_draining:

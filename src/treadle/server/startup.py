@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -26,12 +26,15 @@ from treadle.log.registry import (
 from treadle.log.remote_registry import check_remote_log, name_remote_place
 from treadle.log.salvage_report import KnownLog
 from treadle.server.cluster_rules import find_company_risk, require_shared_logs
-from treadle.server.factories import name_place, open_store
+from treadle.server.factories import open_store
+from treadle.server.member_identity import take_place
+from treadle.server.own_files import require_other_file
 from treadle.store.model import Account, DestinationSetter
 from treadle.store.secrets import mint_token
 from treadle.store.store import Store
 from treadle.store.token_rules import ACCOUNT, PREFIXES
 from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, TrailTarget
+from treadle.tasks.file_copy import refuse_other_content
 from treadle.tracking.member_list import shorten_place
 
 logger = logging.getLogger("treadle.server")
@@ -99,28 +102,64 @@ def find_publication_risks(config: Config) -> Iterator[OperatorWarning]:
     """Find out why the copy for readers of the setting `publish` will not be made.
 
     Raises:
-        OperatorError: it would take the place of the file that rows are loaded into.
+        OperatorError: it would take the place of another file, such as that which rows are loaded
+            into.
     """
     if config.publish is None:
         return
-    scheme, _, path = config.destination_url.partition("://")
-    if scheme.lower() != "duckdb":
+    if read_file_path(config.destination_url) is None:
         yield OperatorWarning(
             "publish is set, and rows are not loaded into a DuckDB file.",
             "Nothing is published: readers of a server do not keep loading waiting.",
             "Remove publish.",
         )
-    elif Path(unquote(path)).absolute().resolve() == config.publish.resolve():
+        return
+    if read_file_path(config.destination_url) == config.publish.resolve():
         raise OperatorError(
             f"publish is {config.publish}, the file that rows are loaded into; name another file, "
             "which the copy for readers is to be."
         )
-    elif not config.publish.parent.is_dir():
+    require_other_file("publish", config.publish, config.data)
+    with contextlib.suppress(OSError):  # each copy looks again, and says why it cannot be made
+        refuse_other_content(config.publish)
+    if not config.publish.parent.is_dir():
         yield OperatorWarning(
             f"The folder {config.publish.parent} of publish is missing.",
             "No copy for readers can be made.",
             "Make the folder, writable for the user treadle runs as.",
         )
+    elif config.publish.suffix == ".duckdb" and config.publish.resolve().is_relative_to(
+        config.duckdb_path.resolve()
+    ):
+        yield OperatorWarning(
+            f"publish is {config.publish}, in the folder of the DuckDB files that accounts name.",
+            "The rows of an account that names this file are lost with the next copy.",
+            "Name a file in another folder, which readers may open.",
+        )
+
+
+def refuse_published_destination(publish: Path | None, urls: Iterable[str]) -> None:
+    """Refuse a file for readers that is a destination.
+
+    Args:
+        publish: the setting.
+        urls: of destinations.
+
+    Raises:
+        OperatorError: it is the file of one.
+    """
+    for url in urls:
+        if publish is not None and read_file_path(url) == publish.resolve():
+            raise OperatorError(
+                f"publish is {publish}, the file of a destination, whose rows would be lost with "
+                "the next copy; name another file, which the copy for readers is to be."
+            )
+
+
+def read_file_path(url: str) -> Path | None:
+    """Return the DuckDB file that a URL of a destination names; None where it names none."""
+    scheme, _, path = url.partition("://")
+    return Path(unquote(path)).absolute().resolve() if scheme.lower() == "duckdb" else None
 
 
 def require_durability(config: Config, store: Store) -> None:
@@ -171,8 +210,7 @@ def set_up_store(config: Config) -> FirstAccount | None:
         risk = find_clock_risk(store.read_time() or read_clock(), store.loads.find_newest_time())
         if risk is not None:
             logger.warning("%s", risk)
-        # The data folder is locked: no process that ran here before is there any more.
-        store.members.forget_place(None if config.store is None else name_place(config))
+        take_place(config, store.members)
         if config.store is not None:
             others = [one.member.place for one in store.members.list_members() if one.is_live]
             company = find_company_risk(config, map(shorten_place, others))
@@ -188,6 +226,10 @@ def set_up_store(config: Config) -> FirstAccount | None:
             store.destinations.release_destinations()
         _follow_folder(config, store)
         _set_defaults(config, store)
+        rows = store.destinations.list_destinations()
+        refuse_published_destination(
+            config.publish, [row.url for row in rows if row.deleted_at is None]
+        )
         return newcomer
 
 

@@ -6,6 +6,7 @@ import os
 from treadle.config import Config
 from treadle.config.roles import MemberRole
 from treadle.server.announcement import announce_server, note_address
+from treadle.server.cluster_rules import make_file_rule
 from treadle.server.listener import ServerListener
 from treadle.server.startup import (
     FirstAccount,
@@ -41,6 +42,7 @@ class ServerStartup:
         Raises:
             TreadleError: a file of the data folder or a destination cannot be used.
         """
+        make_file_rule(self._config)  # each loader makes its own, and could only end
         for warning in find_risks(self._config, os.geteuid()):
             logger.warning("%s", warning)
         self._newcomer = set_up_store(self._config)

@@ -14,6 +14,8 @@ Before the children of a server that others may take over from are stopped, they
 A child that was stopped by a signal (SIGSTOP) may keep a database of SQLite locked, for all the
 others, or a table of a destination. It is killed then, which gives the lock back, and started
 again.
+
+Where the system has no room for one more process, the others go on, and it is tried again later.
 """
 
 import contextlib
@@ -246,13 +248,20 @@ class ProcessSupervisor:
                 child.process.send_signal(signal.SIGHUP)
 
     def _start_child(self, job: ChildSpec) -> None:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, *job.arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=job.inherited_descriptors,
-            env={**os.environ, **job.environment},
-        )
+        """Start a child, or note when to try again where the system has no room for it now."""
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, *job.arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=job.inherited_descriptors,
+                env={**os.environ, **job.environment},
+            )
+        except OSError as error:  # memory, or the tasks of the unit or container, are used up
+            pause = self._put_off_start(job.name)
+            told = f"{job.name} cannot be started: {error.strerror}"
+            logger.error("%s; tried again in %.1f s", told, pause)  # noqa: TRY400 - a sentence
+            return
         assert process.stdin is not None  # noqa: S101 - follows from stdin=PIPE
         assert process.stdout is not None  # noqa: S101 - follows from stdout=PIPE
         with contextlib.suppress(BrokenPipeError):
@@ -326,12 +335,12 @@ class ProcessSupervisor:
 
     def _wake_child(self, name: str) -> None:
         child = self._children.get(name)
-        if child is None:
+        if child is not None:
+            self._write_to(child, b"\n")
+        elif name not in self._restart_at:  # otherwise it is started soon anyhow
             for spec in self.specs:
                 if spec.rests and spec.name == name:
                     self._start_child(spec)
-        else:
-            self._write_to(child, b"\n")
 
     @staticmethod
     def _write_to(child: _RunningChild, line: bytes) -> None:
@@ -341,8 +350,9 @@ class ProcessSupervisor:
             os.write(child.process.stdin.fileno(), line)
 
     def _announce_readiness(self) -> None:
-        awaited = [child for child in self._children.values() if child.spec.awaited]
-        if not self._announced and all(child.ready for child in awaited):
+        ready = {name for name, child in self._children.items() if child.ready}
+        awaited = {spec.name for spec in self.specs if spec.awaited}
+        if not self._announced and awaited <= ready:
             self._announced = True
             self.on_ready()
 
@@ -358,12 +368,9 @@ class ProcessSupervisor:
                 logger.info("%s rests until there is something to do", name)
             elif name not in self._restart_at:
                 ran = now - child.started
-                failures = 1 if ran >= STEADY_SECONDS else self._failures.get(name, 0) + 1
-                self._failures[name] = failures
-                pause = min(
-                    RESTART_PAUSE_MAX_SECONDS, RESTART_PAUSE_MIN_SECONDS * 2 ** (failures - 1)
-                )
-                self._restart_at[name] = now + pause
+                if ran >= STEADY_SECONDS:
+                    self._failures.pop(name, None)
+                pause = self._put_off_start(name)
                 logger.error(
                     "%s (process %d) died after %.1f s, %s; it starts again in %.1f s",
                     name,
@@ -373,9 +380,22 @@ class ProcessSupervisor:
                     pause,
                 )
             elif self._restart_at[name] <= now:
-                del self._restart_at[name]
                 self._close_pipes(child)
-                self._start_child(child.spec)
+                del self._children[name]
+        for spec in self.specs:
+            if spec.name not in self._children and self._restart_at.get(spec.name, now + 1) <= now:
+                del self._restart_at[spec.name]
+                self._start_child(spec)
+
+    def _put_off_start(self, name: str) -> float:
+        """Note when a child is started again; return the seconds until then."""
+        failures = self._failures.get(name, 0) + 1
+        self._failures[name] = failures
+        # After some hours of failures the power itself would be no number of seconds any more.
+        pause: float = RESTART_PAUSE_MIN_SECONDS * 2 ** min(failures - 1, 10)
+        pause = min(RESTART_PAUSE_MAX_SECONDS, pause)
+        self._restart_at[name] = time.monotonic() + pause
+        return pause
 
     def _close_pipes(self, child: _RunningChild) -> None:
         assert child.process.stdout is not None  # noqa: S101 - see _start

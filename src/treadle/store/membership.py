@@ -21,6 +21,9 @@ ADDRESS_NOTE: Final = "address"
 DRAINING_NOTE: Final = "draining"
 """What a member that answers requests notes: where it listens, and whether it is about to stop."""
 
+HOME_NOTE: Final = "home"
+"""And the machine and data folder that it runs in, whatever name was given to its place."""
+
 ANSWERS_NOTE: Final = "answers"
 """And how many requests it answered by class of status, as `series_layout.STATUS_CLASSES`; the
 counts outlive the process, not the data folder."""
@@ -32,8 +35,9 @@ class ClusterMember:
 
     Attributes:
         id: a UUID of this process; never used again.
-        place: the machine and data folder, of which one server at a time can be the owner. So a
-            process of the same place and name ran before, and has ended.
+        place: the machine and data folder, of which one server at a time can be the owner, or the
+            name that was given to it. So a process of the same place and name ran before, and has
+            ended.
         name: of the process in its place, as in `loader 2`.
         role: what it does: `loader`, or another word.
         host: of the machine, for people.

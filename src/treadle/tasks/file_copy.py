@@ -98,7 +98,7 @@ def publish_file(payload: bytes) -> bytes:
     Raises:
         RetriableError: somebody writes to it all the time, its log is not written down, or the disk
             is full.
-        OperatorError: it is no DuckDB file, or rights are missing.
+        OperatorError: it is no DuckDB file, rights are missing, or something else is in its place.
     """
     order = msgspec.json.decode(payload, type=CopyOrder)
     return msgspec.json.encode(copy_file(order))
@@ -120,6 +120,8 @@ def copy_file(order: CopyOrder, clock: Callable[[], float] = time.monotonic) -> 
     """Copy a file that may be written to meanwhile; see `publish_file`."""
     began = clock()
     target = Path(order.target)
+    with _translate_errors(order):
+        refuse_other_content(target)
     _remove_left_over(target)
     with _translate_errors(order), _open_source(order) as source, _draft(target) as draft:
         check_room(source.descriptor, target.parent, order.reserve_bytes)
@@ -162,6 +164,26 @@ def replace_file(order: CopyOrder, clock: Callable[[], float] = time.monotonic) 
         size = os.fstat(draft.descriptor).st_size
     seconds = clock() - began
     return CopyReport(size, seconds, seconds, 1)
+
+
+def refuse_other_content(target: Path) -> None:
+    """Check that what a copy takes the place of is a DuckDB file, as a former copy is, or empty.
+
+    Raises:
+        OperatorError: it is something else.
+        OSError: it cannot be read.
+    """
+    at, magic = _MAGIC
+    try:
+        with target.open("rb") as file:
+            head = file.read(at + len(magic))
+    except FileNotFoundError:
+        return
+    if head and head[at:] != magic:
+        raise OperatorError(
+            f"{target} is there and no DuckDB file, so no copy for readers takes its place; name "
+            "another file in publish."
+        )
 
 
 def check_room(source: int, folder: Path, reserve_bytes: int) -> None:

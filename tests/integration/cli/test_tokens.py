@@ -290,3 +290,17 @@ def test_a_given_key_is_rotated_to_the_next_one(
     monkeypatch.setenv("TREADLE_SECRET_KEY", "ab" * 32)
     assert treadle("account list").code == 2
     assert not list(data.glob("secret.key*"))
+
+
+def test_a_key_file_is_not_rotated_where_other_folders_have_a_copy(
+    data: Path, store: Store, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (data / "secret.key").read_text()
+    monkeypatch.setenv("TREADLE_STORE", "postgresql://treadle@127.0.0.1:1/nowhere")
+    refused = treadle("key rotate")
+    assert refused.code == 2
+    assert "none but this one would get the next key. Set `secret_key`" in refused.err
+    assert (data / "secret.key").read_text() == before
+    assert not (data / "secret.key.next").exists()
+    (data / "secret.key.next").write_text("ab" * 32)  # of one that was begun: it goes on
+    assert "would get the next key" not in treadle("key rotate").err

@@ -198,6 +198,20 @@ def test_a_file_that_is_none_of_duckdb_is_refused(tmp_path: Path) -> None:
         copy_file(order(tmp_path / "missing.duckdb"))
 
 
+def test_a_copy_takes_the_place_of_no_other_file(tmp_path: Path) -> None:
+    source, target = tmp_path / "small.duckdb", tmp_path / "bi.duckdb"
+    write(source, "CREATE TABLE t AS SELECT 1 AS id")
+    for content in (b"SQLite format 3\0" * 300, b"token\n"):
+        target.write_bytes(content)
+        with pytest.raises(OperatorError, match="is there and no DuckDB file"):
+            copy_file(order(source))
+        assert target.read_bytes() == content
+    target.write_bytes(b"")
+    for _ in range(2):
+        copy_file(order(source))
+        assert target.read_bytes() == source.read_bytes()
+
+
 def test_a_disk_without_room_is_said_before_anything_is_written(file: Path) -> None:
     with pytest.raises(RetriableError, match="and a copy takes"):
         copy_file(order(file, reserve_bytes=2**62))

@@ -11,7 +11,7 @@ import pytest
 from treadle.errors import RetriableError
 from treadle.loader.share import decode_notes, name_unit
 from treadle.loader.unit_holder import UnitHolder
-from treadle.store.membership import MEMBER_LASTS_US, ClusterMember, HeldUnit
+from treadle.store.membership import HOME_NOTE, MEMBER_LASTS_US, ClusterMember, HeldUnit
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
@@ -31,7 +31,8 @@ class Cluster:
             repository._monotonic = lambda: self.now
 
     def join(self, place: str, *, beats: bool = True) -> UnitHolder:
-        member = ClusterMember(f"id of {place}", place, "loader", "loader", "host", "1", 0)
+        notes = {HOME_NOTE: f"home of {place}"}
+        member = ClusterMember(f"id of {place}", place, "loader", "loader", "host", "1", 0, notes)
         made = UnitHolder(self.store, member, beats=beats, monotonic=lambda: self.now)
         made.want([0], [])
         made.beat()
@@ -67,6 +68,8 @@ def test_loaders_share_and_one_that_leaves_gives_its_part_to_the_others(cluster:
     assert len(one.fences) == 64
     before = cluster.settle("one", "two")
     assert all(len(units) > 16 for units in before.values())
+    homes = [seen.member.notes[HOME_NOTE] for seen in cluster.store.members.list_members()]
+    assert homes == ["home of one", "home of two"]
     two.leave()
     assert two.fences == {}
     cluster.beat("one")

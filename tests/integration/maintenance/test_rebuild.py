@@ -15,6 +15,7 @@ from tests.kinds import some_at_release
 from treadle.destinations.protocol import Destination, RowDiff
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, TableStoppedError
+from treadle.load_locks import FolderLocks, use_locks
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry, ReadLimits, TrimPoint
@@ -311,6 +312,42 @@ def test_loads_that_come_in_between_are_in_the_swap(site: Site) -> None:
     assert site.query("SELECT id FROM shop.orders ORDER BY id") == [
         (n,) for n in (1, 2, 3, 5, 8, 9)
     ]
+
+
+def test_one_replay_at_a_time_builds_in_a_schema(site: Site) -> None:
+    site.push("orders", {"id": 1})
+    site.push("orders", {"id": 2})
+    site.load()
+    site.query("DELETE FROM shop.orders")
+    replay, other = site.replay(), site.replay(records=1)
+    locks = FolderLocks(site.folder / "turns")
+    use_locks(locks)
+    try:
+        with (
+            locks.hold([f"{make_destination(site.url).identity}\nreplay into again"], 0.0),
+            pytest.raises(OperatorError, match="another replay is at work in the schema again"),
+        ):
+            replay.carry_out(swaps=True, force=False)
+    finally:
+        use_locks(None)
+    compare = TableRebuild.compare
+
+    def compare_late(found: TableRebuild) -> Any:
+        """Compare, before another process that has lost its lock builds a part."""
+        outcome = compare(found)
+        with pytest.MonkeyPatch.context() as part:
+            part.setattr(TableRebuild, "_find_loaded_position", lambda self, session: 1)
+            other.build()
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TableRebuild, "compare", compare_late)
+        with pytest.raises(OperatorError, match="again does not hold what was built of orders"):
+            replay.carry_out(swaps=True, force=False)
+    with pytest.raises(OperatorError, match="Nothing was swapped"):
+        replay.compare()
+    assert site.query("SELECT id FROM shop.orders") == []
+    assert site.query("SELECT id FROM again.orders") == [(1,)]  # left to the other one
 
 
 def test_a_load_that_was_planned_before_the_swap_is_planned_again(site: Site) -> None:

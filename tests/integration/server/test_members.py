@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from treadle.config import Config
-from treadle.errors import RetriableError
+from treadle.errors import OperatorError, RetriableError
 from treadle.server.courier_turn import COURIER_UNIT, CourierTurn, TurnCarrier
 from treadle.server.member_beat import MemberBeat, start_beat
-from treadle.server.member_identity import make_member
+from treadle.server.member_identity import make_member, take_place
 from treadle.store.membership import ANSWERS_NOTE, LOADER_ROLE, MEMBER_LASTS_US, MemberPhase
 from treadle.store.releases import THIS_RELEASE
 from treadle.store.secrets import SecretCipher
@@ -85,6 +85,56 @@ def test_a_process_is_listed_while_it_beats_and_joins_again_after_it_was_lost(
     beat.start()
     beat.close()
     assert list_members(store) == []
+
+
+def make_named_config(name: str) -> Config:
+    return Config(data=Path("/nowhere"), store="postgresql://nowhere/store", member=name)
+
+
+def test_a_server_takes_the_place_of_one_that_ended_without_a_word(
+    store: Store, clock: Clock
+) -> None:
+    def list_places() -> list[str]:
+        return [seen.member.place for seen in store.members.list_members()]
+
+    for name in ("gate-1", "gate-2", "gate-3"):
+        make_beat(store, clock, name).beat()
+    began = clock()
+    gate = make_named_config("gate-1")
+    take_place(gate, store.members, clock.pass_time)  # of the same folder
+    assert (clock(), list_places()) == (began, ["gate-2", "gate-3"])
+    gate = replace(make_named_config("gate-2"), data=Path("/elsewhere"))
+    take_place(gate, store.members, clock.pass_time)
+    assert MEMBER_LASTS_US <= clock() - began < MEMBER_LASTS_US + 1_000_000
+    assert list_places() == ["gate-3"]
+    take_place(replace(gate, member=None), store.members, clock.pass_time)
+    assert list_places() == ["gate-3"]
+    take_place(replace(gate, store=None), store.members, clock.pass_time)
+    assert list_places() == []
+
+
+@pytest.mark.parametrize("late", [1, 2], ids=["word that was under way", "lives"])
+def test_a_server_does_not_start_under_the_name_of_one_that_lives(
+    store: Store, clock: Clock, late: int
+) -> None:
+    other, words = make_beat(store, clock, "gate-1"), [None] * late
+    other.beat()
+
+    def pass_time(seconds: float) -> None:
+        clock.pass_time(seconds)
+        if clock() % 1_000_000 == 0 and words:
+            words.pop()
+            other.beat()
+
+    gate = replace(make_named_config("gate-1"), data=Path("/elsewhere"))
+    if late == 1:
+        take_place(gate, store.members, pass_time)
+        assert store.members.list_members() == []
+        return
+    with pytest.raises(OperatorError, match="member is gate-1, and another server of that name"):
+        take_place(gate, store.members, pass_time)
+    [left] = store.members.list_members()
+    assert left.is_live
 
 
 def test_a_process_says_where_it_answers_and_that_it_is_about_to_stop(

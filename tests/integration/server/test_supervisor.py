@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from treadle.server.supervisor import ProcessSupervisor
+
 CHILD = """
 import os, pathlib, signal, sys
 name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -177,6 +179,43 @@ def test_a_child_that_dies_is_started_again(parent: subprocess.Popen[str], tmp_p
     _, said = parent.communicate(timeout=120)
     assert f"worker (process {victim}) died" in said
     assert "killed by SIGKILL" in said
+
+
+FULL_SYSTEM = """
+real, asked = subprocess.Popen, []
+def start(arguments, **more):
+    asked.append(arguments[2])
+    if (arguments[2], asked.count(arguments[2])) in (("loader", 1), ("worker", 2), ("desk", 1)):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return real(arguments, **more)
+subprocess.Popen = start
+folder = """
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = PARENT.replace("import functools", "import subprocess, functools", 1)
+    full = full.replace("folder = ", FULL_SYSTEM, 1)
+    monkeypatch.setattr(sys.modules[__name__], "PARENT", full)
+    parent = start_parent(tmp_path, 120, RESTING_CHILD)  # ready only when the loader is there
+    assert {event[0] for event in events(tmp_path)} >= {"worker", "loader"}
+    wait(lambda: "desk" in {event[0] for event in events(tmp_path)})
+    victim = next(int(event[-1]) for event in events(tmp_path) if event[0] == "worker")
+    os.kill(victim, signal.SIGKILL)
+    wait(lambda: [event[:2] for event in events(tmp_path)].count(["worker", "got"]) == 2)
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert parent.returncode == 0
+    refused = "cannot be started: Resource temporarily unavailable; tried again in"
+    assert said.count(refused) == 3
+
+
+def test_the_pause_before_a_start_grows_up_to_a_bound() -> None:
+    supervisor = ProcessSupervisor([], on_ready=lambda: None)
+    pauses = [supervisor._put_off_start("loader") for _ in range(2000)]
+    assert pauses[:3] == [0.2, 0.4, 0.8]
+    assert set(pauses[6:]) == {10.0}
 
 
 def test_signals_and_deaths_are_noticed_at_once_and_not_at_the_next_look(

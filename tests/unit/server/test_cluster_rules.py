@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from treadle.server.cluster_rules import (
     require_shared_logs,
 )
 from treadle.server.main_process import list_child_specs
+from treadle.server.startup_work import ServerStartup
 
 STORE = "postgresql://treadle@db/treadle"
 
@@ -46,6 +47,13 @@ def test_a_duckdb_file_is_loaded_by_the_machine_that_holds_it(tmp_path: Path) ->
     assert [*map(make_file_rule(both), rows)] == [True, False]
     with pytest.raises(OperatorError, match="holds"):
         make(**in_cluster, holds="postgresql://db/rows")
+
+
+def test_a_file_that_cannot_be_held_is_refused_at_the_start() -> None:
+    config = make(role="loader", store=STORE, holds="duckdb:///x.duckdb?nonsense=1")
+    startup = ServerStartup(config, cast(Any, None), to_person=False)
+    with pytest.raises(OperatorError, match=r"^holds names a file that cannot be used: .*nonsense"):
+        startup.prepare()
 
 
 def test_a_server_that_does_everything_may_have_all_that_is_its_own() -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from treadle.config import Config
 from treadle.errors import OperatorError, RetriableError
+from treadle.server import main_process
 from treadle.server.publication import CopyPublisher, find_published_file
-from treadle.server.startup import find_publication_risks
+from treadle.server.startup import find_publication_risks, refuse_published_destination
 from treadle.tasks.file_copy import CopyOrder, CopyReport
 from treadle.traces.publication_note import read_publication
 
@@ -125,7 +126,9 @@ def test_the_file_of_the_settings_is_published(tmp_path: Path) -> None:
 
 
 def test_what_keeps_it_from_being_published_is_said_at_the_start(tmp_path: Path) -> None:
-    fine = Config(data=tmp_path, publish=tmp_path / "bi.duckdb")
+    data = tmp_path / "data"
+    data.mkdir()
+    fine = Config(data=data, publish=tmp_path / "bi.duckdb")
     assert list(find_publication_risks(fine)) == []
     assert list(find_publication_risks(Config(data=tmp_path))) == []
     server = Config(data=tmp_path, publish=tmp_path / "x", destination="postgresql://h/db")
@@ -135,3 +138,32 @@ def test_what_keeps_it_from_being_published_is_said_at_the_start(tmp_path: Path)
     assert "is missing" in risk.found
     with pytest.raises(OperatorError, match="the file that rows are loaded into"):
         list(find_publication_risks(Config(data=tmp_path, publish=tmp_path / "warehouse.duckdb")))
+    [risk] = find_publication_risks(Config(data=data, publish=data / "accounts.duckdb"))
+    assert "in the folder of the DuckDB files that accounts name" in risk.found
+
+
+@pytest.mark.parametrize("name", ["store.sqlite", "log-2.sqlite-wal", "secret.key", "treadle.lock"])
+def test_no_setting_names_a_file_of_treadle_for_something_else(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main_process, "set_up_logging", lambda config: pytest.fail("it is opened"))
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / name)
+    for path in (tmp_path / name, tmp_path / "folder" / ".." / name, link):
+        with pytest.raises(OperatorError, match=r"^publish is .*, a file of treadle's own"):
+            list(find_publication_risks(Config(data=tmp_path, publish=path)))
+        with pytest.raises(OperatorError, match=r"^log_file is .*, a file of treadle's own"):
+            main_process.run_server(Config(data=tmp_path, log_file=path))
+    assert not (tmp_path / name).exists()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("of somebody")
+    with pytest.raises(OperatorError, match="is there and no DuckDB file"):
+        list(find_publication_risks(Config(data=tmp_path, publish=elsewhere)))
+
+
+def test_the_copy_is_no_destination(tmp_path: Path) -> None:
+    urls = ["postgresql://h/db", f"duckdb://{tmp_path}/./bi%20of.duckdb"]
+    refuse_published_destination(None, urls)
+    refuse_published_destination(tmp_path / "bi.duckdb", urls)
+    with pytest.raises(OperatorError, match="the file of a destination"):
+        refuse_published_destination(tmp_path / "bi of.duckdb", urls)
