@@ -189,7 +189,7 @@ def list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSpe
     courier = job("courier", "courier", (), 1, "answers of hooks", COURIER_STOP_SECONDS)
     specs = workers
     if MemberRole.CONTROL in config.roles:
-        specs.append(replace(desk, awaited=False, rests=True))
+        specs.append(replace(desk, rests=True))
     if MemberRole.LOADER in config.roles:
         specs += loaders
     if MemberRole.CONTROL in config.roles:

@@ -95,9 +95,8 @@ class ChildSpec:
             the log.
         environment: further variables of its environment.
         reloads: it reads files again on SIGHUP.
-        awaited: the server is not ready before it.
-        rests: it is started when somebody wakes it. When it ends with exit code 0 it rests, and is
-            not started again before somebody wakes it.
+        rests: it is started when somebody wakes it, and the server is ready without it. When it
+            ends with exit code 0 it rests, and is not started again before somebody wakes it.
         drains: it is told before it is stopped.
     """
 
@@ -110,7 +109,6 @@ class ChildSpec:
     stop_seconds: float
     environment: Mapping[str, str] = field(default_factory=dict)
     reloads: bool = False
-    awaited: bool = True
     rests: bool = False
     drains: bool = False
 
@@ -139,7 +137,7 @@ class ProcessSupervisor:
 
     Attributes:
         specs: of the children.
-        on_ready: called once, when all awaited children are ready for the first time.
+        on_ready: called once, when all children that do not rest are ready for the first time.
         on_reload: called on SIGHUP, before the children are told.
         on_stop: called when the children are stopped.
         drain_seconds: how long they go on after they were told that the server is about to stop.
@@ -351,7 +349,7 @@ class ProcessSupervisor:
 
     def _announce_readiness(self) -> None:
         ready = {name for name, child in self._children.items() if child.ready}
-        awaited = {spec.name for spec in self.specs if spec.awaited}
+        awaited = {spec.name for spec in self.specs if not spec.rests}
         if not self._announced and awaited <= ready:
             self._announced = True
             self.on_ready()

@@ -101,7 +101,7 @@ def job(name, stops, **more):
 jobs = [
     job("worker", 0, drains=True),
     job("loader", 1),
-    job("desk", 0, awaited=False, rests=True),
+    job("desk", 0, rests=True),
 ]
 DRAIN = 0.0
 DATABASES = pathlib.Path(folder, "log.sqlite"), pathlib.Path(folder, "store.sqlite")
