@@ -18,7 +18,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,7 +75,13 @@ from treadle.loader.schedule import (
 )
 from treadle.loader.step_loader import StepLoader
 from treadle.loader.table_claims import TableClaims
-from treadle.log.joined import get_log_id, list_readers
+from treadle.log.joined import (
+    FOLLOW_SECONDS,
+    JoinedReader,
+    find_log_number,
+    get_log_id,
+    list_readers,
+)
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.quotas import SourceQuota
 from treadle.store.model import LoadReport, Source
@@ -203,6 +209,11 @@ class DestinationLoader:
 
         self._answered: frozenset[MoveKey] = frozenset()
         """Replaced as a whole: the supervisor's thread reads it."""
+        self._asked_logs: frozenset[int] = frozenset()
+        """The logs that the destination was last asked of: those that were open here. Replaced as a
+        whole: the pipeline's thread reads it."""
+        self._looked_at: int | None = None
+        """When logs were last looked for that were not open, by `read_monotonic`."""
 
         self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
         """When the destination may be tried again, under the key `_all_tables`."""
@@ -360,6 +371,9 @@ class DestinationLoader:
                     )
                     for backlog in chosen:
                         self._hurried.pop((backlog.source_id, backlog.table_name), None)
+                if self._is_log_away():
+                    chosen = [one for one in chosen if self._was_asked(one.source_id)]
+                    has_open_ends = self._has_open_ends(self._was_asked)
                 may_try_early = not self.share.is_exclusive or not self.share.is_empty
                 is_untried = not self._is_tried and may_try_early
                 todo = chosen or has_open_ends or is_untried
@@ -375,13 +389,34 @@ class DestinationLoader:
         finally:
             self.close()
 
-    def _has_open_ends(self) -> bool:
-        """Return whether something is to be recorded, or to be asked of the destination."""
+    def _has_open_ends(self, may_ask: Callable[[int], bool] = lambda source_id: True) -> bool:
+        """Return whether something is to be recorded, or to be asked of the destination.
+
+        Args:
+            may_ask: returns whether it can be asked of a source now.
+        """
         return bool(
             self._reporting.pending_tables
-            or self._recovery.uncertain
-            or self._asked - self.answered_moves
+            or any(may_ask(source_id) for source_id, _ in self._recovery.uncertain)
+            or any(may_ask(source_id) for source_id, _ in self._asked - self.answered_moves)
         )
+
+    def _was_asked(self, source_id: int) -> bool:
+        """Return whether the destination was asked of the log of a source.
+
+        The log of a source is known by its number also where it is not open. What the reader opens
+        for another reason, or later, does not count: nobody has asked the destination of it.
+        """
+        parts = self._parts
+        return parts is not None and find_log_number(parts.reader, source_id) in self._asked_logs
+
+    def _is_log_away(self) -> bool:
+        """Return whether logs were looked for a moment ago, so that it is too early to do it again.
+
+        Until then what concerns a log that is not open waits, and all else is done.
+        """
+        at = self._looked_at
+        return at is not None and read_monotonic() - at < FOLLOW_SECONDS * 1_000_000
 
     def _receive(self, timeout_seconds: float = 0.0) -> Mapping[int, Source]:
         """Obey the commands that wait; wait for the first one at most so long.
@@ -525,8 +560,11 @@ class DestinationLoader:
             gc.collect()
 
     def _may_read(self, key: TableKey) -> bool:
-        """Return whether a table may be read: its unit is held, and was when offsets were read."""
-        return self.share.is_open(key)
+        """Return whether a table may be read: its unit was held when offsets were read.
+
+        And the destination was asked of its log then.
+        """
+        return self.share.is_open(key) and self._was_asked(key[0])
 
     def _answer_unasked(self, parts: _OpenParts) -> None:
         """Answer what need not be asked of the destination.
@@ -556,8 +594,11 @@ class DestinationLoader:
         """
         self._wait.begin()
         with self._open_session(parts.destination) as session:
-            self._fetch_offsets(parts, session)
+            self._fetch_offsets(parts, session, {one.source_id for one in backlogs})
             self._wait.end()
+            # Nothing of a log that the destination was not asked of: the reader would open it, and
+            # load from a position beside one that the destination has.
+            backlogs = [one for one in backlogs if self._was_asked(one.source_id)]
             history = parts.steps.history.copy()
             parts.pipeline.begin_round(LoadRound(backlogs, history, until))
             skipped: frozenset[TableKey] = frozenset()
@@ -610,32 +651,65 @@ class DestinationLoader:
         ):
             yield session
 
-    def _fetch_offsets(self, parts: _OpenParts, session: Session) -> None:
-        """Ask the destination what it has committed, if that is not known."""
+    def _fetch_offsets(
+        self, parts: _OpenParts, session: Session, source_ids: Collection[int]
+    ) -> None:
+        """Ask the destination what it has committed, if that is not known.
+
+        Args:
+            parts: to ask with.
+            session: on the destination.
+            source_ids: the sources of which something is to be loaded.
+        """
         asked, share = self._asked, self.share
         is_known = self._recovery.offsets is not None and not share.is_stale
-        if is_known and asked <= self.answered_moves:
+        uncertain = {source_id for source_id, _ in self._recovery.uncertain}
+        if (
+            is_known
+            and asked <= self.answered_moves
+            and all(map(self._was_asked, uncertain.union(source_ids)))
+        ):
             return
+        self._open_logs(parts.reader)
         if share.is_stale:
             self._recovery.forget_offsets()
             self._answered = frozenset()
         self._end_lost_sessions(parts, session)
         share.open_units()
         found: dict[TableKey, CommittedOffset] = {}
-        for reader in list_readers(parts.reader).values():
+        readers = list_readers(parts.reader)
+        for reader in readers.values():
             found |= session.committed(reader.log_id)
+        # Before the answer is used, for a log that was not asked of now may have been before.
+        self._asked_logs = frozenset(readers)
         # What is recorded below must not come after what another loader records (see
         # `TableClaims.claim`).
         try:
             self._claims.hold((self._all_tables,))
             told = {source_id for source_id, _ in asked}.union(self._sources)
             self._recovery.recover(
-                found, parts.reader, told, share.is_open, frozenset(self._sources)
+                found,
+                parts.reader,
+                told,
+                share.is_open,
+                frozenset(self._sources),
+                self._was_asked,
             )
-            # After the reports. What is asked meanwhile is asked of the destination again.
-            self._answered |= asked & self._asked
+            # After the reports. What is asked meanwhile is asked of the destination again. A move
+            # of a source whose log is away stays open: a load of it that was committed and not
+            # recorded is known to the destination alone, and would be done again elsewhere.
+            self._answered |= {key for key in asked & self._asked if self._was_asked(key[0])}
         finally:
             self._claims.release()
+
+    def _open_logs(self, reader: LogReader) -> None:
+        """Open the logs that were away or were added since, every few seconds at most.
+
+        To look for one that is away takes seconds, in which nothing is loaded.
+        """
+        if isinstance(reader, JoinedReader) and reader.follows and not self._is_log_away():
+            reader.open_missing()
+            self._looked_at = None if reader.is_complete else read_monotonic()
 
     def _end_lost_sessions(self, parts: _OpenParts, session: Session) -> None:
         """End the sessions of the loaders that had units of this process and were lost.
