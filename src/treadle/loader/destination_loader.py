@@ -35,6 +35,7 @@ from treadle.destinations.protocol import (
     CommittedOffset,
     Destination,
     DestinationUnavailableError,
+    EndingSession,
     NamedSessions,
     Session,
 )
@@ -105,6 +106,10 @@ busy machine three times as long. Without a pause hardly any try would fall betw
 HELD_SECONDS_MAX = 2.0
 """Seconds in which the loader tries to open a file that another process holds, before it reports
 that the destination cannot be used. A dry run closes the file after its present table."""
+
+ENDING_US = 30_000_000
+"""The time until a further try to do what is left of a load that is committed. A try may wait for
+15 seconds, in which nothing else is loaded."""
 
 QUESTION_SECONDS_MAX = 70.0
 """Seconds in which it waits for a question, which reads the file and is ended before that."""
@@ -203,6 +208,8 @@ class DestinationLoader:
         """Whether something waited at the last `set_backlog`."""
         self._is_tried = False
         """Whether the destination was asked, so that the operator knows if it can be used."""
+        self._end_at: int | None = None
+        """When to try again what was left of a load, microseconds since 1970; None for nothing."""
         self._asked_tables = SimpleQueue[TableKey]()
         self._hurried: dict[TableKey, int] = {}
         """Tables that somebody wants loaded, and until when that holds."""
@@ -376,7 +383,7 @@ class DestinationLoader:
                     has_open_ends = self._has_open_ends(self._was_asked)
                 may_try_early = not self.share.is_exclusive or not self.share.is_empty
                 is_untried = not self._is_tried and may_try_early
-                todo = chosen or has_open_ends or is_untried
+                todo = chosen or has_open_ends or is_untried or self._may_end(now)
                 may_try = self._pauses.may_retry(self._all_tables, now)
                 if not todo or not may_try or not self.share.is_current:
                     is_busy = bool(self._backlogs or todo or self._hurried)
@@ -526,7 +533,8 @@ class DestinationLoader:
             self._reporting.flush()  # what could not be recorded in the last round
             parts = self._parts or self._open()
             self._answer_unasked(parts)
-            if backlogs or self._recovery.uncertain or self._asked - self.answered_moves:
+            is_asked = self._recovery.uncertain or self._asked - self.answered_moves
+            if backlogs or is_asked or self._may_end(clock()):
                 until = None if round_us is None else clock() + round_us
                 self._load_round(parts, backlogs, until)
             elif not self._is_tried:
@@ -595,6 +603,7 @@ class DestinationLoader:
         self._wait.begin()
         with self._open_session(parts.destination) as session:
             self._fetch_offsets(parts, session, {one.source_id for one in backlogs})
+            self._end_loads(session)
             self._wait.end()
             # Nothing of a log that the destination was not asked of: the reader would open it, and
             # load from a position beside one that the destination has.
@@ -626,6 +635,8 @@ class DestinationLoader:
                     self._receive()
             finally:
                 parts.pipeline.end_round()
+                if isinstance(session, EndingSession) and session.has_unended:
+                    self._end_at = self._end_at or self._dependencies.clock() + ENDING_US
         self._reporting.clear_trouble()
 
     @contextmanager
@@ -699,8 +710,25 @@ class DestinationLoader:
             # of a source whose log is away stays open: a load of it that was committed and not
             # recorded is known to the destination alone, and would be done again elsewhere.
             self._answered |= {key for key in asked & self._asked if self._was_asked(key[0])}
+            if self._end_at is None:
+                self._end_at = 0  # a process that was killed may have left something
         finally:
             self._claims.release()
+
+    def _may_end(self, now: int) -> bool:
+        """Return whether it is time to do what is left of a load that is committed."""
+        return self._end_at is not None and now >= self._end_at
+
+    def _end_loads(self, session: Session) -> None:
+        """Do what is left of committed loads, once after each question and after each failure."""
+        now = self._dependencies.clock()
+        if not self._may_end(now):
+            return
+        self._end_at = None
+        if isinstance(session, EndingSession):
+            session.end_loads()
+            if session.has_unended:
+                self._end_at = now + ENDING_US
 
     def _open_logs(self, reader: LogReader) -> None:
         """Open the logs that were away or were added since, every few seconds at most.

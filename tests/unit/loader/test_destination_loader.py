@@ -34,7 +34,11 @@ from treadle.destinations.protocol import (
 from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.loader import destination_loader
 from treadle.loader.commands import POLL_SECONDS, CommandQueue
-from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
+from treadle.loader.destination_loader import (
+    ENDING_US,
+    DestinationLoader,
+    LoaderDependencies,
+)
 from treadle.loader.load_report import PlannedReport
 from treadle.loader.schedule import UNTOLD_US, FlushPolicy, TableKey
 from treadle.loader.share import LostMember, name_unit
@@ -499,7 +503,8 @@ def test_a_move_waits_for_what_was_committed_from_a_log_that_is_away(late: LateB
     late.log.is_back = True
     late.wait(FOLLOW_SECONDS / 2)
     late.loader.load_once([])
-    assert (late.log.looks, late.loader.answered_moves) == (1, {(1, NOW)})
+    assert late.log.looks == 1
+    assert late.loader.answered_moves == {(1, NOW)}
     assert late.positions[-1] == ((1, "a"), 1)
     late.wait(FOLLOW_SECONDS / 2)
     late.loader.load_once([])
@@ -532,3 +537,43 @@ def test_nothing_of_a_log_that_comes_back_is_loaded_before_the_destination_was_a
     ]
     assert not [call for call in late.store.calls if call[0] == "failure"]
     assert "any more how far" not in caplog.text
+
+
+@dataclass
+class LeavingSession(MemorySession):
+    """A session whose loads leave something to be done, which fails while somebody has a lock."""
+
+    is_held: bool = False
+    has_unended: bool = False
+    ends: int = 0
+
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        result = super().load(plan, rehearse=rehearse)
+        self.has_unended = self.is_held
+        return result
+
+    def end_loads(self) -> None:
+        self.ends += 1
+        self.has_unended = self.is_held
+
+
+def test_what_was_left_of_a_load_is_tried_again_though_nothing_more_comes() -> None:
+    session = LeavingSession()
+    bench = Bench(session=session)
+    bench.loader.load_once([A])
+    assert session.ends == 1  # of a loader that was killed
+    session.is_held = True
+    bench.loader.load_once([B])
+    bench.loader.load_once([])
+    assert session.ends == 1
+    bench.now += ENDING_US
+    bench.loader.load_once([])
+    assert session.ends == 2
+    bench.loader.load_once([C])
+    assert session.ends == 2  # not with each round
+    session.is_held = False
+    bench.now += ENDING_US
+    bench.loader.load_once([])
+    bench.now += ENDING_US
+    bench.loader.load_once([])
+    assert session.ends == 3
