@@ -101,7 +101,8 @@ def test_what_was_made_after_the_backup_holds_nothing_up_and_goes_to_nobody(
     shop = open_shop(url)
     shop.push(EVENTS, ids(0, 3), first=1)
     assert treadle("backup", str(tmp_path / "backup")).code == 0
-    web, young = shop.source_id, make_source(shop.store, 1, "young")
+    web = shop.source_id
+    *_, young = [make_source(shop.store, 1, f"young{number}") for number in range(3)]
     lost, _ = shop.store.accounts.create_account("lost")
     shop.source_id = young
     shop.push("orders", ids(0, 3), first=1)
