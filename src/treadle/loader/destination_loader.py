@@ -35,13 +35,13 @@ from treadle.destinations.protocol import (
     CommittedOffset,
     Destination,
     DestinationUnavailableError,
-    EndingSession,
     NamedSessions,
     Session,
 )
 from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
+from treadle.loader.asked_logs import AskedLogs
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import (
     POLL_SECONDS,
@@ -59,6 +59,7 @@ from treadle.loader.commit_recovery import CommitRecovery
 from treadle.loader.destination_share import DestinationShare
 from treadle.loader.execution import LoadExecutor
 from treadle.loader.hold_watch import HoldWatch
+from treadle.loader.load_ending import LoadEnding
 from treadle.loader.load_texts import describe_source
 from treadle.loader.pipeline import (
     LoadPipeline,
@@ -76,13 +77,7 @@ from treadle.loader.schedule import (
 )
 from treadle.loader.step_loader import StepLoader
 from treadle.loader.table_claims import TableClaims
-from treadle.log.joined import (
-    FOLLOW_SECONDS,
-    JoinedReader,
-    find_log_number,
-    get_log_id,
-    list_readers,
-)
+from treadle.log.joined import get_log_id
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.quotas import SourceQuota
 from treadle.store.model import LoadReport, Source
@@ -106,10 +101,6 @@ busy machine three times as long. Without a pause hardly any try would fall betw
 HELD_SECONDS_MAX = 2.0
 """Seconds in which the loader tries to open a file that another process holds, before it reports
 that the destination cannot be used. A dry run closes the file after its present table."""
-
-ENDING_US = 30_000_000
-"""The time until a further try to do what is left of a load that is committed. A try may wait for
-15 seconds, in which nothing else is loaded."""
 
 QUESTION_SECONDS_MAX = 70.0
 """Seconds in which it waits for a question, which reads the file and is ended before that."""
@@ -208,20 +199,14 @@ class DestinationLoader:
         """Whether something waited at the last `set_backlog`."""
         self._is_tried = False
         """Whether the destination was asked, so that the operator knows if it can be used."""
-        self._end_at: int | None = None
-        """When to try again what was left of a load, microseconds since 1970; None for nothing."""
         self._asked_tables = SimpleQueue[TableKey]()
         self._hurried: dict[TableKey, int] = {}
         """Tables that somebody wants loaded, and until when that holds."""
 
         self._answered: frozenset[MoveKey] = frozenset()
         """Replaced as a whole: the supervisor's thread reads it."""
-        self._asked_logs: frozenset[int] = frozenset()
-        """The logs that the destination was last asked of: those that were open here. Replaced as a
-        whole: the pipeline's thread reads it."""
-        self._looked_at: int | None = None
-        """When logs were last looked for that were not open, by `read_monotonic`."""
-
+        self._logs = AskedLogs()
+        self._ending = LoadEnding()
         self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
         """When the destination may be tried again, under the key `_all_tables`."""
         self._all_tables: TableKey = (destination_id, "")
@@ -378,12 +363,12 @@ class DestinationLoader:
                     )
                     for backlog in chosen:
                         self._hurried.pop((backlog.source_id, backlog.table_name), None)
-                if self._is_log_away():
-                    chosen = [one for one in chosen if self._was_asked(one.source_id)]
-                    has_open_ends = self._has_open_ends(self._was_asked)
+                if self._logs.is_log_away:
+                    chosen = [one for one in chosen if self._logs.was_asked(one.source_id)]
+                    has_open_ends = self._has_open_ends(self._logs.was_asked)
                 may_try_early = not self.share.is_exclusive or not self.share.is_empty
                 is_untried = not self._is_tried and may_try_early
-                todo = chosen or has_open_ends or is_untried or self._may_end(now)
+                todo = chosen or has_open_ends or is_untried or self._ending.is_due(now)
                 may_try = self._pauses.may_retry(self._all_tables, now)
                 if not todo or not may_try or not self.share.is_current:
                     is_busy = bool(self._backlogs or todo or self._hurried)
@@ -407,23 +392,6 @@ class DestinationLoader:
             or any(may_ask(source_id) for source_id, _ in self._recovery.uncertain)
             or any(may_ask(source_id) for source_id, _ in self._asked - self.answered_moves)
         )
-
-    def _was_asked(self, source_id: int) -> bool:
-        """Return whether the destination was asked of the log of a source.
-
-        The log of a source is known by its number also where it is not open. What the reader opens
-        for another reason, or later, does not count: nobody has asked the destination of it.
-        """
-        parts = self._parts
-        return parts is not None and find_log_number(parts.reader, source_id) in self._asked_logs
-
-    def _is_log_away(self) -> bool:
-        """Return whether logs were looked for a moment ago, so that it is too early to do it again.
-
-        Until then what concerns a log that is not open waits, and all else is done.
-        """
-        at = self._looked_at
-        return at is not None and read_monotonic() - at < FOLLOW_SECONDS * 1_000_000
 
     def _receive(self, timeout_seconds: float = 0.0) -> Mapping[int, Source]:
         """Obey the commands that wait; wait for the first one at most so long.
@@ -479,7 +447,7 @@ class DestinationLoader:
         if destination.capabilities.evictable and isinstance(destination, NamedSessions):
             destination.name_sessions(its.share.member_id)
         policy = its.flush_policy.fit_to(destination.capabilities)
-        reader = its.open_reader()
+        reader = self._logs.reader = its.open_reader()
         pipeline = LoadPipeline(
             reader,
             destination.profile,
@@ -534,7 +502,7 @@ class DestinationLoader:
             parts = self._parts or self._open()
             self._answer_unasked(parts)
             is_asked = self._recovery.uncertain or self._asked - self.answered_moves
-            if backlogs or is_asked or self._may_end(clock()):
+            if backlogs or is_asked or self._ending.is_due(clock()):
                 until = None if round_us is None else clock() + round_us
                 self._load_round(parts, backlogs, until)
             elif not self._is_tried:
@@ -572,7 +540,7 @@ class DestinationLoader:
 
         And the destination was asked of its log then.
         """
-        return self.share.is_open(key) and self._was_asked(key[0])
+        return self.share.is_open(key) and self._logs.was_asked(key[0])
 
     def _answer_unasked(self, parts: _OpenParts) -> None:
         """Answer what need not be asked of the destination.
@@ -603,11 +571,11 @@ class DestinationLoader:
         self._wait.begin()
         with self._open_session(parts.destination) as session:
             self._fetch_offsets(parts, session, {one.source_id for one in backlogs})
-            self._end_loads(session)
+            self._ending.end_loads(session, self._dependencies.clock())
             self._wait.end()
             # Nothing of a log that the destination was not asked of: the reader would open it, and
             # load from a position beside one that the destination has.
-            backlogs = [one for one in backlogs if self._was_asked(one.source_id)]
+            backlogs = [one for one in backlogs if self._logs.was_asked(one.source_id)]
             history = parts.steps.history.copy()
             parts.pipeline.begin_round(LoadRound(backlogs, history, until))
             skipped: frozenset[TableKey] = frozenset()
@@ -635,8 +603,7 @@ class DestinationLoader:
                     self._receive()
             finally:
                 parts.pipeline.end_round()
-                if isinstance(session, EndingSession) and session.has_unended:
-                    self._end_at = self._end_at or self._dependencies.clock() + ENDING_US
+                self._ending.note_round(session, self._dependencies.clock())
         self._reporting.clear_trouble()
 
     @contextmanager
@@ -678,21 +645,17 @@ class DestinationLoader:
         if (
             is_known
             and asked <= self.answered_moves
-            and all(map(self._was_asked, uncertain.union(source_ids)))
+            and all(map(self._logs.was_asked, uncertain.union(source_ids)))
         ):
             return
-        self._open_logs(parts.reader)
         if share.is_stale:
             self._recovery.forget_offsets()
             self._answered = frozenset()
         self._end_lost_sessions(parts, session)
         share.open_units()
         found: dict[TableKey, CommittedOffset] = {}
-        readers = list_readers(parts.reader)
-        for reader in readers.values():
-            found |= session.committed(reader.log_id)
-        # Before the answer is used, for a log that was not asked of now may have been before.
-        self._asked_logs = frozenset(readers)
+        for log_id in self._logs.list_log_ids(parts.reader):
+            found |= session.committed(log_id)
         # What is recorded below must not come after what another loader records (see
         # `TableClaims.claim`).
         try:
@@ -704,40 +667,15 @@ class DestinationLoader:
                 told,
                 share.is_open,
                 frozenset(self._sources),
-                self._was_asked,
+                self._logs.was_asked,
             )
             # After the reports. What is asked meanwhile is asked of the destination again. A move
             # of a source whose log is away stays open: a load of it that was committed and not
             # recorded is known to the destination alone, and would be done again elsewhere.
-            self._answered |= {key for key in asked & self._asked if self._was_asked(key[0])}
-            if self._end_at is None:
-                self._end_at = 0  # a process that was killed may have left something
+            self._answered |= {key for key in asked & self._asked if self._logs.was_asked(key[0])}
+            self._ending.note_question()
         finally:
             self._claims.release()
-
-    def _may_end(self, now: int) -> bool:
-        """Return whether it is time to do what is left of a load that is committed."""
-        return self._end_at is not None and now >= self._end_at
-
-    def _end_loads(self, session: Session) -> None:
-        """Do what is left of committed loads, once after each question and after each failure."""
-        now = self._dependencies.clock()
-        if not self._may_end(now):
-            return
-        self._end_at = None
-        if isinstance(session, EndingSession):
-            session.end_loads()
-            if session.has_unended:
-                self._end_at = now + ENDING_US
-
-    def _open_logs(self, reader: LogReader) -> None:
-        """Open the logs that were away or were added since, every few seconds at most.
-
-        To look for one that is away takes seconds, in which nothing is loaded.
-        """
-        if isinstance(reader, JoinedReader) and reader.follows and not self._is_log_away():
-            reader.open_missing()
-            self._looked_at = None if reader.is_complete else read_monotonic()
 
     def _end_lost_sessions(self, parts: _OpenParts, session: Session) -> None:
         """End the sessions of the loaders that had units of this process and were lost.

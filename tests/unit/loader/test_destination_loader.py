@@ -32,13 +32,10 @@ from treadle.destinations.protocol import (
     RowRefusedError,
 )
 from treadle.errors import InternalError, OperatorError, RetriableError
-from treadle.loader import destination_loader
+from treadle.loader import asked_logs, destination_loader
 from treadle.loader.commands import POLL_SECONDS, CommandQueue
-from treadle.loader.destination_loader import (
-    ENDING_US,
-    DestinationLoader,
-    LoaderDependencies,
-)
+from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
+from treadle.loader.load_ending import ENDING_US
 from treadle.loader.load_report import PlannedReport
 from treadle.loader.schedule import UNTOLD_US, FlushPolicy, TableKey
 from treadle.loader.share import LostMember, name_unit
@@ -490,7 +487,7 @@ class LateBench(Bench):
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> LateBench:
     bench = LateBench()
-    monkeypatch.setattr(destination_loader, "read_monotonic", lambda: bench.at)
+    monkeypatch.setattr(asked_logs, "read_monotonic", lambda: bench.at)
     return bench
 
 
