@@ -70,13 +70,19 @@ class RefusalSearch:
         return self.bisection is not None or bool(self.found)
 
     def take(self, prepared: PreparedLoad) -> None:
-        """Take the entries of a try, which may be more than before; forget all of others."""
+        """Take the entries of a try, which may be more than before; forget all of others.
+
+        More of them are searched with the others where a search is under way. Where both are done,
+        both begin again, without the records that were found.
+        """
         positions = [arrival.position for arrival in prepared.log_batches]
         count = len(self._positions)
         if positions[:count] != self._positions:
             self.finished, self.bisection, self.found = 0, None, {}
         elif self.bisection is not None and len(positions) > count:
             self.bisection.add_records(_list_records(prepared.log_batches, count))
+        elif len(positions) > count:
+            self.finished = 0
         self._positions = positions
 
     def begin(self, prepared: PreparedLoad, *, together: bool) -> None:

@@ -441,6 +441,25 @@ class Session(LoadSession, Inspection, Adoption, Rebuild, Protocol):
 
 
 @runtime_checkable
+class EndingSession(Protocol):
+    """A session of a destination where a load may leave something to be done after its COMMIT."""
+
+    @property
+    def has_unended(self) -> bool:
+        """Whether this session could not do what was left of a load."""
+
+    def end_loads(self) -> None:
+        """Do what is left of all loads that are committed, whoever did them.
+
+        Until then a table has its former rows, or its former key. What cannot be done now is told
+        in a log line, and `has_unended` says so afterwards.
+
+        Raises:
+            DestinationUnavailableError, AccessDeniedError: it cannot be asked what is left.
+        """
+
+
+@runtime_checkable
 class NamedSessions(Protocol):
     """A destination whose sessions tell who opened them, for `Session.evict`."""
 

@@ -11,6 +11,13 @@ the table stops.
 A destination that was brought back as it was before the first load of a table, by a backup or by a
 failover, has no offset of it. That is as if the table had come from elsewhere, so the store notes
 into which database each load went: where it is this one, the table is loaded again from the log.
+
+A store that was brought back, by a restore or by a failover, may not know sources that this
+database has loaded since. There is nothing to record of those, and nothing of them is loaded.
+
+The destination is asked of one log after the other, and of a log that this process has not open it
+is asked nothing. Its silence says nothing of the tables of that log: they are neither lost nor
+settled, and nothing of them is loaded until it was asked.
 """
 
 import logging
@@ -22,7 +29,7 @@ from typing import Final, NamedTuple
 from treadle import failpoint
 from treadle.counting import count_noun
 from treadle.destinations.protocol import CommittedOffset
-from treadle.errors import RetriableError, TableStoppedError
+from treadle.errors import OperatorError, RetriableError, TableStoppedError
 from treadle.loader.load_report import PlannedReport, complete_report, decode_planned_report
 from treadle.loader.reporting import LoadReporting
 from treadle.loader.schedule import TableKey
@@ -30,6 +37,7 @@ from treadle.log.joined import choose_reader
 from treadle.log.protocol import LogEntry, LogReader, ReadLimits
 from treadle.store.model import TableLoadStatus
 from treadle.store.store import Store
+from treadle.tables.rejection_reason import RejectionCode
 from treadle.text import digest_text
 
 logger = logging.getLogger("treadle.loader")
@@ -39,7 +47,7 @@ UNCERTAIN_US_MAX: Final = 60_000_000
 it committed the last load. After that it is loaded elsewhere in any case."""
 
 NAMED_MAX: Final = 5
-"""Most lost tables that a log line names."""
+"""Most lost tables, or unknown sources, that a log line names."""
 
 
 class UncertainCommit(NamedTuple):
@@ -72,12 +80,17 @@ class CommitRecovery:
     """The tables that were loaded into this database, and of which it has no offset any more."""
     foreign: Mapping[TableKey, str] = field(default_factory=dict)
     """The tables whose log is not the one that was loaded, and why nothing of them is loaded."""
+    unrecorded: Mapping[TableKey, str] = field(default_factory=dict)
+    """The tables with a committed load that cannot be recorded by a fault of ours, and why nothing
+    more of them is loaded: the next load would put its own report in the place of that one."""
     uncertain: Mapping[TableKey, UncertainCommit] = field(default_factory=dict)
     """The tables whose last load may have been committed. Replaced as a whole, because the
     supervisor's thread reads it."""
     _compared: set[TableKey] = field(default_factory=set)
     _told: frozenset[TableKey] = frozenset()
     """The lost tables of which the operator was told."""
+    _told_unknown: frozenset[int] = frozenset()
+    """The unknown sources of which the operator was told."""
 
     def forget_offsets(self) -> None:
         """Have the destination asked before the next load."""
@@ -88,14 +101,21 @@ class CommitRecovery:
         if self.offsets is not None:
             self.offsets[key] = last
 
-    def refuse_foreign(self, key: TableKey) -> None:
+    def may_load(self, key: TableKey) -> bool:
+        """Return whether `refuse_unsafe` lets a table be loaded."""
+        return key not in self.foreign and key not in self.unrecorded
+
+    def refuse_unsafe(self, key: TableKey) -> None:
         """Refuse to load a table of another log than the one that was loaded.
+
+        And one with a committed load that could not be recorded.
 
         Raises:
             TableStoppedError: it is one.
         """
-        if key in self.foreign:
-            raise TableStoppedError(self.foreign[key])
+        why = self.foreign.get(key) or self.unrecorded.get(key)
+        if why is not None:
+            raise TableStoppedError(why)
 
     def add_uncertain(self, key: TableKey, last: int) -> None:
         """Keep a table until the destination has said whether it committed this load of it."""
@@ -131,6 +151,7 @@ class CommitRecovery:
         sources: Container[int],
         is_ours: Callable[[TableKey], bool] = lambda key: True,
         present: Container[int] = (),
+        was_asked: Callable[[int], bool] = lambda source_id: True,
     ) -> None:
         """Record loads that were committed but not recorded; tell the log where tables stand.
 
@@ -141,19 +162,33 @@ class CommitRecovery:
             is_ours: returns whether this process has the unit of a table. Another one may be in the
                 middle of a load of those that it has not.
             present: those that load into this destination now.
+            was_asked: returns whether the destination was asked of the log of a source.
         """
         statuses = self.store.tables.list_statuses()
         recorded = {(one.source_id, one.table_name): one.loaded for one in statuses}
+        unrecorded: dict[TableKey, str] = {}
+        # The store is asked after the destination: what was loaded there it has known before.
+        unknown = self._find_unknown(
+            key[0]
+            for key, held in found.items()
+            if held.report and key not in recorded and key[0] not in present and is_ours(key)
+        )
         for key, held in found.items():
-            if not is_ours(key):
+            if not is_ours(key) or key[0] in unknown:
                 continue
             if held.position > recorded.get(key, -1) and held.report:
-                kept = decode_planned_report(held.report)
-                failpoint.reach("loader.recover")
-                load, outcomes = complete_report(
-                    kept, held.result, self.clock(), partial(self._read_positions, kept, reader)
-                )
-                self.reporting.record_recovered(load, outcomes)
+                try:
+                    self._record(decode_planned_report(held.report), held, reader)
+                except (RetriableError, OperatorError):
+                    raise
+                except Exception as error:
+                    # It must not hold up all other tables. Its position is told all the same: the
+                    # rows are committed, and a destination that the source moves to begins there.
+                    logger.exception("the load of %s is not noted", self.reporting.describe(key))
+                    unrecorded[key] = (
+                        f"records up to entry {held.position} are loaded, and treadle cannot note "
+                        f"that: {error}; this is a fault of treadle, and the log has more of it"
+                    )
             self._compare_anchor(key, held, reader)
             # Where a table stands is said by the destination that its source loads into now, and
             # where that begins by what the former one did last.
@@ -161,21 +196,54 @@ class CommitRecovery:
             was_committed = commit is not None and held.position >= commit.last
             if was_committed or key[0] in sources:
                 self.reporting.report_position(key, held.position)
-        self.uncertain = {}
+        self.unrecorded = unrecorded
+        # Of another log the destination has not said whether it committed anything.
+        self.uncertain = {
+            key: commit for key, commit in self.uncertain.items() if not was_asked(key[0])
+        }
         # A position of 0 says that nothing was loaded yet.
         unheld = {key: last for key, last in recorded.items() if last and key not in found}
         self.lost = self._find_lost(
             (one for one in statuses if (one.source_id, one.table_name) in unheld),
-            reader,
-            lambda key: key[0] in present and is_ours(key),
+            lambda key: key[0] in present and is_ours(key) and was_asked(key[0]),
         )
         self.starts = {key: last for key, last in unheld.items() if key not in self.lost}
         self.offsets = {key: held.position for key, held in found.items()}
 
+    def _record(self, kept: PlannedReport, held: CommittedOffset, reader: LogReader) -> None:
+        """Record a load that was committed and not recorded."""
+        failpoint.reach("loader.recover")
+        load, outcomes = complete_report(
+            kept, held.result, self.clock(), partial(self._read_positions, kept, reader)
+        )
+        self.reporting.record_recovered(load, outcomes)
+
+    def _find_unknown(self, source_ids: Iterable[int]) -> frozenset[int]:
+        """Return the sources that the store does not know; tell the operator of each once.
+
+        They were made and loaded after the backup that the store was brought back from, or in what
+        a failover of its database lost. Their rows stay.
+        """
+        asked = frozenset(source_ids)
+        if not asked:
+            return asked
+        unknown = asked.difference(one.id for one in self.store.sources.list_sources())
+        told = sorted(unknown - self._told_unknown)
+        self._told_unknown |= unknown
+        if told:
+            named = ", ".join(map(str, told[:NAMED_MAX]))
+            logger.warning(
+                "%s has loaded %s that the store does not know, as after a restore or a failover: "
+                "what was loaded of them stays there, and is in no report (%s)",
+                self.reporting.find_place() or "the destination",
+                count_noun(len(told), "source", "sources"),
+                f"{named}, ..." if told[NAMED_MAX:] else named,
+            )
+        return unknown
+
     def _find_lost(
         self,
         unheld: Iterable[TableLoadStatus],
-        reader: LogReader,
         is_loaded_here: Callable[[TableKey], bool],
     ) -> frozenset[TableKey]:
         """Return the tables whose last load went into this database, which holds no offset of them.
@@ -185,8 +253,8 @@ class CommitRecovery:
 
         Args:
             unheld: tables without an offset that are loaded, as the store says.
-            reader: of the log.
-            is_loaded_here: returns whether a table is loaded by this process, into this database.
+            is_loaded_here: returns whether a table is loaded by this process, into this database,
+                which was asked of its log.
         """
         place = self.reporting.find_place()
         digest = digest_text(place) if place else None
@@ -195,9 +263,7 @@ class CommitRecovery:
         lost = frozenset(
             key
             for one in unheld
-            if one.place_sha256 == digest
-            and is_loaded_here(key := (one.source_id, one.table_name))
-            and _has_log(reader, one.source_id)
+            if one.place_sha256 == digest and is_loaded_here(key := (one.source_id, one.table_name))
         )
         for key in lost:
             self.reporting.report_position(key, 0)
@@ -234,8 +300,13 @@ class CommitRecovery:
         self.foreign = {**self.foreign, key: why}
 
     def _read_positions(self, kept: PlannedReport, reader: LogReader) -> list[int]:
-        """Return the positions of the sound entries that a load took, read again from the log."""
+        """Return the positions of the entries that were sound in a load, read again from the log.
+
+        None at all where the log has not the same ones any more: an older one was brought back, or
+        it trimmed some, as its store lost the load. An index would then be that of another entry.
+        """
         found: list[int] = []
+        records = 0
         after = kept.first - 1
         while after < kept.last:
             items = reader.read(
@@ -244,18 +315,16 @@ class CommitRecovery:
             if not items:
                 break
             after = items[-1].position
-            found += [
-                item.position
-                for item in items
-                if isinstance(item, LogEntry) and item.position <= kept.last
-            ]
-        return found
+            for item in items:
+                if item.position <= kept.last:
+                    records += item.records
+                    # One that became damaged since was sound, and counts.
+                    if not _was_damaged(kept, item.position):
+                        found.append(item.position)
+        return found if records == kept.records else []
 
 
-def _has_log(reader: LogReader, source_id: int) -> bool:
-    """Return whether the log of a source is open: the destination was asked of those alone."""
-    try:
-        choose_reader(reader, source_id)
-    except RetriableError:
-        return False
-    return True
+def _was_damaged(kept: PlannedReport, position: int) -> bool:
+    """Return whether a load found an entry damaged."""
+    reasons = kept.rejected.get(position)
+    return reasons is not None and all(one.code is RejectionCode.DAMAGED_ENTRY for one in reasons)

@@ -18,7 +18,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +41,7 @@ from treadle.destinations.protocol import (
 from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
+from treadle.loader.asked_logs import AskedLogs
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import (
     POLL_SECONDS,
@@ -58,6 +59,7 @@ from treadle.loader.commit_recovery import CommitRecovery
 from treadle.loader.destination_share import DestinationShare
 from treadle.loader.execution import LoadExecutor
 from treadle.loader.hold_watch import HoldWatch
+from treadle.loader.load_ending import LoadEnding
 from treadle.loader.load_texts import describe_source
 from treadle.loader.pipeline import (
     LoadPipeline,
@@ -75,7 +77,7 @@ from treadle.loader.schedule import (
 )
 from treadle.loader.step_loader import StepLoader
 from treadle.loader.table_claims import TableClaims
-from treadle.log.joined import get_log_id, list_readers
+from treadle.log.joined import get_log_id
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.quotas import SourceQuota
 from treadle.store.model import LoadReport, Source
@@ -203,7 +205,8 @@ class DestinationLoader:
 
         self._answered: frozenset[MoveKey] = frozenset()
         """Replaced as a whole: the supervisor's thread reads it."""
-
+        self._logs = AskedLogs()
+        self._ending = LoadEnding()
         self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
         """When the destination may be tried again, under the key `_all_tables`."""
         self._all_tables: TableKey = (destination_id, "")
@@ -360,9 +363,12 @@ class DestinationLoader:
                     )
                     for backlog in chosen:
                         self._hurried.pop((backlog.source_id, backlog.table_name), None)
+                if self._logs.is_log_away:
+                    chosen = [one for one in chosen if self._logs.was_asked(one.source_id)]
+                    has_open_ends = self._has_open_ends(self._logs.was_asked)
                 may_try_early = not self.share.is_exclusive or not self.share.is_empty
                 is_untried = not self._is_tried and may_try_early
-                todo = chosen or has_open_ends or is_untried
+                todo = chosen or has_open_ends or is_untried or self._ending.is_due(now)
                 may_try = self._pauses.may_retry(self._all_tables, now)
                 if not todo or not may_try or not self.share.is_current:
                     is_busy = bool(self._backlogs or todo or self._hurried)
@@ -375,12 +381,16 @@ class DestinationLoader:
         finally:
             self.close()
 
-    def _has_open_ends(self) -> bool:
-        """Return whether something is to be recorded, or to be asked of the destination."""
+    def _has_open_ends(self, may_ask: Callable[[int], bool] = lambda source_id: True) -> bool:
+        """Return whether something is to be recorded, or to be asked of the destination.
+
+        Args:
+            may_ask: returns whether it can be asked of a source now.
+        """
         return bool(
             self._reporting.pending_tables
-            or self._recovery.uncertain
-            or self._asked - self.answered_moves
+            or any(may_ask(source_id) for source_id, _ in self._recovery.uncertain)
+            or any(may_ask(source_id) for source_id, _ in self._asked - self.answered_moves)
         )
 
     def _receive(self, timeout_seconds: float = 0.0) -> Mapping[int, Source]:
@@ -437,7 +447,7 @@ class DestinationLoader:
         if destination.capabilities.evictable and isinstance(destination, NamedSessions):
             destination.name_sessions(its.share.member_id)
         policy = its.flush_policy.fit_to(destination.capabilities)
-        reader = its.open_reader()
+        reader = self._logs.reader = its.open_reader()
         pipeline = LoadPipeline(
             reader,
             destination.profile,
@@ -491,7 +501,8 @@ class DestinationLoader:
             self._reporting.flush()  # what could not be recorded in the last round
             parts = self._parts or self._open()
             self._answer_unasked(parts)
-            if backlogs or self._recovery.uncertain or self._asked - self.answered_moves:
+            is_asked = self._recovery.uncertain or self._asked - self.answered_moves
+            if backlogs or is_asked or self._ending.is_due(clock()):
                 until = None if round_us is None else clock() + round_us
                 self._load_round(parts, backlogs, until)
             elif not self._is_tried:
@@ -525,8 +536,11 @@ class DestinationLoader:
             gc.collect()
 
     def _may_read(self, key: TableKey) -> bool:
-        """Return whether a table may be read: its unit is held, and was when offsets were read."""
-        return self.share.is_open(key)
+        """Return whether a table may be read: its unit was held when offsets were read.
+
+        And the destination was asked of its log then.
+        """
+        return self.share.is_open(key) and self._logs.was_asked(key[0])
 
     def _answer_unasked(self, parts: _OpenParts) -> None:
         """Answer what need not be asked of the destination.
@@ -556,8 +570,12 @@ class DestinationLoader:
         """
         self._wait.begin()
         with self._open_session(parts.destination) as session:
-            self._fetch_offsets(parts, session)
+            self._fetch_offsets(parts, session, {one.source_id for one in backlogs})
+            self._ending.end_loads(session, self._dependencies.clock())
             self._wait.end()
+            # Nothing of a log that the destination was not asked of: the reader would open it, and
+            # load from a position beside one that the destination has.
+            backlogs = [one for one in backlogs if self._logs.was_asked(one.source_id)]
             history = parts.steps.history.copy()
             parts.pipeline.begin_round(LoadRound(backlogs, history, until))
             skipped: frozenset[TableKey] = frozenset()
@@ -585,6 +603,7 @@ class DestinationLoader:
                     self._receive()
             finally:
                 parts.pipeline.end_round()
+                self._ending.note_round(session, self._dependencies.clock())
         self._reporting.clear_trouble()
 
     @contextmanager
@@ -610,11 +629,24 @@ class DestinationLoader:
         ):
             yield session
 
-    def _fetch_offsets(self, parts: _OpenParts, session: Session) -> None:
-        """Ask the destination what it has committed, if that is not known."""
+    def _fetch_offsets(
+        self, parts: _OpenParts, session: Session, source_ids: Collection[int]
+    ) -> None:
+        """Ask the destination what it has committed, if that is not known.
+
+        Args:
+            parts: to ask with.
+            session: on the destination.
+            source_ids: the sources of which something is to be loaded.
+        """
         asked, share = self._asked, self.share
         is_known = self._recovery.offsets is not None and not share.is_stale
-        if is_known and asked <= self.answered_moves:
+        uncertain = {source_id for source_id, _ in self._recovery.uncertain}
+        if (
+            is_known
+            and asked <= self.answered_moves
+            and all(map(self._logs.was_asked, uncertain.union(source_ids)))
+        ):
             return
         if share.is_stale:
             self._recovery.forget_offsets()
@@ -622,18 +654,26 @@ class DestinationLoader:
         self._end_lost_sessions(parts, session)
         share.open_units()
         found: dict[TableKey, CommittedOffset] = {}
-        for reader in list_readers(parts.reader).values():
-            found |= session.committed(reader.log_id)
+        for log_id in self._logs.list_log_ids(parts.reader):
+            found |= session.committed(log_id)
         # What is recorded below must not come after what another loader records (see
         # `TableClaims.claim`).
         try:
             self._claims.hold((self._all_tables,))
             told = {source_id for source_id, _ in asked}.union(self._sources)
             self._recovery.recover(
-                found, parts.reader, told, share.is_open, frozenset(self._sources)
+                found,
+                parts.reader,
+                told,
+                share.is_open,
+                frozenset(self._sources),
+                self._logs.was_asked,
             )
-            # After the reports. What is asked meanwhile is asked of the destination again.
-            self._answered |= asked & self._asked
+            # After the reports. What is asked meanwhile is asked of the destination again. A move
+            # of a source whose log is away stays open: a load of it that was committed and not
+            # recorded is known to the destination alone, and would be done again elsewhere.
+            self._answered |= {key for key in asked & self._asked if self._logs.was_asked(key[0])}
+            self._ending.note_question()
         finally:
             self._claims.release()
 

@@ -185,14 +185,19 @@ def complete_report(
         planned: known before the load.
         result: what the destination did.
         finished_at: microseconds since 1970.
-        positions: returns the positions of the sound entries, in order. To find them may take
-            reading the log, so it is called only if rows were superseded in the table.
+        positions: returns the positions of the sound entries, in order; none where the log has
+            them no more. To find them may take reading the log, so it is called only if rows were
+            superseded in the table.
     """
     superseded = dict(planned.superseded)
+    unplaced = 0
     if result.superseded:
         order = positions()
         for index, count in result.superseded.items():
-            superseded[order[index]] = superseded.get(order[index], 0) + count
+            if index < len(order):
+                superseded[order[index]] = superseded.get(order[index], 0) + count
+            else:  # the load counts them, and no entry
+                unplaced += count
     outcomes = [
         EntryOutcome(
             position,
@@ -203,7 +208,7 @@ def complete_report(
         )
         for position in sorted(superseded.keys() | planned.rejected.keys())
     ]
-    discarded = sum(superseded.values())
+    discarded = sum(superseded.values()) + unplaced
     details = planned.details
     if result.objects is not None:
         details = {**details, "objects": result.objects}

@@ -84,7 +84,7 @@ class StepLoader:
         Raises:
             RetriableError: the destination or the store cannot be used.
         """
-        if any(step.chunk.key in self.recovery.foreign for step in group):
+        if not all(self.recovery.may_load(step.chunk.key) for step in group):
             return False
         if not self.claims.claim(step.chunk.key for step in group):
             return False
@@ -137,7 +137,7 @@ class StepLoader:
             return False
         self.wait.begin()
         try:
-            self.recovery.refuse_foreign(chunk.key)
+            self.recovery.refuse_unsafe(chunk.key)
             report = self.executor.load(session, step)
             # Before the report: whatever becomes of that, the load is committed.
             self.recovery.advance_offset(chunk.key, chunk.last)

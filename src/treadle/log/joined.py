@@ -552,6 +552,11 @@ def choose_reader(reader: LogReader, source_id: int) -> LogReader:
     return reader.choose(source_id) if isinstance(reader, JoinedReader) else reader
 
 
+def find_log_number(reader: LogReader, source_id: int) -> int:
+    """Return the number of a source's log, which need not be open; see `list_readers`."""
+    return reader.find_number(source_id) if isinstance(reader, JoinedReader) else FIRST_LOG
+
+
 def get_log_reader(reader: LogReader, number: int) -> LogReader:
     """Return the reader of a log, of one that may stand for several; a single one is that log's.
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
-from treadle.store.database import StoreRepository, StoreTransaction
+from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
 from treadle.store.destinations import delete_destinations_of, with_shared_destination
 from treadle.store.errors import (
     AccountLimitError,
@@ -117,6 +117,24 @@ class AccountRepository(StoreRepository):
                 detail={"token_id": made.id},
             )
             return with_shared_destination(tx, account), token
+
+    def leave_ids_out(self, count: int) -> None:
+        """Let the id of the next account be greater by a number than it would be.
+
+        For a store that was restored: destinations know accounts that were made since. A schema
+        there belongs to the account with its id, so no other account may ever have that.
+
+        Args:
+            count: of the ids that are not given. A deleted account without a name has the last one.
+        """
+        with self._database.change() as tx:
+            greatest = tx.connection.execute(select(func.max(accounts.c.id))).scalar_one() or 0
+            tx.connection.execute(
+                insert(accounts).values(
+                    id=greatest + count, name="", created_at=tx.now, deleted_at=tx.now
+                ),
+                execution_options=BOOKKEEPING,  # nobody's account; the restore has its own event
+            )
 
     def list_accounts(self) -> list[Account]:
         """Return all accounts, by id."""

@@ -13,7 +13,7 @@ from treadle.store.merge_patch import apply_merge_patch
 from treadle.store.model import Source
 from treadle.store.moves import place_source
 from treadle.store.quotas import check_sources_max
-from treadle.store.schema import sources
+from treadle.store.schema import connections, sources
 from treadle.store.schema_ownership import choose_schema_name, refuse_taken_name
 from treadle.store.source_rows import change_source, find_source, find_undeleted_source
 from treadle.store.token_rows import add_token
@@ -104,6 +104,16 @@ class SourceRepository(StoreRepository):
             source = Source(**row._mapping)
             _record(tx, TrailAction.CREATE_SOURCE, source)
             return source
+
+    def leave_ids_out(self, count: int) -> None:
+        """Let the id of the next source or destination be greater by a number than it would be.
+
+        For a store in a file that was restored: destinations know how far they loaded sources that
+        were made since, by their ids. Another source with such an id would get those loads.
+        """
+        with self._database.change() as tx:
+            last = create_connection_id(tx, "source") + count
+            tx.connection.execute(insert(connections).values(id=last, kind="source"))
 
     def list_sources(self, account_id: int | None = None) -> list[Source]:
         """Return the sources of one account or of all, by id, deleted ones too."""

@@ -17,6 +17,7 @@ from treadle.log.registry import open_reader
 from treadle.server.factories import open_store
 from treadle.server.loader_process import make_loader
 from treadle.server.startup import repair_log_at_start, set_up_store
+from treadle.store.store import Store
 
 EVENTS = "events"
 
@@ -89,6 +90,40 @@ def test_new_records_are_loaded_where_the_destination_went_on_without_the_backup
         # The former server does not load into the same tables any more.
         shop.push(EVENTS, ids(90, 1), first=99)
         assert count_ids(away) == Counter(range(12))
+
+
+@pytest.mark.release
+def test_what_was_made_after_the_backup_holds_nothing_up_and_goes_to_nobody(
+    open_shop: Open, treadle: Treadle, tmp_path: Path, away: Path
+) -> None:
+    """A destination went on with a source that the restored store does not know."""
+    url = f"duckdb://{away}"
+    shop = open_shop(url)
+    shop.push(EVENTS, ids(0, 3), first=1)
+    assert treadle("backup", str(tmp_path / "backup")).code == 0
+    web = shop.source_id
+    *_, young = [make_source(shop.store, 1, f"young{number}") for number in range(3)]
+    lost, _ = shop.store.accounts.create_account("lost")
+    shop.source_id = young
+    shop.push("orders", ids(0, 3), first=1)
+    shop.source_id = web
+    restore(treadle, tmp_path / "backup", tmp_path / "new", shop.data / "secret.key")
+    with closing(RestoredFolder(tmp_path / "new", url)) as restored:
+        other, _ = restored.store.accounts.create_account("other")
+        assert other.id > lost.id
+        later = make_source(restored.store, other.id, "later")
+        assert later > young
+        restored.push(EVENTS, ids(8, 2), first=9)
+        assert count_ids(away) == Counter([*range(3), 8, 9])
+        loaded = restored.store.tables.list_statuses()
+        assert [(one.source_id, one.table_name) for one in loaded] == [(web, EVENTS)]
+        assert [one.id for one in restored.store.accounts.list_accounts()] == [1, other.id]
+
+
+def make_source(store: Store, account_id: int, name: str) -> int:
+    return store.sources.create_source(
+        account_id, type="import_api", display_name=name, name=name, bootstrap_token=False
+    ).id
 
 
 def test_what_waited_and_the_rows_come_back_once(

@@ -31,6 +31,7 @@ from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
     DestinationUnavailableError,
+    EndingSession,
     PlanOutdatedError,
     RowRefusedError,
     TableHeldError,
@@ -488,6 +489,43 @@ def test_the_next_process_swaps_what_a_committed_load_left(
         assert loads.read("SELECT count(*) FROM _treadle.intents") == [(0,)]
         with pytest.raises(PlanOutdatedError):
             loads.session.load(plan)
+
+
+@pytest.mark.release
+def test_a_reader_that_keeps_a_new_version_from_its_place_is_told_of_and_waited_for(
+    mariadb_server: "MariaServer", mariadb_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No further record of the table comes, and the destination is asked nothing else."""
+    with make_destination(mariadb_url).open() as session:
+        assert isinstance(session, EndingSession)
+        session.prepare("web")
+        loads = TableLoads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        session.query("SET lock_wait_timeout = 1")
+        with mariadb_server.connect() as other:
+            other.begin()
+            other.query("SELECT * FROM web.orders")
+            session.load(rekey(loads))
+            assert session.has_unended
+            assert "a load of web.orders is committed, and its new rows do not show" in caplog.text
+            session.end_loads()
+            assert session.has_unended
+            other.rollback()
+        session.end_loads()
+        assert not session.has_unended
+        assert loads.orders() == [(7, "k", 1)]
+        assert loads.read("SELECT count(*) FROM _treadle.intents") == [(0,)]
+
+
+def test_the_next_question_swaps_what_a_committed_load_left(
+    mariadb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, _ = die_amid_rekey(mariadb_url, monkeypatch, "destination.swap")
+    with loads.session:
+        assert isinstance(loads.session, EndingSession)
+        loads.session.end_loads()
+        assert loads.orders() == [(7, "k", 1)]
+        assert set(loads.session.relations("web")) == {"orders"}
 
 
 def test_a_version_that_was_emptied_keeps_its_rows_until_the_commit(

@@ -4,6 +4,7 @@ Such a place is one that a source comes back to, and one that was brought back f
 """
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.integration.loader.test_retirement import Stage
 
 from treadle.destinations.registry import make_destination
 from treadle.log.sqlite.log import SqliteReader
+from treadle.store.secrets import SecretCipher
+from treadle.store.store import Store
 from treadle.tracking.ledger import compute_ledger, sum_lines
 
 
@@ -131,6 +134,31 @@ def test_a_table_that_was_loaded_elsewhere_last_is_not_loaded_again(stage: Stage
     load(stage, ("events", 2))
     assert stage.entries(other, "web", "events") == [1] * 5
     assert stage.entries(stage.url, "web", "events") == [2] * 5
+
+
+def test_a_store_brought_back_goes_on_beside_a_source_that_it_does_not_know(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, backup = tmp_path / "store.sqlite", tmp_path / "backup"
+    stage = Stage(tmp_path, f"duckdb://{tmp_path / 'first.duckdb'}")
+    stage.held.released.set()
+    load(stage, ("events", 0))
+    with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(backup)) as copy:
+        source.backup(copy)
+    young = stage.another(stage.accounts[0], "young")
+    stage.accept([(young, "events", 1)])
+    load(stage, ("events", 1))
+    stage.store.close()
+    for name in ("store.sqlite-wal", "store.sqlite-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.copy(backup, store)
+    stage.store = Store.open(f"sqlite:///{store}", SecretCipher(bytes(32)))
+    with closing(stage.store):
+        load(stage, ("events", 2))
+        assert stage.entries(stage.url, "web", "events") == [0] * 5 + [1] * 5 + [2] * 5
+        assert stage.entries(stage.url, "young", "events") == [1] * 5
+        assert "has loaded 1 source that the store does not know" in caplog.text
+        assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 def test_a_table_that_a_person_dropped_gets_only_what_is_new(stage: Stage) -> None:

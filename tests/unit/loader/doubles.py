@@ -91,15 +91,22 @@ class MemoryStore:
     Attributes:
         calls: what was recorded, in order.
         fails: raised by the next call that records.
+        reports: of the loads that were recorded.
+        known: the sources.
     """
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     fails: BaseException | None = None
     statuses: list[TableLoadStatus] = field(default_factory=list)
     installation_id: str = "here"
+    reports: list[LoadReport] = field(default_factory=list)
+    known: list[Source] = field(default_factory=lambda: [source()])
 
     def __post_init__(self) -> None:
-        self.loads = self.tables = self.destinations = self
+        self.loads = self.tables = self.destinations = self.sources = self
+
+    def list_sources(self) -> list[Source]:
+        return self.known
 
     def record_load(
         self, load: LoadReport, outcomes: Sequence[EntryOutcome], *, destination_id: int, place: str
@@ -114,6 +121,7 @@ class MemoryStore:
         place: str,
     ) -> None:
         self._fail()
+        self.reports += [load for load, _ in committed]
         self.calls += [
             ("load", load.table_name, load.last, list(outcomes)) for load, outcomes in committed
         ]

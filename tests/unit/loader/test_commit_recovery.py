@@ -1,17 +1,19 @@
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
 from tests.unit.loader.doubles import NOW, MemoryReader, MemoryStore, as_store, entry
 
 from treadle.destinations.protocol import CommittedOffset, LoadResult
-from treadle.errors import RetriableError
+from treadle.errors import InternalError, RetriableError, TableStoppedError
 from treadle.loader.commit_recovery import UNCERTAIN_US_MAX, CommitRecovery
-from treadle.loader.load_report import PlannedReport
+from treadle.loader.load_report import PlannedReport, decode_planned_report
 from treadle.loader.reporting import LoadReporting
 from treadle.loader.schedule import TableKey
-from treadle.log.protocol import LogReader, ReadLimits
-from treadle.store.model import TableLoadStatus
+from treadle.log.protocol import DamagedEntry, LogReader, ReadLimits
+from treadle.store.model import RecordRejection, TableLoadStatus
+from treadle.tables.rejection_reason import RejectionCode
 from treadle.text import digest_text
 
 KEY = (1, "t")
@@ -40,8 +42,15 @@ class Bench:
             as_store(self.store), reporting, ReadLimits(records=2), lambda: self.now
         )
 
-    def recover(self, found: dict[TableKey, CommittedOffset]) -> None:
-        self.recovery.recover(found, READER, self.assigned, present=self.assigned)
+    def recover(
+        self,
+        found: dict[TableKey, CommittedOffset],
+        reader: LogReader = READER,
+        was_asked: Callable[[int], bool] = lambda source_id: True,
+    ) -> None:
+        self.recovery.recover(
+            found, reader, self.assigned, present=self.assigned, was_asked=was_asked
+        )
 
     def recorded(self, last: int, place: str = "") -> None:
         digest = digest_text(place) if place else None
@@ -156,3 +165,88 @@ def test_a_table_does_not_wait_for_ever_for_its_former_destination(
     assert bench.recovery.uncertain == {}
     said = "the warehouse does not say whether it committed the last load of 't' of source 1"
     assert f"{said}, records up to entry 6: " in caplog.text
+
+
+def test_a_source_that_the_store_does_not_know_holds_nothing_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It was made after the backup that the store was brought back from."""
+    bench = Bench(assigned={1})
+    bench.recorded(2)
+    for _ in range(2):
+        bench.recover({(5, "t"): held(9), KEY: held(6)})
+    assert [call[:3] for call in bench.store.calls] == [("load", "t", 6)] * 2
+    assert bench.positions == [(KEY, 6)] * 2
+    assert bench.recovery.offsets == {(5, "t"): 9, KEY: 6}
+    said = [one.getMessage() for one in caplog.records]
+    assert len(said) == 1
+    assert "has loaded 1 source that the store does not know" in said[0]
+    assert said[0].endswith("(5)")
+
+
+def test_a_load_that_cannot_be_recorded_stops_its_table_alone() -> None:
+    bench = Bench()
+    bench.store.fails = InternalError("a promise was broken")
+    bench.recover({KEY: held(6), (1, "other"): CommittedOffset(7, "", LoadResult({}, {}))})
+    assert bench.store.calls == []
+    # Its rows are there, so another destination begins after them.
+    assert bench.positions == [(KEY, 6), ((1, "other"), 7)]
+    assert bench.recovery.lost == frozenset()
+    bench.recovery.refuse_unsafe((1, "other"))
+    assert not bench.recovery.may_load(KEY)
+    with pytest.raises(TableStoppedError, match=r"up to entry 6 .* a promise was broken"):
+        bench.recovery.refuse_unsafe(KEY)
+    bench.recover({KEY: held(6)})
+    assert [call[:3] for call in bench.store.calls] == [("load", "t", 6)]
+    bench.recovery.refuse_unsafe(KEY)
+
+
+@pytest.mark.parametrize("first", [8, 5], ids=["none", "not-all"])
+def test_a_load_is_recorded_without_entries_that_the_log_has_no_more(first: int) -> None:
+    bench = Bench()
+    bench.recorded(2)
+    there = MemoryReader([entry(position) for position in range(first, 8)])
+    bench.recover({KEY: held(6, superseded={1: 1, 3: 1})}, cast(LogReader, there))
+    assert bench.store.calls == [("load", "t", 6, [])]
+    [load] = bench.store.reports
+    assert (load.rows_received, load.rows_loaded, load.rows_discarded) == (4, 2, 2)
+
+
+def test_an_entry_that_became_damaged_after_its_load_keeps_its_place() -> None:
+    bench = Bench()
+    entries = [entry(position) for position in range(1, 8)]
+    broken = [DamagedEntry(position, *KEY, NOW, 1, "its checksum differs") for position in (3, 4)]
+    log = cast(LogReader, MemoryReader([*entries[:2], *broken, *entries[4:]]))
+    offset = held(6, superseded={1: 1})
+    # Entry 3 was damaged when it was loaded, and entry 4 was not.
+    planned = replace_rejected(offset.report, 3)
+    bench.recover({KEY: replace(offset, report=planned)}, log)
+    [(_, _, _, outcomes)] = bench.store.calls
+    assert [(one.position, one.superseded) for one in outcomes] == [(3, 0), (5, 1)]
+    bench.recover({KEY: offset}, log)
+    _, (_, _, _, outcomes) = bench.store.calls
+    assert [(one.position, one.superseded) for one in outcomes] == [(4, 1)]
+
+
+def replace_rejected(report: str, position: int) -> str:
+    """A report of a load that found an entry damaged."""
+    kept = decode_planned_report(report)
+    reason = RecordRejection(0, "its checksum differs", RejectionCode.DAMAGED_ENTRY)
+    kept.rejected[position] = [reason]
+    return kept.encode()
+
+
+def test_a_destination_says_nothing_of_a_log_that_it_was_not_asked_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    bench.recorded(5, bench.place)
+    bench.recovery.add_uncertain(KEY, 6)
+    bench.recovery.add_uncertain((2, "t"), 6)
+    bench.recover({}, was_asked=lambda source_id: source_id != 1)
+    assert list(bench.recovery.uncertain) == [KEY]
+    assert (bench.recovery.lost, bench.positions) == (frozenset(), [])
+    assert caplog.text == ""
+    bench.recover({KEY: held(6)})
+    assert bench.recovery.uncertain == {}
+    assert bench.positions == [(KEY, 6)]

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 from tests.unit.loader.doubles import (
+    LOG_ID,
     NOW,
     MemoryDestination,
     MemoryReader,
@@ -31,14 +32,19 @@ from treadle.destinations.protocol import (
     RowRefusedError,
 )
 from treadle.errors import InternalError, OperatorError, RetriableError
-from treadle.loader import destination_loader
+from treadle.loader import asked_logs, destination_loader
 from treadle.loader.commands import POLL_SECONDS, CommandQueue
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
+from treadle.loader.load_ending import ENDING_US
+from treadle.loader.load_report import PlannedReport
 from treadle.loader.schedule import UNTOLD_US, FlushPolicy, TableKey
 from treadle.loader.share import LostMember, name_unit
-from treadle.log.protocol import LogReader, ReadLimits
+from treadle.log.joined import FOLLOW_SECONDS, JoinedReader, SourceNumbers
+from treadle.log.protocol import LogInfo, LogReader, LogState, ReadLimits
 from treadle.log.slots import compute_slot
+from treadle.store.model import TableLoadStatus
 from treadle.tables.model import LoadPlan
+from treadle.text import digest_text
 
 ENTRIES = [entry(1, "a"), entry(2, "b"), entry(3, "b"), entry(4, "c")]
 A, B, C = backlog(ENTRIES[0]), backlog(*ENTRIES[1:3]), backlog(ENTRIES[3])
@@ -416,3 +422,155 @@ def test_a_log_that_lost_where_a_table_stands_is_told_again(bench: Bench) -> Non
     finally:
         bench.loader.stop()
         bench.loader.join(60)
+
+
+LATE = [entry(position, "late", source_id=2) for position in range(1, 8)]
+
+
+@dataclass
+class LateLog:
+    """A second log, which is away when the loader starts; source 2 is on it."""
+
+    is_back: bool = False
+    looks: int = 0
+
+    def list_logs(self) -> list[LogInfo]:
+        return [
+            LogInfo(number, log_id, "sqlite", "", LogState.OPEN)
+            for number, log_id in enumerate([LOG_ID, "late"])
+        ]
+
+    def open_part(self, number: int) -> LogReader:
+        assert number == 1
+        self.looks += 1
+        if not self.is_back:
+            raise RetriableError("away")
+        return cast(LogReader, MemoryReader(LATE, "late"))
+
+
+@dataclass
+class LateSession(MemorySession):
+    """A session that keeps what it committed of source 2 under the id of the second log."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def committed(self, log_id: str) -> dict[TableKey, CommittedOffset]:
+        self.asked.append(log_id)
+        number = {LOG_ID: 1, "late": 2}[log_id]
+        return {key: held for key, held in self.offsets.items() if key[0] == number}
+
+
+@dataclass
+class LateBench(Bench):
+    """The loader of a destination that was loaded from two logs; the second one is away."""
+
+    session: LateSession = field(default_factory=LateSession)
+    log: LateLog = field(default_factory=LateLog)
+    at: int = 0
+
+    def __post_init__(self) -> None:
+        parts = {0: cast(LogReader, self.reader)}
+        numbers = SourceNumbers(lambda source_id: source_id - 1)
+        self.reader = cast(MemoryReader, JoinedReader(parts, numbers, self.log))
+        self.store.known.append(source(2))
+        super().__post_init__()
+        planned = PlannedReport(
+            "cut", 2, "late", 4, 6, NOW, 3, {}, {}, {"relations": [], "bookmarks": []}
+        )
+        held = CommittedOffset(6, planned.encode(), LoadResult({}, {}))
+        self.session.offsets[2, "late"] = held
+
+    def wait(self, seconds: float) -> None:
+        self.at += round(seconds * 1e6)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> LateBench:
+    bench = LateBench()
+    monkeypatch.setattr(asked_logs, "read_monotonic", lambda: bench.at)
+    return bench
+
+
+def test_a_move_waits_for_what_was_committed_from_a_log_that_is_away(late: LateBench) -> None:
+    """The load of entries 4 to 6 was committed and not recorded, and source 2 went elsewhere."""
+    moves = frozenset({(2, NOW), (1, NOW)})
+    late.loader.ask_offsets(moves)
+    late.loader.load_once([A])
+    assert late.loader.answered_moves == {(1, NOW)}
+    late.log.is_back = True
+    late.wait(FOLLOW_SECONDS / 2)
+    late.loader.load_once([])
+    assert late.log.looks == 1
+    assert late.loader.answered_moves == {(1, NOW)}
+    assert late.positions[-1] == ((1, "a"), 1)
+    late.wait(FOLLOW_SECONDS / 2)
+    late.loader.load_once([])
+    assert late.session.asked[-2:] == [LOG_ID, "late"]
+    assert late.loader.answered_moves == moves
+    assert ("load", "late", 6, []) in late.store.calls
+    assert ((2, "late"), 6) in late.positions
+
+
+def test_nothing_of_a_log_that_comes_back_is_loaded_before_the_destination_was_asked(
+    late: LateBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = digest_text("a database in memory")
+    late.store.statuses = [
+        TableLoadStatus(2, "late", 3, NOW, None, None, False, place_sha256=digest)
+    ]
+    late.loader.assign_sources({1: source(), 2: source(2)})
+    waiting = backlog(*LATE[3:], loaded=3)
+    late.loader.load_once([A, waiting])
+    late.log.is_back = True
+    late.loader.load_once([waiting])
+    assert late.loads() == [("a", 1)]
+    late.wait(FOLLOW_SECONDS)
+    late.loader.load_once([waiting])
+    assert late.loads() == [("a", 1), ("late", 7)]
+    # Nothing was lost, so no mark goes back, and no load fails.
+    assert [one for one in late.positions if one[0] == (2, "late")] == [
+        ((2, "late"), 6),
+        ((2, "late"), 7),
+    ]
+    assert not [call for call in late.store.calls if call[0] == "failure"]
+    assert "any more how far" not in caplog.text
+
+
+@dataclass
+class LeavingSession(MemorySession):
+    """A session whose loads leave something to be done, which fails while somebody has a lock."""
+
+    is_held: bool = False
+    has_unended: bool = False
+    ends: int = 0
+
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        result = super().load(plan, rehearse=rehearse)
+        self.has_unended = self.is_held
+        return result
+
+    def end_loads(self) -> None:
+        self.ends += 1
+        self.has_unended = self.is_held
+
+
+def test_what_was_left_of_a_load_is_tried_again_though_nothing_more_comes() -> None:
+    session = LeavingSession()
+    bench = Bench(session=session)
+    bench.loader.load_once([A])
+    assert session.ends == 1  # of a loader that was killed
+    session.is_held = True
+    bench.loader.load_once([B])
+    bench.loader.load_once([])
+    assert session.ends == 1
+    bench.now += ENDING_US
+    bench.loader.load_once([])
+    assert session.ends == 2
+    bench.loader.load_once([C])
+    assert session.ends == 2  # not with each round
+    session.is_held = False
+    bench.now += ENDING_US
+    bench.loader.load_once([])
+    bench.now += ENDING_US
+    bench.loader.load_once([])
+    assert session.ends == 3

@@ -1,5 +1,6 @@
 import itertools
 import logging
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -25,7 +26,7 @@ from treadle.loader.chunk import EntryChunk
 from treadle.loader.execution import SEARCH_US, LoadExecutor
 from treadle.loader.load_report import decode_planned_report
 from treadle.loader.pipeline import PreparedStep
-from treadle.log.protocol import DamagedEntry
+from treadle.log.protocol import DamagedEntry, LogEntry
 from treadle.records.message_batch import decode_batch
 from treadle.store.model import RecordRejection
 from treadle.tables.model import LoadPlan, TableOptions
@@ -35,9 +36,9 @@ from treadle.tables.rejection_reason import RejectionCode
 ENTRIES = (entry(4, records=2), entry(6))
 
 
-def prepared() -> PreparedLoad:
+def prepared(entries: Sequence[LogEntry] = ENTRIES) -> PreparedLoad:
     arrivals = [
-        LogBatch(decode_batch(one.payload), one.position, one.received_at) for one in ENTRIES
+        LogBatch(decode_batch(one.payload), one.position, one.received_at) for one in entries
     ]
     return prepare_load(arrivals, profile=PROFILE, options=TableOptions(), schema="web")
 
@@ -186,3 +187,27 @@ def test_records_that_are_refused_together_are_found() -> None:
     assert (found.load.rows_loaded, found.load.rows_rejected) == (2, 1)
     [outcome] = found.outcomes
     assert (outcome.position, outcome.rejected) == (6, (refuse_record(0, "one of both"),))
+
+
+def test_a_record_that_comes_after_both_searches_is_searched_too() -> None:
+    is_gone = False
+
+    def refuse(plan: LoadPlan, rehearse: bool) -> None:
+        rejected = {(rejection.entry, rejection.index) for rejection in plan.rejections}
+        if not {(0, 0), (1, 0)} & rejected:
+            raise RowRefusedError("one of both")
+        if is_gone and not rehearse:
+            raise DestinationUnavailableError("gone")
+        if plan.received > 3 and (2, 0) not in rejected:
+            raise RowRefusedError("the late one")
+
+    its, session = executor(), cast(Session, MemorySession(before_load=refuse))
+    is_gone = True
+    with pytest.raises(DestinationUnavailableError):
+        its.load(session, step(prepared()))
+    is_gone = False
+    entries = (*ENTRIES, entry(7))
+    late = PreparedStep(EntryChunk((1, "t"), 3, entries, ()), prepared(entries), 100)
+    found = its.load(session, late)
+    assert (found.load.rows_loaded, found.load.rows_rejected) == (2, 2)
+    assert [one.position for one in found.outcomes] == [6, 7]

@@ -422,6 +422,24 @@ def read_intent(connection: SqlConnection, schema: str, table: str) -> LoadInten
     return decode_intent(rows[0][0]) if rows and rows[0][0] else None
 
 
+def list_intents(connection: SqlConnection) -> list[tuple[str, str]]:
+    """Return schema and canonical table name of the loads that did not say that all is done."""
+    found: list[tuple[str, str]] = []
+    noted = _rows(connection, "SELECT schema_name, table_key, document FROM {intents}")
+    for schema, key, document in noted:
+        if not document:
+            continue
+        coming = decode_intent(document).table
+        if coming:
+            found.append((schema, decode_entry(coming).name))
+            continue
+        # Without an entry to come its rows are committed, and the entry with them.
+        kept = "SELECT document FROM {entries} WHERE schema_name = $1 AND table_key = $2"
+        rows = _rows(connection, kept, schema, key)
+        found += [(schema, decode_entry(entry).name) for (entry,) in rows if entry]
+    return found
+
+
 def keep_intent(connection: SqlConnection, schema: str, table: str, intent: LoadIntent) -> None:
     """Note what a load of a table is going to do; what was noted before is forgotten."""
     place = (schema, table_key(connection.dialect, table))

@@ -5,8 +5,13 @@ then the rows go in with the mark in one transaction, and then tables take each 
 stages go. Who comes after an end between two steps finds what was noted: `catalogue.read_entry`
 takes over what is there of an entry to come, and `state` does what is left of a load whose rows are
 committed. A column or table more than the rows need does no harm.
+
+A table of which nothing more comes would wait for its next `state` for ever, with its former rows.
+So who loads has `end_loads` called: after each question for offsets, as the load may be that of a
+process that was killed, and some time after an end that failed.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import ClassVar, Final
@@ -15,7 +20,6 @@ from treadle import failpoint
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest_name
 from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import (
-    DestinationUnavailableError,
     LoadResult,
     SchemaStatus,
     TableHeldError,
@@ -35,8 +39,11 @@ from treadle.destinations.sql.stepped_changes import (
 from treadle.destinations.sql.stepped_dialect import RelationPlace, SteppedDialect
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.transactions import SqlTransactions
+from treadle.errors import TreadleError
 from treadle.tables.model import LoadPlan, Table, TableState
 from treadle.tables.schema_owner import SchemaOwner
+
+logger = logging.getLogger("treadle.destinations")
 
 PREPARING: Final = "treadle.prepare"
 """The lock of who makes schemas."""
@@ -127,6 +134,7 @@ class SteppedSession(SqlSession):
         super().__init__(transactions)
         self._shadowed: frozenset[tuple[bool, str]] = frozenset()
         """(private, name) of the relations that have an empty copy in front of them."""
+        self.has_unended = False
 
     # --- schemas ----------------------------------------------------------------------------------
 
@@ -161,6 +169,30 @@ class SteppedSession(SqlSession):
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""
         self._end_earlier(schema, table)
         super().remove(schema, table, log_id)
+
+    def end_loads(self) -> None:
+        """Do what is left of all loads that are committed; see `EndingSession.end_loads`.
+
+        The lock of each table keeps this apart from the loads of others, whoever has its unit.
+        """
+        with self._transactions.translated() as connection:
+            noted = catalogue.list_intents(connection)
+        self.has_unended = False
+        for schema, table in noted:
+            try:
+                self._end_earlier(schema, table)
+            except TreadleError as error:
+                self._tell_unended(schema, table, error)
+
+    def _tell_unended(self, schema: str, table: str, error: Exception) -> None:
+        self.has_unended = True
+        logger.warning(
+            "a load of %s.%s is committed, and its new rows do not show yet, as they could not "
+            "take the place of the former ones: %s; this is tried again within a minute",
+            schema,
+            table,
+            error,
+        )
 
     def _end_earlier(self, schema: str, table: str) -> None:
         """Do what is left of a load whose rows are committed."""
@@ -279,11 +311,14 @@ class SteppedSession(SqlSession):
         return result
 
     def _end_load(self, plan: LoadPlan, statements: SteppedStatements) -> None:
-        """Do what is left of a load. It is committed, so a failure is left to the next `state`."""
+        """Do what is left of a load. It is committed, so a failure is left to a later try."""
         connection = self._transactions.connection
         if statements.ending:
-            with suppress(DestinationUnavailableError, *connection.errors):
-                self._end(connection, plan.schema, name_entry(plan), statements.ending)
+            try:
+                with self._transactions.translated():
+                    self._end(connection, plan.schema, name_entry(plan), statements.ending)
+            except TreadleError as error:
+                self._tell_unended(plan.schema, name_entry(plan), error)
 
     def make_counter(self, plan: LoadPlan) -> LoadCounter:
         """Return what counts the rows of a plan."""

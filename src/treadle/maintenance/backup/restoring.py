@@ -40,6 +40,10 @@ FENCES_LEFT_OUT: Final = 1_000_000
 """Lease numbers left out, of loaders that took the lease since the backup was made. A server that
 still runs on the former folder loads nothing more into the same destinations."""
 
+IDS_LEFT_OUT: Final = 10_000
+"""Ids of accounts, and of sources and destinations, left out that were given since the backup was
+made: destinations have rows of those."""
+
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
@@ -248,6 +252,8 @@ def _record(config: Config, manifest: BackupManifest, actor: StoreActor) -> None
     store = Store.open(config.store_url, cipher, actor=actor)
     try:
         store.units.leave_fences_out(FENCES_LEFT_OUT)
+        store.accounts.leave_ids_out(IDS_LEFT_OUT)
+        store.sources.leave_ids_out(IDS_LEFT_OUT)
         _follow_files(store, Path(manifest.data), config.data.resolve())
         store.trail.record_event(
             TrailAction.RESTORE_BACKUP,
