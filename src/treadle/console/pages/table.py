@@ -25,6 +25,7 @@ from treadle.console.page_request import (
     name_table_part,
     split_path,
 )
+from treadle.console.pages.loads import describe_parts, measure_load
 from treadle.console.pages.lookups import describe_trouble, require_source, sees_records
 from treadle.console.pages.operations import describe_operation
 from treadle.console.pages.rejects import describe_example
@@ -426,9 +427,9 @@ def show_loads(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 
 def choose_day(text: str, now: int) -> int:
-    """Return the midnight, UTC, of the day that a text names; else that of today. Pure."""
+    """Return the midnight, UTC, of the day that a text names, from 1970 on; else of today. Pure."""
     found = instant(text) if len(text) == len("2026-01-31") else None
-    if found is None or found > now:
+    if found is None or not 0 <= found <= now:
         found = now
     return found // view.DAY_US * view.DAY_US
 
@@ -449,11 +450,11 @@ def describe_attempt(one: LoadReport, *, may_see: bool = True) -> dict[str, Any]
     elif one.rows_rejected:
         state = view.StateWord("some rejected", "warn")
     else:
-        state = view.StateWord("loaded", "good")
+        state = view.StateWord("loaded", "good", describe_parts(one))
     return {
         "load": one,
         "state": state,
-        "took": one.finished_at - one.started_at,
+        "took": measure_load(one),
         "changes": len(one.details.get("schema_changes", ())),
     }
 
