@@ -14,6 +14,7 @@ from treadle.cli.main import build_parser
 from treadle.console.pages import ROUTES
 from treadle.people.rules import require_admin_left
 from treadle.store.model import ConsoleRole, EntryOutcome, RecordRejection, Source
+from treadle.store.rejects import RejectQuery
 from treadle.store.token_rules import TokenRequest
 
 EVIL = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\0\u202e\ud800\u2028end"
@@ -340,6 +341,30 @@ def test_each_page_names_a_command_that_there_is(visitor: Visitor, console: Cons
         assert words[0] == "treadle"
         command = next(tuple(words[1:end]) for end in (4, 3, 2) if tuple(words[1:end]) in leaves)
         leaves[command].parse_args(words[1 + len(command) :])
+
+
+def test_a_command_names_the_source_whatever_a_shell_reads_in_it(
+    visitor: Visitor, console: Console
+) -> None:
+    source = make_source(console, "Web $hop", "web$hop")
+    token = console.store.tokens.create_token(console.account.id, source.id)
+    console.store.use_log("log")
+    load = make_load(source.id, "t", 1, console.now, rows_rejected=1)
+    outcome = EntryOutcome(load.last, source.id, "t", 0, (RecordRejection(0, "no"),))
+    console.store.loads.record_load(load, [outcome])
+    [cause] = console.store.rejects.list_causes(RejectQuery(console.account.id), limit=9)
+    base = f"/sources/{source.id}"
+    for path in (
+        base, f"{base}/options", f"{base}/settings", f"{base}/delete", f"{base}/tokens",
+        f"{base}/tokens/{token.id}", f"{base}/tokens/{token.id}/revoke",
+        f"/tables?source={source.id}",
+        f"{base}/tables/t", f"{base}/tables/t/loads", f"{base}/tables/t/rejected",
+        f"{base}/tables/t/history", f"{base}/tables/t/options", f"{base}/tables/t/rebuild",
+        f"/loads/{load.id}", f"/rejects/{cause.id}",
+    ):  # fmt: skip
+        found = re.search(r'<code id="same-command">(.*?)</code>', visitor.see(path).text)
+        assert found, path
+        assert "'web$hop'" in unescape(found[1]), path
 
 
 def add_user(console: Console, name: str) -> None:

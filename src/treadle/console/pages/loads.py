@@ -1,5 +1,6 @@
 """Loads: the list, newest first, and one with all of its report (P7)."""
 
+import shlex
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -131,7 +132,7 @@ def show_load(services: ConsoleServices, request: PageRequest) -> PageAnswer:
         {
             "title": f"Load of {name}.{found.table_name}",
             "section": "loads",
-            "command": f"treadle loads --source {name} --json{services.data_flag}",
+            "command": f"treadle loads --source {shlex.quote(name)} --json{services.data_flag}",
             "load": found,
             "report": render_load_report(found),
             "changes": render_changes(found.details.get("schema_changes", ()))[:CHANGES_SHOWN],
