@@ -22,7 +22,6 @@ from treadle.console.csrf import (
     make_form_token,
 )
 from treadle.console.figures import ServerFigures
-from treadle.console.guess_limit import GuessLimit
 from treadle.console.live import LiveHub, LiveSample, LiveStream
 from treadle.console.navigation import list_links
 from treadle.console.page_head import PageHead, parse_form, read_head
@@ -146,7 +145,6 @@ class ConsoleApp:
         services: ConsoleServices,
         *,
         hosts: AllowedHosts | None = None,
-        limit: GuessLimit | None = None,
         stop: StopNotice | None = None,
     ) -> None:
         """Make the application.
@@ -154,7 +152,6 @@ class ConsoleApp:
         Args:
             services: what pages are made with.
             hosts: the names under which it is served; None for any.
-            limit: of wrong tokens.
             stop: ends the streams.
         """
         self._services = services
@@ -162,7 +159,7 @@ class ConsoleApp:
         self._renderer = PageRenderer()
         self._pages: anyio.CapacityLimiter | None = None
         self._regions: dict[tuple[int, ConsoleRole, str], MadeRegion] = {}
-        self._sign_in = SignIn(services, limit or GuessLimit())
+        self._sign_in = SignIn(services)
         self.hub = LiveHub(self._sample, stop or StopNotice())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,6 +12,7 @@ from treadle.console.access import has_role, name_actor
 from treadle.console.badges import BadgeCounter
 from treadle.console.figures import FigureSampler
 from treadle.console.first_row import FirstRowDesk
+from treadle.console.guess_limit import GuessLimit
 from treadle.console.page_reach import PageReach
 from treadle.console.part_keeper import PartKeeper
 from treadle.control.examination_operations import ExaminationRunner
@@ -95,6 +96,7 @@ class ConsoleServices:
         query: runs statements; None where nothing does.
         plan_dry_run: plans what a load would do; awaited on the event loop. None for nothing.
         trials: sends deliveries and mails on trial; None where nothing is sent.
+        guesses: counts wrong tokens and passwords.
         patience_seconds: how long a page waits for the end of what it asked for, such as a check.
     """
 
@@ -118,6 +120,7 @@ class ConsoleServices:
     query: QueryRoom | None = None
     plan_dry_run: PlanDryRun | None = None
     trials: TrialSender | None = None
+    guesses: GuessLimit = field(default_factory=GuessLimit)
     patience_seconds: float = 8.0
 
     @property
