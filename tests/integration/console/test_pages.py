@@ -243,6 +243,8 @@ def test_the_guide_leads_to_a_source_and_a_token(console: Console) -> None:
     [(used, body)] = console.pushed
     assert used == token
     assert json.loads(body)[0]["table_name"] == "customers"
+    assert json.loads(body)[0]["sequence"] == console.now * 1000  # nanoseconds, as in each snippet
+    assert f'"sequence":{console.now * 1000}' in unescape(made.text)
     console.now += 61_000_000
     assert "Nothing has arrived for a minute" in visitor.see("/start").words
     assert "127.0.0.1, so only programs on this machine" in visitor.see("/start").words
