@@ -37,6 +37,9 @@ INVITE_PATH: Final = "/invite"
 TOKEN_PARAMETER: Final = "ephemeral_token"  # noqa: S105 - a name
 INVITE_PARAMETER: Final = "token"
 
+PAGE_DESTINATION: Final = "document"
+"""What a browser says in `Sec-Fetch-Dest` of a page that somebody opens."""
+
 VISIT_SECONDS: Final = 3_600
 
 LINK_REFUSED: Final = (
@@ -53,6 +56,10 @@ LOGIN_REFUSED: Final = (
 INVITE_REFUSED: Final = (
     "This invitation is not valid. It was used already, it is older than a week, or a newer one "
     "was made. An admin makes another one, on the page People or by `treadle user invite`."
+)
+NO_PAGE_LINK: Final = (
+    "A part of another page asked for this link, so it was not looked at, and is not used up. Open "
+    "it in a tab of its own."
 )
 COOKIES_REFUSED: Final = (
     "Your browser sent no cookie back. The console keeps its session in one: allow cookies of this "
@@ -102,11 +109,15 @@ class SignIn:
 
     def answer(self, head: PageHead, form: Mapping[str, str]) -> SignInResult:
         """Answer a request to the page to sign in, or to accept an invitation."""
+        links = [value for name, value in head.queries if name == TOKEN_PARAMETER]
+        has_secret = bool(links) or head.path == INVITE_PATH
+        # Not for an image, a frame or a script of another page, which may ask for many at once.
+        if has_secret and head.headers.get("sec-fetch-dest", PAGE_DESTINATION) != PAGE_DESTINATION:
+            return self._show(head, error=NO_PAGE_LINK, status=400)
         if head.path == INVITE_PATH:
             if head.method == "POST":
                 return self._take_invite(head, form)
             return self._show_invite(head, head.query.get(INVITE_PARAMETER, ""))
-        links = [value for name, value in head.queries if name == TOKEN_PARAMETER]
         if head.method == "POST":
             return self._take_form(head, form)
         if links and head.method == "GET":
