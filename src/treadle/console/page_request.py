@@ -261,17 +261,25 @@ def quote_part(text: str) -> str:
 
 
 def name_table_part(table_name: str) -> str:
-    """Return the part of a path that names a table: its name, or a digest of a long one."""
-    if len(table_name) <= NAME_CHARACTERS_MAX:
+    """Return the part of a path that names a table: its name, or a digest of it.
+
+    A name may be too long for a path, and browsers leave `.` and `..` out of one, however they are
+    quoted.
+    """
+    if _fits_path(table_name):
         return quote_part(table_name)
     return f"~{digest_text(table_name).hex()}"
 
 
 def is_named_by(part: str, table_name: str) -> bool:
     """Return whether a part of a path, as `name_table_part` makes it, names a table."""
-    if len(table_name) <= NAME_CHARACTERS_MAX:
+    if _fits_path(table_name):
         return part == table_name
     return part == f"~{digest_text(table_name).hex()}"
+
+
+def _fits_path(table_name: str) -> bool:
+    return len(table_name) <= NAME_CHARACTERS_MAX and table_name not in (".", "..")
 
 
 @dataclass(frozen=True, slots=True)

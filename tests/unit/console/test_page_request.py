@@ -1,8 +1,17 @@
 """Paths of pages, and where the console is."""
 
+from urllib.parse import unquote, urljoin
+
 import pytest
 
-from treadle.console.page_request import ConsolePlaces, PageRoute, find_route, quote_part
+from treadle.console.page_request import (
+    ConsolePlaces,
+    PageRoute,
+    find_route,
+    is_named_by,
+    name_table_part,
+    quote_part,
+)
 from treadle.console.pages import REGIONS, ROUTES
 from treadle.console.sign_in import is_console_path
 
@@ -18,6 +27,15 @@ def test_any_name_is_one_part_of_a_path(name: str) -> None:
     assert found[1]["source"] == "7"
     if name != "\udc80":  # its bytes are no UTF-8, and come back as they may
         assert found[1]["table"] == name
+
+
+@pytest.mark.parametrize("name", [".", "..", "...", ".a", "a" * 201])
+def test_a_link_to_a_table_is_one_that_a_browser_follows(name: str) -> None:
+    path = f"/sources/7/tables/{name_table_part(name)}/rows"
+    assert urljoin("http://here/", path) == f"http://here{path}"
+    part = unquote(path.split("/")[4])
+    assert is_named_by(part, name)
+    assert not is_named_by(part, f"{name}.")
 
 
 @pytest.mark.parametrize(
