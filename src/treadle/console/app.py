@@ -31,6 +31,7 @@ from treadle.console.page_request import (
     PageHandler,
     PageNotFoundError,
     PageRequest,
+    find_page_above,
     find_route,
     lead_on,
 )
@@ -245,6 +246,10 @@ class ConsoleApp:
         handler, role, task = route.show, route.role, None
         if head.is_changing:
             handler, role, task = route.act, route.act_role or route.role, route.task
+        if handler is None and head.method in ("GET", "HEAD"):
+            above = find_page_above(ROUTES, route, head.raw_path)
+            if above is not None:
+                return self._render_answer(head, lead_on(above), None)
         if (handler is None and task is None) or head.method not in ("GET", "HEAD", "POST"):
             return self._render_error(head, 405, NO_METHOD, session, csrf)
         if not has_role(session, role):

@@ -316,6 +316,25 @@ class PageRoute:
         return found
 
 
+def find_page_above(routes: Iterable[PageRoute], route: PageRoute, raw_path: str) -> str | None:
+    """Return the path of the nearest page above one that only takes forms; None for none.
+
+    A form that is refused there, or whose answer is a page, leaves that address in the browser.
+
+    Args:
+        routes: of all pages.
+        route: of the path.
+        raw_path: as it was sent, below the console.
+    """
+    shown = {one.pattern for one in routes if one.show is not None}
+    pattern = route.pattern.split("/")[1:]
+    sent = [part for part in raw_path.split("/")[1:] if part]
+    for length in range(len(pattern) - 1, 0, -1):
+        if f"/{'/'.join(pattern[:length])}" in shown:
+            return f"/{'/'.join(sent[:length])}"
+    return None
+
+
 def split_path(raw: str) -> list[str]:
     """Return the decoded parts of a path as it was sent: a `%2F` is in a part."""
     return [unquote(part, errors="surrogateescape") for part in raw.split("/")[1:] if part]

@@ -7,6 +7,7 @@ import pytest
 from treadle.console.page_request import (
     ConsolePlaces,
     PageRoute,
+    find_page_above,
     find_route,
     is_named_by,
     name_table_part,
@@ -54,6 +55,25 @@ def test_every_pattern_leads_to_its_own_route() -> None:
     wanted = {"overview", "start", "tokens", "problems", "health", "examinations"}
     assert wanted | {"requests", "refused"} <= set(REGIONS)
     assert {"overview", "start", "tokens", "source-tokens", "rotation"} <= set(REGIONS)
+
+
+@pytest.mark.parametrize(
+    ("path", "above"),
+    [
+        ("/hooks/7/test", "/hooks/7"),
+        ("/tokens/3", "/tokens"),
+        ("/destinations/5/check", "/destinations/5"),
+        ("/recipients/test", "/recipients"),
+        ("/people/sessions/3/end", "/people"),
+        ("/preferences", None),
+    ],
+)
+def test_a_path_that_only_takes_forms_is_below_a_page(path: str, above: str | None) -> None:
+    found = find_route(ROUTES, path)
+    assert found is not None
+    assert found[0].show is None
+    assert find_page_above(ROUTES, found[0], path) == above
+    assert find_page_above([], found[0], path) is None
 
 
 @pytest.mark.parametrize(
