@@ -460,3 +460,18 @@ def test_a_number_that_is_none_is_no_fault_of_the_server(
     moved = console.store.sources.get_source(console.account.id, source.id)
     assert moved is not None
     assert moved.destination_id is None
+
+
+@pytest.mark.parametrize("part", ["%ff", "%00"])
+def test_an_id_that_is_no_text_is_not_found(visitor: Visitor, console: Console, part: str) -> None:
+    source = make_source(console)
+    hook = console.store.hooks.create_hook(console.account.id, "https://example.com/a")
+    here = {"source": source.id, "hook": hook.id, "destination": console.destination.id}
+    for route in ROUTES:
+        *above, last = re.findall(r"\{(\w+)\}", route.pattern) or [""]
+        if last and route.show is not None:
+            named = route.pattern.format_map({**dict.fromkeys(above, 1), **here, last: part})
+            answer = visitor.get(f"/console{named}")
+            assert answer.status in (303, 404), (named, answer.status)
+    for path in ("/loads", "/rejects/records", f"/hooks/{hook.id}", "/audit", "/requests"):
+        assert visitor.get(f"/console{path}?before={part}").status in (200, 400)
