@@ -59,7 +59,6 @@ SEVERAL = {
     'told = [f"{count} loads"] if count > 1 else []',
     'said = f"all {count} records of the last load were rejected; the first, "',
     'f"{found.waiting} deliveries of hook {found.id} wait"',
-    'state = view.StateWord("loaded", "good", f"{view.format_count(count)} loads of an hour")',
 }
 """Lines that are reached with more than one only."""
 

@@ -22,7 +22,6 @@ from treadle.console.csrf import (
     make_form_token,
 )
 from treadle.console.figures import ServerFigures
-from treadle.console.guess_limit import GuessLimit
 from treadle.console.live import LiveHub, LiveSample, LiveStream
 from treadle.console.navigation import list_links
 from treadle.console.page_head import PageHead, parse_form, read_head
@@ -32,6 +31,7 @@ from treadle.console.page_request import (
     PageHandler,
     PageNotFoundError,
     PageRequest,
+    find_page_above,
     find_route,
     lead_on,
 )
@@ -48,9 +48,10 @@ from treadle.console.sign_in import (
 )
 from treadle.console.view import describe_refusal
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError
-from treadle.http.body_reader import read_body
+from treadle.http.body_reader import read_raw_body
 from treadle.http.caller import mark_caller_known
 from treadle.http.hosts import AllowedHosts
+from treadle.http.limits import read_declared_length
 from treadle.http.responses import encode_json
 from treadle.http.session_cookie import SESSION_COOKIE, format_cookie, read_cookie
 from treadle.http.stop_notice import StopNotice
@@ -65,6 +66,15 @@ PAGES_AT_ONCE: Final = 2
 """Most pages that a worker makes at once: pushes go first."""
 
 FORM_BYTES_MAX: Final = 1024 * 1024
+
+STRANGER_FORM_BYTES_MAX: Final = 16 * 1024
+"""Largest form to sign in or to accept an invitation: anybody may send it."""
+
+INLINE_FORM_BYTES_MAX: Final = 16 * 1024
+"""A larger form is parsed in a thread: 1 MB of escapes takes 0.1 s, and pushes would wait."""
+
+CLOSE_HEADER: Final = ("Connection", "close")
+"""Of an answer before the whole form was read: the rest is not waited for."""
 
 TOPICS_MAX: Final = 10
 """Most regions of a page."""
@@ -102,6 +112,13 @@ LARGE_FORM: Final = (
     "The form is larger than 1 MB, so nothing was done with it. Go back: your browser still has "
     "what you typed. For many records there is `treadle plan`, which reads files of any size."
 )
+LARGE_SIGN_IN: Final = (
+    "The form is larger than 16 KB, so it was not read. A token and a password are much shorter."
+)
+COMPRESSED_FORM: Final = (
+    "The form is compressed, so it was not read. Browsers send forms as they are; for programs "
+    "there are the Connect API and the commands."
+)
 NO_PAGE: Final = "There is no such page in the console. The navigation has those that there are."
 NO_METHOD: Final = "This page shows something and cannot be sent anything, or the other way round."
 
@@ -113,6 +130,7 @@ ERROR_TITLES: Final = {
     405: "Not possible here",
     410: "No longer kept",
     413: "Too much",
+    415: "Not readable",
     421: "Unknown name",
     429: "Too many tries",
     500: "Something went wrong in treadle",
@@ -128,7 +146,6 @@ class ConsoleApp:
         services: ConsoleServices,
         *,
         hosts: AllowedHosts | None = None,
-        limit: GuessLimit | None = None,
         stop: StopNotice | None = None,
     ) -> None:
         """Make the application.
@@ -136,7 +153,6 @@ class ConsoleApp:
         Args:
             services: what pages are made with.
             hosts: the names under which it is served; None for any.
-            limit: of wrong tokens.
             stop: ends the streams.
         """
         self._services = services
@@ -144,13 +160,18 @@ class ConsoleApp:
         self._renderer = PageRenderer()
         self._pages: anyio.CapacityLimiter | None = None
         self._regions: dict[tuple[int, ConsoleRole, str], MadeRegion] = {}
-        self._sign_in = SignIn(services, limit or GuessLimit())
+        self._sign_in = SignIn(services)
         self.hub = LiveHub(self._sample, stop or StopNotice())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        head = read_head(scope, self._services.places)
-        response = await self._answer(head, scope, receive)
+        try:
+            head = read_head(scope, self._services.places)
+        except RequestRefusedError as refused:
+            head = read_head({**scope, "query_string": b""}, self._services.places)
+            response = self._render_error(head, refused.status, describe_refusal(refused.body))
+        else:
+            response = await self._answer(head, scope, receive)
         if head.is_secure:
             response.headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
         await response(scope, receive, send)
@@ -167,8 +188,8 @@ class ConsoleApp:
         try:
             if head.is_changing and not comes_from_here(head.headers, self._services.places.origin):
                 return self._render_error(head, 403, FOREIGN_FORM)
-            form = await self._read_form(head, receive) if head.is_changing else {}
             if head.path in (LOGIN_PATH, INVITE_PATH):
+                form = await self._read_form(head, receive, STRANGER_FORM_BYTES_MAX, LARGE_SIGN_IN)
                 return await self._answer_sign_in(head, form)
             secret = read_cookie(head.raw_headers, SESSION_COOKIE, secure=head.is_secure)
             if secret is not None:
@@ -180,6 +201,7 @@ class ConsoleApp:
                 return self._ask_to_sign_in(head)
             mark_caller_known(session.account.id)
             csrf = make_form_token(secret)
+            form = await self._read_form(head, receive, FORM_BYTES_MAX, LARGE_FORM)
             if head.is_changing and not has_form_token(
                 secret, form.get(CSRF_FIELD) or head.headers.get(CSRF_HEADER, "")
             ):
@@ -192,7 +214,9 @@ class ConsoleApp:
             return self._render_error(head, 404, str(error), session, csrf)
         except RequestRefusedError as refused:
             message = describe_refusal(refused.body)
-            return self._render_error(head, refused.status, message, session, csrf)
+            response = self._render_error(head, refused.status, message, session, csrf)
+            response.headers.update(dict(refused.headers))
+            return response
         except (RetriableError, OperatorError) as error:
             return self._render_error(head, 503, str(error), session, csrf)
         except Exception:
@@ -222,6 +246,10 @@ class ConsoleApp:
         handler, role, task = route.show, route.role, None
         if head.is_changing:
             handler, role, task = route.act, route.act_role or route.role, route.task
+        if handler is None and head.method in ("GET", "HEAD"):
+            above = find_page_above(ROUTES, route, head.raw_path)
+            if above is not None:
+                return self._render_answer(head, lead_on(above), None)
         if (handler is None and task is None) or head.method not in ("GET", "HEAD", "POST"):
             return self._render_error(head, 405, NO_METHOD, session, csrf)
         if not has_role(session, role):
@@ -263,13 +291,28 @@ class ConsoleApp:
             partial(function, *args, **kwargs), limiter=self._pages
         )
 
-    async def _read_form(self, head: PageHead, receive: Receive) -> dict[str, str]:
+    async def _read_form(
+        self, head: PageHead, receive: Receive, limit: int, too_large: str
+    ) -> dict[str, str]:
+        """Return the fields of a form; none for a request that changes nothing.
+
+        Raises:
+            RequestRefusedError: 413 with `too_large` above the limit, 415 for a compressed form,
+                400 for too many fields, 408 for a sender that is too slow.
+            ClientDisconnect: the browser went away.
+        """
+        if not head.is_changing:
+            return {}
+        if head.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise RequestRefusedError(415, COMPRESSED_FORM, (CLOSE_HEADER,))
         try:
-            body = await read_body(head.headers, receive, limit=FORM_BYTES_MAX)
+            body = await read_raw_body(head.headers, receive, limit=limit)
         except RequestRefusedError as refused:
             if refused.status != 413:
                 raise
-            raise RequestRefusedError(413, LARGE_FORM) from refused
+            raise RequestRefusedError(413, too_large, (CLOSE_HEADER,)) from refused
+        if len(body) > INLINE_FORM_BYTES_MAX:
+            return await self._run(parse_form, body)
         return parse_form(body)
 
     # Sessions ------------------------------------------------------------------------------------
@@ -301,7 +344,11 @@ class ConsoleApp:
         if head.path in ("/events", "/regions"):
             return Response("The session has ended.", 401, PAGE_HEADERS, "text/plain")
         if head.is_changing:
-            return self._render_error(head, 401, SESSION_ENDED)
+            response = self._render_error(head, 401, SESSION_ENDED)
+            declared = read_declared_length(head.headers)
+            if declared is None or declared > STRANGER_FORM_BYTES_MAX:  # it is not read
+                response.headers.update(dict((CLOSE_HEADER,)))
+            return response
         if head.headers.get("sec-fetch-site") == "cross-site" and head.method == "GET":
             values = {"location": head.base + head.raw_path + head.query_text}
             return self._render_page(head, "onward.html", values, 200)

@@ -36,4 +36,9 @@ def comes_from_here(headers: Mapping[str, str], public_origin: str | None) -> bo
     origin = headers.get("origin", "").lower()
     if not origin:
         return False
-    return origin == public_origin or urlsplit(origin).netloc == headers.get("host", "").lower()
+    if origin == public_origin:
+        return True
+    try:
+        return urlsplit(origin).netloc == headers.get("host", "").lower()
+    except ValueError:  # such as http://[
+        return False

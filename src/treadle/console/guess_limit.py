@@ -1,4 +1,4 @@
-"""How many wrong tokens an address may send before it has to wait (console.md B.9)."""
+"""How many wrong tokens and passwords are taken before somebody has to wait (console.md B.9)."""
 
 import math
 import time
@@ -22,7 +22,7 @@ forgotten: a flood of addresses costs bounded memory."""
 
 @dataclass(slots=True)
 class GuessLimit:
-    """Counts wrong tokens by address, in one worker; may be used by several threads.
+    """Counts wrong tokens and passwords by address or user, in one worker, for several threads.
 
     Attributes:
         monotonic: seconds.

@@ -12,6 +12,7 @@ from treadle.console.access import has_role, name_actor
 from treadle.console.badges import BadgeCounter
 from treadle.console.figures import FigureSampler
 from treadle.console.first_row import FirstRowDesk
+from treadle.console.guess_limit import GuessLimit
 from treadle.console.page_reach import PageReach
 from treadle.console.part_keeper import PartKeeper
 from treadle.control.examination_operations import ExaminationRunner
@@ -95,6 +96,7 @@ class ConsoleServices:
         query: runs statements; None where nothing does.
         plan_dry_run: plans what a load would do; awaited on the event loop. None for nothing.
         trials: sends deliveries and mails on trial; None where nothing is sent.
+        guesses: counts wrong tokens and passwords.
         patience_seconds: how long a page waits for the end of what it asked for, such as a check.
     """
 
@@ -118,6 +120,7 @@ class ConsoleServices:
     query: QueryRoom | None = None
     plan_dry_run: PlanDryRun | None = None
     trials: TrialSender | None = None
+    guesses: GuessLimit = field(default_factory=GuessLimit)
     patience_seconds: float = 8.0
 
     @property
@@ -258,17 +261,25 @@ def quote_part(text: str) -> str:
 
 
 def name_table_part(table_name: str) -> str:
-    """Return the part of a path that names a table: its name, or a digest of a long one."""
-    if len(table_name) <= NAME_CHARACTERS_MAX:
+    """Return the part of a path that names a table: its name, or a digest of it.
+
+    A name may be too long for a path, and browsers leave `.` and `..` out of one, however they are
+    quoted.
+    """
+    if _fits_path(table_name):
         return quote_part(table_name)
     return f"~{digest_text(table_name).hex()}"
 
 
 def is_named_by(part: str, table_name: str) -> bool:
     """Return whether a part of a path, as `name_table_part` makes it, names a table."""
-    if len(table_name) <= NAME_CHARACTERS_MAX:
+    if _fits_path(table_name):
         return part == table_name
     return part == f"~{digest_text(table_name).hex()}"
+
+
+def _fits_path(table_name: str) -> bool:
+    return len(table_name) <= NAME_CHARACTERS_MAX and table_name not in (".", "..")
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +314,25 @@ class PageRoute:
             elif form != part:
                 return None
         return found
+
+
+def find_page_above(routes: Iterable[PageRoute], route: PageRoute, raw_path: str) -> str | None:
+    """Return the path of the nearest page above one that only takes forms; None for none.
+
+    A form that is refused there, or whose answer is a page, leaves that address in the browser.
+
+    Args:
+        routes: of all pages.
+        route: of the path.
+        raw_path: as it was sent, below the console.
+    """
+    shown = {one.pattern for one in routes if one.show is not None}
+    pattern = route.pattern.split("/")[1:]
+    sent = [part for part in raw_path.split("/")[1:] if part]
+    for length in range(len(pattern) - 1, 0, -1):
+        if f"/{'/'.join(pattern[:length])}" in shown:
+            return f"/{'/'.join(sent[:length])}"
+    return None
 
 
 def split_path(raw: str) -> list[str]:

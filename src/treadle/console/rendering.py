@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from treadle.console import view
 from treadle.console.template_cache import TemplateCache, digest_compiler
-from treadle.text import escape_lines, make_storable
+from treadle.text import escape_json, escape_lines, make_storable
 
 HERE: Final = Path(__file__).parent
 
@@ -22,6 +22,7 @@ MEDIA_TYPES: Final = {
 }
 
 LINES_CHARACTERS_MAX: Final = 20_000
+CUT_LINE: Final = "\n... (the rest is not shown)"
 
 _SHAPES: Final = {"good": "●", "plain": "○", "busy": "◐", "warn": "▲", "bad": "■", "off": "○"}
 
@@ -52,6 +53,7 @@ def make_environment(*, writes_code: bool | None = None) -> Environment:
         "drawing": show_drawing,
         "duration": view.format_duration,
         "field_value": show_field_value,
+        "json": show_json,
         "lines": show_lines,
         "prose": show_prose,
         "rate": view.format_rate,
@@ -103,8 +105,18 @@ def show_drawing(svg: str) -> Markup:
 
 
 def show_lines(text: str) -> Markup:
-    """Return a text of several lines."""
-    return escape(escape_lines(text[:LINES_CHARACTERS_MAX]))
+    """Return a text of several lines; a long one ends with a line that says that it is cut."""
+    return escape(escape_lines(text[:LINES_CHARACTERS_MAX])) + _mark_cut(text)
+
+
+def show_json(text: str) -> Markup:
+    """Return JSON of several lines, which is the same JSON where it is copied; cut as lines are."""
+    lines = text[:LINES_CHARACTERS_MAX].split("\n")
+    return escape("\n".join(map(escape_json, lines))) + _mark_cut(text)
+
+
+def _mark_cut(text: str) -> str:
+    return CUT_LINE if len(text) > LINES_CHARACTERS_MAX else ""
 
 
 def show_field_value(text: str) -> Markup:

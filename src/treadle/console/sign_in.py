@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from treadle.console.access import TOKEN_ROLE, name_actor
 from treadle.console.csrf import CSRF_FIELD, has_form_token, make_form_token
-from treadle.console.guess_limit import GuessLimit
 from treadle.console.page_head import PageHead
 from treadle.console.page_request import ConsoleServices, PageAnswer
 from treadle.console.view import count_words
@@ -38,6 +37,9 @@ INVITE_PATH: Final = "/invite"
 TOKEN_PARAMETER: Final = "ephemeral_token"  # noqa: S105 - a name
 INVITE_PARAMETER: Final = "token"
 
+PAGE_DESTINATION: Final = "document"
+"""What a browser says in `Sec-Fetch-Dest` of a page that somebody opens."""
+
 VISIT_SECONDS: Final = 3_600
 
 LINK_REFUSED: Final = (
@@ -54,6 +56,10 @@ LOGIN_REFUSED: Final = (
 INVITE_REFUSED: Final = (
     "This invitation is not valid. It was used already, it is older than a week, or a newer one "
     "was made. An admin makes another one, on the page People or by `treadle user invite`."
+)
+NO_PAGE_LINK: Final = (
+    "A part of another page asked for this link, so it was not looked at, and is not used up. Open "
+    "it in a tab of its own."
 )
 COOKIES_REFUSED: Final = (
     "Your browser sent no cookie back. The console keeps its session in one: allow cookies of this "
@@ -93,9 +99,9 @@ class SignInResult:
 class SignIn:
     """Opens and ends sessions; blocks, and may be used by several threads."""
 
-    def __init__(self, services: ConsoleServices, limit: GuessLimit) -> None:
+    def __init__(self, services: ConsoleServices) -> None:
         self._services = services
-        self._limit = limit
+        self._limit = services.guesses
 
     @property
     def _store(self) -> Store:
@@ -103,11 +109,15 @@ class SignIn:
 
     def answer(self, head: PageHead, form: Mapping[str, str]) -> SignInResult:
         """Answer a request to the page to sign in, or to accept an invitation."""
+        links = [value for name, value in head.queries if name == TOKEN_PARAMETER]
+        has_secret = bool(links) or head.path == INVITE_PATH
+        # Not for an image, a frame or a script of another page, which may ask for many at once.
+        if has_secret and head.headers.get("sec-fetch-dest", PAGE_DESTINATION) != PAGE_DESTINATION:
+            return self._show(head, error=NO_PAGE_LINK, status=400)
         if head.path == INVITE_PATH:
             if head.method == "POST":
                 return self._take_invite(head, form)
             return self._show_invite(head, head.query.get(INVITE_PARAMETER, ""))
-        links = [value for name, value in head.queries if name == TOKEN_PARAMETER]
         if head.method == "POST":
             return self._take_form(head, form)
         if links and head.method == "GET":
@@ -157,7 +167,7 @@ class SignIn:
     def _take_password(self, head: PageHead, form: Mapping[str, str]) -> SignInResult:
         """Sign a user in. It takes the same time for an unknown address and a wrong password."""
         wanted, email = form.get("next", ""), form.get("email", "").strip()
-        name = f"user {digest_address(email).hex()}"
+        name = name_user(email)
         waits = self._limit.get_wait_seconds(name)
         if waits:
             return self._show_wait(head, waits)
@@ -299,13 +309,27 @@ class SignIn:
         )
 
     def _show_wait(self, head: PageHead, waits: int) -> SignInResult:
-        return replace(self._show(head, error=_tell_wait(waits), status=429), waits=waits)
+        return replace(self._show(head, error=tell_wait(waits), status=429), waits=waits)
 
     def _for_user(self, user: ConsoleUser, address: str) -> Store:
         return self._store.for_actor(StoreActor(ActorKind.PERSON, str(user.id), address))
 
     def _for_token(self, token_id: int, address: str) -> Store:
         return self._store.for_actor(StoreActor(ActorKind.ACCOUNT_TOKEN, str(token_id), address))
+
+
+def name_user(email: str) -> str:
+    """Return what the wrong passwords of a user are counted by, wherever they are typed."""
+    return f"user {digest_address(email).hex()}"
+
+
+def tell_wait(seconds: int) -> str:
+    """Return why somebody has to wait, and how long."""
+    minutes = max(1, -(-seconds // 60))
+    return (
+        "There were too many wrong tokens or passwords. Wait "
+        f"{count_words(minutes, 'minute')} and try again."
+    )
 
 
 def is_console_path(text: str) -> bool:
@@ -333,11 +357,3 @@ def _make_visit(head: PageHead) -> tuple[str, tuple[str, ...]]:
 
 def _name_device(head: PageHead) -> str:
     return name_device(head.headers.get("user-agent", ""))
-
-
-def _tell_wait(seconds: int) -> str:
-    minutes = max(1, -(-seconds // 60))
-    return (
-        "There were too many wrong tokens or passwords. Wait "
-        f"{count_words(minutes, 'minute')} and try again."
-    )

@@ -47,7 +47,8 @@ def make_snippets(
         url: of the server, without a slash at its end.
         client_id: of the account.
         token: an import token of the source, or PLACEHOLDER.
-        sequence: of the record: the present time, so that a later record wins.
+        sequence: of the record: the present time in nanoseconds, as the other snippets have it, so
+            that a later record wins whichever of them sends it.
     """
     record = make_record(client_id, sequence)
     data = record["data"]

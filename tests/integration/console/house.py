@@ -14,7 +14,6 @@ from tests.work_turns import ALONE
 from treadle.clock import read_clock
 from treadle.console.app import ConsoleApp
 from treadle.console.figures import FigureSampler
-from treadle.console.guess_limit import GuessLimit
 from treadle.console.page_reach import PageReach
 from treadle.control.app import ConnectApiSettings, create_control_app
 from treadle.control.waiting_view import WaitingView
@@ -52,7 +51,7 @@ class HouseConsole(Console):
                 plan_dry_run=DryRunPlanner(house.store, read_clock, open_anywhere, ALONE).plan,
             ),
         )
-        self.app = ConsoleApp(self.services, limit=GuessLimit(lambda: 0.0))
+        self.app = ConsoleApp(self.services)
         self.resends = make_resends(house)
         house.store.tokens.issue_token(TokenRequest("account"), account_id=CLIENT)
         house.store.sessions.leave_guide(CLIENT)

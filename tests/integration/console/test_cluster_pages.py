@@ -12,7 +12,6 @@ from tests.loads import load as make_load
 
 from treadle.console.app import ConsoleApp
 from treadle.console.figures import FigureSampler, take_figures
-from treadle.console.guess_limit import GuessLimit
 from treadle.console.pages.overview import describe_logs_away
 from treadle.control.waiting_view import WaitingView
 from treadle.errors import RetriableError
@@ -90,7 +89,7 @@ class Cluster:
             ),
             reach=replace(console.services.reach, waiting=WaitingView(lambda: reader)),
         )
-        console.app = ConsoleApp(console.services, limit=GuessLimit(lambda: console.elapsed))
+        console.app = ConsoleApp(console.services)
         return console.sign_in()
 
     def join(

@@ -1,6 +1,9 @@
 """What another site, a bearer token and a role without rights cannot do (console.md B.9)."""
 
+import asyncio
+import gzip
 import re
+from typing import Any
 
 import pytest
 from tests.integration.console.visitor import Console, Visitor
@@ -47,6 +50,58 @@ def test_a_form_without_the_token_of_the_session_changes_nothing(console: Consol
     csrf = visitor.see("/sources/new").field("csrf")
     headers = {"X-CSRF-Token": csrf}
     assert visitor.send("POST", "/console/sources/new", FORM, headers).status == 303
+
+
+def test_a_stranger_sends_no_large_form(console: Console) -> None:
+    """Nothing of a form is read for who has no session, and 16 KB at most of one to sign in."""
+    for path, status, most in (("/sources/new", 401, 0), ("/login", 413, 17), ("/invite", 413, 17)):
+        read, (start, *_) = send_parts(console, path, [b"x" * 1024] * 1024)
+        assert (start["status"], (b"connection", b"close") in start["headers"]) == (status, True)
+        assert read <= most, path
+    read, (start, *_) = send_parts(console, "/sources/new", [b"x"], (b"content-length", b"1"))
+    assert (start["status"], read) == (401, 0)
+    assert b"connection" not in dict(start["headers"])
+    packed = gzip.compress(b"a=" + b"%41" * 1000)
+    for path in ("/login", "/invite"):
+        read, (start, *_) = send_parts(console, path, [packed], (b"content-encoding", b"gzip"))
+        assert (start["status"], read) == (415, 0)
+    headers = {"Content-Encoding": "gzip"}
+    assert console.sign_in().send("POST", "/console/sources/new", FORM, headers).status == 415
+
+
+def send_parts(
+    console: Console, path: str, parts: list[bytes], *headers: tuple[bytes, bytes]
+) -> tuple[int, list[Any]]:
+    """Return how many parts of a body were asked for, and the messages of the answer."""
+    left, sent = list(parts), []
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "path": f"/console{path}",
+        "raw_path": f"/console{path}".encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8484"), (b"sec-fetch-site", b"same-origin"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8484),
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(console.app(scope, receive, send))
+    return len(parts) - len(left), sent
+
+
+def test_too_many_fields_are_refused_with_a_page(console: Console) -> None:
+    for path in ("/login", "/help", "/static/console.css"):
+        answer = Visitor(console).get(f"/console{path}?" + "&" * 1001)
+        assert (answer.status, answer.heading) == (400, "This cannot be done")
+    form = dict.fromkeys(map(str, range(1001)), "")
+    assert console.sign_in().send("POST", "/console/sources/new", form).status == 400
 
 
 def test_get_changes_nothing(console: Console) -> None:

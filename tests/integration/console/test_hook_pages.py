@@ -110,6 +110,8 @@ def test_a_test_is_sent_once_and_its_answer_is_shown(visitor: Visitor, console: 
     page = visitor.post(f"/hooks/{hook.id}/test", on=f"/hooks/{hook.id}")
     assert page.status == 200
     assert "The receiver answered 200 in 12 ms" in page.words
+    reloaded = visitor.get(f"/console/hooks/{hook.id}/test")
+    assert (reloaded.status, reloaded.location) == (303, f"/console/hooks/{hook.id}")
     [(hook_id, body)] = console.trials.sent
     assert (hook_id, json.loads(body)["test"]) == (hook.id, True)
     console.trials.answer = TrialResult(503, EVIL, None, 1_000)

@@ -14,6 +14,7 @@ from treadle.cli.main import build_parser
 from treadle.console.pages import ROUTES
 from treadle.people.rules import require_admin_left
 from treadle.store.model import ConsoleRole, EntryOutcome, RecordRejection, Source
+from treadle.store.rejects import RejectQuery
 from treadle.store.token_rules import TokenRequest
 
 EVIL = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\0\u202e\ud800\u2028end"
@@ -242,6 +243,8 @@ def test_the_guide_leads_to_a_source_and_a_token(console: Console) -> None:
     [(used, body)] = console.pushed
     assert used == token
     assert json.loads(body)[0]["table_name"] == "customers"
+    assert json.loads(body)[0]["sequence"] == console.now * 1000  # nanoseconds, as in each snippet
+    assert f'"sequence":{console.now * 1000}' in unescape(made.text)
     console.now += 61_000_000
     assert "Nothing has arrived for a minute" in visitor.see("/start").words
     assert "127.0.0.1, so only programs on this machine" in visitor.see("/start").words
@@ -342,6 +345,30 @@ def test_each_page_names_a_command_that_there_is(visitor: Visitor, console: Cons
         leaves[command].parse_args(words[1 + len(command) :])
 
 
+def test_a_command_names_the_source_whatever_a_shell_reads_in_it(
+    visitor: Visitor, console: Console
+) -> None:
+    source = make_source(console, "Web $hop", "web$hop")
+    token = console.store.tokens.create_token(console.account.id, source.id)
+    console.store.use_log("log")
+    load = make_load(source.id, "t", 1, console.now, rows_rejected=1)
+    outcome = EntryOutcome(load.last, source.id, "t", 0, (RecordRejection(0, "no"),))
+    console.store.loads.record_load(load, [outcome])
+    [cause] = console.store.rejects.list_causes(RejectQuery(console.account.id), limit=9)
+    base = f"/sources/{source.id}"
+    for path in (
+        base, f"{base}/options", f"{base}/settings", f"{base}/delete", f"{base}/tokens",
+        f"{base}/tokens/{token.id}", f"{base}/tokens/{token.id}/revoke",
+        f"/tables?source={source.id}",
+        f"{base}/tables/t", f"{base}/tables/t/loads", f"{base}/tables/t/rejected",
+        f"{base}/tables/t/history", f"{base}/tables/t/options", f"{base}/tables/t/rebuild",
+        f"/loads/{load.id}", f"/rejects/{cause.id}",
+    ):  # fmt: skip
+        found = re.search(r'<code id="same-command">(.*?)</code>', visitor.see(path).text)
+        assert found, path
+        assert "'web$hop'" in unescape(found[1]), path
+
+
 def add_user(console: Console, name: str) -> None:
     console.store.users.add_user(
         console.account.id, name, "ann@example.com", ConsoleRole.ADMIN, require_admin_left
@@ -433,3 +460,18 @@ def test_a_number_that_is_none_is_no_fault_of_the_server(
     moved = console.store.sources.get_source(console.account.id, source.id)
     assert moved is not None
     assert moved.destination_id is None
+
+
+@pytest.mark.parametrize("part", ["%ff", "%00"])
+def test_an_id_that_is_no_text_is_not_found(visitor: Visitor, console: Console, part: str) -> None:
+    source = make_source(console)
+    hook = console.store.hooks.create_hook(console.account.id, "https://example.com/a")
+    here = {"source": source.id, "hook": hook.id, "destination": console.destination.id}
+    for route in ROUTES:
+        *above, last = re.findall(r"\{(\w+)\}", route.pattern) or [""]
+        if last and route.show is not None:
+            named = route.pattern.format_map({**dict.fromkeys(above, 1), **here, last: part})
+            answer = visitor.get(f"/console{named}")
+            assert answer.status in (303, 404), (named, answer.status)
+    for path in ("/loads", "/rejects/records", f"/hooks/{hook.id}", "/audit", "/requests"):
+        assert visitor.get(f"/console{path}?before={part}").status in (200, 400)

@@ -233,6 +233,19 @@ def test_the_own_password_is_changed_and_other_sessions_end(console: Console) ->
     assert token.post("/people/me", on="/help", **form).status == 400
 
 
+def test_who_guesses_the_present_password_waits(console: Console) -> None:
+    ann = join(console, "ann@example.com", "admin")
+    form = {"password": "other plain words", "again": "other plain words"}
+    for _ in range(GUESSES_MAX):
+        assert ann.post("/people/me", present="no", **form).status == 400
+    answer = ann.post("/people/me", present=PASSWORD, **form)
+    assert (answer.status, answer.headers["retry-after"]) == (429, "300")
+    assert "Wait 5 minutes" in answer.words
+    assert type_password(Visitor(console), "ann@example.com", PASSWORD).status == 429
+    console.elapsed += GUESS_SECONDS
+    assert ann.post("/people/me", present=PASSWORD, **form).status == 303
+
+
 def test_sessions_are_listed_and_ended_by_who_may(console: Console) -> None:
     ann = join(console, "ann@example.com", "admin")
     bo = join(console, "bo@example.com", "viewer", ann)

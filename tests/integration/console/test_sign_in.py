@@ -110,6 +110,19 @@ def test_a_link_signs_in_once(console: Console) -> None:
     assert "treadle_session" not in again.cookies
 
 
+@pytest.mark.parametrize("path", ["/login?ephemeral_token=", "/invite?token="])
+def test_a_part_of_another_page_cannot_keep_somebody_from_signing_in(
+    console: Console, path: str
+) -> None:
+    for kind in ("image", "iframe", "empty", "script") * GUESSES_MAX:
+        headers = {"Sec-Fetch-Dest": kind, "Sec-Fetch-Site": "cross-site"}
+        answer = Visitor(console).send("GET", f"/console{path}x", headers=headers)
+        assert answer.status == 400
+    link = console.link()
+    assert Visitor(console).send("GET", link, headers={"Sec-Fetch-Dest": "image"}).status == 400
+    assert Visitor(console).send("GET", link, headers={"Sec-Fetch-Dest": "document"}).status == 303
+
+
 def test_what_is_no_such_link_is_refused(console: Console) -> None:
     link = console.link()
     token = link.partition("=")[2]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from html import unescape
@@ -118,6 +119,23 @@ def test_what_cannot_be_tried_is_said_and_stays_in_the_form(
     )
     page = visitor.post("/try", text='{"id": 1}', source=foreign.id, table="t")
     assert page.status == 400
+
+
+def test_what_was_pasted_is_not_read_on_the_event_loop(
+    visitor: Visitor, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte of it would hold up all pushes of a worker."""
+    threads = []
+
+    def note(*given: Any) -> PastedBody:
+        threads.append(threading.current_thread())
+        return read_pasted(*given)
+
+    monkeypatch.setattr("treadle.console.pages.trial.read_pasted", note)
+    page = visitor.post("/try", text='{"id": 1}', source=make_source(console).id, table="t")
+    assert page.status == 200
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()  # which runs the event loop
 
 
 def test_hostile_records_are_text(visitor: Visitor, console: Console) -> None:

@@ -187,9 +187,10 @@ class Console:
             query=control.state.query,
             plan_dry_run=self.dry_run.plan,
             trials=self.trials,
+            guesses=GuessLimit(lambda: self.elapsed),
             patience_seconds=0,
         )
-        self.app = ConsoleApp(self.services, hosts=hosts, limit=GuessLimit(lambda: self.elapsed))
+        self.app = ConsoleApp(self.services, hosts=hosts)
 
     def _changed(self) -> None:
         asyncio.get_running_loop()  # promised: it is called on the event loop

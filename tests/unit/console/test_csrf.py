@@ -21,6 +21,7 @@ PUBLIC = "https://data.example.com"
         ({"origin": "https://data.example.com.evil.example", "host": "127.0.0.1"}, False),
         ({"origin": "null", "host": "here"}, False),
         ({"origin": "", "host": ""}, False),
+        ({"origin": "http://[", "host": "["}, False),
         ({"host": "here"}, False),
     ],
 )

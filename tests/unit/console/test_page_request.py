@@ -1,8 +1,18 @@
 """Paths of pages, and where the console is."""
 
+from urllib.parse import unquote, urljoin
+
 import pytest
 
-from treadle.console.page_request import ConsolePlaces, PageRoute, find_route, quote_part
+from treadle.console.page_request import (
+    ConsolePlaces,
+    PageRoute,
+    find_page_above,
+    find_route,
+    is_named_by,
+    name_table_part,
+    quote_part,
+)
 from treadle.console.pages import REGIONS, ROUTES
 from treadle.console.sign_in import is_console_path
 
@@ -18,6 +28,15 @@ def test_any_name_is_one_part_of_a_path(name: str) -> None:
     assert found[1]["source"] == "7"
     if name != "\udc80":  # its bytes are no UTF-8, and come back as they may
         assert found[1]["table"] == name
+
+
+@pytest.mark.parametrize("name", [".", "..", "...", ".a", "a" * 201])
+def test_a_link_to_a_table_is_one_that_a_browser_follows(name: str) -> None:
+    path = f"/sources/7/tables/{name_table_part(name)}/rows"
+    assert urljoin("http://here/", path) == f"http://here{path}"
+    part = unquote(path.split("/")[4])
+    assert is_named_by(part, name)
+    assert not is_named_by(part, f"{name}.")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +55,25 @@ def test_every_pattern_leads_to_its_own_route() -> None:
     wanted = {"overview", "start", "tokens", "problems", "health", "examinations"}
     assert wanted | {"requests", "refused"} <= set(REGIONS)
     assert {"overview", "start", "tokens", "source-tokens", "rotation"} <= set(REGIONS)
+
+
+@pytest.mark.parametrize(
+    ("path", "above"),
+    [
+        ("/hooks/7/test", "/hooks/7"),
+        ("/tokens/3", "/tokens"),
+        ("/destinations/5/check", "/destinations/5"),
+        ("/recipients/test", "/recipients"),
+        ("/people/sessions/3/end", "/people"),
+        ("/preferences", None),
+    ],
+)
+def test_a_path_that_only_takes_forms_is_below_a_page(path: str, above: str | None) -> None:
+    found = find_route(ROUTES, path)
+    assert found is not None
+    assert found[0].show is None
+    assert find_page_above(ROUTES, found[0], path) == above
+    assert find_page_above([], found[0], path) is None
 
 
 @pytest.mark.parametrize(

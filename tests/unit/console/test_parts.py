@@ -1,7 +1,18 @@
-"""Parts of pages keep their last value, and badges their numbers."""
+"""Parts of pages keep their last value, badges their numbers, and JSON its meaning."""
+
+import json
+import re
+from html import unescape
 
 from treadle.console.badges import BadgeCounter
 from treadle.console.part_keeper import PARTS_MAX, PartKeeper
+from treadle.console.rendering import (
+    CUT_LINE,
+    LINES_CHARACTERS_MAX,
+    make_environment,
+    show_json,
+    show_lines,
+)
 from treadle.errors import RetriableError
 
 
@@ -26,6 +37,23 @@ def test_parts_are_bounded() -> None:
         keeper.read(number, lambda: 7, 0)
     assert keeper.read(0, fail, 1).value is None
     assert keeper.read(PARTS_MAX, fail, 1).value == 7
+
+
+def test_json_that_is_copied_from_a_page_is_the_same_json() -> None:
+    record = {"id": 1, "name": "soft\xadhyphen \U000e0067 \u202e \0 <b>", "list": [1, "é"]}
+    text = json.dumps(record, ensure_ascii=False, indent=2)
+    template = make_environment(writes_code=False).from_string(
+        '{% import "parts.html" as parts %}{{ parts.code("a", text, is_json=True) }}'
+    )
+    found = re.search(r'(?s)<pre id="a">(.*?)</pre>', template.render(text=text))
+    assert found
+    shown = unescape(found[1])
+    assert json.loads(shown) == record
+    assert len(shown.splitlines()) == len(text.splitlines())
+    assert shown.replace("\n", "").isprintable()
+    assert show_json(text + " " * LINES_CHARACTERS_MAX).endswith(CUT_LINE)
+    assert show_lines("a\n" * LINES_CHARACTERS_MAX).endswith(CUT_LINE)
+    assert show_lines("a\xad\nb") == "a\\xad\nb"
 
 
 def test_badges_are_counted_about_once_a_second() -> None:

@@ -1,5 +1,6 @@
 """Loads: the list, newest first, and one with all of its report (P7)."""
 
+import shlex
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -131,7 +132,7 @@ def show_load(services: ConsoleServices, request: PageRequest) -> PageAnswer:
         {
             "title": f"Load of {name}.{found.table_name}",
             "section": "loads",
-            "command": f"treadle loads --source {name} --json{services.data_flag}",
+            "command": f"treadle loads --source {shlex.quote(name)} --json{services.data_flag}",
             "load": found,
             "report": render_load_report(found),
             "changes": render_changes(found.details.get("schema_changes", ()))[:CHANGES_SHOWN],
@@ -161,6 +162,17 @@ def _list_deliveries(
     return found
 
 
+def describe_parts(one: LoadReport) -> str:
+    """Return the number of loads that a report was made of, in words; empty for one. Pure."""
+    count = count_parts(one)
+    return f"{view.count_words(count, 'load')} of an hour" if count > 1 else ""
+
+
+def measure_load(one: LoadReport) -> int | None:
+    """Return how long a load took, in microseconds; None for a report of several. Pure."""
+    return one.finished_at - one.started_at if count_parts(one) == 1 else None
+
+
 def _describe_line(
     one: LoadReport, names: dict[int, str], shown_sources: set[int], *, may_see: bool
 ) -> dict[str, Any]:
@@ -172,15 +184,13 @@ def _describe_line(
         state = view.StateWord("trouble", "warn", told)
     elif one.rows_rejected:
         state = view.StateWord("some rejected", "warn")
-    elif (count := count_parts(one)) > 1:
-        state = view.StateWord("loaded", "good", f"{view.format_count(count)} loads of an hour")
     else:
-        state = view.StateWord("loaded", "good")
+        state = view.StateWord("loaded", "good", describe_parts(one))
     return {
         "load": one,
         "source_name": names.get(one.source_id, str(one.source_id)),
         "state": state,
-        "took": one.finished_at - one.started_at,
+        "took": measure_load(one),
         "added": len(one.details.get("schema_changes", ())),
         "path": f"/loads/{quote_part(one.id)}",
         "table_path": f"/sources/{one.source_id}/tables/{name_table_part(one.table_name)}"

@@ -15,6 +15,7 @@ from treadle.console.page_request import (
     PageRoute,
     lead_on,
 )
+from treadle.console.sign_in import name_user, tell_wait
 from treadle.console_link import make_invite_link
 from treadle.control.lookups import parse_id
 from treadle.control.operations import ConnectOperations
@@ -355,13 +356,22 @@ def show_self(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 
 def change_password(services: ConsoleServices, request: PageRequest) -> PageAnswer:
-    """Set another password of one's own; the present one has to be typed."""
+    """Set another password of one's own; the present one has to be typed.
+
+    Raises:
+        RequestRefusedError: 429, there were too many wrong passwords of this user.
+    """
     session = request.session
     user = _find_self(services, request)
     if user is None:
         return _render_self(services, request, "An account token has no password.")
+    name = name_user(user.email)
+    waits = services.guesses.get_wait_seconds(name)
+    if waits:
+        raise RequestRefusedError(429, tell_wait(waits), (("Retry-After", str(waits)),))
     login = services.store.users.find_login(user.email)
     if not fits_record(request.form.get("present", ""), None if login is None else login[1]):
+        services.guesses.note_failure(name)
         return _render_self(services, request, "The present password is another one.")
     fresh = request.form.get("password", "")
     if fresh != request.form.get("again", ""):

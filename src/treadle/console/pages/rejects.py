@@ -4,6 +4,7 @@ A filter is in the URL. What a button sends again is what the page shows, and th
 button: when another number is open by then, nothing is sent, and the page asks anew.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -485,7 +486,7 @@ def name_command(
 ) -> str:
     """Return the command that is about the records of a cause."""
     source = services.store.sources.get_source(request.account.id, cause.source_id)
-    name = cause.source_id if source is None else source.name
+    name = cause.source_id if source is None else shlex.quote(source.name)
     words = [f"treadle rejects {verb} --source {name} --table {_quote(cause.table_name)}"]
     words.append(f"--code {cause.code.value}")
     if cause.field is not None:

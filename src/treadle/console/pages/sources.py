@@ -1,5 +1,6 @@
 """Sources: the list, a new one, and one with its tables, options and settings (P4)."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -145,7 +146,7 @@ def show_source(services: ConsoleServices, request: PageRequest) -> PageAnswer:
         row,
         "overview",
         {
-            "command": f"treadle source show {row.name}{services.data_flag}",
+            "command": f"treadle source show {shlex.quote(row.name)}{services.data_flag}",
             "tables": [
                 (one, view.describe_table(one.status, one.waiting), make_table_path(one))
                 for one in its.busiest
@@ -297,7 +298,7 @@ def _render_options(
         row,
         "options",
         {
-            "command": f"treadle source options {row.name}{services.data_flag}",
+            "command": f"treadle source options {shlex.quote(row.name)}{services.data_flag}",
             "options": [
                 {
                     "name": name,
@@ -331,7 +332,7 @@ def _render_settings(
         row,
         "settings",
         {
-            "command": f"treadle source {verb} {row.name}{services.data_flag}",
+            "command": f"treadle source {verb} {shlex.quote(row.name)}{services.data_flag}",
             "destinations": [
                 one
                 for one in services.store.destinations.list_destinations(request.account.id)
@@ -353,7 +354,7 @@ def _render_deletion(
         row,
         "settings",
         {
-            "command": f"treadle source delete {row.name}{services.data_flag}",
+            "command": f"treadle source delete {shlex.quote(row.name)}{services.data_flag}",
             "waiting": its.waiting,
             "table_count": its.tables,
             "error": error,

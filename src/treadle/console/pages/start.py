@@ -239,7 +239,7 @@ def _send_record(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     token = _read_token(request)
     if token is None:
         raise RequestRefusedError(400, "Make a token first, to send a record with.")
-    body = encode_json([make_record(request.account.id, request.now // 1000)])
+    body = encode_json([make_record(request.account.id, request.now * 1000)])
     status, answer = anyio.from_thread.run(services.push, token, body)
     if status in (200, 201):
         notice = f"A record was sent for the table {TABLE}, and the server answered {status}."
@@ -277,7 +277,7 @@ def _render(
         kept = services.store.tokens.list_tokens(source.id)
         token = next((one.secret for one in kept if one.secret is not None), None)
     url = find_sender_url(services, request)
-    snippets = make_snippets(url, request.account.id, token or PLACEHOLDER, request.now // 1000)
+    snippets = make_snippets(url, request.account.id, token or PLACEHOLDER, request.now * 1000)
     chosen = request.get_text("tool") or request.query.get("tool", "curl")
     if source is not None and source.id not in figures.get_account(request.account.id).sources:
         figures = _with_source(figures, request.account, source)

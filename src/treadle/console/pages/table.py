@@ -25,6 +25,7 @@ from treadle.console.page_request import (
     name_table_part,
     split_path,
 )
+from treadle.console.pages.loads import describe_parts, measure_load
 from treadle.console.pages.lookups import describe_trouble, require_source, sees_records
 from treadle.console.pages.operations import describe_operation
 from treadle.console.pages.rejects import describe_example
@@ -135,6 +136,11 @@ class ShownTable:
     def quoted(self) -> str:
         """Return the name of the table as an argument of a command."""
         return quote_argument(self.name)
+
+    @property
+    def quoted_source(self) -> str:
+        """Return the name of the source as an argument of a command."""
+        return shlex.quote(self.source.name)
 
     def render(
         self,
@@ -265,7 +271,7 @@ def _render_columns(page: ShownTable, request: PageRequest, error: str | None = 
     number = min(number, pages)
     return page.render(
         "columns",
-        f"treadle table show {page.source.name} {page.quoted}",
+        f"treadle table show {page.quoted_source} {page.quoted}",
         {
             "relations": cut_columns(relations, (number - 1) * COLUMNS_SHOWN, COLUMNS_SHOWN),
             "tree": [
@@ -406,7 +412,7 @@ def show_loads(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     after = midnight + view.DAY_US
     return page.render(
         "loads",
-        f"treadle loads --source {page.source.name} --table {page.quoted}",
+        f"treadle loads --source {page.quoted_source} --table {page.quoted}",
         {
             "day": day,
             "before": name_day(midnight - view.DAY_US),
@@ -426,9 +432,9 @@ def show_loads(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 
 def choose_day(text: str, now: int) -> int:
-    """Return the midnight, UTC, of the day that a text names; else that of today. Pure."""
+    """Return the midnight, UTC, of the day that a text names, from 1970 on; else of today. Pure."""
     found = instant(text) if len(text) == len("2026-01-31") else None
-    if found is None or found > now:
+    if found is None or not 0 <= found <= now:
         found = now
     return found // view.DAY_US * view.DAY_US
 
@@ -449,11 +455,11 @@ def describe_attempt(one: LoadReport, *, may_see: bool = True) -> dict[str, Any]
     elif one.rows_rejected:
         state = view.StateWord("some rejected", "warn")
     else:
-        state = view.StateWord("loaded", "good")
+        state = view.StateWord("loaded", "good", describe_parts(one))
     return {
         "load": one,
         "state": state,
-        "took": one.finished_at - one.started_at,
+        "took": measure_load(one),
         "changes": len(one.details.get("schema_changes", ())),
     }
 
@@ -469,7 +475,7 @@ def show_rejected(services: ConsoleServices, request: PageRequest) -> PageAnswer
     may_see = sees_records(services, request)
     return page.render(
         "rejected",
-        f"treadle rejects causes --source {page.source.name} --table {page.quoted}",
+        f"treadle rejects causes --source {page.quoted_source} --table {page.quoted}",
         {"causes": [(one, describe_example(one, may_see=may_see)) for one in causes]},
     )
 
@@ -486,7 +492,7 @@ def show_history(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     )
     return page.render(
         "history",
-        f"treadle table history {page.source.name} {page.quoted}",
+        f"treadle table history {page.quoted_source} {page.quoted}",
         {
             "events": [
                 {
@@ -534,7 +540,7 @@ def _render_options(
         error, status = error or view.describe_refusal(refused.body), refused.status
     return page.render(
         "options",
-        f"treadle source options {page.source.name} --table {page.quoted}",
+        f"treadle source options {page.quoted_source} --table {page.quoted}",
         {"options": [{**one, "text": show_option(one["value"])} for one in options]},
         error=error,
         status=status,
@@ -632,7 +638,7 @@ def name_rebuild_command(source: str, table: str, typed: Mapping[str, str]) -> s
     """Return the command that does what the form of a rebuild asks for. Pure.
 
     Args:
-        source: name of the source.
+        source: name of the source, quoted for a shell.
         table: name of the table, quoted for a shell.
         typed: fields of the form.
     """
@@ -662,7 +668,7 @@ def _render_rebuild(
     ]
     return page.render(
         "rebuild",
-        name_rebuild_command(page.source.name, page.quoted, request.form),
+        name_rebuild_command(page.quoted_source, page.quoted, request.form),
         {
             "operations": found[:REBUILDS_SHOWN],
             "typed": {name: request.get_text(name) for name in ("from", "to", "into")},

@@ -226,7 +226,7 @@ def _make_line(one: ChosenTable, entry: TableEntry | None, *, may_see: bool) -> 
 
 
 def _name_command(asked: Sequence[Source], choice: TableChoice, data_flag: str) -> str:
-    words = [f"treadle table list {asked[0].name}"]
+    words = [f"treadle table list {shlex.quote(asked[0].name)}"]
     if choice.search:
         words.append(f"--search {shlex.quote(view.show_text(choice.search, 200))}")
     if choice.states:

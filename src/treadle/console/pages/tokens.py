@@ -1,5 +1,6 @@
 """Tokens: those of a source with the three steps of a rotation, and account tokens (P5)."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -175,7 +176,8 @@ def show_revocation(services: ConsoleServices, request: PageRequest) -> PageAnsw
             "token": token,
             "verdict": line["state"],
             "bars": line["bars"],
-            "command": f"treadle token revoke {row.name} {token.id}{services.data_flag}",
+            "command": f"treadle token revoke {shlex.quote(row.name)} {token.id}"
+            f"{services.data_flag}",
         },
     )
 
@@ -421,7 +423,7 @@ def _render_source(
             "topics": ",".join(topics),
             "tokens_topic": topics[0],
             "rotation_topic": topics[1],
-            "command": f"treadle token list {row.name}{services.data_flag}",
+            "command": f"treadle token list {shlex.quote(row.name)}{services.data_flag}",
             "most": ACTIVE_TOKENS_MAX[IMPORT],
             "secret": secret,
             "made_id": made_id,
@@ -463,7 +465,7 @@ def _render_token(
             "state": view.describe_verdict(verdict, token, request.now),
             "plot": Markup(plot),  # noqa: S704 - it escapes what it is given
             "days": sum_days(hours),
-            "command": f"treadle token list {row.name} --all{services.data_flag}",
+            "command": f"treadle token list {shlex.quote(row.name)} --all{services.data_flag}",
             "notice": DONE.get(request.query.get("done", "")),
             "error": error,
         },

@@ -126,8 +126,13 @@ async def run_trial(
     if source is None:
         return await _render(services, request, typed, error=NO_SOURCE, status=400)
     try:
-        pasted = read_pasted(
-            typed.text, typed.table, typed.key_names, request.account.id, request.now * 1000
+        pasted = await anyio.to_thread.run_sync(
+            read_pasted,
+            typed.text,
+            typed.table,
+            typed.key_names,
+            request.account.id,
+            request.now * 1000,
         )
     except PasteRefusedError as refused:
         return await _render(services, request, typed, error=str(refused), status=400)
