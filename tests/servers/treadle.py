@@ -1,11 +1,13 @@
 """A real treadle server in processes of its own, for acceptance tests and benchmarks."""
 
 import contextlib
+import errno
 import io
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -177,9 +179,19 @@ class TreadleServer:
         return self.process.wait(STOP_SECONDS_MAX)
 
     def kill(self) -> None:
-        """kill -9 of the whole process group."""
+        """kill -9 of the whole process group. A child may keep the port a moment longer."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        eventually(self._is_port_free)
+
+    def _is_port_free(self) -> bool:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, self.port))
+            except OSError as error:
+                return error.errno != errno.EADDRINUSE
+        return True
 
     def kill_part(self, name: str) -> None:
         """kill -9 of one process by its name, once it is there; the supervisor replaces it."""
