@@ -102,6 +102,7 @@ def count_waiting(server: TreadleServer, tenant: Tenant) -> int:
     )
 
 
+@pytest.mark.release
 @POSTGRES_DAILY
 def test_twenty_thousand_tables_of_one_source_hold_up_no_other(
     server: TreadleServer, greedy: Tenant, modest: Tenant

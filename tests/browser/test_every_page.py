@@ -55,7 +55,7 @@ def filled(server: TreadleServer, client: Client) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("every", [2, *some_at_release(1)])
+@pytest.mark.parametrize("every", [3, *some_at_release(1)])
 def test_every_page_is_well_made_in_both_themes_and_nothing_is_lost_at_any_width(
     browser: Any, server: TreadleServer, client: Client, filled: list[str], every: int
 ) -> None:

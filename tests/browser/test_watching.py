@@ -209,6 +209,7 @@ def damage_entry(log: Path) -> None:
         connection.execute("UPDATE entries SET payload = x'00' || substr(payload, 2)")
 
 
+@pytest.mark.release
 def test_j29_the_doctor_of_the_page_finds_what_the_command_finds(
     browser: Any, tmp_path: Path
 ) -> None:
