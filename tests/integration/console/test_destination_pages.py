@@ -8,6 +8,7 @@ from tests.integration.console.visitor import Console, Page, Visitor
 
 from treadle.store.model import ConfiguredDestination, ConsoleRole, DestinationSetter
 
+CHOSEN = r'<option value="(\w*)" selected>'
 HELD = DestinationSetter.SETTING
 FORM = {
     "type": "postgres",
@@ -58,6 +59,19 @@ def test_a_destination_is_made_from_the_form_of_its_type(
     for path in ("", "/change"):
         assert "hidden-password" not in visitor.see(f"/destinations/{row.id}{path}").text
     assert "Warehouse" in visitor.see("/destinations").words
+
+
+@pytest.mark.parametrize(("type_", "mode"), [("postgres", "disable"), ("redshift", "require")])
+def test_encryption_that_nobody_chooses_is_that_of_the_type(
+    visitor: Visitor, console: Console, type_: str, mode: str
+) -> None:
+    page = visitor.see(f"/destinations/new?type={type_}")
+    [choices] = re.findall(r'<select id="property-ssl".*?</select>', page.text, re.DOTALL)
+    [untouched] = re.findall(CHOSEN, choices)
+    row = find(console, make(visitor, **{"type": type_, "property-ssl": untouched}))
+    assert row.url.endswith(f"?sslmode={mode}")
+    [kept] = re.findall(CHOSEN, visitor.see(f"/destinations/{row.id}/change").text)
+    assert kept == ("true" if mode == "require" else "false")
 
 
 def test_a_refusal_is_said_at_its_field_and_the_password_does_not_come_back(
