@@ -361,6 +361,8 @@ BOOKKEEPING = {
     "units.take_units",
     "units.give_up_units",
     "units.leave_fences_out",
+    "accounts.leave_ids_out",
+    "sources.leave_ids_out",
     "tokens.record_first_use",
     "tokens.record_uses",
     "tokens.record_refusals",
