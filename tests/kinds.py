@@ -15,13 +15,16 @@ def _take_daily(daily: str, at_release: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("destination_url", kinds, indirect=True)
 
 
-DUCKDB_DAILY = _take_daily("duckdb", "postgres")
-POSTGRES_DAILY = _take_daily("postgres", "duckdb")
-
-
 def some_at_release(*values: Any) -> list[Any]:
     """Values for `parametrize` that a release takes besides."""
     return [pytest.param(value, marks=pytest.mark.release) for value in values]
+
+
+DUCKDB_DAILY = _take_daily("duckdb", "postgres")
+POSTGRES_DAILY = _take_daily("postgres", "duckdb")
+BOTH_AT_RELEASE = pytest.mark.parametrize(
+    "destination_url", some_at_release("duckdb", "postgres"), indirect=True
+)
 
 
 def take_some_daily(cases: Iterable[Any], every: int) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.kinds import DUCKDB_DAILY, POSTGRES_DAILY
+from tests.kinds import BOTH_AT_RELEASE, DUCKDB_DAILY
 from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
 
 from treadle.quotas import BURST_SECONDS
@@ -102,8 +102,7 @@ def count_waiting(server: TreadleServer, tenant: Tenant) -> int:
     )
 
 
-@pytest.mark.release
-@POSTGRES_DAILY
+@BOTH_AT_RELEASE
 def test_twenty_thousand_tables_of_one_source_hold_up_no_other(
     server: TreadleServer, greedy: Tenant, modest: Tenant
 ) -> None:

@@ -8,7 +8,7 @@ from tests.faults.command import Tally
 from tests.faults.kill import cycles
 from tests.faults.points import die
 from tests.faults.traffic import Rig
-from tests.kinds import DUCKDB_DAILY, POSTGRES_DAILY
+from tests.kinds import BOTH_AT_RELEASE, POSTGRES_DAILY
 
 POINTS = (
     "log.after-commit",
@@ -35,8 +35,7 @@ def destination_url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.release
-@DUCKDB_DAILY
+@BOTH_AT_RELEASE
 @pytest.mark.parametrize("seed", range(SERVERS))
 def test_kills_at_random_times_lose_and_double_nothing(
     tmp_path: Path, destination_url: str | None, seed: int

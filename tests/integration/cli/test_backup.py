@@ -74,16 +74,22 @@ def restore(treadle: Treadle, backup: Path, data: Path, key: Path) -> None:
     assert done.code == 0, done.err
 
 
-def test_new_records_are_loaded_where_the_destination_went_on_without_the_backup(
-    open_shop: Open, treadle: Treadle, tmp_path: Path, away: Path
-) -> None:
-    url = f"duckdb://{away}"
-    shop = open_shop(url)
+@pytest.fixture
+def backed_up(open_shop: Open, treadle: Treadle, tmp_path: Path, away: Path) -> Shop:
+    """A server that loads into `away`, and was backed up with three records in it."""
+    shop = open_shop(f"duckdb://{away}")
     shop.push(EVENTS, ids(0, 3), first=1)
     assert treadle("backup", str(tmp_path / "backup")).code == 0
+    return shop
+
+
+def test_new_records_are_loaded_where_the_destination_went_on_without_the_backup(
+    backed_up: Shop, treadle: Treadle, tmp_path: Path, away: Path
+) -> None:
+    shop = backed_up
     shop.push(EVENTS, ids(3, 5), first=4)  # the destination knows positions that the copy lacks
     restore(treadle, tmp_path / "backup", tmp_path / "new", shop.data / "secret.key")
-    with closing(RestoredFolder(tmp_path / "new", url)) as restored:
+    with closing(RestoredFolder(tmp_path / "new", f"duckdb://{away}")) as restored:
         for first in (8, 10):
             restored.push(EVENTS, ids(first, 2), first=first + 1)
         assert count_ids(away) == Counter(range(12))
@@ -94,13 +100,10 @@ def test_new_records_are_loaded_where_the_destination_went_on_without_the_backup
 
 @pytest.mark.release
 def test_what_was_made_after_the_backup_holds_nothing_up_and_goes_to_nobody(
-    open_shop: Open, treadle: Treadle, tmp_path: Path, away: Path
+    backed_up: Shop, treadle: Treadle, tmp_path: Path, away: Path
 ) -> None:
     """A destination went on with a source that the restored store does not know."""
-    url = f"duckdb://{away}"
-    shop = open_shop(url)
-    shop.push(EVENTS, ids(0, 3), first=1)
-    assert treadle("backup", str(tmp_path / "backup")).code == 0
+    shop = backed_up
     web = shop.source_id
     *_, young = [make_source(shop.store, 1, f"young{number}") for number in range(3)]
     lost, _ = shop.store.accounts.create_account("lost")
@@ -108,7 +111,7 @@ def test_what_was_made_after_the_backup_holds_nothing_up_and_goes_to_nobody(
     shop.push("orders", ids(0, 3), first=1)
     shop.source_id = web
     restore(treadle, tmp_path / "backup", tmp_path / "new", shop.data / "secret.key")
-    with closing(RestoredFolder(tmp_path / "new", url)) as restored:
+    with closing(RestoredFolder(tmp_path / "new", f"duckdb://{away}")) as restored:
         other, _ = restored.store.accounts.create_account("other")
         assert other.id > lost.id
         later = make_source(restored.store, other.id, "later")

@@ -167,34 +167,27 @@ def test_python_m_treadle_is_treadle() -> None:
     assert (done.returncode, done.stdout) == (0, f"treadle {__version__}\n")
 
 
-def test_output_that_nobody_reads_ends_quietly() -> None:
+def run_printing(code: str, shell: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command that prints, in a line of a shell where `{}` is the program."""
     program = (
         "import sys; from treadle.cli import main as m;"
-        " m._run = lambda argv, umask: [print(i) for i in range(100000)] and 0;"
+        f" m._run = lambda argv, umask: {code};"
         " sys.exit(m.main([]))"
     )
-    done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -c '{program}' | head -1; exit ${{PIPESTATUS[0]}}"],
-        capture_output=True,
-        text=True,
-        check=False,
+    line = shell.replace("{}", f"{sys.executable} -c '{program}'")
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+
+
+def test_output_that_nobody_reads_ends_quietly() -> None:
+    done = run_printing(
+        "[print(i) for i in range(100000)] and 0", "{} | head -1; exit ${PIPESTATUS[0]}"
     )
     assert (done.returncode, done.stdout, done.stderr) == (141, "0\n", "")
 
 
 @pytest.mark.parametrize("errors", ["", "2>&1"])
 def test_a_full_disk_behind_the_output_is_an_error(errors: str) -> None:
-    program = (
-        "import sys; from treadle.cli import main as m;"
-        " m._run = lambda argv, umask: print(1) or 1;"
-        " sys.exit(m.main([]))"
-    )
-    done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -c '{program}' > /dev/full {errors}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_printing("print(1) or 1", f"{{}} > /dev/full {errors}")
     said = "The output or a file cannot be written: No space left on device; make room, or write "
     assert done.returncode == 2
     assert done.stderr == ("" if errors else f"treadle: {said}elsewhere.\n")
